@@ -1,0 +1,248 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Capability is one thing that an agent may ask for by name. It says which credential that means, how narrow it is, how
+// long it may live and which step may hold it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=cap,categories=valetkey
+// +kubebuilder:printcolumn:name="Provider",type=string,JSONPath=`.spec.providerRef.name`
+// +kubebuilder:printcolumn:name="Max TTL",type=integer,JSONPath=`.spec.maxTTLSeconds`,description="Seconds"
+// +kubebuilder:printcolumn:name="Min approvals",type=integer,JSONPath=`.spec.minimumApproval`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
+// +kubebuilder:printcolumn:name="Description",type=string,JSONPath=`.spec.description`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="a capability's name has at most 63 characters"
+type Capability struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what the capability means.
+	// +required
+	Spec CapabilitySpec `json:"spec"`
+	// status is what the operator found. Written by the operator alone.
+	// +optional
+	Status CapabilityStatus `json:"status,omitempty"`
+}
+
+// CapabilitySpec is what a capability means, for exactly one back end.
+//
+// +kubebuilder:validation:ExactlyOneOf=aws
+// +kubebuilder:validation:XValidation:rule="self.defaultTTLSeconds <= self.maxTTLSeconds",message="defaultTTLSeconds is at most maxTTLSeconds"
+type CapabilitySpec struct {
+	// description says in a sentence what a holder can do. People who approve read it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^[\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]+$`
+	Description string `json:"description"`
+	// providerRef names the CapabilityProvider.
+	// +required
+	ProviderRef ProviderReference `json:"providerRef"`
+	// defaultTTLSeconds is the lifetime of a request that names none, in seconds.
+	// +optional
+	// +kubebuilder:default=900
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=43200
+	DefaultTTLSeconds int32 `json:"defaultTTLSeconds,omitempty"`
+	// maxTTLSeconds is the longest lifetime that can be asked for, in seconds.
+	// +optional
+	// +kubebuilder:default=3600
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=43200
+	MaxTTLSeconds int32 `json:"maxTTLSeconds,omitempty"`
+	// minimumApproval is the number of people who must approve, whatever a policy says.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10
+	MinimumApproval int32 `json:"minimumApproval,omitempty"`
+	// aws is a role of AWS and the part of it that a holder gets.
+	// +optional
+	AWS *AWSCapability `json:"aws,omitempty"`
+	// runner lists the steps that may hold the credential: the container of the Job must be exactly one of them. Empty means
+	// any step that the policy and the people who approve accept.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Runner []Runner `json:"runner,omitempty"`
+}
+
+// ProviderReference names a CapabilityProvider.
+type ProviderReference struct {
+	// name of the CapabilityProvider.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
+	Name string `json:"name"`
+}
+
+// CredentialDelivery says how the container finds the credential.
+//
+// +kubebuilder:validation:Enum=Files;Env
+type CredentialDelivery string
+
+const (
+	// DeliveryFiles mounts files for the SDK and sets variables that point at them. The credential is in no environment.
+	DeliveryFiles CredentialDelivery = "Files"
+	// DeliveryEnv sets the credential's own variables, for programs that read nothing else.
+	DeliveryEnv CredentialDelivery = "Env"
+)
+
+// AWSCapability is an IAM role, the identity that may assume it, and the session policy.
+//
+// +kubebuilder:validation:XValidation:rule="self.scope.map(s, 48 + s.actions.map(a, size(a) + 3).sum() + s.resources.map(r, size(r) + 3 + 100 * (r.split('${').size() - 1)).sum()).sum() + 48 <= 2048",message="the session policy could exceed the 2048 characters that STS accepts (each ${request.…} counts as 100 more); name fewer or shorter resources"
+type AWSCapability struct {
+	// roleARN is the role whose session is issued.
+	// +required
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/([A-Za-z0-9+=,.@_-]+/)*[A-Za-z0-9+=,.@_-]{1,64}$`
+	RoleARN string `json:"roleARN"`
+	// serviceAccountName is the capability's identity: a ServiceAccount in the identities' namespace whose annotation
+	// valetkey.dev/capability names this capability. The role's trust policy names it as its subject.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	ServiceAccountName string `json:"serviceAccountName"`
+	// scope becomes the session policy: what a holder may do is the intersection of the role and this.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Scope []AWSStatement `json:"scope"`
+	// delivery says how the container finds the credential: Files or Env.
+	// +optional
+	// +kubebuilder:default=Files
+	Delivery CredentialDelivery `json:"delivery,omitempty"`
+}
+
+// AWSStatement allows some actions on some resources.
+type AWSStatement struct {
+	// actions are IAM actions, for example s3:PutObject. A wildcard may end the name, it may not be all of it.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9-]+:[A-Za-z][A-Za-z0-9]*\*?$`
+	Actions []string `json:"actions"`
+	// resources are ARNs, in which ${request.repo}, ${request.environment} and ${request.namespace} stand for the
+	// request's values. A wildcard is only what the template itself writes: no value of a request can bring one.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=512
+	// +kubebuilder:validation:items:Pattern=`^arn:aws(-[a-z]+)*:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:([A-Za-z0-9/_.:=@+-]|\$\{request\.(repo|environment|namespace)\})([A-Za-z0-9/_.:=@+*-]|\$\{request\.(repo|environment|namespace)\})*$`
+	Resources []string `json:"resources"`
+}
+
+// Runner is one step that may hold a credential. The container must match it whole: whatever it does not list, the
+// container must not have.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.args) && size(self.args) > 0 && has(self.anyArgs) && self.anyArgs)",message="name args or anyArgs, not both"
+type Runner struct {
+	// image is the container's image, by digest.
+	// +required
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^[a-z0-9][a-zA-Z0-9._:/-]*@sha256:[0-9a-f]{64}$`
+	Image string `json:"image"`
+	// command is the container's command; its first word is an absolute path.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self[0].startsWith('/')",message="the command is an absolute path"
+	Command []string `json:"command"`
+	// args are the container's arguments, word by word. Empty means none.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=1024
+	Args []string `json:"args,omitempty"`
+	// anyArgs accepts whatever arguments the Job gives. The review still shows them.
+	// +optional
+	AnyArgs bool `json:"anyArgs,omitempty"`
+	// env are the variables that the container may set, each with this very value.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Env []RunnerVariable `json:"env,omitempty"`
+	// workingDir is the container's working directory. Empty means the image's own.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	WorkingDir string `json:"workingDir,omitempty"`
+	// mounts are the volumes that the container may mount.
+	// +optional
+	// +listType=map
+	// +listMapKey=mountPath
+	// +kubebuilder:validation:MaxItems=16
+	Mounts []RunnerMount `json:"mounts,omitempty"`
+}
+
+// RunnerVariable is a variable with its value.
+type RunnerVariable struct {
+	// name of the variable.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Name string `json:"name"`
+	// value of the variable.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Value string `json:"value,omitempty"`
+}
+
+// MountSource is the kind of volume behind a mount.
+//
+// +kubebuilder:validation:Enum=EmptyDir;ConfigMap
+type MountSource string
+
+const (
+	// MountEmptyDir is an empty directory that lives as long as the Pod.
+	MountEmptyDir MountSource = "EmptyDir"
+	// MountConfigMap is an immutable ConfigMap; its content is part of what is approved.
+	MountConfigMap MountSource = "ConfigMap"
+)
+
+// RunnerMount is a mount that a container may have.
+type RunnerMount struct {
+	// mountPath is where the volume is mounted.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^/`
+	MountPath string `json:"mountPath"`
+	// source is the kind of volume.
+	// +required
+	Source MountSource `json:"source"`
+}
+
+// CapabilityStatus is what the operator found.
+type CapabilityStatus struct {
+	// conditions holds Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// CapabilityList is a list of Capabilities.
+//
+// +kubebuilder:object:root=true
+type CapabilityList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// items are the capabilities.
+	Items []Capability `json:"items"`
+}

@@ -1,0 +1,302 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// CapabilityGrant is the lease: the record, stored before anything is minted, that one request was granted, and what became of
+// the credential. It never holds secret material. Only the operator writes it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,shortName=capgrant,categories=valetkey
+// +kubebuilder:printcolumn:name="Capability",type=string,JSONPath=`.spec.capability`
+// +kubebuilder:printcolumn:name="Requester",type=string,JSONPath=`.spec.requester`
+// +kubebuilder:printcolumn:name="Issued",type=string,JSONPath=`.status.conditions[?(@.type=="Issued")].status`
+// +kubebuilder:printcolumn:name="Delivered",type=string,JSONPath=`.status.conditions[?(@.type=="Delivered")].status`
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expiresAt`
+// +kubebuilder:printcolumn:name="Outcome",type=string,JSONPath=`.status.outcome`
+// +kubebuilder:printcolumn:name="Revocation",type=string,JSONPath=`.status.revocation.mode`
+// +kubebuilder:printcolumn:name="Exposed until",type=string,JSONPath=`.status.revocation.exposedUntil`,priority=1
+// +kubebuilder:printcolumn:name="Lease",type=string,JSONPath=`.spec.leaseID`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.spec == oldSelf.spec",message="a grant's spec never changes"
+type CapabilityGrant struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what was granted. It never changes.
+	// +required
+	Spec CapabilityGrantSpec `json:"spec"`
+	// status is what became of it.
+	// +optional
+	Status CapabilityGrantStatus `json:"status,omitempty"`
+}
+
+// CapabilityGrantSpec is what was granted.
+type CapabilityGrantSpec struct {
+	// leaseID is a random UUID. The credential's session is named agent-<leaseID>-<attempt> wherever the back end has names.
+	// +required
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`
+	LeaseID string `json:"leaseID"`
+	// requestRef is the request that was granted.
+	// +required
+	RequestRef ObjectReference `json:"requestRef"`
+	// requester is the user name of who asked.
+	// +required
+	// +kubebuilder:validation:MaxLength=512
+	Requester string `json:"requester"`
+	// taskID is the agent's own name for the task.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	TaskID string `json:"taskID"`
+	// actor is the agent's own name for itself.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	Actor string `json:"actor"`
+	// repo that the task is about.
+	// +required
+	// +kubebuilder:validation:MaxLength=100
+	Repo string `json:"repo"`
+	// environment where the task works.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Environment string `json:"environment"`
+	// capability is the Capability's name.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Capability string `json:"capability"`
+	// provider is where the credential comes from.
+	// +required
+	Provider GrantProvider `json:"provider"`
+	// scope is what the credential can do, in the back end's own terms: for AWS, the actions.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MaxLength=256
+	Scope []string `json:"scope"`
+	// ttlSeconds is how long the Job may use the credential, in seconds from its issue.
+	// +required
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=43200
+	TTLSeconds int32 `json:"ttlSeconds"`
+	// job is the Job whose one container receives the credential.
+	// +required
+	Job GrantJob `json:"job"`
+	// approval is why it was granted.
+	// +required
+	Approval GrantApproval `json:"approval"`
+}
+
+// ObjectReference names one object of the same namespace, and no other of the same name.
+type ObjectReference struct {
+	// name of the object.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+	// uid of the object.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	UID string `json:"uid"`
+}
+
+// GrantProvider is where a credential comes from.
+type GrantProvider struct {
+	// name of the CapabilityProvider.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+	// type of the back end: aws-sts.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Type string `json:"type"`
+}
+
+// GrantJob is the one container of one Job.
+type GrantJob struct {
+	// name of the Job.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+	// uid of the Job.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	UID string `json:"uid"`
+	// container of the Job.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Container string `json:"container"`
+}
+
+// GrantApproval is why a request was granted.
+type GrantApproval struct {
+	// policy that allowed it.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Policy string `json:"policy"`
+	// policyGeneration is the policy's generation when it allowed it.
+	// +required
+	PolicyGeneration int64 `json:"policyGeneration"`
+	// approvedBy are the people whose approval counted.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=512
+	ApprovedBy []string `json:"approvedBy,omitempty"`
+	// digest is that of the review that was approved.
+	// +required
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	Digest string `json:"digest"`
+}
+
+// GrantOutcome is how a grant ended.
+//
+// +kubebuilder:validation:Enum=Completed;Failed;Expired;Revoked;IssueFailed;Unknown
+type GrantOutcome string
+
+const (
+	// OutcomeCompleted: the Job succeeded within the TTL.
+	OutcomeCompleted GrantOutcome = "Completed"
+	// OutcomeFailed: the Job failed within the TTL.
+	OutcomeFailed GrantOutcome = "Failed"
+	// OutcomeExpired: the TTL was over before the Job was.
+	OutcomeExpired GrantOutcome = "Expired"
+	// OutcomeRevoked: a person, a policy, or the end of the request or its Job ended the grant early.
+	OutcomeRevoked GrantOutcome = "Revoked"
+	// OutcomeIssueFailed: no credential was delivered.
+	OutcomeIssueFailed GrantOutcome = "IssueFailed"
+	// OutcomeUnknown: the operator could not find out, for example because its record was restored from a backup.
+	OutcomeUnknown GrantOutcome = "Unknown"
+)
+
+// RevocationMode is what ending a credential early can mean.
+//
+// +kubebuilder:validation:Enum=None;Immediate;AtExpiry
+type RevocationMode string
+
+const (
+	// RevocationNone: nothing was ever issued.
+	RevocationNone RevocationMode = "None"
+	// RevocationImmediate: the back end was asked and confirmed that the credential works no more.
+	RevocationImmediate RevocationMode = "Immediate"
+	// RevocationAtExpiry: the back end cannot end it early. It works until exposedUntil for whoever kept a copy.
+	RevocationAtExpiry RevocationMode = "AtExpiry"
+)
+
+// CapabilityGrantStatus is what became of a grant.
+type CapabilityGrantStatus struct {
+	// conditions holds Issued, Delivered and Ended.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// attempt counts the times that a mint was begun. It is stored before each.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	Attempt int32 `json:"attempt,omitempty"`
+	// issuedAt is when the credential was issued. The TTL counts from here.
+	// +optional
+	IssuedAt *metav1.Time `json:"issuedAt,omitempty"`
+	// expiresAt is when the TTL is over: the Job is stopped and the Secret deleted.
+	// +optional
+	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
+	// credentialExpiresAt is when the back end stops accepting the credential, which can be later than expiresAt.
+	// +optional
+	CredentialExpiresAt *metav1.Time `json:"credentialExpiresAt,omitempty"`
+	// secretName is the Secret that holds the credential.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	SecretName string `json:"secretName,omitempty"`
+	// credential identifies the credential in the back end's own log.
+	// +optional
+	Credential *CredentialReference `json:"credential,omitempty"`
+	// podsStarted counts the Pods that started with the credential. More than one means that it was reused.
+	// +optional
+	PodsStarted int32 `json:"podsStarted,omitempty"`
+	// stop is why the grant is being ended, once it is. The first reason stays.
+	// +optional
+	Stop *GrantStop `json:"stop,omitempty"`
+	// revocation is what happened to the credential at the end.
+	// +optional
+	Revocation *Revocation `json:"revocation,omitempty"`
+	// outcome is how the grant ended.
+	// +optional
+	Outcome GrantOutcome `json:"outcome,omitempty"`
+	// endedAt is when the grant ended.
+	// +optional
+	EndedAt *metav1.Time `json:"endedAt,omitempty"`
+	// audit is the last audit record written about this grant: a tail cut off the log, or a log rewritten, shows.
+	// +optional
+	Audit *AuditAnchor `json:"audit,omitempty"`
+}
+
+// CredentialReference identifies a credential without being one.
+type CredentialReference struct {
+	// id of the credential, as the back end's log names it: for AWS, the access key ID.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	ID string `json:"id,omitempty"`
+	// principal that the credential acts as: for AWS, the assumed role's ARN with the session name.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Principal string `json:"principal,omitempty"`
+}
+
+// GrantStop is why a grant is being ended.
+type GrantStop struct {
+	// outcome that the grant will end with.
+	// +required
+	Outcome GrantOutcome `json:"outcome"`
+	// reason is one of the documented reasons of the condition Ended.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason"`
+	// message says it to a person.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+	// at is when it was first found.
+	// +required
+	At metav1.Time `json:"at"`
+}
+
+// Revocation is what happened to a credential at the end.
+type Revocation struct {
+	// mode is None, Immediate or AtExpiry.
+	// +required
+	Mode RevocationMode `json:"mode"`
+	// confirmedAt is when the back end confirmed that the credential works no more.
+	// +optional
+	ConfirmedAt *metav1.Time `json:"confirmedAt,omitempty"`
+	// exposedUntil is until when a copy of the credential would still work.
+	// +optional
+	ExposedUntil *metav1.Time `json:"exposedUntil,omitempty"`
+}
+
+// AuditAnchor names one audit record.
+type AuditAnchor struct {
+	// writer is the chain that the record belongs to.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	Writer string `json:"writer"`
+	// seq is the record's number in that chain.
+	// +required
+	Seq int64 `json:"seq"`
+	// hash is the record's own, in hexadecimal.
+	// +required
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	Hash string `json:"hash"`
+}
+
+// CapabilityGrantList is a list of CapabilityGrants.
+//
+// +kubebuilder:object:root=true
+type CapabilityGrantList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// items are the grants.
+	Items []CapabilityGrant `json:"items"`
+}

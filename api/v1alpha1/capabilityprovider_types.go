@@ -1,0 +1,91 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// CapabilityProvider says where credentials come from. It holds no key: the operator proves who it is with a
+// ServiceAccount token of the capability's own identity.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=capprov,categories=valetkey
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.status.type`,description="The kind of back end"
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="a provider's name has at most 63 characters"
+type CapabilityProvider struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is where credentials come from.
+	// +required
+	Spec CapabilityProviderSpec `json:"spec"`
+	// status is what the operator found. Written by the operator alone.
+	// +optional
+	Status CapabilityProviderStatus `json:"status,omitempty"`
+}
+
+// CapabilityProviderSpec names exactly one back end.
+//
+// +kubebuilder:validation:ExactlyOneOf=aws
+type CapabilityProviderSpec struct {
+	// aws issues sessions of an IAM role through AWS STS and web identity federation.
+	// +optional
+	AWS *AWSProvider `json:"aws,omitempty"`
+}
+
+// AWSProvider is an AWS region, or a service that speaks the same protocol.
+type AWSProvider struct {
+	// region is the AWS region, for example us-east-1.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^[a-z]{2,}(-[a-z0-9]+)+$`
+	Region string `json:"region"`
+	// stsEndpoint is the URL of STS; empty means AWS's own endpoint of the region. Only a URL that the operator was
+	// started with (--aws-endpoint) is used: an identity's token is sent nowhere else.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
+	STSEndpoint string `json:"stsEndpoint,omitempty"`
+	// serviceEndpoint is the URL that SDKs in the container talk to, as endpoint_url in the projected configuration; empty
+	// means AWS's own. Only a URL that the operator was started with (--aws-endpoint) is used.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
+	ServiceEndpoint string `json:"serviceEndpoint,omitempty"`
+	// audience is the audience of the identity's token. Only one that the operator was started with (--aws-audience) is used.
+	// +optional
+	// +kubebuilder:default=sts.amazonaws.com
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9.:/_-]*$`
+	Audience string `json:"audience,omitempty"`
+}
+
+// CapabilityProviderStatus is what the operator found.
+type CapabilityProviderStatus struct {
+	// type is the kind of back end, as audit records name it: aws-sts.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Type string `json:"type,omitempty"`
+	// conditions holds Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// CapabilityProviderList is a list of CapabilityProviders.
+//
+// +kubebuilder:object:root=true
+type CapabilityProviderList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// items are the providers.
+	Items []CapabilityProvider `json:"items"`
+}

@@ -1,0 +1,65 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Labels and annotations. The admission rules of config/admission know them by these very names.
+const (
+	// LabelRequest on a Job names the CapabilityRequest that the Job belongs to; the Job is named valetkey-<request>.
+	// The job-controller's Pod carries it too.
+	LabelRequest = "valetkey.dev/request"
+	// LabelEnrolled with the value "true" on a Namespace lets requests be made there. A cluster administrator sets it.
+	LabelEnrolled = "valetkey.dev/enrolled"
+	// LabelInUse with the value "true" on a Namespace is set by the operator while grants live there. As long as it
+	// stands, neither LabelEnrolled nor the Pod Security level may be weakened.
+	LabelInUse = "valetkey.dev/in-use"
+	// LabelIdentities with the value "true" marks the namespace whose ServiceAccounts are the capabilities' identities.
+	LabelIdentities = "valetkey.dev/identities"
+
+	// AnnotationApprove on a CapabilityRequest, with the digest of status.review as its value, approves it. The API server
+	// turns it into an entry of decisions in the caller's name and removes it.
+	AnnotationApprove = "valetkey.dev/approve"
+	// AnnotationDeny on a CapabilityRequest, with the digest of status.review as its value, denies it.
+	AnnotationDeny = "valetkey.dev/deny"
+	// AnnotationReason goes with AnnotationApprove or AnnotationDeny and is stored with the decision.
+	AnnotationReason = "valetkey.dev/reason"
+	// AnnotationRevoke on a CapabilityGrant ends the grant at once. Its value is the reason. It asks for the verb revoke.
+	AnnotationRevoke = "valetkey.dev/revoke"
+	// AnnotationRevokedBy on a CapabilityGrant is who set AnnotationRevoke. Stamped by the API server.
+	AnnotationRevokedBy = "valetkey.dev/revoked-by"
+	// AnnotationCreatedBy on a Job is the user who created it. Stamped by the API server, never changed.
+	AnnotationCreatedBy = "valetkey.dev/created-by"
+
+	// AnnotationGrant on a Job's Pod template is the UID of the grant that started the Job. Only the operator writes it,
+	// and the six annotations below, in the one patch that starts the Job.
+	AnnotationGrant = "valetkey.dev/grant"
+	// AnnotationSecret on a Job's Pod template is the name of the Secret to project.
+	AnnotationSecret = "valetkey.dev/secret"
+	// AnnotationContainer on a Job's Pod template is the one container that receives the credential.
+	AnnotationContainer = "valetkey.dev/container"
+	// AnnotationPointers on a Job's Pod template lists variables that point at projected files: NAME=value, comma separated.
+	AnnotationPointers = "valetkey.dev/pointers"
+	// AnnotationVariables on a Job's Pod template lists the keys of the Secret that become variables, comma separated.
+	AnnotationVariables = "valetkey.dev/variables"
+	// AnnotationFiles on a Job's Pod template lists the keys of the Secret that become files: key=path, comma separated.
+	AnnotationFiles = "valetkey.dev/files"
+	// AnnotationDeadlineSeconds on a Job's Pod template is the Pod's activeDeadlineSeconds.
+	AnnotationDeadlineSeconds = "valetkey.dev/deadline-seconds"
+
+	// AnnotationCapability on a ServiceAccount in the identities' namespace names the one capability it is the identity of.
+	AnnotationCapability = "valetkey.dev/capability"
+
+	// FinalizerRevoke on a CapabilityGrant holds it until its credential is revoked, or honestly said not to be.
+	FinalizerRevoke = "valetkey.dev/revoke"
+
+	// SecretType is the type of every Secret that holds a credential.
+	SecretType = "valetkey.dev/credential"
+	// NamePrefix begins the name of every Job, Pod and Secret of a grant. It is reserved in enrolled namespaces.
+	NamePrefix = "valetkey-"
+	// VolumeName is the Pod volume that holds the credential's files. It is reserved in a grant's Job.
+	VolumeName = "valetkey"
+	// MountPath is where the credential's files appear in the one container.
+	MountPath = "/var/run/secrets/valetkey.dev"
+	// PodGraceSeconds is the terminationGracePeriodSeconds of a Pod that holds a credential.
+	PodGraceSeconds = 5
+)

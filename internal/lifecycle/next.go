@@ -1,0 +1,208 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package lifecycle
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// Step is one thing to do.
+type Step string
+
+const (
+	// Wait: nothing is to be done before Until, or before a fact changes.
+	Wait Step = "Wait"
+	// BeginAttempt stores status.attempt, guarded by resourceVersion, before anything is minted under that number.
+	BeginAttempt Step = "BeginAttempt"
+	// Mint audits the attempt, asks the back end for the credential and audits what came.
+	Mint Step = "Mint"
+	// StoreSecret creates the attempt's Secret and stores what was issued in the status.
+	StoreSecret Step = "StoreSecret"
+	// StartJob patches the Job, guarded by resourceVersion: the commit point.
+	StartJob Step = "StartJob"
+	// RecordDelivery stores in the status that the Job was started.
+	RecordDelivery Step = "RecordDelivery"
+	// Stop stores why the grant ends.
+	Stop Step = "Stop"
+	// StopJob suspends the Job, so that the job-controller ends its Pod.
+	StopJob Step = "StopJob"
+	// Revoke asks the back end to end the credential and deletes the Secrets of every attempt.
+	Revoke Step = "Revoke"
+	// End audits the end and stores the outcome.
+	End Step = "End"
+	// Sweep deletes the Secrets of every attempt once more: a leader that woke late may have created one.
+	Sweep Step = "Sweep"
+	// Release removes the finalizer.
+	Release Step = "Release"
+)
+
+// Action is the next step and what it needs.
+type Action struct {
+	// Step to take.
+	Step Step
+	// Attempt to begin, for BeginAttempt.
+	Attempt int32
+	// Stop is why the grant ends, for Stop. Its time is left to the caller.
+	Stop v1alpha1.GrantStop
+	// Revocation is what is known of the credential, for End.
+	Revocation v1alpha1.Revocation
+	// Reason and Message say what is waited for, for Wait.
+	Reason, Message string
+	// Until is when to look again even though no fact changed; zero when only a fact can change the answer.
+	Until time.Time
+}
+
+// Next is the one next step of a grant.
+func Next(f Facts, now time.Time) Action {
+	switch {
+	case f.Grant.Status.EndedAt != nil:
+		return afterEnd(f, now)
+	case f.Grant.Status.Stop != nil:
+		return ending(f, now)
+	}
+	if stop, found := whyStop(f, now); found {
+		return Action{Step: Stop, Stop: stop}
+	}
+	switch {
+	case f.started() && !delivered(f.Grant):
+		return Action{Step: RecordDelivery}
+	case f.started():
+		return Action{Step: Wait, Reason: v1alpha1.ReasonActive, Until: expiry(f.Grant)}
+	default:
+		return issuing(f, now)
+	}
+}
+
+// started: the Job carries this grant's start patch, whatever the status says.
+func (f Facts) started() bool { return f.Job.Exists && f.Job.StartedFor == f.Grant.UID }
+
+func delivered(g *v1alpha1.CapabilityGrant) bool {
+	for _, c := range g.Status.Conditions {
+		if c.Type == v1alpha1.ConditionDelivered {
+			return c.Status == "True"
+		}
+	}
+	return false
+}
+
+// expiry is when the TTL is over; zero while nothing was issued.
+func expiry(g *v1alpha1.CapabilityGrant) time.Time {
+	if g.Status.ExpiresAt == nil {
+		return time.Time{}
+	}
+	return g.Status.ExpiresAt.Time
+}
+
+// whyStop looks for a reason to end a grant, the gravest first.
+func whyStop(f Facts, now time.Time) (v1alpha1.GrantStop, bool) {
+	if stop, found := withdrawn(f); found {
+		return stop, true
+	}
+	if stop, found := jobOver(f); found {
+		return stop, true
+	}
+	if exp := expiry(f.Grant); !exp.IsZero() && !now.Before(exp) {
+		return stopFor(v1alpha1.OutcomeExpired, v1alpha1.ReasonExpired, "the time is up"), true
+	}
+	if f.started() {
+		return v1alpha1.GrantStop{}, false
+	}
+	return neverStarts(f)
+}
+
+// withdrawn: somebody, or a policy, no longer wants the grant.
+func withdrawn(f Facts) (v1alpha1.GrantStop, bool) {
+	g := f.Grant
+	switch {
+	case g.Annotations[v1alpha1.AnnotationRevoke] != "":
+		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation, fmt.Sprintf("revoked by %s: %s",
+			g.Annotations[v1alpha1.AnnotationRevokedBy], g.Annotations[v1alpha1.AnnotationRevoke])), true
+	case g.DeletionTimestamp != nil:
+		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonGrantDeleted, "the grant was deleted"), true
+	case !f.Request.Exists:
+		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRequestGone, "the request was deleted"), true
+	case f.Request.DeniedBy != "":
+		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonDeniedLate, "denied by "+f.Request.DeniedBy), true
+	case f.Policy.Known && !f.Policy.Allows:
+		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn, f.Policy.Message), true
+	}
+	return v1alpha1.GrantStop{}, false
+}
+
+// jobOver: the Job cannot use the credential any more.
+func jobOver(f Facts) (v1alpha1.GrantStop, bool) {
+	switch {
+	case !f.Job.Exists:
+		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonJobGone, "the Job was deleted"), true
+	case f.Job.Failed && f.Job.DeadlineExceeded:
+		return stopFor(v1alpha1.OutcomeExpired, v1alpha1.ReasonExpired, "the Job was ended at its deadline"), true
+	case f.Job.Failed && f.started():
+		return stopFor(v1alpha1.OutcomeFailed, v1alpha1.ReasonJobFailed, "the Job failed"), true
+	case f.Job.Complete && f.started():
+		return stopFor(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted, "the Job succeeded"), true
+	case f.Job.Deleting:
+		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonJobGone, "the Job is being deleted"), true
+	}
+	return v1alpha1.GrantStop{}, false
+}
+
+// neverStarts: a Job that was not started by this grant must be held and untouched, or nothing is issued for it.
+func neverStarts(f Facts) (v1alpha1.GrantStop, bool) {
+	fail := func(reason, message string) (v1alpha1.GrantStop, bool) {
+		return stopFor(v1alpha1.OutcomeIssueFailed, reason, message), true
+	}
+	switch {
+	case !f.Request.Names:
+		return fail(v1alpha1.ReasonNeverIssued, "the request names another grant")
+	case f.Job.StartedFor != "":
+		return fail(v1alpha1.ReasonNeverIssued, "the Job was started by another grant")
+	case !f.Job.Suspended:
+		return fail(v1alpha1.ReasonNeverIssued, "the Job is not held")
+	case f.Attempt.Failure.Final:
+		return fail(v1alpha1.ReasonIssueFailed, f.Attempt.Failure.Message)
+	case f.Grant.Status.Attempt >= MaxAttempts && !f.ownsAttempt():
+		return fail(v1alpha1.ReasonIssueFailed, fmt.Sprintf("%d attempts failed; the last: %s", MaxAttempts, lastFailure(f)))
+	}
+	return v1alpha1.GrantStop{}, false
+}
+
+// ownsAttempt: this process began the stored attempt, and it has not failed.
+func (f Facts) ownsAttempt() bool {
+	a := f.Attempt
+	return a.Began > 0 && a.Began == f.Grant.Status.Attempt && a.Failure.Message == ""
+}
+
+func lastFailure(f Facts) string {
+	if f.Attempt.Failure.Message != "" {
+		return f.Attempt.Failure.Message
+	}
+	return "the operator was restarted"
+}
+
+// issuing is the way from a stored grant to a started Job.
+func issuing(f Facts, now time.Time) Action {
+	switch {
+	case f.Guard.Reason != "":
+		return Action{Step: Wait, Reason: f.Guard.Reason, Message: f.Guard.Message}
+	case !f.Policy.Known:
+		return Action{Step: Wait, Reason: v1alpha1.ReasonIndeterminate, Message: f.Policy.Message}
+	case !f.ownsAttempt() && now.Before(f.Attempt.NotBefore):
+		return Action{Step: Wait, Reason: v1alpha1.ReasonBackingOff, Message: f.Attempt.Failure.Message, Until: f.Attempt.NotBefore}
+	case !f.ownsAttempt():
+		return Action{Step: BeginAttempt, Attempt: f.Grant.Status.Attempt + 1}
+	case !f.Attempt.Minted:
+		return Action{Step: Mint}
+	case !f.Attempt.Stored:
+		return Action{Step: StoreSecret}
+	default:
+		return Action{Step: StartJob}
+	}
+}
+
+func stopFor(outcome v1alpha1.GrantOutcome, reason, message string) v1alpha1.GrantStop {
+	return v1alpha1.GrantStop{Outcome: outcome, Reason: reason, Message: message}
+}
