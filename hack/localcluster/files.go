@@ -1,0 +1,114 @@
+package localcluster
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"os"
+	"path/filepath"
+	"text/template"
+
+	"golang.org/x/sys/unix"
+)
+
+//go:embed files
+var fileTemplates embed.FS
+
+// writeFiles writes everything that the programs read: keys, kubeconfigs and configuration.
+func (c *Cluster) writeFiles() error {
+	if err := c.writePKI(); err != nil {
+		return err
+	}
+	var err error
+	if c.admin, err = c.UserConfig(adminUser, adminGroup); err != nil {
+		return err
+	}
+	identities := map[string][]string{
+		adminUser:         {adminUser, adminGroup},
+		controllerManager: {"system:kube-controller-manager"},
+		scheduler:         {"system:kube-scheduler"},
+		kubelet:           {"system:node:" + NodeName, "system:nodes"},
+	}
+	for name, id := range identities {
+		if err := c.writeKubeconfig(c.kubeconfigPath(name), id[0], id[1:]...); err != nil {
+			return err
+		}
+	}
+	return c.writeConfiguration()
+}
+
+func (c *Cluster) writePKI() error {
+	ca, err := newAuthority()
+	if err != nil {
+		return err
+	}
+	c.ca = ca
+	pki := c.rec.path("pki")
+	server, err := ca.server(
+		[]string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", issuerHost},
+		[]string{"127.0.0.1", serviceAddress, c.Address()},
+	)
+	if err != nil {
+		return err
+	}
+	node, err := ca.server([]string{NodeName}, []string{c.Address()})
+	if err != nil {
+		return err
+	}
+	toKubelet, err := ca.client("kube-apiserver-kubelet-client", adminGroup)
+	if err != nil {
+		return err
+	}
+	private, public, err := newServiceAccountKey()
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		ca.save(pki),
+		server.save(pki, "apiserver"),
+		node.save(pki, "kubelet"),
+		toKubelet.save(pki, "apiserver-kubelet"),
+		os.WriteFile(filepath.Join(pki, "sa.key"), private, 0o600),
+		os.WriteFile(filepath.Join(pki, "sa.pub"), public, 0o600),
+	)
+}
+
+func (c *Cluster) writeConfiguration() error {
+	values := map[string]string{
+		"Address":     c.Address(),
+		"PodSubnet":   c.rec.Slot.podSubnet(),
+		"CgroupRoot":  cgroupRoot(c.rec.Name),
+		"PauseImage":  pauseImage,
+		"Snapshotter": snapshotter(c.rec.StateDir),
+	}
+	for name, to := range map[string]string{
+		"hosts":           "hosts",
+		"containerd.toml": "config/containerd.toml",
+		"kubelet.yaml":    "config/kubelet.yaml",
+		"pods.conflist":   "cni/pods.conflist",
+	} {
+		t, err := template.ParseFS(fileTemplates, "files/"+name)
+		if err != nil {
+			return err
+		}
+		var b bytes.Buffer
+		if err := t.Option("missingkey=error").Execute(&b, values); err != nil {
+			return err
+		}
+		// The hosts file is mounted already: it must be written in place.
+		if err := os.WriteFile(c.rec.path(to), b.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// snapshotter returns the one that works on the file system of dir: an overlay cannot lie on another overlay, which is
+// what a state directory inside a container is on.
+func snapshotter(dir string) string {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return "native"
+	}
+	return "overlayfs"
+}

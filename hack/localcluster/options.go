@@ -1,0 +1,72 @@
+package localcluster
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+// Options says what kind of cluster to start.
+type Options struct {
+	// Name tells clusters apart. Empty means "default".
+	Name string
+	// Node adds a scheduler and a node that runs real containers.
+	Node bool
+	// AWS adds versitygw as STS, IAM and S3.
+	AWS bool
+	// StateDir holds everything the cluster writes, and is removed with it. It must be empty or not exist.
+	// Empty means a folder below the user's state directory.
+	StateDir string
+	// Fast lets etcd skip fsync. The data does not survive a crash of the machine, which no test minds.
+	Fast bool
+	// Detach lets the cluster outlive this process. Otherwise it ends with the process, even if that is killed.
+	Detach bool
+	// Progress gets a line about whatever takes long. Nil means silence.
+	Progress io.Writer
+}
+
+var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Name == "" {
+		o.Name = "default"
+	}
+	if !validName.MatchString(o.Name) {
+		return o, fmt.Errorf("cluster name %q: want up to 40 lower case letters, digits and hyphens, neither first nor last a hyphen", o.Name)
+	}
+	if o.StateDir == "" {
+		o.StateDir = filepath.Join(stateBase(), o.Name)
+	}
+	dir, err := filepath.Abs(o.StateDir)
+	o.StateDir = dir
+	return o, err
+}
+
+func (o Options) progress() io.Writer {
+	if o.Progress == nil {
+		return io.Discard
+	}
+	return o.Progress
+}
+
+func stateBase() string {
+	return filepath.Join(userDir("XDG_STATE_HOME", ".local/state"), "valetkey")
+}
+
+func cacheDir() string {
+	return filepath.Join(userDir("XDG_CACHE_HOME", ".cache"), "valetkey")
+}
+
+// userDir follows the XDG base directory rules, with root's home where none is set.
+func userDir(variable, fallback string) string {
+	if dir := os.Getenv(variable); filepath.IsAbs(dir) {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "/root"
+	}
+	return filepath.Join(home, fallback)
+}
