@@ -147,7 +147,7 @@ func (c *Cluster) Programs() ([]supervisor.Status, error) { return c.supervisor.
 
 // StopProgram ends one program, for tests of failure, and returns when it is gone. It stays down until StartProgram.
 func (c *Cluster) StopProgram(name string) error {
-	return c.supervisor.Stop(name, 10*time.Second)
+	return c.supervisor.Stop(name, 5*time.Second)
 }
 
 // StartProgram starts a program again that was stopped or has died. It does not wait for it to be ready.

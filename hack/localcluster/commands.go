@@ -85,16 +85,23 @@ func (c *Cluster) apiServer() supervisor.Program {
 }
 
 func (c *Cluster) controllerManager() supervisor.Program {
-	return c.program(controllerManager,
+	p := c.program(controllerManager,
 		"--kubeconfig="+kubeconfigInside(controllerManager),
 		"--service-account-private-key-file="+pkiInside("sa.key"),
 		"--root-ca-file="+pkiInside("ca.crt"),
 		// Each controller acts in its own name, as on real clusters: who makes a Pod is then to be told.
 		"--use-service-account-credentials=true",
 		"--controllers=*,-nodeipam",
+		// The default is a directory of the machine, which it would make.
+		"--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
 		"--leader-elect=false",
 		"--bind-address=127.0.0.1",
 	)
+	if c.rec.Fast {
+		// Throttled as it is shipped, it takes five seconds to fetch its own controllers' tokens.
+		p.Args = append(p.Args, "--kube-api-qps=500", "--kube-api-burst=1000")
+	}
+	return p
 }
 
 func (c *Cluster) scheduler() supervisor.Program {

@@ -1,16 +1,18 @@
 package localcluster
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 )
 
 // Options says what kind of cluster to start.
 type Options struct {
-	// Name tells clusters apart. Empty means "default".
+	// Name tells clusters apart. Empty means one that no other cluster has, or "default" for a cluster that is detached.
 	Name string
 	// Node adds a scheduler and a node that runs real containers.
 	Node bool
@@ -19,7 +21,8 @@ type Options struct {
 	// StateDir holds everything the cluster writes, and is removed with it. It must be empty or not exist.
 	// Empty means a folder below the user's state directory.
 	StateDir string
-	// Fast lets etcd skip fsync. The data does not survive a crash of the machine, which no test minds.
+	// Fast is for tests: etcd skips fsync, so that its data would not survive a crash of the machine, and the controller
+	// manager's requests are not throttled. Leave it off to measure what a cluster as shipped does.
 	Fast bool
 	// Detach lets the cluster outlive this process. Otherwise it ends with the process, even if that is killed.
 	Detach bool
@@ -30,8 +33,11 @@ type Options struct {
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
 
 func (o Options) withDefaults() (Options, error) {
-	if o.Name == "" {
+	if o.Name == "" && o.Detach {
 		o.Name = "default"
+	}
+	if o.Name == "" {
+		o.Name = fmt.Sprintf("process-%d-%s", os.Getpid(), strings.ToLower(rand.Text()[:6]))
 	}
 	if !validName.MatchString(o.Name) {
 		return o, fmt.Errorf("cluster name %q: want up to 40 lower case letters, digits and hyphens, neither first nor last a hyphen", o.Name)
