@@ -1,0 +1,161 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/cel-go/cel"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/apiserver/pkg/cel/environment"
+	"k8s.io/apiserver/pkg/cel/library"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// What expressions may cost, in the API server's units: a million is about a tenth of a second. Policies are evaluated for
+// every request and, for as long as it lives, for every grant.
+const (
+	expressionCostLimit = 250_000
+	policyCostLimit     = 1_000_000
+)
+
+// Compiler compiles policies. It is safe for concurrent use.
+type Compiler struct {
+	env   *cel.Env
+	sizes sizes
+}
+
+// NewCompiler returns a compiler whose expressions know the CEL libraries of Kubernetes 1.36 and the variables request,
+// capability and job. An error means that the CEL environment itself cannot be built.
+func NewCompiler() (*Compiler, error) {
+	types := variableTypes()
+	options := environment.VersionedOptions{IntroducedVersion: version.MajorMinor(1, 0)}
+	for _, name := range []string{variableRequest, variableCapability, variableJob} {
+		options.EnvOptions = append(options.EnvOptions, cel.Variable(name, types[name].CelType()))
+		options.DeclTypes = append(options.DeclTypes, types[name])
+	}
+	set, err := environment.MustBaseEnvSet(version.MajorMinor(1, 36)).Extend(options)
+	if err != nil {
+		return nil, fmt.Errorf("build the CEL environment: %w", err)
+	}
+	return &Compiler{env: set.NewExpressionsEnv(), sizes: types}, nil
+}
+
+// Compiled is one generation of a policy, ready to be evaluated. It is safe for concurrent use.
+type Compiled struct {
+	policy *v1alpha1.CapabilityPolicy
+	when   []clause
+	err    error
+}
+
+// clause is one expression of a policy.
+type clause struct {
+	program cel.Program
+	usesJob bool
+	message string
+}
+
+// Err says why the policy cannot be evaluated: an expression does not compile, does not yield a bool, or could cost too much.
+// Such an Allow allows nothing, and such a Deny refuses all that its other fields match.
+func (c *Compiled) Err() error { return c.err }
+
+// Compile compiles a policy. It never returns nil; see [Compiled.Err]. The policy must not be changed afterwards.
+func (c *Compiler) Compile(p *v1alpha1.CapabilityPolicy) *Compiled {
+	compiled := &Compiled{policy: p}
+	var problems []error
+	if p.Spec.Effect != v1alpha1.EffectAllow && p.Spec.Effect != v1alpha1.EffectDeny {
+		problems = append(problems, fmt.Errorf("effect %q is neither Allow nor Deny", p.Spec.Effect))
+	}
+	var total uint64
+	for i, e := range p.Spec.When {
+		made, cost, err := c.compile(e)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("when[%d]: %w", i, err))
+			continue
+		}
+		total += cost
+		compiled.when = append(compiled.when, made)
+	}
+	if total > policyCostLimit {
+		problems = append(problems, fmt.Errorf("the expressions together could cost %d, of at most %d", total, policyCostLimit))
+	}
+	compiled.err = errors.Join(problems...)
+	return compiled
+}
+
+func (c *Compiler) compile(e v1alpha1.Expression) (clause, uint64, error) {
+	ast, issues := c.env.Compile(e.Expression)
+	if err := issues.Err(); err != nil {
+		return clause{}, 0, fmt.Errorf("the expression does not compile: %s", firstLine(err))
+	}
+	if ast.OutputType() != cel.BoolType {
+		return clause{}, 0, fmt.Errorf("the expression yields %s, not bool", ast.OutputType())
+	}
+	cost, err := c.env.EstimateCost(ast, &library.CostEstimator{SizeEstimator: c.sizes})
+	if err != nil {
+		return clause{}, 0, fmt.Errorf("the expression's cost cannot be estimated: %s", firstLine(err))
+	}
+	if cost.Max > expressionCostLimit {
+		return clause{}, 0, fmt.Errorf("the expression could cost %d, of at most %d", cost.Max, expressionCostLimit)
+	}
+	program, err := c.env.Program(ast, cel.CostLimit(expressionCostLimit))
+	if err != nil {
+		return clause{}, 0, fmt.Errorf("the expression cannot be prepared: %s", firstLine(err))
+	}
+	return clause{program: program, usesJob: uses(ast, variableJob), message: e.Message}, cost.Max, nil
+}
+
+// uses reports whether an expression refers to a variable.
+func uses(ast *cel.Ast, variable string) bool {
+	for _, reference := range ast.NativeRep().ReferenceMap() {
+		if reference.Name == variable {
+			return true
+		}
+	}
+	return false
+}
+
+// firstLine leaves out the picture of the expression that CEL draws below its errors. What is left begins with line:column.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return strings.TrimPrefix(line, "ERROR: <input>:")
+}
+
+// answer is what an expression says.
+type answer int
+
+const (
+	yes answer = iota
+	no
+	// later: it needs a Job that is not there yet.
+	later
+	// failed: it ended in an error.
+	failed
+)
+
+func (c clause) eval(vars map[string]any) (answer, error) {
+	if _, there := vars[variableJob]; c.usesJob && !there {
+		return later, nil
+	}
+	value, _, err := c.program.Eval(vars)
+	if err != nil {
+		return failed, errors.New(firstLine(err))
+	}
+	if value.Value() == true {
+		return yes, nil
+	}
+	return no, nil
+}
+
+func (c *Compiled) name() string { return c.policy.Name }
+
+func (c *Compiled) reference() *v1alpha1.PolicyReference {
+	return &v1alpha1.PolicyReference{Name: c.policy.Name, Generation: c.policy.Generation}
+}
+
+// allows reports whether the policy is an Allow. Anything else refuses.
+func (c *Compiled) allows() bool { return c.policy.Spec.Effect == v1alpha1.EffectAllow }

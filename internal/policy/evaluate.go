@@ -1,0 +1,228 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// Facts are all that a decision depends on.
+type Facts struct {
+	// Request is what is asked for.
+	Request *v1alpha1.CapabilityRequest
+	// Capability that is asked for; nil if there is none of that name.
+	Capability *v1alpha1.Capability
+	// CapabilityReady and CapabilityMessage are its condition Ready.
+	CapabilityReady   bool
+	CapabilityMessage string
+	// Job is the request's; nil while it is not there.
+	Job *batchv1.Job
+	// Policies are all there are.
+	Policies []*Compiled
+	// Risks are what only a policy's accept can take.
+	Risks []Risk
+	// Digest is that of status.review; empty before the review.
+	Digest string
+	// ReviewedAt is when the review was written. The timeout for approvals counts from here.
+	ReviewedAt time.Time
+	// Seen are the decisions that the operator stored having seen.
+	Seen []v1alpha1.SeenDecision
+	// Active counts the credentials that still work, by the policy that allowed them, without this request's own.
+	Active map[string]int
+	// Granted is set when a living grant is looked at again: approvals, limits and the Job's being held are not asked again,
+	// everything else must still hold.
+	Granted bool
+	// Now is the instant of the decision.
+	Now time.Time
+}
+
+// Risk is something that only a policy's accept can take.
+type Risk struct {
+	// Needs is what the policy must accept.
+	Needs v1alpha1.Acceptance
+	// Message says what the risk is.
+	Message string
+}
+
+// Verdict is the kind of a decision.
+type Verdict string
+
+const (
+	// Allow: policy and people allow it. Before the review is written, that is all that is missing.
+	Allow Verdict = "Allow"
+	// Deny is final for a request, and ends a grant.
+	Deny Verdict = "Deny"
+	// Pending: the Job, an approval or room within a limit is awaited.
+	Pending Verdict = "Pending"
+	// Indeterminate: something could not be found out. It neither allows nor refuses.
+	Indeterminate Verdict = "Indeterminate"
+)
+
+// Decision is the answer to Facts.
+type Decision struct {
+	Verdict Verdict
+	// Reason is one of the documented reasons of the condition Allowed.
+	Reason string
+	// Message is a sentence that a person understands, of at most 1024 bytes. Of a refusal, it says what would have been allowed.
+	Message string
+	// Policy decided; nil if none did.
+	Policy *v1alpha1.PolicyReference
+	// ApprovedBy are the people whose approval counts, sorted.
+	ApprovedBy []string
+	// ApprovalsMissing is how many more people must approve.
+	ApprovalsMissing int32
+	// Recheck is when the answer can change by time alone; zero if it cannot.
+	Recheck time.Time
+}
+
+// Evaluate decides. Refusals come first, so that nothing that could not be found out, and nothing that is awaited, hides one.
+func Evaluate(f Facts) Decision {
+	e := evaluation{Facts: f}
+	if f.Capability != nil {
+		e.vars = variables(f.Request, f.Capability, f.Job)
+	}
+	steps := []func() *Decision{
+		e.notStamped, e.deniedByPerson, e.noSuchCapability, e.deniedByPolicy, e.notAllowed, e.jobRefused,
+		e.capabilityNotReady, e.awaitingJob, e.awaitingApproval, e.limitReached,
+	}
+	for _, step := range steps {
+		if d := step(); d != nil {
+			d.Message = clip(d.Message, maxMessageLength)
+			return *d
+		}
+	}
+	return e.allowed()
+}
+
+// evaluation is Evaluate on its way: chosen is set by notAllowed, approvers by awaitingApproval.
+type evaluation struct {
+	Facts
+	vars      map[string]any
+	chosen    *Compiled
+	approvers []string
+}
+
+func (e *evaluation) notStamped() *Decision {
+	if e.Request.Spec.Requester.Username != "" {
+		return nil
+	}
+	return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonNotGuarded,
+		Message: "the request has no requester: the API server's rules did not stamp it; create it again"}
+}
+
+func (e *evaluation) deniedByPerson() *Decision {
+	if e.Digest == "" {
+		return nil
+	}
+	for _, d := range e.Request.Decisions {
+		if d.Decision != v1alpha1.DecisionDeny || d.Digest != e.Digest {
+			continue
+		}
+		message := d.By + " denied it"
+		if d.Reason != "" {
+			message += ": " + d.Reason
+		}
+		return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPerson, Message: message}
+	}
+	return nil
+}
+
+func (e *evaluation) noSuchCapability() *Decision {
+	if e.Capability != nil {
+		return nil
+	}
+	message := fmt.Sprintf("there is no capability %q", e.Request.Spec.Capability)
+	return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPolicy, Message: message + e.whatMayBeAsked()}
+}
+
+func (e *evaluation) deniedByPolicy() *Decision {
+	var found *Compiled
+	var message string
+	for _, p := range e.Policies {
+		if p.allows() || (found != nil && found.name() <= p.name()) {
+			continue
+		}
+		if denies, why := p.denies(e.Request, e.vars); denies {
+			found, message = p, why
+		}
+	}
+	if found == nil {
+		return nil
+	}
+	return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPolicy, Message: message, Policy: found.reference()}
+}
+
+func (e *evaluation) jobRefused() *Decision {
+	if e.Job == nil {
+		return nil
+	}
+	check := CheckJob
+	if e.Granted {
+		check = checkStep
+	}
+	if err := check(e.Job, e.Request, e.Capability); err != nil {
+		return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonJobRefused, Message: err.Error()}
+	}
+	return nil
+}
+
+func (e *evaluation) capabilityNotReady() *Decision {
+	if e.CapabilityReady {
+		return nil
+	}
+	message := fmt.Sprintf("capability %s is not Ready", e.Capability.Name)
+	if e.CapabilityMessage != "" {
+		message += ": " + e.CapabilityMessage
+	}
+	return &Decision{Verdict: Indeterminate, Reason: v1alpha1.ReasonIndeterminate, Message: message}
+}
+
+func (e *evaluation) awaitingJob() *Decision {
+	if e.Job != nil {
+		return nil
+	}
+	return &Decision{Verdict: Pending, Reason: v1alpha1.ReasonAwaitingJob,
+		Message: fmt.Sprintf("Job %s does not exist yet", JobName(e.Request))}
+}
+
+func (e *evaluation) limitReached() *Decision {
+	limits := e.chosen.policy.Spec.Limits
+	if e.Granted || limits == nil || limits.Active == nil {
+		return nil
+	}
+	active := e.Active[e.chosen.name()]
+	if active < int(*limits.Active) {
+		return nil
+	}
+	return &Decision{Verdict: Pending, Reason: v1alpha1.ReasonLimitReached, Policy: e.chosen.reference(), ApprovedBy: e.approvers,
+		Message: fmt.Sprintf("policy %s lets %d credentials work at the same time, and %d do", e.chosen.name(), *limits.Active, active)}
+}
+
+func (e *evaluation) allowed() Decision {
+	message := fmt.Sprintf("policy %s allows it", e.chosen.name())
+	if len(e.approvers) > 0 {
+		message += ", approved by " + list(e.approvers)
+	}
+	return Decision{Verdict: Allow, Reason: v1alpha1.ReasonAllowed, Policy: e.chosen.reference(), ApprovedBy: e.approvers,
+		Message: clip(message, maxMessageLength)}
+}
+
+// TTL is how long the Job may use the credential, in seconds: what the request asks for, or else the capability's default.
+func TTL(r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) int32 {
+	if r.Spec.TTLSeconds != nil {
+		return *r.Spec.TTLSeconds
+	}
+	if c == nil {
+		return 0
+	}
+	return c.Spec.DefaultTTLSeconds
+}
+
+// JobName is the name of a request's Job.
+func JobName(r *v1alpha1.CapabilityRequest) string { return v1alpha1.NamePrefix + r.Name }

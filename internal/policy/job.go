@@ -1,0 +1,177 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// What fits the fields of status.review: a Job that cannot be shown whole cannot be approved.
+const (
+	maxContainers  = 64
+	maxWords       = 256
+	maxImageLength = 1024
+	maxProgramSize = 64 << 10
+)
+
+// findings collects all that is wrong, so that whoever is refused can mend it in one go.
+type findings []string
+
+func (f *findings) add(wrong bool, format string, args ...any) {
+	if wrong {
+		*f = append(*f, fmt.Sprintf(format, args...))
+	}
+}
+
+func (f findings) err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(f, "; "))
+}
+
+// CheckJob says why a Job may not hold the request's credential: it is not the request's, it is not held any more, it could run
+// more than one Pod, or its container is not one that the capability takes. It relies on no admission rule. The error lists all
+// that is wrong and is nil if nothing is.
+func CheckJob(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) error {
+	return slices.Concat(ownership(job, r), held(job), runsOnce(&job.Spec), step(job, r, c)).err()
+}
+
+// checkStep is what must still hold of a Job that was started with the credential.
+func checkStep(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) error {
+	return slices.Concat(ownership(job, r), runsOnce(&job.Spec), step(job, r, c)).err()
+}
+
+func ownership(job *batchv1.Job, r *v1alpha1.CapabilityRequest) findings {
+	var f findings
+	f.add(job.Namespace != r.Namespace || job.Name != JobName(r), "the Job is %s/%s, not %s/%s", job.Namespace, job.Name, r.Namespace, JobName(r))
+	f.add(job.Labels[v1alpha1.LabelRequest] != r.Name, "the Job's label %s is %q, not %q", v1alpha1.LabelRequest,
+		job.Labels[v1alpha1.LabelRequest], r.Name)
+	creator, requester := job.Annotations[v1alpha1.AnnotationCreatedBy], r.Spec.Requester.Username
+	f.add(creator == "", "nobody stamped who created the Job")
+	f.add(creator != "" && creator != requester, "the Job was created by %s, the request by %s", creator, requester)
+	f.add(slices.ContainsFunc(job.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID != r.UID }),
+		"the Job has an owner that is not the request")
+	return f
+}
+
+// held means that the Job waits, as the API server made it wait, and that nothing of it ran before.
+func held(job *batchv1.Job) findings {
+	var f findings
+	f.add(job.DeletionTimestamp != nil, "the Job is being deleted")
+	f.add(finished(job), "the Job is already finished")
+	f.add(job.Spec.Suspend == nil || !*job.Spec.Suspend, "the Job is not suspended")
+	s := &job.Status
+	f.add(s.Active > 0 || s.Succeeded > 0 || s.Failed > 0 || (s.Terminating != nil && *s.Terminating > 0), "the Job already ran a Pod")
+	for _, annotation := range startAnnotations() {
+		_, there := job.Spec.Template.Annotations[annotation]
+		f.add(there, "the Job's template has the annotation %s, which is the operator's", annotation)
+	}
+	return f
+}
+
+func finished(job *batchv1.Job) bool {
+	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+		switch c.Type {
+		case batchv1.JobComplete, batchv1.JobFailed, batchv1.JobSuccessCriteriaMet, batchv1.JobFailureTarget:
+			return c.Status == corev1.ConditionTrue
+		default:
+			return false
+		}
+	})
+}
+
+// runsOnce means one Pod, once, made by the job-controller.
+func runsOnce(s *batchv1.JobSpec) findings {
+	var f findings
+	f.add(s.Parallelism != nil && *s.Parallelism != 1, "parallelism must be 1: one Pod holds the credential")
+	f.add(s.Completions == nil || *s.Completions != 1, "completions must be 1: one Pod holds the credential")
+	f.add(s.BackoffLimit == nil || *s.BackoffLimit != 0, "backoffLimit must be 0: whoever needs a retry asks again")
+	f.add(s.Template.Spec.RestartPolicy != corev1.RestartPolicyNever, "restartPolicy must be Never: whoever needs a retry asks again")
+	f.add(s.CompletionMode != nil && *s.CompletionMode != batchv1.NonIndexedCompletion, "completionMode must be NonIndexed")
+	f.add(s.BackoffLimitPerIndex != nil || s.MaxFailedIndexes != nil, "backoffLimitPerIndex and maxFailedIndexes must not be set")
+	f.add(s.PodFailurePolicy != nil, "podFailurePolicy must not be set: it can replace a Pod that failed")
+	f.add(s.SuccessPolicy != nil, "successPolicy must not be set")
+	f.add(s.ManualSelector != nil && *s.ManualSelector, "manualSelector must not be set")
+	f.add(s.ManagedBy != nil && *s.ManagedBy != batchv1.JobControllerName, "managedBy must not name anything but the job-controller")
+	f.add(len(s.Template.Finalizers) > 0, "the Job's template has finalizers")
+	return f
+}
+
+// step is the container, and the Pod around it.
+func step(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) findings {
+	pod := &job.Spec.Template.Spec
+	f := slices.Concat(isolation(pod), showable(pod))
+	container := find(pod.Containers, r.Spec.Container)
+	if container == nil {
+		f.add(find(pod.InitContainers, r.Spec.Container) != nil, "%s is an init container; a credential goes to a container of the Pod", r.Spec.Container)
+		f.add(find(pod.InitContainers, r.Spec.Container) == nil, "the Job has no container %s", r.Spec.Container)
+		return f
+	}
+	f.add(container.RestartPolicy != nil || len(container.RestartPolicyRules) > 0, "container %s has a restart policy of its own", container.Name)
+	for _, m := range container.VolumeMounts {
+		f.add(inside(m.MountPath, v1alpha1.MountPath), "container %s mounts %s, where the credential's files appear", container.Name, m.MountPath)
+	}
+	return append(f, runnerMismatch(container, pod, c)...)
+}
+
+// isolation is what keeps the Pod's other containers, and the node's other processes, away from the step.
+func isolation(pod *corev1.PodSpec) findings {
+	var f findings
+	f.add(pod.ShareProcessNamespace != nil && *pod.ShareProcessNamespace, "the Pod shares its process namespace, so its other containers could read the credential")
+	f.add(pod.HostPID || pod.HostIPC || pod.HostNetwork, "the Pod uses the node's own process, IPC or network namespace")
+	f.add(len(pod.EphemeralContainers) > 0, "the Pod has ephemeral containers")
+	for _, c := range containers(pod) {
+		f.add(c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged, "container %s is privileged", c.Name)
+	}
+	for _, v := range pod.Volumes {
+		f.add(v.Name == v1alpha1.VolumeName, "the volume name %s is reserved", v.Name)
+	}
+	return f
+}
+
+func showable(pod *corev1.PodSpec) findings {
+	var f findings
+	all := containers(pod)
+	f.add(len(all) > maxContainers, "the Pod has %d containers, of at most %d", len(all), maxContainers)
+	for _, c := range all {
+		f.add(len(c.Image) > maxImageLength, "the image of container %s has more than %d characters", c.Name, maxImageLength)
+		f.add(len(c.Command) > maxWords || len(c.Args) > maxWords, "container %s has more than %d words of command or args", c.Name, maxWords)
+		f.add(size(c.Command)+size(c.Args) > maxProgramSize, "command and args of container %s are longer than %d bytes", c.Name, maxProgramSize)
+	}
+	return f
+}
+
+func size(words []string) int {
+	sum := 0
+	for _, w := range words {
+		sum += len(w)
+	}
+	return sum
+}
+
+func find(all []corev1.Container, name string) *corev1.Container {
+	for i := range all {
+		if all[i].Name == name {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// inside reports whether a path is the directory or lies in it.
+func inside(name, dir string) bool {
+	name = path.Clean(name)
+	return name == dir || strings.HasPrefix(name, dir+"/")
+}

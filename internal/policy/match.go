@@ -1,0 +1,184 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// miss is one thing in which a request does not fit an Allow policy.
+type miss struct {
+	// far is how much of the request would have to be another one.
+	far distance
+	// needs is set when the miss is a risk that the policy does not accept.
+	needs v1alpha1.Acceptance
+	// text goes on after "policy x".
+	text string
+}
+
+// distance weighs a miss: each outweighs all that are nearer together.
+type distance int
+
+const (
+	near        distance = 1
+	fieldAway   distance = 100
+	nobodyAsked distance = 10_000
+)
+
+// denies reports whether a Deny policy refuses the request, and in which words. What cannot be evaluated refuses.
+func (c *Compiled) denies(r *v1alpha1.CapabilityRequest, vars map[string]any) (bool, string) {
+	if !c.matchesFields(r) {
+		return false, ""
+	}
+	if c.err != nil {
+		return true, fmt.Sprintf("policy %s denies what its fields match, because it is not valid: %s", c.name(), oneLine(c.err))
+	}
+	var failure error
+	waits := false
+	words := make([]string, 0, len(c.when))
+	for _, w := range c.when {
+		answer, err := w.eval(vars)
+		switch answer {
+		case no:
+			return false, ""
+		case failed:
+			failure = err
+		case later:
+			waits = true
+		}
+		words = append(words, w.message)
+	}
+	switch {
+	case failure != nil:
+		return true, fmt.Sprintf("policy %s denies it, because one of its expressions failed: %s", c.name(), oneLine(failure))
+	case waits:
+		return false, ""
+	case len(words) > 0:
+		return true, fmt.Sprintf("policy %s denies it: %s", c.name(), strings.Join(words, "; "))
+	}
+	return true, fmt.Sprintf("policy %s denies it", c.name())
+}
+
+// matchesFields reports whether everything but the expressions of a policy matches. A list that is missing matches nothing in an
+// Allow and everything in a Deny; only namespaces may be left out of both.
+func (c *Compiled) matchesFields(r *v1alpha1.CapabilityRequest) bool {
+	s := &c.policy.Spec
+	return c.matchesCapability(r) && c.matchesRequester(r) &&
+		(len(s.Namespaces) == 0 || slices.Contains(s.Namespaces, r.Namespace)) &&
+		c.matchesNames(s.Repos, r.Spec.Repo) && c.matchesNames(s.Environments, r.Spec.Environment)
+}
+
+func (c *Compiled) matchesCapability(r *v1alpha1.CapabilityRequest) bool {
+	names := c.policy.Spec.Capabilities
+	if len(names) == 0 {
+		return !c.allows()
+	}
+	return slices.Contains(names, anyName) || slices.Contains(names, r.Spec.Capability)
+}
+
+func (c *Compiled) matchesRequester(r *v1alpha1.CapabilityRequest) bool {
+	subjects := c.policy.Spec.Requesters
+	if len(subjects) == 0 {
+		return !c.allows()
+	}
+	return slices.ContainsFunc(subjects, func(s v1alpha1.Subject) bool {
+		return matchSubject(s, r.Spec.Requester.Username, r.Spec.Requester.Groups)
+	})
+}
+
+func (c *Compiled) matchesNames(patterns []string, name string) bool {
+	if len(patterns) == 0 {
+		return !c.allows()
+	}
+	return matchAnyPattern(patterns, name)
+}
+
+// misses are all the ways in which the request does not fit an Allow policy; none means that the policy allows it.
+// What depends on a Job that is not there yet is left open.
+func (e *evaluation) misses(c *Compiled) []miss {
+	found := slices.Concat(c.fieldMisses(e.Request), e.termMisses(c))
+	if c.err != nil {
+		return append(found, miss{far: near, text: "is not valid, so it allows nothing: " + oneLine(c.err)})
+	}
+	for _, w := range c.when {
+		switch answer, err := w.eval(e.vars); answer {
+		case no:
+			found = append(found, miss{far: near, text: "asks: " + w.message})
+		case failed:
+			found = append(found, miss{far: near, text: "cannot tell whether it matches: " + oneLine(err)})
+		}
+	}
+	return found
+}
+
+func (c *Compiled) fieldMisses(r *v1alpha1.CapabilityRequest) []miss {
+	var found []miss
+	s := &c.policy.Spec
+	if !c.matchesCapability(r) || !c.matchesRequester(r) {
+		found = append(found, miss{far: nobodyAsked, text: "is about other capabilities or requesters"})
+	}
+	if len(s.Namespaces) > 0 && !slices.Contains(s.Namespaces, r.Namespace) {
+		found = append(found, miss{far: fieldAway, text: "allows namespaces " + list(s.Namespaces)})
+	}
+	if !c.matchesNames(s.Repos, r.Spec.Repo) {
+		found = append(found, miss{far: fieldAway, text: "allows repos " + list(s.Repos)})
+	}
+	if !c.matchesNames(s.Environments, r.Spec.Environment) {
+		found = append(found, miss{far: fieldAway, text: "allows environments " + list(s.Environments)})
+	}
+	return found
+}
+
+// termMisses are those of lifetime, approvals that nobody could give, and risks.
+func (e *evaluation) termMisses(c *Compiled) []miss {
+	var found []miss
+	longest := e.Capability.Spec.MaxTTLSeconds
+	if own := c.policy.Spec.MaxTTLSeconds; own != nil {
+		longest = min(longest, *own)
+	}
+	if ttl := TTL(e.Request, e.Capability); ttl < 1 || ttl > longest {
+		found = append(found, miss{far: near, text: fmt.Sprintf("allows ttlSeconds up to %d", longest)})
+	}
+	if required := e.required(c); required > 0 && len(c.approvers()) == 0 && !e.Granted {
+		found = append(found, miss{far: near, text: fmt.Sprintf("names nobody who may give the %d approvals that capability %s asks for",
+			required, e.Capability.Name)})
+	}
+	for _, risk := range e.Risks {
+		if !slices.Contains(c.policy.Spec.Accept, risk.Needs) {
+			found = append(found, miss{far: near, needs: risk.Needs, text: fmt.Sprintf("does not accept %s: %s", risk.Needs, risk.Message)})
+		}
+	}
+	return found
+}
+
+// notAllowed chooses the Allow that decides: of those that match, the one that asks for the fewest approvals, then by name. It
+// refuses if there is none.
+func (e *evaluation) notAllowed() *Decision {
+	var refusals []refusal
+	for _, p := range e.Policies {
+		if !p.allows() {
+			continue
+		}
+		if misses := e.misses(p); len(misses) > 0 {
+			refusals = append(refusals, refusal{policy: p, misses: misses})
+			continue
+		}
+		if e.chosen == nil || e.compare(p, e.chosen) < 0 {
+			e.chosen = p
+		}
+	}
+	if e.chosen != nil {
+		return nil
+	}
+	return e.refuse(refusals)
+}
+
+func (e *evaluation) compare(a, b *Compiled) int {
+	return cmp.Or(cmp.Compare(e.required(a), e.required(b)), cmp.Compare(a.name(), b.name()))
+}

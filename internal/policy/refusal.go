@@ -1,0 +1,129 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+const (
+	// maxMessageLength fits every message field of the API.
+	maxMessageLength = 1024
+	// maxListed is how many names, or policies, a message lists.
+	maxListed = 5
+)
+
+// refusal is an Allow policy that does not match, and why.
+type refusal struct {
+	policy *Compiled
+	misses []miss
+}
+
+func (r refusal) far() distance {
+	var sum distance
+	for _, m := range r.misses {
+		sum += m.far
+	}
+	return sum
+}
+
+// refuse says what would have been allowed, the nearest policy first. Policies about other capabilities or other requesters are
+// not told: they are none of this requester's business.
+func (e *evaluation) refuse(all []refusal) *Decision {
+	d := &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPolicy}
+	about := slices.DeleteFunc(all, func(r refusal) bool {
+		return slices.ContainsFunc(r.misses, func(m miss) bool { return m.far == nobodyAsked })
+	})
+	if len(about) == 0 {
+		d.Message = fmt.Sprintf("no policy lets %s ask for %s%s", e.Request.Spec.Requester.Username, e.Capability.Name, e.whatMayBeAsked())
+		return d
+	}
+	slices.SortFunc(about, func(a, b refusal) int {
+		return cmp.Or(cmp.Compare(a.far(), b.far()), cmp.Compare(a.policy.name(), b.policy.name()))
+	})
+	if !slices.ContainsFunc(about[0].misses, func(m miss) bool { return !m.requesterTooStrong() }) {
+		d.Reason = v1alpha1.ReasonRequesterTooStrong
+	}
+	d.Policy = about[0].policy.reference()
+	var told []string
+	for _, r := range about[:min(len(about), maxListed)] {
+		told = append(told, r.String())
+	}
+	d.Message = strings.Join(told, "; ")
+	return d
+}
+
+// String is a sentence: policy x allows …, and asks ….
+func (r refusal) String() string {
+	texts := make([]string, len(r.misses))
+	for i, m := range r.misses {
+		texts[i] = m.text
+	}
+	return "policy " + r.policy.name() + " " + strings.Join(texts, ", and ")
+}
+
+func (m miss) requesterTooStrong() bool {
+	return m.needs == v1alpha1.AcceptSecretReader || m.needs == v1alpha1.AcceptRequesterMayApprove
+}
+
+// whatMayBeAsked lists the capabilities that some Allow policy lets this requester ask for, those most like the one asked for
+// first. It goes on after a sentence.
+func (e *evaluation) whatMayBeAsked() string {
+	var names []string
+	for _, p := range e.Policies {
+		if p.allows() && p.err == nil && p.matchesRequester(e.Request) {
+			names = append(names, p.policy.Spec.Capabilities...)
+		}
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return n == anyName || n == e.Request.Spec.Capability })
+	if len(names) == 0 {
+		return ""
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		asked := e.Request.Spec.Capability
+		return cmp.Or(cmp.Compare(commonPrefix(b, asked), commonPrefix(a, asked)), cmp.Compare(a, b))
+	})
+	return "; policies let this requester ask for " + list(slices.Compact(names))
+}
+
+func commonPrefix(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+// list names the first few.
+func list(names []string) string {
+	if len(names) <= maxListed {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxListed], ", "), len(names)-maxListed)
+}
+
+// clip shortens s to at most limit bytes, and never within a character.
+func clip(s string, limit int) string {
+	const mark = "…"
+	if len(s) <= limit {
+		return s
+	}
+	cut := limit - len(mark)
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + mark
+}
+
+// oneLine makes an error fit into a sentence.
+func oneLine(err error) string {
+	return clip(strings.Join(strings.Fields(err.Error()), " "), 400)
+}

@@ -1,0 +1,52 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// serviceAccountPrefix begins the user name of every ServiceAccount.
+const serviceAccountPrefix = "system:serviceaccount:"
+
+// matchSubject reports whether the subject names the user, or a group that the user is in.
+func matchSubject(s v1alpha1.Subject, username string, groups []string) bool {
+	if s.Name == "" || username == "" {
+		return false
+	}
+	switch s.Kind {
+	case v1alpha1.SubjectUser:
+		return s.Name == username
+	case v1alpha1.SubjectGroup:
+		return slices.Contains(groups, s.Name)
+	case v1alpha1.SubjectServiceAccount:
+		return s.Namespace != "" && serviceAccountPrefix+s.Namespace+":"+s.Name == username
+	default:
+		return false
+	}
+}
+
+// matchApprover is matchSubject for those who approve. A ServiceAccount is in groups that no person put it in
+// (system:authenticated, system:serviceaccounts), so it counts only where it is named as a ServiceAccount.
+func matchApprover(s v1alpha1.Subject, username string, groups []string) bool {
+	if strings.HasPrefix(username, serviceAccountPrefix) && s.Kind != v1alpha1.SubjectServiceAccount {
+		return false
+	}
+	return matchSubject(s, username, groups)
+}
+
+// describeSubject names a subject in a sentence.
+func describeSubject(s v1alpha1.Subject) string {
+	switch s.Kind {
+	case v1alpha1.SubjectServiceAccount:
+		return "ServiceAccount " + s.Namespace + "/" + s.Name
+	case v1alpha1.SubjectGroup:
+		return "group " + s.Name
+	default:
+		return "user " + s.Name
+	}
+}

@@ -1,0 +1,170 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"math"
+
+	"github.com/google/cel-go/checker"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiservercel "k8s.io/apiserver/pkg/cel"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// The names of the variables that an expression sees.
+const (
+	variableRequest    = "request"
+	variableCapability = "capability"
+	variableJob        = "job"
+)
+
+// Bounds for the estimate of what an expression could cost where the CRD sets none.
+const (
+	maxNameLength       = 253
+	maxLabels           = 64
+	maxLabelKeyLength   = 317
+	maxLabelValueLength = 63
+	maxExtraValues      = 16
+)
+
+// variableTypes declares the variables, so that a wrong field fails when the policy is stored and not when somebody asks.
+// The sizes are those of the CRD.
+func variableTypes() map[string]*apiservercel.DeclType {
+	requester := object("valetkey.dev/Requester", map[string]*apiservercel.DeclType{
+		"username": text(512),
+		"uid":      text(512),
+		"groups":   apiservercel.NewListType(text(512), 256),
+		"extra":    apiservercel.NewMapType(text(512), apiservercel.NewListType(text(512), maxExtraValues), 64),
+	})
+	return map[string]*apiservercel.DeclType{
+		variableRequest: object("valetkey.dev/Request", map[string]*apiservercel.DeclType{
+			"name": text(54), "namespace": text(63), "capability": text(63), "taskID": text(128), "actor": text(128),
+			"repo": text(100), "environment": text(63), "justification": text(1024),
+			"ttlSeconds": apiservercel.IntType, "requester": requester,
+		}),
+		variableCapability: object("valetkey.dev/Capability", map[string]*apiservercel.DeclType{
+			"name": text(63), "provider": text(63),
+		}),
+		variableJob: object("valetkey.dev/Job", map[string]*apiservercel.DeclType{
+			"images":             apiservercel.NewListType(text(maxImageLength), maxContainers),
+			"container":          text(63),
+			"serviceAccountName": text(maxNameLength),
+			"labels":             apiservercel.NewMapType(text(maxLabelKeyLength), text(maxLabelValueLength), maxLabels),
+		}),
+	}
+}
+
+func object(name string, types map[string]*apiservercel.DeclType) *apiservercel.DeclType {
+	fields := make(map[string]*apiservercel.DeclField, len(types))
+	for field, t := range types {
+		fields[field] = apiservercel.NewDeclField(field, t, true, nil, nil)
+	}
+	return apiservercel.NewObjectType(name, fields)
+}
+
+func text(maxLength int64) *apiservercel.DeclType {
+	t := apiservercel.NewSimpleTypeWithMinSize("string", apiservercel.StringType.CelType(), apiservercel.StringType.DefaultValue(),
+		apiservercel.StringType.MinSerializedSize)
+	t.MaxElements = maxLength
+	return t
+}
+
+// variables is what an expression sees. Without a Job, the variable job is absent.
+func variables(r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability, job *batchv1.Job) map[string]any {
+	vars := map[string]any{
+		variableRequest: map[string]any{
+			"name": r.Name, "namespace": r.Namespace, "capability": r.Spec.Capability,
+			"taskID": r.Spec.TaskID, "actor": r.Spec.Actor, "repo": r.Spec.Repo, "environment": r.Spec.Environment,
+			"justification": r.Spec.Justification, "ttlSeconds": int64(TTL(r, c)),
+			"requester": map[string]any{
+				"username": r.Spec.Requester.Username, "uid": r.Spec.Requester.UID,
+				"groups": r.Spec.Requester.Groups, "extra": r.Spec.Requester.Extra,
+			},
+		},
+		variableCapability: map[string]any{"name": c.Name, "provider": c.Spec.ProviderRef.Name},
+	}
+	if job != nil {
+		vars[variableJob] = map[string]any{
+			"images": images(&job.Spec.Template.Spec), "container": r.Spec.Container,
+			"serviceAccountName": serviceAccountName(&job.Spec.Template.Spec), "labels": job.Labels,
+		}
+	}
+	return vars
+}
+
+// images are all that the Pod runs or mounts, so that an expression cannot look past one of them.
+func images(pod *corev1.PodSpec) []string {
+	var all []string
+	for _, c := range containers(pod) {
+		all = append(all, c.Image)
+	}
+	for _, v := range pod.Volumes {
+		if v.Image != nil {
+			all = append(all, v.Image.Reference)
+		}
+	}
+	return all
+}
+
+// containers are all containers of a Pod, of whatever kind.
+func containers(pod *corev1.PodSpec) []corev1.Container {
+	all := make([]corev1.Container, 0, len(pod.InitContainers)+len(pod.Containers)+len(pod.EphemeralContainers))
+	all = append(all, pod.InitContainers...)
+	all = append(all, pod.Containers...)
+	for _, c := range pod.EphemeralContainers {
+		all = append(all, corev1.Container(c.EphemeralContainerCommon))
+	}
+	return all
+}
+
+func serviceAccountName(pod *corev1.PodSpec) string {
+	if pod.ServiceAccountName == "" {
+		return "default"
+	}
+	return pod.ServiceAccountName
+}
+
+// sizes tells the cost estimate how large each variable can be.
+type sizes map[string]*apiservercel.DeclType
+
+var _ checker.CostEstimator = sizes(nil)
+
+// EstimateSize implements [checker.CostEstimator]. What it does not know is taken to have no bound.
+func (s sizes) EstimateSize(element checker.AstNode) *checker.SizeEstimate {
+	path := element.Path()
+	if len(path) == 0 {
+		return nil
+	}
+	current := s[path[0]]
+	for _, step := range path[1:] {
+		if current == nil {
+			return nil
+		}
+		current = inner(current, step)
+	}
+	if current == nil || current.MaxElements < 0 || current.MaxElements == math.MaxInt {
+		return nil
+	}
+	return &checker.SizeEstimate{Max: uint64(current.MaxElements)}
+}
+
+// EstimateCallCost implements [checker.CostEstimator]. The Kubernetes libraries know their own.
+func (s sizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+	return nil
+}
+
+func inner(t *apiservercel.DeclType, step string) *apiservercel.DeclType {
+	switch step {
+	case "@items", "@values":
+		return t.ElemType
+	case "@keys":
+		return t.KeyType
+	}
+	if f, ok := t.Fields[step]; ok {
+		return f.Type
+	}
+	return nil
+}
