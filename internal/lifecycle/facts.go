@@ -11,6 +11,9 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
+// Recheck is how long an obstacle is waited for before the facts are looked at again, when no watch would tell.
+const Recheck = 10 * time.Second
+
 // MaxAttempts bounds how often a grant's credential is minted, crashes of the operator included.
 const MaxAttempts = 12
 
@@ -69,6 +72,8 @@ type JobFacts struct {
 type PodFacts struct {
 	// UID of the Pod.
 	UID types.UID
+	// Bound: it was given to a node. One that never was cannot have run.
+	Bound bool
 	// Started: at least one of its containers ran.
 	Started bool
 	// Ended: every container has ended, as its kubelet reported, or none can ever have begun. A Pod object that went away

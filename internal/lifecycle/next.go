@@ -187,9 +187,9 @@ func lastFailure(f Facts) string {
 func issuing(f Facts, now time.Time) Action {
 	switch {
 	case f.Guard.Reason != "":
-		return Action{Step: Wait, Reason: f.Guard.Reason, Message: f.Guard.Message}
+		return Action{Step: Wait, Reason: f.Guard.Reason, Message: f.Guard.Message, Until: now.Add(Recheck)}
 	case !f.Policy.Known:
-		return Action{Step: Wait, Reason: v1alpha1.ReasonIndeterminate, Message: f.Policy.Message}
+		return Action{Step: Wait, Reason: v1alpha1.ReasonIndeterminate, Message: f.Policy.Message, Until: now.Add(Recheck)}
 	case !f.ownsAttempt() && now.Before(f.Attempt.NotBefore):
 		return Action{Step: Wait, Reason: v1alpha1.ReasonBackingOff, Message: f.Attempt.Failure.Message, Until: f.Attempt.NotBefore}
 	case !f.ownsAttempt():

@@ -1,0 +1,87 @@
+# Every target says what it is for behind ##; `make help` lists them.
+SHELL := /usr/bin/env bash -euo pipefail
+.DEFAULT_GOAL := help
+export CGO_ENABLED := 0
+
+TOOL := go tool -modfile=hack/pins/tools/go.mod
+LINT := go tool -modfile=hack/pins/lint/go.mod golangci-lint
+# Tests that start a Kubernetes of their own carry these tags; packages run one after the other, for two cores.
+TAGS := integration,e2e
+TEST := $(TOOL) gotestsum --format testname --format-hide-empty-pkg --
+LDFLAGS := -s -w
+
+##@ Try it
+.PHONY: demo
+demo: ## Start a real cluster, install Valetkey and tell the article's story on it
+	go run ./hack/demo
+
+.PHONY: cluster-up
+cluster-up: ## Start a cluster to play with; prints the KUBECONFIG line
+	go run ./hack/cluster up
+
+.PHONY: cluster-down
+cluster-down: ## Remove that cluster and everything it left
+	go run ./hack/cluster down
+
+##@ Test
+.PHONY: test
+test: verify ## Verify the tree, then run every test: units, a real API server, a real node
+	$(TEST) -tags $(TAGS) -p 1 -timeout 30m ./...
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need no cluster
+	$(TEST) ./...
+
+.PHONY: test-integration
+test-integration: ## Run the tests against a real API server, STS and S3
+	$(TEST) -tags integration -p 1 -timeout 30m ./test/integration/... ./internal/... ./hack/...
+
+.PHONY: test-attacks
+test-attacks: ## Try to break in, and print what refused each attack
+	go test -tags integration -count=1 -v -timeout 30m ./test/attacks/...
+
+.PHONY: test-mutation
+test-mutation: ## Take out each admission rule in turn; each must be missed by an attack
+	go test -tags mutation -count=1 -v -timeout 60m ./test/attacks/...
+
+.PHONY: test-e2e
+test-e2e: ## Run the journeys on a real node, with the operator as it ships
+	$(TEST) -tags e2e -p 1 -timeout 30m ./test/e2e/... ./hack/...
+
+##@ Build
+.PHONY: build
+build: ## Build the operator into bin/
+	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/manager ./cmd/manager
+
+.PHONY: image
+image: build ## Build the operator's image from the Dockerfile into dist/valetkey.tar
+	mkdir -p dist
+	go run ./hack/cluster image --name valetkey.dev/valetkey:dev --dockerfile Dockerfile --output dist/valetkey.tar .
+
+.PHONY: generate
+generate: ## Generate deep copies and the CRDs
+	$(TOOL) controller-gen object:headerFile=hack/boilerplate/go.txt crd output:crd:dir=config/crd paths=./api/...
+
+##@ Verify
+.PHONY: verify
+verify: verify-generated fmt-check lint vulnerable ## Fail on anything stale, unformatted, unclean or known to be vulnerable
+
+.PHONY: verify-generated
+verify-generated:
+	hack/verify-generated.sh
+
+.PHONY: fmt-check
+fmt-check:
+	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); if [ -n "$$unformatted" ]; then echo "gofmt these files: $$unformatted"; exit 1; fi
+
+.PHONY: lint
+lint: ## Lint, the direction of imports included
+	$(LINT) run --build-tags $(TAGS),mutation
+
+.PHONY: vulnerable
+vulnerable: ## Look for known vulnerable dependencies, where the database can be reached
+	hack/vulnerable.sh
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,25 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command manager is the Valetkey operator. `manager verify-audit FILE…` verifies its audit log.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/valetkey/valetkey/internal/app"
+	"github.com/valetkey/valetkey/internal/audit"
+)
+
+func main() {
+	args := os.Args[1:]
+	if len(args) > 0 && args[0] == "verify-audit" {
+		os.Exit(audit.VerifyCommand(args[1:], os.Stdout, os.Stderr))
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	os.Exit(app.Run(ctx, args, os.Stdout, os.Stderr))
+}

@@ -1,0 +1,139 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package app puts the operator together: flags, scheme, cache, back ends and controllers. It is the only importer of back ends.
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/zap/zapcore"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	// A scratch image has no certificate authorities of its own.
+	_ "golang.org/x/crypto/x509roots/fallback"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
+)
+
+// operator is the user that the admission rules know the operator by.
+const operator = "system:serviceaccount:valetkey-system:valetkey"
+
+// Run runs the operator until the context ends. It returns the process's exit code.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "%v\n", err)
+		return 2
+	}
+	logger := zap.New(zap.WriteTo(stderr), zap.UseDevMode(false), zap.Level(level(o.verbose)))
+	ctrl.SetLogger(logger)
+	if err := run(ctx, o, stdout, logger); err != nil {
+		logger.Error(err, "the operator ends")
+		return 1
+	}
+	return 0
+}
+
+func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) error {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("no cluster: run inside one, or set KUBECONFIG: %w", err)
+	}
+	// The API server's own priority and fairness is the limit; a client's would let a burst of requests wait for minutes.
+	config.QPS = -1
+	if err := checkIdentity(ctx, config); err != nil {
+		return err
+	}
+	log, err := audit.Open(audit.Options{Path: o.auditFile, Stdout: stdout, MaxSizeMB: o.auditMaxSizeMB, MaxBackups: o.auditBackups, Clock: clock.RealClock{}})
+	if err != nil {
+		return fmt.Errorf("opening the audit log: %w", err)
+	}
+	mgr, err := newManager(config, o, logger)
+	if err != nil {
+		return err
+	}
+	if err := setUp(mgr, o, log); err != nil {
+		return err
+	}
+	return errors.Join(mgr.Start(ctx), log.Close())
+}
+
+// checkIdentity: the admission rules know the operator by its user name. As anybody else it could do nothing.
+func checkIdentity(ctx context.Context, config *rest.Config) error {
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	me, err := clients.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("asking the API server who the operator is: %w", err)
+	}
+	if name := me.Status.UserInfo.Username; name != operator {
+		return fmt.Errorf("the operator runs as %s, but the admission rules know it as %s: run it with that ServiceAccount", name, operator)
+	}
+	return nil
+}
+
+func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	ours, err := labels.NewRequirement(v1alpha1.LabelRequest, selection.Exists, nil)
+	if err != nil {
+		return nil, err
+	}
+	selected := cache.ByObject{Label: labels.NewSelector().Add(*ours), Transform: cache.TransformStripManagedFields()}
+	renew := o.leaseDuration * 2 / 3
+	retry := o.leaseDuration / 7
+	return ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme,
+		Logger: logger,
+		Cache: cache.Options{
+			// Nothing is watched that is not named here or by a controller: an informer for Secrets would be a list of them.
+			ReaderFailOnMissingInformer: true,
+			ByObject:                    map[client.Object]cache.ByObject{&batchv1.Job{}: selected, &corev1.Pod{}: selected},
+		},
+		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
+		HealthProbeBindAddress:        o.healthAddress,
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              "valetkey",
+		LeaderElectionNamespace:       o.namespace,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &o.leaseDuration,
+		RenewDeadline:                 &renew,
+		RetryPeriod:                   &retry,
+	})
+}
+
+func level(verbose bool) zapcore.LevelEnabler {
+	if verbose {
+		return zapcore.DebugLevel
+	}
+	return zapcore.InfoLevel
+}

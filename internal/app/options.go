@@ -1,0 +1,92 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package app
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// options are the operator's flags.
+type options struct {
+	namespace           string
+	identitiesNamespace string
+	awsEndpoints        list
+	awsAudiences        list
+	auditFile           string
+	auditMaxSizeMB      int
+	auditBackups        int
+	retention           time.Duration
+	jobTimeout          time.Duration
+	workers             int
+	leaderElect         bool
+	leaseDuration       time.Duration
+	metricsAddress      string
+	healthAddress       string
+	verbose             bool
+}
+
+// list is a flag that can be given more than once.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(v string) error { *l = append(*l, v); return nil }
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("manager", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.namespace, "namespace", "valetkey-system", "namespace that the operator runs in; its leader lease is kept there")
+	f.StringVar(&o.identitiesNamespace, "identities-namespace", "valetkey-identities", "namespace of the capabilities' ServiceAccounts")
+	f.Var(&o.awsEndpoints, "aws-endpoint", "URL that a CapabilityProvider may name as stsEndpoint or serviceEndpoint, beside AWS's own; can be repeated")
+	f.Var(&o.awsAudiences, "aws-audience", "audience that a CapabilityProvider may name; can be repeated (default sts.amazonaws.com)")
+	f.StringVar(&o.auditFile, "audit-file", "/var/log/valetkey/audit.log", "file of the audit log; nothing is issued while it cannot be written")
+	f.IntVar(&o.auditMaxSizeMB, "audit-max-size", 100, "size in MiB at which the audit log is rotated")
+	f.IntVar(&o.auditBackups, "audit-backups", 0, "rotated audit logs that are kept; 0 keeps all")
+	f.DurationVar(&o.retention, "retention", 7*24*time.Hour, "how long an ended request and its grant are kept")
+	f.DurationVar(&o.jobTimeout, "job-timeout", 10*time.Minute, "how long a request waits for its Job")
+	f.IntVar(&o.workers, "workers", 16, "requests, and grants, worked on at the same time")
+	f.BoolVar(&o.leaderElect, "leader-elect", true, "let one of several operators work at a time")
+	f.DurationVar(&o.leaseDuration, "leader-lease", 15*time.Second, "how long a leader that is not heard of keeps its lease")
+	f.StringVar(&o.metricsAddress, "metrics-address", ":8080", "address of the metrics; 0 turns them off")
+	f.StringVar(&o.healthAddress, "health-address", ":8081", "address of /healthz and /readyz")
+	f.BoolVar(&o.verbose, "verbose", false, "log every step")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if len(o.awsAudiences) == 0 {
+		o.awsAudiences = list{"sts.amazonaws.com"}
+	}
+	return o, o.validate(f.Args())
+}
+
+func (o options) validate(rest []string) error {
+	var problems []error
+	if len(rest) > 0 {
+		problems = append(problems, fmt.Errorf("unexpected argument %q", rest[0]))
+	}
+	for _, endpoint := range o.awsEndpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil || u.RawQuery != "" {
+			problems = append(problems, fmt.Errorf("--aws-endpoint %q: want a URL such as https://sts.example.com", endpoint))
+		}
+	}
+	if o.auditFile == "" {
+		problems = append(problems, errors.New("--audit-file: name a file; nothing is issued without an audit log"))
+	}
+	for name, value := range map[string]time.Duration{"retention": o.retention, "job-timeout": o.jobTimeout, "leader-lease": o.leaseDuration} {
+		if value < time.Second {
+			problems = append(problems, fmt.Errorf("--%s %s: want at least 1s", name, value))
+		}
+	}
+	if o.workers < 1 || o.auditMaxSizeMB < 1 || o.auditBackups < 0 {
+		problems = append(problems, errors.New("--workers and --audit-max-size are at least 1, --audit-backups at least 0"))
+	}
+	return errors.Join(problems...)
+}

@@ -1,0 +1,235 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/config"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/controller/catalog"
+	"github.com/valetkey/valetkey/internal/controller/grant"
+	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/controller/request"
+	"github.com/valetkey/valetkey/internal/guard"
+	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/aws"
+)
+
+// The longest a step that failed waits to be tried again, and the shortest.
+const (
+	retryShortest = 100 * time.Millisecond
+	retryLongest  = 30 * time.Second
+)
+
+func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
+	observer, err := newObserver(mgr, o)
+	if err != nil {
+		return err
+	}
+	for _, add := range []func() error{
+		func() error { return addCatalog(mgr, o, observer) },
+		func() error { return addRequests(mgr, o, observer, log) },
+		func() error { return addGrants(mgr, o, observer, log) },
+		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
+		func() error { return mgr.AddReadyzCheck("audit", func(*http.Request) error { return log.Healthy() }) },
+		func() error { return mgr.AddReadyzCheck("cache", cacheSynced(mgr)) },
+	} {
+		if err := add(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cacheSynced asks without waiting: the probe's own time-out must not be spent here.
+func cacheSynced(mgr ctrl.Manager) healthz.Checker {
+	return func(r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
+		defer cancel()
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return fmt.Errorf("the cache is not filled yet")
+		}
+		return nil
+	}
+}
+
+// newProviders is the list of back ends.
+func newProviders(mgr ctrl.Manager, o options) (provider.Set, error) {
+	clients, err := kubernetes.NewForConfig(mgr.GetConfig())
+	if err != nil {
+		return provider.Set{}, err
+	}
+	identities := identity.NewSource(clients.CoreV1(), o.identitiesNamespace)
+	instrument, err := provider.NewInstrument(metrics.Registry, clock.RealClock{})
+	if err != nil {
+		return provider.Set{}, err
+	}
+	return provider.NewSet(
+		instrument.Wrap(aws.New(aws.Options{Endpoints: o.awsEndpoints, Audiences: o.awsAudiences, Identities: identities, Clock: clock.RealClock{}})),
+	), nil
+}
+
+func newObserver(mgr ctrl.Manager, o options) (*observe.Observer, error) {
+	providers, err := newProviders(mgr, o)
+	if err != nil {
+		return nil, err
+	}
+	compiler, err := policy.NewCompiler()
+	if err != nil {
+		return nil, err
+	}
+	checker, err := guard.New(config.Admission, mgr.GetClient(), mgr.GetClient(), o.namespace)
+	if err != nil {
+		return nil, err
+	}
+	return &observe.Observer{
+		Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Access: mgr.GetClient(), Providers: providers,
+		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: clock.RealClock{},
+	}, nil
+}
+
+func controllerOptions(workers int) controller.Options {
+	return controller.Options{
+		MaxConcurrentReconciles: workers,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryShortest, retryLongest),
+	}
+}
+
+func addCatalog(mgr ctrl.Manager, o options, observer *observe.Observer) error {
+	writer := catalog.Writer{Client: mgr.GetClient(), Clock: clock.RealClock{}}
+	err := ctrl.NewControllerManagedBy(mgr).Named("provider").WithOptions(controllerOptions(1)).
+		For(&v1alpha1.CapabilityProvider{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Complete(&catalog.ProviderController{Writer: writer, Providers: observer.Providers})
+	if err != nil {
+		return err
+	}
+	err = ctrl.NewControllerManagedBy(mgr).Named("capability").WithOptions(controllerOptions(1)).
+		For(&v1alpha1.Capability{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.CapabilityProvider{}, handler.EnqueueRequestsFromMapFunc(everyCapability(mgr.GetClient()))).
+		Complete(&catalog.CapabilityController{Writer: writer, Providers: observer.Providers})
+	if err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("policy").WithOptions(controllerOptions(1)).
+		For(&v1alpha1.CapabilityPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Complete(&catalog.PolicyController{Writer: writer, Policies: observer.Policies})
+}
+
+func everyCapability(reader client.Reader) handler.MapFunc {
+	return func(ctx context.Context, _ client.Object) []reconcile.Request {
+		list := &v1alpha1.CapabilityList{}
+		if err := reader.List(ctx, list); err != nil {
+			return nil
+		}
+		keys := make([]reconcile.Request, 0, len(list.Items))
+		for i := range list.Items {
+			keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+		return keys
+	}
+}
+
+func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, log *audit.Log) error {
+	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(controllerOptions(o.workers)).
+		For(&v1alpha1.CapabilityRequest{}).
+		Owns(&v1alpha1.CapabilityGrant{}).
+		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
+		// A grant that ended makes room within its policy's limit for others.
+		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(waitingRequests(mgr.GetClient())))
+	return onCatalogue(b, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log,
+		Events: mgr.GetEventRecorder("valetkey"), Clock: clock.RealClock{}, Retention: o.retention, JobTimeout: o.jobTimeout,
+	})
+}
+
+func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, log *audit.Log) error {
+	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(controllerOptions(o.workers)).
+		For(&v1alpha1.CapabilityGrant{}).
+		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
+		Watches(&v1alpha1.CapabilityRequest{}, &handler.EnqueueRequestForObject{})
+	err := onCatalogue(b, livingGrants(mgr.GetClient())).Complete(&grant.Controller{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log,
+		Events: mgr.GetEventRecorder("valetkey"), Clock: clock.RealClock{},
+	})
+	if err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("namespace").WithOptions(controllerOptions(1)).
+		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace)).
+		For(&corev1.Namespace{}).
+		Complete(&grant.NamespaceController{Client: mgr.GetClient()})
+}
+
+// onCatalogue looks again at what waits, or lives, whenever something that a decision depends on changes.
+func onCatalogue(b *builder.Builder, whom handler.MapFunc) *builder.Builder {
+	depends := append(guard.Kinds(), &v1alpha1.CapabilityPolicy{}, &v1alpha1.Capability{}, &v1alpha1.CapabilityProvider{}, &corev1.Namespace{})
+	for _, kind := range depends {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(whom))
+	}
+	return b
+}
+
+func byRequestLabel(_ context.Context, object client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetLabels()[v1alpha1.LabelRequest]}}}
+}
+
+func itsNamespace(_ context.Context, object client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: object.GetNamespace()}}}
+}
+
+func waitingRequests(reader client.Reader) handler.MapFunc {
+	return func(ctx context.Context, _ client.Object) []reconcile.Request {
+		list := &v1alpha1.CapabilityRequestList{}
+		if err := reader.List(ctx, list); err != nil {
+			return nil
+		}
+		var keys []reconcile.Request
+		for i := range list.Items {
+			if r := &list.Items[i]; r.Status.EndedAt == nil && r.Status.GrantName == "" {
+				keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(r)})
+			}
+		}
+		return keys
+	}
+}
+
+func livingGrants(reader client.Reader) handler.MapFunc {
+	return func(ctx context.Context, _ client.Object) []reconcile.Request {
+		list := &v1alpha1.CapabilityGrantList{}
+		if err := reader.List(ctx, list); err != nil {
+			return nil
+		}
+		var keys []reconcile.Request
+		for i := range list.Items {
+			if g := &list.Items[i]; g.Status.EndedAt == nil {
+				keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(g)})
+			}
+		}
+		return keys
+	}
+}

@@ -1,0 +1,154 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package catalog says of providers, capabilities and policies whether they can be used.
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// Writer stores the condition Ready.
+type Writer struct {
+	// Client writes; it reads from the cache.
+	Client client.Client
+	// Clock is the present time.
+	Clock clock.PassiveClock
+}
+
+// ready makes the condition from what was found: nil means that nothing is wrong.
+func (w Writer) ready(generation int64, found error) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
+		Message: "nothing is wrong", ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(w.Clock.Now())}
+	if found == nil {
+		return c
+	}
+	c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonIndeterminate, found.Error()
+	if problem := (*provider.NotReadyError)(nil); errors.As(found, &problem) {
+		c.Reason, c.Message = problem.Reason, problem.Message
+	}
+	const most = 1500
+	if len(c.Message) > most {
+		c.Message = c.Message[:most]
+	}
+	return c
+}
+
+// store writes the status if it changed.
+func (w Writer) store(ctx context.Context, before, after client.Object) error {
+	if equality.Semantic.DeepEqual(before, after) {
+		return nil
+	}
+	err := w.Client.Status().Update(ctx, after)
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// identityRecheck is how often a capability's ServiceAccount, which the operator does not watch, is looked at again.
+const identityRecheck = time.Minute
+
+// ProviderController looks at providers.
+type ProviderController struct {
+	Writer
+	// Providers are the back ends.
+	Providers provider.Set
+}
+
+// Reconcile looks at one provider.
+func (c *ProviderController) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	stored := &v1alpha1.CapabilityProvider{}
+	if err := c.Client.Get(ctx, key.NamespacedName, stored); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	p := stored.DeepCopy()
+	backend, err := c.Providers.For(p)
+	if err == nil {
+		p.Status.Type = backend.Type()
+		err = backend.CheckProvider(p)
+	}
+	meta.SetStatusCondition(&p.Status.Conditions, c.ready(p.Generation, err))
+	return ctrl.Result{}, c.store(ctx, stored, p)
+}
+
+// CapabilityController looks at capabilities.
+type CapabilityController struct {
+	Writer
+	// Providers are the back ends.
+	Providers provider.Set
+}
+
+// Reconcile looks at one capability. What it depends on and the operator does not watch, its identity, is looked at again after
+// a while.
+func (c *CapabilityController) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	stored := &v1alpha1.Capability{}
+	if err := c.Client.Get(ctx, key.NamespacedName, stored); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	capability := stored.DeepCopy()
+	err := c.check(ctx, capability)
+	meta.SetStatusCondition(&capability.Status.Conditions, c.ready(capability.Generation, err))
+	if problem := (*provider.NotReadyError)(nil); err != nil && !errors.As(err, &problem) {
+		return ctrl.Result{}, errors.Join(err, c.store(ctx, stored, capability))
+	}
+	return ctrl.Result{RequeueAfter: identityRecheck}, c.store(ctx, stored, capability)
+}
+
+func (c *CapabilityController) check(ctx context.Context, capability *v1alpha1.Capability) error {
+	p := &v1alpha1.CapabilityProvider{}
+	err := c.Client.Get(ctx, client.ObjectKey{Name: capability.Spec.ProviderRef.Name}, p)
+	if apierrors.IsNotFound(err) {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotFound,
+			Message: fmt.Sprintf("there is no CapabilityProvider %q", capability.Spec.ProviderRef.Name)}
+	}
+	if err != nil {
+		return err
+	}
+	backend, err := c.Providers.For(p)
+	if err == nil {
+		err = backend.CheckProvider(p)
+	}
+	if err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
+			Message: fmt.Sprintf("CapabilityProvider %q is not ready: %s", p.Name, err)}
+	}
+	return backend.CheckCapability(ctx, capability, p)
+}
+
+// PolicyController looks at policies.
+type PolicyController struct {
+	Writer
+	// Policies compiles them.
+	Policies *observe.Policies
+}
+
+// Reconcile looks at one policy.
+func (c *PolicyController) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	stored := &v1alpha1.CapabilityPolicy{}
+	if err := c.Client.Get(ctx, key.NamespacedName, stored); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	p := stored.DeepCopy()
+	found := c.Policies.Get(p).Err()
+	if found != nil {
+		found = &provider.NotReadyError{Reason: v1alpha1.ReasonExpressionInvalid, Message: found.Error()}
+	}
+	meta.SetStatusCondition(&p.Status.Conditions, c.ready(p.Generation, found))
+	return ctrl.Result{}, c.store(ctx, stored, p)
+}

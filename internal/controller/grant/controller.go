@@ -1,0 +1,153 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package grant takes CapabilityGrants from their creation to their end: it observes, asks internal/lifecycle for the one next
+// step, and takes it.
+package grant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/lifecycle"
+)
+
+// Auditor writes one audit record, and returns when it is stored.
+type Auditor interface {
+	Append(ctx context.Context, record audit.Record) (v1alpha1.AuditAnchor, error)
+}
+
+// Controller takes grants to their end. Its exported fields are all required.
+type Controller struct {
+	// Client writes; it reads from the cache.
+	Client client.Client
+	// Live reads past the cache.
+	Live client.Reader
+	// Observer gathers the facts about the request.
+	Observer *observe.Observer
+	// Audit records every step before what it tells of becomes usable.
+	Audit Auditor
+	// Events tells people.
+	Events events.EventRecorder
+	// Clock is the present time.
+	Clock clock.PassiveClock
+
+	mu     sync.Mutex
+	memory map[types.UID]*memory
+	byName map[types.NamespacedName]types.UID
+}
+
+// errAgain: the stored object has moved on; what moved it brings the grant back here.
+var errAgain = errors.New("the grant was changed in between")
+
+// maxSteps bounds one pass. The longest way, from a stored grant to a delivered credential, takes six.
+const maxSteps = 16
+
+// Reconcile takes a grant as far as it can go now.
+func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	grant := &v1alpha1.CapabilityGrant{}
+	if err := c.Client.Get(ctx, key.NamespacedName, grant); err != nil {
+		if apierrors.IsNotFound(err) {
+			c.forget(key.NamespacedName)
+			return ctrl.Result{}, nil
+		}
+		return ctrl.Result{}, err
+	}
+	grant = grant.DeepCopy()
+	mem := c.recall(grant)
+	for range maxSteps {
+		facts, err := c.facts(ctx, grant, mem)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		now := c.Clock.Now()
+		action := lifecycle.Next(facts, now)
+		if action.Step == lifecycle.Wait {
+			err := c.wait(ctx, grant, facts, action)
+			return requeue(action.Until, now), ignoreAgain(err)
+		}
+		if err := c.take(ctx, grant, mem, facts, action); err != nil {
+			return ctrl.Result{}, ignoreAgain(err)
+		}
+		if action.Step == lifecycle.Release {
+			return ctrl.Result{}, nil
+		}
+	}
+	return ctrl.Result{}, fmt.Errorf("no rest after %d steps", maxSteps)
+}
+
+func requeue(until, now time.Time) ctrl.Result {
+	if until.IsZero() {
+		return ctrl.Result{}
+	}
+	return ctrl.Result{RequeueAfter: max(until.Sub(now), time.Millisecond)}
+}
+
+func ignoreAgain(err error) error {
+	if errors.Is(err, errAgain) {
+		return nil
+	}
+	return err
+}
+
+// write stores the status, guarded by resourceVersion, and leaves the stored object in grant.
+func (c *Controller) write(ctx context.Context, grant *v1alpha1.CapabilityGrant, change func(*v1alpha1.CapabilityGrantStatus)) error {
+	changed := grant.DeepCopy()
+	change(&changed.Status)
+	if equality.Semantic.DeepEqual(grant.Status, changed.Status) {
+		return nil
+	}
+	err := c.Client.Status().Update(ctx, changed)
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return errAgain
+	}
+	if err != nil {
+		return fmt.Errorf("storing the grant's status: %w", err)
+	}
+	*grant = *changed
+	return nil
+}
+
+// take does one step. Every step can be repeated.
+func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, f lifecycle.Facts, a lifecycle.Action) error {
+	switch a.Step {
+	case lifecycle.BeginAttempt:
+		return c.beginAttempt(ctx, g, mem, a.Attempt)
+	case lifecycle.Mint:
+		return c.mint(ctx, g, mem)
+	case lifecycle.StoreSecret:
+		return c.storeSecret(ctx, g, mem)
+	case lifecycle.StartJob:
+		return c.startJob(ctx, g, mem)
+	case lifecycle.RecordDelivery:
+		return c.recordDelivery(ctx, g, f)
+	case lifecycle.Stop:
+		return c.stop(ctx, g, a.Stop)
+	case lifecycle.StopJob:
+		return c.stopJob(ctx, g, mem)
+	case lifecycle.Revoke:
+		return c.revoke(ctx, g, mem)
+	case lifecycle.End:
+		return c.end(ctx, g, f, a.Revocation)
+	case lifecycle.Sweep:
+		return c.sweep(ctx, g, mem)
+	case lifecycle.Release:
+		return c.release(ctx, g)
+	default:
+		return fmt.Errorf("unknown step %q", a.Step)
+	}
+}

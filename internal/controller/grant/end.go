@@ -1,0 +1,198 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"context"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/projection"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// stop stores why the grant ends, once it is in the audit log.
+func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, stop v1alpha1.GrantStop) error {
+	stop.At = metav1.NewTime(c.Clock.Now())
+	const most = 1000
+	if len(stop.Message) > most {
+		stop.Message = stop.Message[:most]
+	}
+	if err := c.record(ctx, g, audit.EventStopping, func(r *audit.Record) { r.Reason = stop.Reason }); err != nil {
+		return err
+	}
+	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		s.Stop = &stop
+		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, stop.Message)
+	})
+}
+
+// stopJob suspends the Job: the job-controller ends its Pod, with the short grace that the Pod was given.
+func (c *Controller) stopJob(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Spec.Job.Name, UID: types.UID(g.Spec.Job.UID)}}
+	err := c.Client.Patch(ctx, job, client.RawPatch(types.MergePatchType, projection.StopPatch(job)))
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		// It is gone, or another Job has its name.
+		return errAgain
+	}
+	if err != nil {
+		return fmt.Errorf("stopping the Job: %w", err)
+	}
+	mem.job = job
+	return nil
+}
+
+// revoke deletes the Secrets and asks the back end to end the credential. It creates nothing in the namespace, so that it works
+// while that is being deleted.
+func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	if err := c.deleteSecrets(ctx, g, g.Status.Attempt); err != nil {
+		return err
+	}
+	revocation, err := c.revokeUpstream(ctx, g)
+	if err != nil {
+		waiting := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, "the back end could not be asked to revoke: "+err.Error())
+		})
+		if waiting != nil {
+			return waiting
+		}
+		return err
+	}
+	event := func(r *audit.Record) { r.Revocation, r.ExposedUntil = string(revocation.Mode), auditTime(revocation.ExposedUntil) }
+	if err := c.record(ctx, g, audit.EventRevoked, event); err != nil {
+		return err
+	}
+	if err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) { s.Revocation = &revocation }); err != nil {
+		return err
+	}
+	mem.Revoked = true
+	return nil
+}
+
+// revokeUpstream says honestly what became of the credential.
+func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityGrant) (v1alpha1.Revocation, error) {
+	if g.Status.CredentialExpiresAt == nil || !c.Clock.Now().Before(g.Status.CredentialExpiresAt.Time) {
+		return v1alpha1.Revocation{Mode: v1alpha1.RevocationNone, ExposedUntil: g.Status.CredentialExpiresAt}, nil
+	}
+	backend, err := c.Observer.Providers.OfType(g.Spec.Provider.Type)
+	if err != nil {
+		return v1alpha1.Revocation{}, err
+	}
+	lease := provider.Lease{ID: g.Spec.LeaseID, Attempt: g.Status.Attempt}
+	var reference v1alpha1.CredentialReference
+	if g.Status.Credential != nil {
+		reference = *g.Status.Credential
+	}
+	revoked, err := backend.Revoke(ctx, lease, reference)
+	if err != nil {
+		return v1alpha1.Revocation{}, err
+	}
+	if revoked.Mode == v1alpha1.RevocationImmediate {
+		now := metav1.NewTime(c.Clock.Now())
+		return v1alpha1.Revocation{Mode: revoked.Mode, ConfirmedAt: &now}, nil
+	}
+	return v1alpha1.Revocation{Mode: revoked.Mode, ExposedUntil: g.Status.CredentialExpiresAt}, nil
+}
+
+// end stores the outcome, once it is in the audit log.
+func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, f lifecycle.Facts, revocation v1alpha1.Revocation) error {
+	started := max(g.Status.PodsStarted, countStarted(f.Pods))
+	outcome := g.Status.Stop.Outcome
+	err := c.record(ctx, g, audit.EventEnded, func(r *audit.Record) {
+		r.Outcome = audit.Outcome(outcome, started)
+		r.Revocation, r.ExposedUntil, r.Reason = string(revocation.Mode), auditTime(revocation.ExposedUntil), g.Status.Stop.Reason
+	})
+	if err != nil {
+		return err
+	}
+	now := metav1.NewTime(c.Clock.Now())
+	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		s.Outcome, s.EndedAt, s.PodsStarted, s.Revocation = outcome, &now, started, &revocation
+		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionTrue, s.Stop.Reason, s.Stop.Message)
+		if s.IssuedAt == nil {
+			c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, v1alpha1.ReasonIssueFailed, s.Stop.Message)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	c.tell(g, g.Status.Stop.Reason, string(outcome)+": "+g.Status.Stop.Message)
+	return nil
+}
+
+func countStarted(pods []lifecycle.PodFacts) int32 {
+	started := int32(0)
+	for _, p := range pods {
+		if p.Started {
+			started++
+		}
+	}
+	return started
+}
+
+func (c *Controller) sweep(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	if err := c.deleteSecrets(ctx, g, g.Status.Attempt); err != nil {
+		return err
+	}
+	mem.SweptAt = c.Clock.Now()
+	return nil
+}
+
+// deleteSecrets deletes the Secrets of the attempts from the first to the last. That there is none is no error.
+func (c *Controller) deleteSecrets(ctx context.Context, g *v1alpha1.CapabilityGrant, last int32) error {
+	for attempt := int32(1); attempt <= last; attempt++ {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: projection.SecretName(g.UID, attempt)}}
+		err := c.Client.Delete(ctx, secret, client.PropagationPolicy(metav1.DeletePropagationBackground))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("deleting Secret %s: %s", secret.Name, apierrors.ReasonForError(err))
+		}
+	}
+	return nil
+}
+
+func (c *Controller) release(ctx context.Context, g *v1alpha1.CapabilityGrant) error {
+	before := g.DeepCopy()
+	if !controllerutil.RemoveFinalizer(g, v1alpha1.FinalizerRevoke) {
+		return nil
+	}
+	err := c.Client.Patch(ctx, g, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if apierrors.IsConflict(err) {
+		return errAgain
+	}
+	return client.IgnoreNotFound(err)
+}
+
+// wait stores what is waited for and how many Pods were seen.
+func (c *Controller) wait(ctx context.Context, g *v1alpha1.CapabilityGrant, f lifecycle.Facts, a lifecycle.Action) error {
+	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		s.PodsStarted = max(s.PodsStarted, countStarted(f.Pods))
+		switch {
+		case s.EndedAt != nil || a.Message == "":
+		case a.Reason == v1alpha1.ReasonEnding:
+			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, a.Reason, a.Message)
+		default:
+			c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, a.Reason, a.Message)
+		}
+	})
+}
+
+func (c *Controller) condition(g *v1alpha1.CapabilityGrant, s *v1alpha1.CapabilityGrantStatus, kind string, status metav1.ConditionStatus, reason, message string) {
+	const most = 1500
+	if len(message) > most {
+		message = message[:most]
+	}
+	meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message,
+		ObservedGeneration: g.Generation, LastTransitionTime: metav1.NewTime(c.Clock.Now())})
+}

@@ -1,0 +1,213 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"context"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/projection"
+)
+
+// facts gathers everything that the next step is decided from.
+func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) (lifecycle.Facts, error) {
+	f := lifecycle.Facts{Grant: g}
+	job, err := c.job(ctx, g, mem)
+	if err != nil {
+		return f, err
+	}
+	f.Job = jobFacts(job)
+	if f.Pods, err = c.pods(ctx, g, mem); err != nil {
+		return f, err
+	}
+	request, err := c.request(ctx, g)
+	if err != nil {
+		return f, err
+	}
+	f.Request = requestFacts(request, g)
+	if g.Status.EndedAt == nil && g.Status.Stop == nil && f.Request.Exists && f.Job.Exists {
+		c.permission(ctx, g, request, job, &f)
+	}
+	f.Attempt = mem.AttemptFacts
+	return f, nil
+}
+
+// job is the Job that the grant names by UID, or nil. A patch of this process's own is newer than the cache.
+func (c *Controller) job(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) (*batchv1.Job, error) {
+	job := &batchv1.Job{}
+	err := c.Client.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: g.Spec.Job.Name}, job)
+	if apierrors.IsNotFound(err) || (err == nil && string(job.UID) != g.Spec.Job.UID) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up the Job: %w", err)
+	}
+	if mem.job != nil {
+		if shows(job, mem.job) {
+			mem.job = nil
+		} else {
+			return mem.job, nil
+		}
+	}
+	return job, nil
+}
+
+// shows: what the cache holds has what our own patch wrote.
+func shows(cached, patched *batchv1.Job) bool {
+	uid, _, ok := projection.Started(cached)
+	wantUID, _, wantOK := projection.Started(patched)
+	return uid == wantUID && ok == wantOK && suspended(cached) == suspended(patched)
+}
+
+func suspended(job *batchv1.Job) bool { return job.Spec.Suspend != nil && *job.Spec.Suspend }
+
+func jobFacts(job *batchv1.Job) lifecycle.JobFacts {
+	if job == nil {
+		return lifecycle.JobFacts{}
+	}
+	f := lifecycle.JobFacts{Exists: true, Deleting: job.DeletionTimestamp != nil, Suspended: suspended(job)}
+	f.StartedFor, f.StartedSecret, _ = projection.Started(job)
+	terminating := job.Status.Terminating != nil && *job.Status.Terminating > 0
+	for _, condition := range job.Status.Conditions {
+		if condition.Status != corev1.ConditionTrue {
+			continue
+		}
+		switch condition.Type {
+		case batchv1.JobComplete:
+			f.Complete = true
+		case batchv1.JobFailed:
+			f.Failed = true
+			f.DeadlineExceeded = condition.Reason == batchv1.JobReasonDeadlineExceeded
+		case batchv1.JobSuspended:
+			f.Idle = f.Suspended && job.Status.Active == 0 && !terminating
+		}
+	}
+	return f
+}
+
+// pods are those of the Job that carry the grant's credential. One that was seen before its containers had ended and is gone
+// stays among them: a Pod object can be removed by force while its containers run on.
+func (c *Controller) pods(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) ([]lifecycle.PodFacts, error) {
+	list := &corev1.PodList{}
+	err := c.Client.List(ctx, list, client.InNamespace(g.Namespace), client.MatchingLabels{v1alpha1.LabelRequest: g.Spec.RequestRef.Name})
+	if err != nil {
+		return nil, fmt.Errorf("listing the Job's Pods: %w", err)
+	}
+	present := map[types.UID]bool{}
+	for i := range list.Items {
+		pod := &list.Items[i]
+		if !metav1.IsControlledBy(pod, &metav1.ObjectMeta{UID: types.UID(g.Spec.Job.UID)}) || pod.Annotations[v1alpha1.AnnotationGrant] != string(g.UID) {
+			continue
+		}
+		present[pod.UID] = true
+		mem.pods[pod.UID] = podFacts(pod, mem.pods[pod.UID])
+	}
+	facts := make([]lifecycle.PodFacts, 0, len(mem.pods))
+	for uid, pod := range mem.pods {
+		if !present[uid] && !pod.Bound {
+			pod.Ended = true
+		}
+		facts = append(facts, pod)
+	}
+	return facts, nil
+}
+
+func podFacts(pod *corev1.Pod, before lifecycle.PodFacts) lifecycle.PodFacts {
+	f := lifecycle.PodFacts{UID: pod.UID, Started: before.Started, Bound: pod.Spec.NodeName != ""}
+	running := false
+	for _, s := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...), pod.Status.ContainerStatuses...) {
+		f.Started = f.Started || s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
+		running = running || s.State.Running != nil
+	}
+	f.Ended = !running && (pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed)
+	return f
+}
+
+// request is the request that the grant names by UID, or nil.
+func (c *Controller) request(ctx context.Context, g *v1alpha1.CapabilityGrant) (*v1alpha1.CapabilityRequest, error) {
+	request := &v1alpha1.CapabilityRequest{}
+	err := c.Client.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: g.Spec.RequestRef.Name}, request)
+	if apierrors.IsNotFound(err) || (err == nil && string(request.UID) != g.Spec.RequestRef.UID) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up the request: %w", err)
+	}
+	return request, nil
+}
+
+func requestFacts(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) lifecycle.RequestFacts {
+	if r == nil || r.DeletionTimestamp != nil {
+		return lifecycle.RequestFacts{}
+	}
+	f := lifecycle.RequestFacts{Exists: true, Names: r.Status.GrantName == "" || r.Status.GrantName == g.Name}
+	for _, d := range r.Decisions {
+		if d.Decision == v1alpha1.DecisionDeny && d.Digest == g.Spec.Approval.Digest {
+			f.DeniedBy = d.By
+		}
+	}
+	return f
+}
+
+// permission asks whether the grant is still allowed and, before it is delivered, whether anything keeps it from being issued.
+// What cannot be found out is left unknown: it neither ends a grant nor lets it be issued.
+func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v1alpha1.CapabilityRequest, job *batchv1.Job, f *lifecycle.Facts) {
+	if f.Job.Complete || f.Job.Failed {
+		return
+	}
+	found, err := c.Observer.Observe(ctx, r)
+	if err != nil {
+		f.Policy.Message = err.Error()
+		return
+	}
+	if found.Review != nil && found.Review.Digest != g.Spec.Approval.Digest {
+		f.Policy = lifecycle.PolicyFacts{Known: true, Message: "what was approved has changed since (the capability, its provider, its scope or the Job)"}
+		return
+	}
+	issuing := f.Job.StartedFor == ""
+	if issuing {
+		exposure, err := c.Observer.Exposure(ctx, r)
+		if err != nil {
+			f.Policy.Message = err.Error()
+			return
+		}
+		found.Facts.Risks = append(found.Facts.Risks, exposure...)
+		f.Guard = c.obstacle(ctx, r, job)
+	}
+	found.Facts.Granted = true
+	d := policy.Evaluate(found.Facts)
+	f.Policy = lifecycle.PolicyFacts{Known: d.Verdict == policy.Allow || d.Verdict == policy.Deny, Allows: d.Verdict == policy.Allow, Message: d.Message}
+}
+
+// obstacle is what keeps the credential from being issued for now.
+func (c *Controller) obstacle(ctx context.Context, r *v1alpha1.CapabilityRequest, job *batchv1.Job) lifecycle.Obstacle {
+	unknown := func(err error) lifecycle.Obstacle {
+		return lifecycle.Obstacle{Reason: v1alpha1.ReasonIndeterminate, Message: err.Error()}
+	}
+	fence, err := c.Observer.Fence(ctx, r.Namespace, r, job)
+	if err != nil {
+		return unknown(err)
+	}
+	if fence.Reason != "" {
+		return lifecycle.Obstacle{Reason: fence.Reason, Message: fence.Message}
+	}
+	problem, err := c.Observer.Guard.Probe(ctx)
+	if err != nil {
+		return unknown(err)
+	}
+	if problem != "" {
+		return lifecycle.Obstacle{Reason: v1alpha1.ReasonGuardIncomplete, Message: problem}
+	}
+	return lifecycle.Obstacle{}
+}

@@ -1,0 +1,219 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/projection"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// maxConflicts bounds how often a Job that somebody keeps changing is patched again with the same credential.
+const maxConflicts = 10
+
+// beginAttempt stores the attempt before anything is minted under its number, and with it the latest instant at which what may
+// be minted could still work. The Secrets of earlier attempts go.
+func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, attempt int32) error {
+	if err := c.markInUse(ctx, g.Namespace); err != nil {
+		return err
+	}
+	lease, backend, err := c.lease(ctx, g, attempt)
+	if err != nil {
+		return err
+	}
+	before := g.Status.CredentialExpiresAt
+	worst := metav1.NewTime(c.Clock.Now().Add(backend.Lifetime(lease.TTL)))
+	if before != nil && before.After(worst.Time) {
+		worst = *before
+	}
+	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		s.Attempt, s.CredentialExpiresAt = attempt, &worst
+		s.IssuedAt, s.ExpiresAt, s.SecretName, s.Credential = nil, nil, "", nil
+		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, v1alpha1.ReasonIssuing, fmt.Sprintf("attempt %d", attempt))
+		c.condition(g, s, v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonWaiting, "nothing is issued yet")
+		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonActive, "the grant lives")
+	})
+	if err != nil {
+		return err
+	}
+	mem.AttemptFacts = lifecycle.AttemptFacts{Began: attempt}
+	mem.credential, mem.conflicts, mem.exposedBefore = nil, 0, before
+	return c.deleteSecrets(ctx, g, attempt-1)
+}
+
+// lease is what a back end is asked for. The capability is looked up again: that it is the one that was approved has just
+// been seen by its digest.
+func (c *Controller) lease(ctx context.Context, g *v1alpha1.CapabilityGrant, attempt int32) (provider.Lease, provider.Provider, error) {
+	capability, prov := &v1alpha1.Capability{}, &v1alpha1.CapabilityProvider{}
+	if err := c.Client.Get(ctx, client.ObjectKey{Name: g.Spec.Capability}, capability); err != nil {
+		return provider.Lease{}, nil, fmt.Errorf("looking up the capability: %w", err)
+	}
+	if err := c.Client.Get(ctx, client.ObjectKey{Name: g.Spec.Provider.Name}, prov); err != nil {
+		return provider.Lease{}, nil, fmt.Errorf("looking up the provider: %w", err)
+	}
+	backend, err := c.Observer.Providers.For(prov)
+	if err != nil {
+		return provider.Lease{}, nil, err
+	}
+	return provider.Lease{
+		ID: g.Spec.LeaseID, Attempt: attempt, Capability: capability, Provider: prov,
+		Values: provider.Values{Repo: g.Spec.Repo, Environment: g.Spec.Environment, Namespace: g.Namespace},
+		TTL:    time.Duration(g.Spec.TTLSeconds) * time.Second,
+	}, backend, nil
+}
+
+// mint asks the back end, once, for this attempt's credential. The attempt is in the audit log before it is asked.
+func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	lease, backend, err := c.lease(ctx, g, mem.Began)
+	if err != nil {
+		return err
+	}
+	if err := c.record(ctx, g, audit.EventIssuing, func(r *audit.Record) { r.Session = lease.Session() }); err != nil {
+		return err
+	}
+	credential, err := backend.Issue(ctx, lease)
+	if err != nil {
+		return c.mintFailed(ctx, g, mem, err)
+	}
+	mem.credential, mem.issuedAt, mem.Minted = credential, c.Clock.Now(), true
+	return nil
+}
+
+// mintFailed sorts the failure. What the back end refused in so many words was never issued; of anything else that is not known.
+func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, failure error) error {
+	mem.Failure = lifecycle.Failure{Final: provider.IsFinal(failure), Message: failure.Error()}
+	wait := max(backoff(mem.Began), provider.RetryAfter(failure))
+	mem.NotBefore = c.Clock.Now().Add(wait)
+	record := func(r *audit.Record) { r.Reason = mem.Failure.Message }
+	if err := c.record(ctx, g, audit.EventIssueFailed, record); err != nil {
+		return err
+	}
+	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		if provider.IsRefused(failure) {
+			s.CredentialExpiresAt = mem.exposedBefore
+		}
+		reason := v1alpha1.ReasonBackingOff
+		if mem.Failure.Final {
+			reason = v1alpha1.ReasonIssueFailed
+		}
+		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, reason, mem.Failure.Message)
+	})
+}
+
+// backoff doubles from one second to five minutes.
+func backoff(attempt int32) time.Duration {
+	const most = 5 * time.Minute
+	return min(time.Second<<min(attempt-1, 20), most)
+}
+
+// storeSecret audits what was issued, stores it, and stores in the status what became of it. A Secret that is there already
+// is this attempt's own: only the operator can make one, and no other process uses this number.
+func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	credential := mem.credential
+	err := c.record(ctx, g, audit.EventIssued, func(r *audit.Record) { r.CredentialID = credential.ID() })
+	if err != nil {
+		return err
+	}
+	err = c.Client.Create(ctx, projection.Secret(g, mem.Began, credential))
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("storing the Secret: %s", apierrors.ReasonForError(err))
+	}
+	issued := metav1.NewTime(mem.issuedAt)
+	expires := metav1.NewTime(mem.issuedAt.Add(time.Duration(g.Spec.TTLSeconds) * time.Second))
+	credentialExpires := metav1.NewTime(credential.ExpiresAt())
+	if expires.After(credentialExpires.Time) {
+		expires = credentialExpires
+	}
+	if before := mem.exposedBefore; before != nil && before.After(credentialExpires.Time) {
+		credentialExpires = *before
+	}
+	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		s.IssuedAt, s.ExpiresAt, s.CredentialExpiresAt = &issued, &expires, &credentialExpires
+		s.SecretName = projection.SecretName(g.UID, mem.Began)
+		s.Credential = &v1alpha1.CredentialReference{ID: credential.ID(), Principal: credential.Principal()}
+		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionTrue, v1alpha1.ReasonIssued,
+			fmt.Sprintf("as %s; the credential itself works until %s", credential.Principal(), credentialExpires.UTC().Format(time.RFC3339)))
+	})
+	mem.Stored = err == nil
+	return err
+}
+
+// startJob is the commit point: one patch, guarded by the Job's resourceVersion.
+func (c *Controller) startJob(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	left := g.Status.ExpiresAt.Sub(c.Clock.Now())
+	if left < time.Second {
+		return errAgain
+	}
+	job := &batchv1.Job{}
+	if err := c.Live.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: g.Spec.Job.Name}, job); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if uid, _, started := projection.Started(job); string(job.UID) != g.Spec.Job.UID || started || !suspended(job) {
+		if started && uid == g.UID {
+			mem.job = job
+			return nil
+		}
+		return errAgain
+	}
+	if err := c.record(ctx, g, audit.EventDelivering, nil); err != nil {
+		return err
+	}
+	patch, err := projection.StartPatch(job, projection.Annotations(g, mem.Began, mem.credential, left), left)
+	if err != nil {
+		return err
+	}
+	err = c.Client.Patch(ctx, job, client.RawPatch(types.MergePatchType, patch))
+	if apierrors.IsConflict(err) {
+		return c.startConflict(mem)
+	}
+	if err != nil {
+		return fmt.Errorf("starting the Job: %w", err)
+	}
+	mem.job, mem.credential = job, nil
+	return nil
+}
+
+// startConflict: somebody changed the Job in between, as its requester can for ever. The same credential is tried again, a
+// bounded number of times.
+func (c *Controller) startConflict(mem *memory) error {
+	mem.conflicts++
+	if mem.conflicts < maxConflicts {
+		return nil
+	}
+	mem.Failure = lifecycle.Failure{Message: "the Job was changed again and again while it was to be started"}
+	mem.NotBefore = c.Clock.Now().Add(backoff(mem.Began))
+	return nil
+}
+
+func (c *Controller) recordDelivery(ctx context.Context, g *v1alpha1.CapabilityGrant, f lifecycle.Facts) error {
+	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		s.SecretName = f.Job.StartedSecret
+		c.condition(g, s, v1alpha1.ConditionDelivered, metav1.ConditionTrue, v1alpha1.ReasonDelivered,
+			fmt.Sprintf("to container %s of Job %s", g.Spec.Job.Container, g.Spec.Job.Name))
+	})
+	if err != nil {
+		return err
+	}
+	c.tell(g, v1alpha1.ReasonDelivered, fmt.Sprintf("started Job %s with %v until %s", g.Spec.Job.Name, g.Spec.Scope, expiresText(g)))
+	return nil
+}
+
+func expiresText(g *v1alpha1.CapabilityGrant) string {
+	if g.Status.ExpiresAt == nil {
+		return "its deadline"
+	}
+	return g.Status.ExpiresAt.UTC().Format(time.RFC3339)
+}

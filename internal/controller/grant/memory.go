@@ -1,0 +1,58 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// memory is what this process itself did and saw for one grant. Nothing that must survive is kept here: after a restart the
+// facts are looked at again, and an attempt that another process began is never gone on with.
+type memory struct {
+	lifecycle.AttemptFacts
+	// credential that this process minted and has not delivered.
+	credential *provider.Credential
+	// issuedAt is when it was minted.
+	issuedAt time.Time
+	// exposedBefore is until when earlier attempts' credentials may work.
+	exposedBefore *metav1.Time
+	// conflicts counts how often the start patch met a Job that had changed.
+	conflicts int
+	// job is the Job as this process's own patch left it, until the cache shows that.
+	job *batchv1.Job
+	// pods that were seen, by UID.
+	pods map[types.UID]lifecycle.PodFacts
+}
+
+func (c *Controller) recall(g *v1alpha1.CapabilityGrant) *memory {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.memory == nil {
+		c.memory, c.byName = map[types.UID]*memory{}, map[types.NamespacedName]types.UID{}
+	}
+	name := types.NamespacedName{Namespace: g.Namespace, Name: g.Name}
+	if uid := c.byName[name]; uid != g.UID {
+		delete(c.memory, uid)
+	}
+	c.byName[name] = g.UID
+	if c.memory[g.UID] == nil {
+		c.memory[g.UID] = &memory{pods: map[types.UID]lifecycle.PodFacts{}}
+	}
+	return c.memory[g.UID]
+}
+
+func (c *Controller) forget(name types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.memory, c.byName[name])
+	delete(c.byName, name)
+}

@@ -1,0 +1,72 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// InForce is how long after it was stored an admission rule is taken to be in force in every API server. What was created
+// within this time of the youngest rule counts as older than the guard.
+const InForce = 5 * time.Second
+
+// Fence is what protects a request and its Job from their surroundings.
+type Fence struct {
+	// Reason is why nothing may be decided or issued; empty when the fence is whole.
+	Reason string
+	// Message says it to a person.
+	Message string
+	// Final: waiting cannot help.
+	Final bool
+}
+
+// Fence looks at the admission rules and at the namespace. The objects are those that must not be older than the rules.
+func (o *Observer) Fence(ctx context.Context, namespace string, objects ...metav1.Object) (Fence, error) {
+	status, err := o.Guard.Check(ctx)
+	if err != nil {
+		return Fence{}, err
+	}
+	if !status.Whole() {
+		return Fence{Reason: v1alpha1.ReasonGuardIncomplete, Message: status.Message()}, nil
+	}
+	for _, object := range objects {
+		if created := object.GetCreationTimestamp(); created.Time.Before(status.Since.Add(InForce)) {
+			return Fence{Reason: v1alpha1.ReasonNotGuarded, Final: true, Message: fmt.Sprintf(
+				"%s was created before the admission rules were in force (since %s); create the request and its Job again",
+				object.GetName(), status.Since.Add(InForce).UTC().Format(time.RFC3339))}, nil
+		}
+	}
+	return o.namespace(ctx, namespace)
+}
+
+func (o *Observer) namespace(ctx context.Context, name string) (Fence, error) {
+	ns := &corev1.Namespace{}
+	if err := o.Cache.Get(ctx, client.ObjectKey{Name: name}, ns); err != nil {
+		return Fence{}, fmt.Errorf("looking up namespace %s: %w", name, err)
+	}
+	unsafe := func(message string) (Fence, error) {
+		return Fence{Reason: v1alpha1.ReasonNamespaceUnsafe, Final: true, Message: message}, nil
+	}
+	switch {
+	case ns.DeletionTimestamp != nil:
+		return unsafe("namespace " + name + " is being deleted")
+	case ns.Labels[v1alpha1.LabelEnrolled] != "true":
+		return unsafe("namespace " + name + " is not enrolled: a cluster administrator labels it " + v1alpha1.LabelEnrolled + "=true")
+	}
+	const enforce = "pod-security.kubernetes.io/enforce"
+	switch ns.Labels[enforce] {
+	case "baseline", "restricted":
+		return Fence{}, nil
+	default:
+		return unsafe("namespace " + name + " needs Pod Security: a cluster administrator labels it " + enforce + "=baseline or restricted")
+	}
+}

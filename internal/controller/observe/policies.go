@@ -1,0 +1,70 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
+)
+
+// Policies compiles each generation of each policy once. It is safe for concurrent use.
+type Policies struct {
+	reader   client.Reader
+	compiler *policy.Compiler
+
+	mu       sync.Mutex
+	compiled map[types.UID]generation
+}
+
+type generation struct {
+	number int64
+	policy *policy.Compiled
+}
+
+// NewPolicies reads policies from the reader, which is the cache.
+func NewPolicies(reader client.Reader, compiler *policy.Compiler) *Policies {
+	return &Policies{reader: reader, compiler: compiler, compiled: map[types.UID]generation{}}
+}
+
+// List returns every policy that is stored, compiled.
+func (p *Policies) List(ctx context.Context) ([]*policy.Compiled, error) {
+	stored := &v1alpha1.CapabilityPolicyList{}
+	if err := p.reader.List(ctx, stored); err != nil {
+		return nil, fmt.Errorf("listing policies: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]*policy.Compiled, 0, len(stored.Items))
+	present := make(map[types.UID]generation, len(stored.Items))
+	for i := range stored.Items {
+		item := &stored.Items[i]
+		present[item.UID] = p.compile(item)
+		list = append(list, present[item.UID].policy)
+	}
+	p.compiled = present
+	return list, nil
+}
+
+// Get compiles one policy, or returns what was compiled of the same generation.
+func (p *Policies) Get(item *v1alpha1.CapabilityPolicy) *policy.Compiled {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g := p.compile(item)
+	p.compiled[item.UID] = g
+	return g.policy
+}
+
+func (p *Policies) compile(item *v1alpha1.CapabilityPolicy) generation {
+	if g, ok := p.compiled[item.UID]; ok && g.number == item.Generation {
+		return g
+	}
+	return generation{number: item.Generation, policy: p.compiler.Compile(item)}
+}

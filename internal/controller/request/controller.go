@@ -1,0 +1,114 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package request decides on CapabilityRequests: it observes, asks internal/policy, and creates the grant.
+package request
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/controller/observe"
+)
+
+// Auditor writes one audit record, and returns when it is stored.
+type Auditor interface {
+	Append(ctx context.Context, record audit.Record) (v1alpha1.AuditAnchor, error)
+}
+
+// Controller decides on requests. Its exported fields are all required.
+type Controller struct {
+	// Client writes; it reads from the cache.
+	Client client.Client
+	// Live reads past the cache.
+	Live client.Reader
+	// Observer gathers the facts.
+	Observer *observe.Observer
+	// Audit records refusals before they are told.
+	Audit Auditor
+	// Events tells people.
+	Events events.EventRecorder
+	// Clock is the present time.
+	Clock clock.PassiveClock
+	// Retention is how long an ended request is kept.
+	Retention time.Duration
+	// JobTimeout is how long a request waits for its Job.
+	JobTimeout time.Duration
+
+	// granting makes counting what is out and creating one more a single step.
+	granting sync.Mutex
+	// assumed are the grants that this process created and the cache may not show yet, by their request's UID.
+	assumed map[types.UID]string
+}
+
+// Reconcile takes a request one step on, and writes its status once.
+func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	stored := &v1alpha1.CapabilityRequest{}
+	if err := c.Client.Get(ctx, key.NamespacedName, stored); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if stored.DeletionTimestamp != nil {
+		return ctrl.Result{}, nil
+	}
+	request := stored.DeepCopy()
+	outcome, err := c.step(ctx, request)
+	if err != nil {
+		outcome.waits(request, v1alpha1.ReasonIndeterminate, "the operator could not find out: "+reasonOf(err))
+	}
+	if written, writeErr := c.write(ctx, stored, request); writeErr != nil || written {
+		return ctrl.Result{RequeueAfter: outcome.after}, firstOf(ignoreConflict(writeErr), err)
+	}
+	return ctrl.Result{RequeueAfter: outcome.after}, err
+}
+
+// write stores the status if it changed, and tells people of it afterwards.
+func (c *Controller) write(ctx context.Context, before, after *v1alpha1.CapabilityRequest) (bool, error) {
+	if equality.Semantic.DeepEqual(before.Status, after.Status) {
+		return false, nil
+	}
+	if err := c.Client.Status().Update(ctx, after); err != nil {
+		return false, err
+	}
+	c.announce(before, after)
+	return true, nil
+}
+
+// reasonOf keeps an error short: the API server's own words can be long, and repeat what a user wrote.
+func reasonOf(err error) string {
+	if reason := apierrors.ReasonForError(err); reason != "" {
+		return string(reason)
+	}
+	const most = 200
+	if text := err.Error(); len(text) <= most {
+		return text
+	}
+	return err.Error()[:most]
+}
+
+// ignoreConflict: somebody else wrote in between, and their write brings the request back here.
+func ignoreConflict(err error) error {
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package request
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/policy"
+)
+
+// grant creates the grant. Counting what is out and creating one more is a single step, with what was created and is not in
+// the cache yet counted too; the first look, before the lock, only spares the lock.
+func (c *Controller) grant(ctx context.Context, r *v1alpha1.CapabilityRequest, found observe.Observation) (outcome, error) {
+	c.granting.Lock()
+	defer c.granting.Unlock()
+	if err := c.recount(ctx, r, &found); err != nil {
+		return outcome{}, err
+	}
+	d := policy.Evaluate(found.Facts)
+	if d.Verdict != policy.Allow {
+		return c.wait(r, d), nil
+	}
+	grant := newGrant(r, found, d)
+	err := c.Client.Create(ctx, grant)
+	if apierrors.IsAlreadyExists(err) {
+		adopted, err := c.adopt(ctx, r)
+		if err == nil && !adopted {
+			return c.wait(r, policy.Decision{Verdict: policy.Pending, Reason: v1alpha1.ReasonIndeterminate,
+				Message: "the grant of an earlier request of this name is still being removed"}), nil
+		}
+		return outcome{}, err
+	}
+	if err != nil {
+		return outcome{}, fmt.Errorf("creating the grant: %w", err)
+	}
+	c.assumed[r.UID] = d.Policy.Name
+	r.Status.Policy = d.Policy
+	c.granted(r, grant)
+	return outcome{}, nil
+}
+
+// recount counts what is out from the cache, and adds the grants that this process created and the cache does not show yet.
+func (c *Controller) recount(ctx context.Context, r *v1alpha1.CapabilityRequest, found *observe.Observation) error {
+	fresh, err := c.Observer.Observe(ctx, r)
+	if err != nil {
+		return err
+	}
+	found.Facts.Active = fresh.Facts.Active
+	shown := &v1alpha1.CapabilityGrantList{}
+	if err := c.Client.List(ctx, shown); err != nil {
+		return err
+	}
+	if c.assumed == nil {
+		c.assumed = map[types.UID]string{}
+	}
+	for i := range shown.Items {
+		delete(c.assumed, types.UID(shown.Items[i].Spec.RequestRef.UID))
+	}
+	for _, name := range c.assumed {
+		found.Facts.Active[name]++
+	}
+	return nil
+}
+
+// adopt goes on with a grant that was created for this very request before its status could say so.
+func (c *Controller) adopt(ctx context.Context, r *v1alpha1.CapabilityRequest) (bool, error) {
+	grant := &v1alpha1.CapabilityGrant{}
+	err := c.Client.Get(ctx, client.ObjectKeyFromObject(r), grant)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if grant.Spec.RequestRef.UID != string(r.UID) {
+		return false, nil
+	}
+	r.Status.Policy = &v1alpha1.PolicyReference{Name: grant.Spec.Approval.Policy, Generation: grant.Spec.Approval.PolicyGeneration}
+	c.granted(r, grant)
+	return true, nil
+}
+
+func (c *Controller) granted(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) {
+	r.Status.GrantName = g.Name
+	message := fmt.Sprintf("allowed by policy %s", g.Spec.Approval.Policy)
+	if len(g.Spec.Approval.ApprovedBy) > 0 {
+		message += fmt.Sprintf(", approved by %v", g.Spec.Approval.ApprovedBy)
+	}
+	c.set(r, v1alpha1.ConditionAllowed, metav1.ConditionTrue, v1alpha1.ReasonAllowed, message)
+	c.set(r, v1alpha1.ConditionGranted, metav1.ConditionTrue, v1alpha1.ReasonGranted, "see capabilitygrant "+g.Name)
+}
+
+func newGrant(r *v1alpha1.CapabilityRequest, found observe.Observation, d policy.Decision) *v1alpha1.CapabilityGrant {
+	return &v1alpha1.CapabilityGrant{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.Namespace, Name: r.Name,
+			Labels:          map[string]string{v1alpha1.LabelRequest: r.Name},
+			Finalizers:      []string{v1alpha1.FinalizerRevoke},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(r, v1alpha1.GroupVersion.WithKind("CapabilityRequest"))},
+		},
+		Spec: v1alpha1.CapabilityGrantSpec{
+			LeaseID:    uuid.NewString(),
+			RequestRef: v1alpha1.ObjectReference{Name: r.Name, UID: string(r.UID)},
+			Requester:  r.Spec.Requester.Username,
+			TaskID:     r.Spec.TaskID, Actor: r.Spec.Actor, Repo: r.Spec.Repo, Environment: r.Spec.Environment, Capability: r.Spec.Capability,
+			Provider:   v1alpha1.GrantProvider{Name: found.Provider.Name, Type: found.Backend.Type()},
+			Scope:      found.Scope.Actions,
+			TTLSeconds: r.Status.Review.TTLSeconds,
+			Job:        v1alpha1.GrantJob{Name: found.Facts.Job.Name, UID: string(found.Facts.Job.UID), Container: r.Spec.Container},
+			Approval: v1alpha1.GrantApproval{Policy: d.Policy.Name, PolicyGeneration: d.Policy.Generation,
+				ApprovedBy: d.ApprovedBy, Digest: r.Status.Review.Digest},
+		},
+	}
+}
+
+// follow mirrors the end of the grant.
+func (c *Controller) follow(ctx context.Context, r *v1alpha1.CapabilityRequest) (outcome, error) {
+	grant := &v1alpha1.CapabilityGrant{}
+	key := client.ObjectKey{Namespace: r.Namespace, Name: r.Status.GrantName}
+	err := c.Client.Get(ctx, key, grant)
+	if apierrors.IsNotFound(err) {
+		// The cache can be behind a grant that was only just created.
+		err = c.Live.Get(ctx, key, grant)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		c.end(r, v1alpha1.ReasonGrantEnded, "its grant was deleted")
+		return outcome{after: c.Retention}, nil
+	case err != nil:
+		return outcome{}, err
+	case grant.Status.EndedAt == nil:
+		return outcome{}, nil
+	}
+	c.end(r, v1alpha1.ReasonGrantEnded, endMessage(grant))
+	return outcome{after: c.Retention}, nil
+}
+
+func endMessage(g *v1alpha1.CapabilityGrant) string {
+	message := string(g.Status.Outcome)
+	if stop := g.Status.Stop; stop != nil && stop.Message != "" {
+		message += ": " + stop.Message
+	}
+	if rev := g.Status.Revocation; rev != nil && rev.ExposedUntil != nil {
+		message += "; a copy of the credential would work until " + rev.ExposedUntil.UTC().Format("15:04:05Z")
+	}
+	return message
+}
+
+func (c *Controller) end(r *v1alpha1.CapabilityRequest, reason, message string) {
+	now := metav1.NewTime(c.Clock.Now())
+	r.Status.EndedAt = &now
+	c.set(r, v1alpha1.ConditionEnded, metav1.ConditionTrue, reason, message)
+}
+
+// refuse ends a request finally. The refusal is audited before it is told.
+func (c *Controller) refuse(ctx context.Context, r *v1alpha1.CapabilityRequest, reason, message string, by *v1alpha1.PolicyReference) (outcome, error) {
+	record := audit.Record{
+		TaskID: r.Spec.TaskID, Actor: r.Spec.Actor, Repo: r.Spec.Repo, Environment: r.Spec.Environment, Capability: r.Spec.Capability,
+		Approval: audit.ApprovalDenied, Outcome: audit.OutcomeDenied, Event: audit.EventDenied,
+		Requester: r.Spec.Requester.Username, Namespace: r.Namespace, Request: r.Name, Reason: reason,
+	}
+	if by != nil {
+		r.Status.Policy, record.Policy = by, by.Name
+	}
+	if r.Status.Review != nil {
+		record.Digest = r.Status.Review.Digest
+	}
+	if _, err := c.Audit.Append(ctx, record); err != nil {
+		return outcome{}, fmt.Errorf("the audit log cannot be written: %w", err)
+	}
+	c.set(r, v1alpha1.ConditionAllowed, metav1.ConditionFalse, reason, message)
+	c.end(r, v1alpha1.ReasonRefused, message)
+	return outcome{after: c.Retention}, nil
+}
+
+// announce tells people what became of the request, after it was stored.
+func (c *Controller) announce(before, after *v1alpha1.CapabilityRequest) {
+	for _, kind := range []string{v1alpha1.ConditionAllowed, v1alpha1.ConditionGranted, v1alpha1.ConditionEnded} {
+		was, is := meta.FindStatusCondition(before.Status.Conditions, kind), meta.FindStatusCondition(after.Status.Conditions, kind)
+		if is == nil || (was != nil && was.Reason == is.Reason) {
+			continue
+		}
+		eventType := corev1.EventTypeNormal
+		if is.Type == v1alpha1.ConditionAllowed && is.Status != metav1.ConditionTrue && after.Status.EndedAt != nil {
+			eventType = corev1.EventTypeWarning
+		}
+		c.Events.Eventf(after, nil, eventType, is.Reason, kind, "%s", is.Message)
+	}
+}

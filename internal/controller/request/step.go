@@ -1,0 +1,202 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package request
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/policy"
+)
+
+// outcome is when to look again; the rest is in the request's status.
+type outcome struct{ after time.Duration }
+
+// step takes the one next step for a request and leaves what it found in the request's status.
+func (c *Controller) step(ctx context.Context, r *v1alpha1.CapabilityRequest) (outcome, error) {
+	switch {
+	case r.Status.EndedAt != nil:
+		return c.retire(ctx, r)
+	case r.Status.GrantName != "":
+		return c.follow(ctx, r)
+	}
+	if adopted, err := c.adopt(ctx, r); adopted || err != nil {
+		return outcome{}, err
+	}
+	found, err := c.Observer.Observe(ctx, r)
+	if err != nil {
+		return outcome{}, err
+	}
+	if done, out, err := c.fence(ctx, r, found); done || err != nil {
+		return out, err
+	}
+	if seen := c.see(r); seen {
+		// Only what is stored counts: the decision is made when this status has been written.
+		return outcome{}, nil
+	}
+	return c.decide(ctx, r, found)
+}
+
+// fence waits or refuses when what protects the request is not whole.
+func (c *Controller) fence(ctx context.Context, r *v1alpha1.CapabilityRequest, found observe.Observation) (bool, outcome, error) {
+	objects := []metav1.Object{r}
+	if found.Facts.Job != nil {
+		objects = append(objects, found.Facts.Job)
+	}
+	fence, err := c.Observer.Fence(ctx, r.Namespace, objects...)
+	switch {
+	case err != nil:
+		return true, outcome{}, err
+	case fence.Reason == "":
+		return false, outcome{}, nil
+	case fence.Final:
+		out, err := c.refuse(ctx, r, fence.Reason, fence.Message, nil)
+		return true, out, err
+	default:
+		out := outcome{}
+		out.waits(r, fence.Reason, fence.Message)
+		return true, out, nil
+	}
+}
+
+// see stores when a decision was first seen. CEL has no clock: this is what the timeout is measured by.
+func (c *Controller) see(r *v1alpha1.CapabilityRequest) bool {
+	if r.Status.Review == nil {
+		return false
+	}
+	known := map[string]v1alpha1.SeenDecision{}
+	for _, s := range r.Status.SeenDecisions {
+		known[s.By] = s
+	}
+	changed := false
+	for _, d := range r.Decisions {
+		if s, ok := known[d.By]; ok && s.Decision == d.Decision && s.Digest == d.Digest {
+			continue
+		}
+		known[d.By] = v1alpha1.SeenDecision{By: d.By, Decision: d.Decision, Digest: d.Digest, SeenAt: metav1.NewTime(c.Clock.Now())}
+		changed = true
+	}
+	if !changed {
+		return false
+	}
+	r.Status.SeenDecisions = r.Status.SeenDecisions[:0]
+	for _, d := range r.Decisions {
+		r.Status.SeenDecisions = append(r.Status.SeenDecisions, known[d.By])
+	}
+	return true
+}
+
+// decide asks the policies, writes the review when there is something to review, and grants what is allowed.
+func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, found observe.Observation) (outcome, error) {
+	if review := r.Status.Review; review != nil && found.Review != nil && review.Digest != found.Review.Digest {
+		return c.refuse(ctx, r, v1alpha1.ReasonReviewChanged,
+			"what was reviewed has changed since (the Job, the capability, its provider, its scope or a ConfigMap); create another request", nil)
+	}
+	if found.Facts.Job == nil {
+		return c.withoutJob(ctx, r, found)
+	}
+	exposure, err := c.Observer.Exposure(ctx, r)
+	if err != nil {
+		return outcome{}, err
+	}
+	found.Facts.Risks = append(found.Facts.Risks, exposure...)
+	d := policy.Evaluate(found.Facts)
+	switch {
+	case d.Verdict == policy.Deny:
+		return c.refuse(ctx, r, d.Reason, d.Message, d.Policy)
+	case d.Verdict == policy.Indeterminate:
+		return c.wait(r, d), nil
+	case r.Status.Review == nil && found.Review != nil:
+		r.Status.Review = found.Review
+		r.Status.Policy = d.Policy
+		c.set(r, v1alpha1.ConditionReviewed, metav1.ConditionTrue, v1alpha1.ReasonReviewed, "status.review says what is asked for")
+		return c.wait(r, d), nil
+	case d.Verdict == policy.Allow && r.Status.Review != nil:
+		return c.grant(ctx, r, found)
+	default:
+		return c.wait(r, d), nil
+	}
+}
+
+// withoutJob refuses what no Job could change, and else waits for the Job, for a while.
+func (c *Controller) withoutJob(ctx context.Context, r *v1alpha1.CapabilityRequest, found observe.Observation) (outcome, error) {
+	d := policy.Evaluate(found.Facts)
+	until := r.CreationTimestamp.Add(c.JobTimeout)
+	switch {
+	case d.Verdict == policy.Deny:
+		return c.refuse(ctx, r, d.Reason, d.Message, d.Policy)
+	case r.Status.Review != nil:
+		return c.refuse(ctx, r, v1alpha1.ReasonReviewChanged, "the Job that was reviewed is gone; create another request", d.Policy)
+	case !c.Clock.Now().Before(until):
+		return c.refuse(ctx, r, v1alpha1.ReasonJobTimedOut, fmt.Sprintf(
+			"no Job %s%s appeared within %s; create the request again, and the Job beside it", v1alpha1.NamePrefix, r.Name, c.JobTimeout), d.Policy)
+	case d.Verdict == policy.Indeterminate:
+		return c.wait(r, d), nil
+	}
+	out := outcome{after: until.Sub(c.Clock.Now())}
+	out.waits(r, v1alpha1.ReasonAwaitingJob, fmt.Sprintf(
+		"create the Job %s%s in this namespace, labelled %s=%s", v1alpha1.NamePrefix, r.Name, v1alpha1.LabelRequest, r.Name))
+	return out, nil
+}
+
+func (c *Controller) wait(r *v1alpha1.CapabilityRequest, d policy.Decision) outcome {
+	out := outcome{}
+	if !d.Recheck.IsZero() {
+		out.after = max(d.Recheck.Sub(c.Clock.Now()), time.Millisecond)
+	}
+	if d.Policy != nil {
+		r.Status.Policy = d.Policy
+	}
+	message := d.Message
+	if d.Reason == v1alpha1.ReasonAwaitingApproval && r.Status.Review != nil {
+		message = fmt.Sprintf("%s; look at status.review, then: kubectl annotate capreq %s -n %s %s=%s",
+			d.Message, r.Name, r.Namespace, v1alpha1.AnnotationApprove, r.Status.Review.Digest)
+	}
+	if d.Verdict == policy.Allow {
+		// The review has just been written; what is granted is what was stored.
+		return out
+	}
+	out.waits(r, d.Reason, message)
+	return out
+}
+
+// waits says what is waited for. Unknown means that it could not be found out.
+func (outcome) waits(r *v1alpha1.CapabilityRequest, reason, message string) {
+	status := metav1.ConditionFalse
+	if reason == v1alpha1.ReasonIndeterminate || reason == v1alpha1.ReasonGuardIncomplete {
+		status = metav1.ConditionUnknown
+	}
+	setCondition(r, metav1.Condition{Type: v1alpha1.ConditionAllowed, Status: status, Reason: reason, Message: message})
+}
+
+func (c *Controller) set(r *v1alpha1.CapabilityRequest, kind string, status metav1.ConditionStatus, reason, message string) {
+	setCondition(r, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message,
+		LastTransitionTime: metav1.NewTime(c.Clock.Now())})
+}
+
+func setCondition(r *v1alpha1.CapabilityRequest, condition metav1.Condition) {
+	const most = 1500
+	if len(condition.Message) > most {
+		condition.Message = condition.Message[:most]
+	}
+	condition.ObservedGeneration = r.Generation
+	meta.SetStatusCondition(&r.Status.Conditions, condition)
+}
+
+// retire removes a request that ended long enough ago.
+func (c *Controller) retire(ctx context.Context, r *v1alpha1.CapabilityRequest) (outcome, error) {
+	left := r.Status.EndedAt.Add(c.Retention).Sub(c.Clock.Now())
+	if left > 0 {
+		return outcome{after: left}, nil
+	}
+	err := c.Client.Delete(ctx, r, client.Preconditions{UID: &r.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	return outcome{}, client.IgnoreNotFound(err)
+}
