@@ -1,0 +1,213 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package lifecycle
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+var now = time.Date(2026, 5, 9, 11, 48, 0, 0, time.UTC)
+
+const uid = "grant-uid"
+
+// change is one thing that differs from a story's beginning.
+type change func(*Facts)
+
+// stored is a grant that was just created, beside its held Job.
+func stored(changes ...change) Facts {
+	f := Facts{
+		Grant:   &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Name: "publish-pr-184", UID: uid}},
+		Job:     JobFacts{Exists: true, Suspended: true, Idle: true},
+		Request: RequestFacts{Exists: true, Names: true},
+		Policy:  PolicyFacts{Known: true, Allows: true},
+	}
+	for _, c := range changes {
+		c(&f)
+	}
+	return f
+}
+
+// active is a grant whose Job runs, issued a minute ago for ten.
+func active(changes ...change) Facts {
+	f := stored(issued(-time.Minute, 10*time.Minute), started, delivery)
+	f.Pods = []PodFacts{{UID: "pod", Bound: true, Started: true}}
+	for _, c := range changes {
+		c(&f)
+	}
+	return f
+}
+
+// stopping is an active grant with a reason to stop stored.
+func stopping(changes ...change) Facts {
+	f := active(func(f *Facts) { f.Grant.Status.Stop = &v1alpha1.GrantStop{Outcome: v1alpha1.OutcomeRevoked} })
+	for _, c := range changes {
+		c(&f)
+	}
+	return f
+}
+
+func issued(since, ttl time.Duration) change {
+	return func(f *Facts) {
+		at, expires, credential := metav1.NewTime(now.Add(since)), metav1.NewTime(now.Add(since+ttl)), metav1.NewTime(now.Add(since+15*time.Minute))
+		f.Grant.Status.Attempt = 1
+		f.Grant.Status.IssuedAt, f.Grant.Status.ExpiresAt, f.Grant.Status.CredentialExpiresAt = &at, &expires, &credential
+	}
+}
+
+func started(f *Facts) {
+	f.Job.Suspended, f.Job.Idle, f.Job.StartedFor = false, false, uid
+}
+
+func delivery(f *Facts) {
+	f.Grant.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionTrue}}
+}
+
+func began(attempt int32) change {
+	return func(f *Facts) { f.Grant.Status.Attempt, f.Attempt.Began = attempt, attempt }
+}
+
+func deleting(f *Facts) {
+	at := metav1.NewTime(now)
+	f.Grant.DeletionTimestamp = &at
+}
+
+func finished(f *Facts) {
+	at := metav1.NewTime(now)
+	f.Grant.Status.EndedAt = &at
+}
+
+func TestNext(t *testing.T) {
+	cases := map[string]struct {
+		facts Facts
+		want  Step
+		// reason of the stop, or of the wait.
+		reason  string
+		outcome v1alpha1.GrantOutcome
+	}{
+		"a stored grant begins its first attempt":                 {facts: stored(), want: BeginAttempt},
+		"a begun attempt is minted":                               {facts: stored(began(1)), want: Mint},
+		"a minted credential is stored":                           {facts: stored(began(1), func(f *Facts) { f.Attempt.Minted = true }), want: StoreSecret},
+		"a stored credential starts the Job":                      {facts: stored(began(1), func(f *Facts) { f.Attempt.Minted, f.Attempt.Stored = true, true }), want: StartJob},
+		"another process's attempt is begun anew":                 {facts: stored(func(f *Facts) { f.Grant.Status.Attempt = 3 }), want: BeginAttempt},
+		"another process's issued credential is not gone on with": {facts: stored(issued(0, time.Hour)), want: BeginAttempt},
+		"an older attempt of this process is not gone on with":    {facts: stored(func(f *Facts) { f.Grant.Status.Attempt, f.Attempt.Began, f.Attempt.Minted = 2, 1, true }), want: BeginAttempt},
+		"a failed attempt waits for its time": {facts: stored(began(1), func(f *Facts) {
+			f.Attempt.Failure, f.Attempt.NotBefore = Failure{Message: "throttled"}, now.Add(time.Second)
+		}), want: Wait, reason: v1alpha1.ReasonBackingOff},
+		"a failed attempt is followed by another": {facts: stored(began(1), func(f *Facts) {
+			f.Attempt.Failure, f.Attempt.NotBefore = Failure{Message: "throttled"}, now
+		}), want: BeginAttempt},
+		"a final failure ends the grant": {facts: stored(began(1), func(f *Facts) { f.Attempt.Failure = Failure{Final: true, Message: "no"} }),
+			want: Stop, reason: v1alpha1.ReasonIssueFailed, outcome: v1alpha1.OutcomeIssueFailed},
+		"the last attempt is the last": {facts: stored(func(f *Facts) { f.Grant.Status.Attempt = MaxAttempts }),
+			want: Stop, reason: v1alpha1.ReasonIssueFailed, outcome: v1alpha1.OutcomeIssueFailed},
+		"the last attempt itself is made": {facts: stored(began(MaxAttempts)), want: Mint},
+		"a guard that is not whole keeps it from being issued": {facts: stored(func(f *Facts) { f.Guard.Reason = v1alpha1.ReasonGuardIncomplete }),
+			want: Wait, reason: v1alpha1.ReasonGuardIncomplete},
+		"a policy that cannot be evaluated keeps it from being issued": {facts: stored(func(f *Facts) { f.Policy = PolicyFacts{} }),
+			want: Wait, reason: v1alpha1.ReasonIndeterminate},
+		"a policy withdrawn before the mint ends it": {facts: stored(func(f *Facts) { f.Policy.Allows = false }),
+			want: Stop, reason: v1alpha1.ReasonPolicyWithdrawn, outcome: v1alpha1.OutcomeRevoked},
+		"a Job that is not held is never given a credential": {facts: stored(func(f *Facts) { f.Job.Suspended = false }),
+			want: Stop, reason: v1alpha1.ReasonNeverIssued, outcome: v1alpha1.OutcomeIssueFailed},
+		"a Job started by another grant is never given a credential": {facts: stored(func(f *Facts) { f.Job.StartedFor = "other" }),
+			want: Stop, reason: v1alpha1.ReasonNeverIssued, outcome: v1alpha1.OutcomeIssueFailed},
+		"a request that names another grant gets nothing from this one": {facts: stored(func(f *Facts) { f.Request.Names = false }),
+			want: Stop, reason: v1alpha1.ReasonNeverIssued, outcome: v1alpha1.OutcomeIssueFailed},
+		"a grant restored from a backup finds no request of its UID": {facts: stored(func(f *Facts) { f.Request = RequestFacts{} }),
+			want: Stop, reason: v1alpha1.ReasonRequestGone, outcome: v1alpha1.OutcomeRevoked},
+		"a Job that started before the status was written is recorded": {facts: stored(issued(0, time.Hour), started), want: RecordDelivery},
+
+		"a running Job is left alone until its time is up": {facts: active(), want: Wait, reason: v1alpha1.ReasonActive},
+		"a guard that breaks does not end a grant":         {facts: active(func(f *Facts) { f.Guard.Reason = v1alpha1.ReasonGuardIncomplete }), want: Wait, reason: v1alpha1.ReasonActive},
+		"a policy that cannot be evaluated ends nothing":   {facts: active(func(f *Facts) { f.Policy = PolicyFacts{} }), want: Wait, reason: v1alpha1.ReasonActive},
+		"a Job that succeeded ends it": {facts: active(func(f *Facts) { f.Job.Complete = true }),
+			want: Stop, reason: v1alpha1.ReasonJobCompleted, outcome: v1alpha1.OutcomeCompleted},
+		"a Job that failed ends it": {facts: active(func(f *Facts) { f.Job.Failed = true }),
+			want: Stop, reason: v1alpha1.ReasonJobFailed, outcome: v1alpha1.OutcomeFailed},
+		"a Job ended at its deadline is expired, not failed": {facts: active(func(f *Facts) { f.Job.Failed, f.Job.DeadlineExceeded = true, true }),
+			want: Stop, reason: v1alpha1.ReasonExpired, outcome: v1alpha1.OutcomeExpired},
+		"a Job that is gone ends it": {facts: active(func(f *Facts) { f.Job = JobFacts{} }),
+			want: Stop, reason: v1alpha1.ReasonJobGone, outcome: v1alpha1.OutcomeRevoked},
+		"a Job that is being deleted ends it": {facts: active(func(f *Facts) { f.Job.Deleting = true }),
+			want: Stop, reason: v1alpha1.ReasonJobGone, outcome: v1alpha1.OutcomeRevoked},
+		"the time is up to the second": {facts: active(issued(-10*time.Minute, 10*time.Minute)),
+			want: Stop, reason: v1alpha1.ReasonExpired, outcome: v1alpha1.OutcomeExpired},
+		"the time is not up a second earlier": {facts: active(issued(-10*time.Minute+time.Second, 10*time.Minute)), want: Wait, reason: v1alpha1.ReasonActive},
+		"an annotation revokes": {facts: active(func(f *Facts) { f.Grant.Annotations = map[string]string{v1alpha1.AnnotationRevoke: "leak"} }),
+			want: Stop, reason: v1alpha1.ReasonRevokedByAnnotation, outcome: v1alpha1.OutcomeRevoked},
+		"deleting the grant revokes":   {facts: active(deleting), want: Stop, reason: v1alpha1.ReasonGrantDeleted, outcome: v1alpha1.OutcomeRevoked},
+		"deleting the request revokes": {facts: active(func(f *Facts) { f.Request.Exists = false }), want: Stop, reason: v1alpha1.ReasonRequestGone, outcome: v1alpha1.OutcomeRevoked},
+		"a late denial revokes":        {facts: active(func(f *Facts) { f.Request.DeniedBy = "alice" }), want: Stop, reason: v1alpha1.ReasonDeniedLate, outcome: v1alpha1.OutcomeRevoked},
+		"a Deny policy revokes":        {facts: active(func(f *Facts) { f.Policy.Allows = false }), want: Stop, reason: v1alpha1.ReasonPolicyWithdrawn, outcome: v1alpha1.OutcomeRevoked},
+
+		"ending stops the Job first":                                         {facts: stopping(), want: StopJob},
+		"a stopped Job is followed by revocation, though its Pod still runs": {facts: stopping(func(f *Facts) { f.Job.Suspended = true }), want: Revoke},
+		"a Job that is gone does not keep revocation waiting":                {facts: stopping(func(f *Facts) { f.Job = JobFacts{} }), want: Revoke},
+		"the end waits for the Pod": {facts: stopping(func(f *Facts) { f.Job.Suspended, f.Attempt.Revoked = true, true }),
+			want: Wait, reason: v1alpha1.ReasonEnding},
+		"the end comes when the Pod has ended": {facts: stopping(func(f *Facts) {
+			f.Job.Suspended, f.Job.Idle, f.Attempt.Revoked = true, true, true
+			f.Pods[0].Ended = true
+		}), want: End},
+		"a Pod that was never bound and is gone has ended": {facts: stopping(func(f *Facts) {
+			f.Job.Suspended, f.Job.Idle, f.Attempt.Revoked = true, true, true
+			f.Pods = []PodFacts{{UID: "pod", Ended: true}}
+		}), want: End},
+		"a Pod recorded as started and not seen any more holds the end": {facts: stopping(func(f *Facts) {
+			f.Job.Suspended, f.Job.Idle, f.Attempt.Revoked, f.Pods = true, true, true, nil
+			f.Grant.Status.PodsStarted = 1
+		}), want: Wait, reason: v1alpha1.ReasonEnding},
+		"without the Job, a Pod nobody saw may still run": {facts: stopping(func(f *Facts) { f.Job, f.Attempt.Revoked, f.Pods = JobFacts{}, true, nil }),
+			want: Wait, reason: v1alpha1.ReasonEnding},
+		"a lost node holds the end no longer than deadline, grace and settling": {facts: stopping(issued(-20*time.Minute, 10*time.Minute),
+			func(f *Facts) { f.Job.Suspended, f.Attempt.Revoked = true, true }), want: End},
+		"a grant that never was issued ends at once": {facts: stored(func(f *Facts) {
+			f.Grant.Status.Stop, f.Attempt.Revoked = &v1alpha1.GrantStop{Outcome: v1alpha1.OutcomeIssueFailed}, true
+		}), want: End},
+		"a grant issued and never delivered ends at once": {facts: stored(issued(0, time.Hour), func(f *Facts) {
+			f.Grant.Status.Stop, f.Attempt.Revoked = &v1alpha1.GrantStop{Outcome: v1alpha1.OutcomeRevoked}, true
+		}), want: End},
+		"the first reason to stop stays": {facts: stopping(deleting), want: StopJob},
+
+		"an ended grant is swept by every process once": {facts: stopping(finished), want: Sweep},
+		"and again when the credential has expired": {facts: stopping(finished, issued(-time.Hour, 10*time.Minute),
+			func(f *Facts) { f.Attempt.SweptAt = now.Add(-30 * time.Minute).Add(-time.Hour) }), want: Sweep},
+		"and then no more": {facts: stopping(finished, issued(-time.Hour, 10*time.Minute),
+			func(f *Facts) { f.Attempt.SweptAt = now }), want: Wait, reason: v1alpha1.ReasonGrantEnded},
+		"an ended and deleted grant is swept before it is released": {facts: stopping(finished, deleting), want: Sweep},
+		"an ended, swept and deleted grant is released":             {facts: stopping(finished, deleting, func(f *Facts) { f.Attempt.SweptAt = now }), want: Release},
+		"a grant that never began is released without a sweep":      {facts: stored(finished, deleting), want: Release},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := Next(c.facts, now)
+			if got.Step != c.want {
+				t.Fatalf("step %s (%s %s), want %s", got.Step, got.Stop.Reason, got.Reason, c.want)
+			}
+			reason := got.Reason
+			if got.Step == Stop {
+				reason = got.Stop.Reason
+			}
+			if reason != c.reason || got.Stop.Outcome != c.outcome {
+				t.Errorf("reason %q outcome %q, want %q %q", reason, got.Stop.Outcome, c.reason, c.outcome)
+			}
+		})
+	}
+}
+
+func TestAWaitEndsByItself(t *testing.T) {
+	if got := Next(active(), now); !got.Until.Equal(now.Add(9 * time.Minute)) {
+		t.Errorf("looks again at %s, want at the end of the TTL", got.Until)
+	}
+	waiting := stopping(func(f *Facts) { f.Job.Suspended, f.Attempt.Revoked = true, true })
+	if got, want := Next(waiting, now).Until, now.Add(9*time.Minute+v1alpha1.PodGraceSeconds*time.Second+Settle); !got.Equal(want) {
+		t.Errorf("looks again at %s, want %s", got, want)
+	}
+}
