@@ -1,0 +1,278 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+func TestApprovalsAreCounted(t *testing.T) {
+	const name = "preview-builds"
+	hour := noon().Add(time.Hour)
+	approve := v1alpha1.DecisionApprove
+	allowed := func(name string, by []string, given func(w *world)) row {
+		return row{name: name, given: given, verdict: Allow, reason: v1alpha1.ReasonAllowed, policy: "preview-builds", by: by}
+	}
+	waits := func(name string, missing int32, by []string, given func(w *world)) row {
+		return row{
+			name: name, given: given, verdict: Pending, reason: v1alpha1.ReasonAwaitingApproval, policy: "preview-builds",
+			missing: missing, by: by, recheck: hour,
+		}
+	}
+	run(t, []row{
+		allowed("one is needed and given", []string{"alice"}, func(w *world) {
+			w.needs(1)
+			w.decides("alice", approve, time.Minute)
+		}),
+		allowed("two are needed and three given", []string{"alice", "bob", "zoe"}, func(w *world) {
+			w.needs(2)
+			for _, who := range []string{"zoe", "alice", "bob"} {
+				w.decides(who, approve, time.Minute)
+			}
+		}),
+		allowed("it was seen one second before the timeout, and is looked at a day later", []string{"alice"}, func(w *world) {
+			w.needs(1)
+			w.decides("alice", approve, time.Hour-time.Second)
+			w.Now = noon().Add(24 * time.Hour)
+		}),
+		allowed("a person is named as a user", []string{"alice"}, func(w *world) {
+			w.needs(1)
+			w.preview().Approval.Approvers = []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "alice"}}
+			w.decides("alice", approve, 0).Groups = nil
+		}),
+		allowed("a ServiceAccount is named as one", []string{"system:serviceaccount:ci:gate"}, func(w *world) {
+			w.needs(1)
+			w.preview().Approval.Approvers = []v1alpha1.Subject{{Kind: v1alpha1.SubjectServiceAccount, Namespace: "ci", Name: "gate"}}
+			w.decides("system:serviceaccount:ci:gate", approve, 0).Groups = nil
+		}),
+		allowed("none is needed, so none is told", nil, func(w *world) {
+			w.needs(0)
+			w.decides("alice", approve, time.Minute)
+		}),
+		waits("none is given", 2, nil, func(w *world) { w.needs(2) }),
+		waits("one of two is given", 1, []string{"alice"}, func(w *world) {
+			w.needs(2)
+			w.decides("alice", approve, time.Minute)
+		}),
+		waits("the capability asks for more than the policy", 1, []string{"alice"}, func(w *world) {
+			w.needs(1)
+			w.Capability.Spec.MinimumApproval = 2
+			w.decides("alice", approve, time.Minute)
+		}),
+		waits("it names another digest", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("alice", approve, time.Minute).Digest = otherDigest
+		}),
+		waits("it was seen for another digest", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("alice", approve, time.Minute)
+			w.Seen[0].Digest = otherDigest
+		}),
+		waits("it was never seen", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("alice", approve, time.Minute)
+			w.Seen = nil
+		}),
+		waits("a denial was seen where an approval now stands", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("alice", approve, time.Minute)
+			w.Seen[0].Decision = v1alpha1.DecisionDeny
+		}),
+		waits("it was seen, and is there no more", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("alice", approve, time.Minute)
+			w.Request.Decisions = nil
+		}),
+		waits("somebody else's was seen", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("alice", approve, time.Minute)
+			w.Seen[0].By = "bob"
+		}),
+		waits("the policy names nobody of that name or group", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("mallory", approve, time.Minute).Groups = []string{"system:authenticated"}
+		}),
+		waits("the approver of a sibling policy approves", 1, nil, func(w *world) {
+			w.needs(1)
+			sibling := allow("sibling")
+			sibling.Spec.Approval = &v1alpha1.Approval{
+				Required: 1, TimeoutSeconds: 3600, Approvers: []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "sam"}},
+			}
+			w.add(sibling)
+			w.decides("sam", approve, time.Minute).Groups = nil
+		}),
+		waits("the requester approves", 1, nil, func(w *world) {
+			w.needs(1)
+			w.preview().Approval.Approvers = append(w.preview().Approval.Approvers,
+				v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Namespace: "agents", Name: "web-app-bot"})
+			w.decides(agent, approve, time.Minute)
+		}),
+		waits("the requester approves by a name in another case", 1, nil, func(w *world) {
+			w.needs(1)
+			w.preview().Requesters[0] = v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "alice@example.com"}
+			w.Request.Spec.Requester = v1alpha1.Identity{Username: "alice@example.com"}
+			w.Job.Annotations[v1alpha1.AnnotationCreatedBy] = "alice@example.com"
+			w.decides("Alice@Example.com", approve, time.Minute)
+		}),
+		waits("the requester approves by an alias with the same uid", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("alias", approve, time.Minute).UID = "agent-uid"
+		}),
+		waits("one person approves by two names with the same uid", 1, []string{"alice"}, func(w *world) {
+			w.needs(2)
+			w.decides("alice", approve, time.Minute).UID = "u1"
+			w.decides("alice-admin", approve, time.Minute).UID = "u1"
+		}),
+		waits("one person approves by two cases of a name", 1, []string{"alice"}, func(w *world) {
+			w.needs(2)
+			w.decides("alice", approve, time.Minute)
+			w.decides("Alice", approve, time.Minute)
+		}),
+		waits("the same entry stands there twice", 1, []string{"alice"}, func(w *world) {
+			w.needs(2)
+			w.decides("alice", approve, time.Minute)
+			w.decides("alice", approve, time.Minute)
+		}),
+		waits("a ServiceAccount is in the approvers' group", 1, nil, func(w *world) {
+			w.needs(1)
+			w.preview().Approval.Approvers = []v1alpha1.Subject{{Kind: v1alpha1.SubjectGroup, Name: "system:authenticated"}}
+			w.decides("system:serviceaccount:ci:front-end", approve, time.Minute)
+		}),
+		waits("a ServiceAccount is named as a user", 1, nil, func(w *world) {
+			w.needs(1)
+			w.preview().Approval.Approvers = []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "system:serviceaccount:ci:gate"}}
+			w.decides("system:serviceaccount:ci:gate", approve, time.Minute)
+		}),
+		{
+			name: "before the review there is nothing to approve", given: func(w *world) {
+				w.needs(1)
+				w.Digest, w.ReviewedAt = "", time.Time{}
+				w.decides("alice", approve, time.Minute).Digest = ""
+				w.Seen[0].Digest = ""
+			},
+			verdict: Pending, reason: v1alpha1.ReasonAwaitingApproval, policy: name, missing: 1, says: []string{"the review is not written yet"},
+		},
+	})
+}
+
+func TestTheTimeoutIsFinal(t *testing.T) {
+	const name = "preview-builds"
+	timedOut := func(title string, missing int32, by []string, given func(w *world)) row {
+		return row{
+			name: title, given: given, verdict: Deny, reason: v1alpha1.ReasonApprovalTimedOut, policy: name, missing: missing, by: by,
+			says: []string{"by 2026-03-04T13:00:00Z", "create another request"},
+		}
+	}
+	run(t, []row{
+		timedOut("nobody approved, and the last second is over", 1, nil, func(w *world) {
+			w.needs(1)
+			w.Now = noon().Add(time.Hour)
+		}),
+		timedOut("an approval comes in the very second of the timeout", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("alice", v1alpha1.DecisionApprove, time.Hour)
+			w.Now = noon().Add(time.Hour)
+		}),
+		timedOut("an approval comes a day late", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("alice", v1alpha1.DecisionApprove, 25*time.Hour)
+			w.Now = noon().Add(25 * time.Hour)
+		}),
+		timedOut("one of two came in time, the other late", 1, []string{"alice"}, func(w *world) {
+			w.needs(2)
+			w.decides("alice", v1alpha1.DecisionApprove, time.Minute)
+			w.decides("bob", v1alpha1.DecisionApprove, 2*time.Hour)
+			w.Now = noon().Add(2 * time.Hour)
+		}),
+		timedOut("an approval was given in time and never seen", 1, nil, func(w *world) {
+			w.needs(1)
+			w.decides("alice", v1alpha1.DecisionApprove, time.Minute)
+			w.Seen, w.Now = nil, noon().Add(2*time.Hour)
+		}),
+		{
+			name: "a nanosecond is left", given: func(w *world) {
+				w.needs(1)
+				w.Now = noon().Add(time.Hour - 1)
+			},
+			verdict: Pending, reason: v1alpha1.ReasonAwaitingApproval, policy: name, missing: 1, recheck: noon().Add(time.Hour),
+		},
+	})
+}
+
+func TestADenialByAPersonOutweighsAll(t *testing.T) {
+	denied := func(name string, given func(w *world), says ...string) row {
+		return row{name: name, given: given, verdict: Deny, reason: v1alpha1.ReasonDeniedByPerson, says: says}
+	}
+	run(t, []row{
+		denied("beside any number of approvals", func(w *world) {
+			w.needs(1)
+			for i := range 9 {
+				w.decides(fmt.Sprint("person-", i), v1alpha1.DecisionApprove, 0)
+			}
+			w.decides("carol", v1alpha1.DecisionDeny, 0).Reason = "not today"
+		}, "carol denied it: not today"),
+		denied("by somebody whom no policy names", func(w *world) { w.decides("carol", v1alpha1.DecisionDeny, 0).Groups = nil }, "carol denied it"),
+		denied("not seen yet", func(w *world) {
+			w.decides("carol", v1alpha1.DecisionDeny, 0)
+			w.Seen = nil
+		}),
+		denied("after the timeout", func(w *world) {
+			w.needs(1)
+			w.decides("alice", v1alpha1.DecisionApprove, 0)
+			w.decides("carol", v1alpha1.DecisionDeny, 2*time.Hour)
+			w.Now = noon().Add(2 * time.Hour)
+		}),
+		denied("by the requester", func(w *world) { w.decides(agent, v1alpha1.DecisionDeny, 0) }),
+		{
+			name: "but not of another digest", given: func(w *world) { w.decides("carol", v1alpha1.DecisionDeny, 0).Digest = otherDigest },
+			verdict: Allow, reason: v1alpha1.ReasonAllowed, policy: "preview-builds",
+		},
+	})
+}
+
+func TestTheMessageHoldsTheCommand(t *testing.T) {
+	w := newWorld()
+	w.needs(2)
+	for i := range 60 {
+		w.preview().Approval.Approvers = append(w.preview().Approval.Approvers,
+			v1alpha1.Subject{Kind: v1alpha1.SubjectGroup, Name: fmt.Sprint(i, strings.Repeat("g", 250))})
+	}
+	got := w.decide(t)
+	want := "kubectl annotate capreq publish-pr-184 -n agents valetkey.dev/approve=" + digest
+	if !strings.Contains(got.Message, want) || len(got.Message) > maxMessageLength {
+		t.Errorf("want %q in %s", want, got.Message)
+	}
+	if !strings.Contains(got.Message, "2 approvals missing by 2026-03-04T13:00:00Z") {
+		t.Errorf("the message does not say how many are missing until when: %s", got.Message)
+	}
+}
+
+func TestAnAliasOfAnAliasIsTheSamePerson(t *testing.T) {
+	p := newPeople(v1alpha1.Identity{Username: "alice", UID: "1"})
+	for _, alias := range []struct{ name, uid string }{{"ALICE", "2"}, {"al", "2"}, {"Al", ""}, {"other", "1"}} {
+		if p.add(alias.name, alias.uid) {
+			t.Errorf("%v was taken for somebody else", alias)
+		}
+	}
+	if !p.add("bob", "") || !p.add("carol", "") {
+		t.Error("people without a uid were taken for one person")
+	}
+}
+
+func TestAnApprovalSeenInTheLastSecondCountsAsItIsStored(t *testing.T) {
+	w := newWorld()
+	w.needs(1)
+	w.decides("alice", v1alpha1.DecisionApprove, 0)
+	w.Seen[0].SeenAt = metav1.NewTime(noon().Add(time.Hour - time.Nanosecond)).Rfc3339Copy()
+	if got := w.decide(t); got.Verdict != Allow {
+		t.Errorf("%s: %s", got.Verdict, got.Message)
+	}
+}
