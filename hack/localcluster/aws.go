@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -80,7 +81,7 @@ func (c *Cluster) AWS() *AWS {
 
 // IAM returns a client with root's rights.
 func (a *AWS) IAM() *iam.Client {
-	return iam.New(iam.Options{Region: a.Region, BaseEndpoint: &a.Endpoint, Credentials: a.root()})
+	return iam.New(iam.Options{Region: a.Region, BaseEndpoint: &a.Endpoint, HTTPClient: direct(), Credentials: a.root()})
 }
 
 // S3 returns a client with root's rights.
@@ -88,12 +89,17 @@ func (a *AWS) S3() *s3.Client { return a.S3As(a.root()) }
 
 // S3As returns a client with the given credentials.
 func (a *AWS) S3As(c aws.CredentialsProvider) *s3.Client {
-	return s3.New(s3.Options{Region: a.Region, BaseEndpoint: &a.S3Endpoint, UsePathStyle: true, Credentials: c})
+	return s3.New(s3.Options{Region: a.Region, BaseEndpoint: &a.S3Endpoint, UsePathStyle: true, HTTPClient: direct(), Credentials: c})
 }
 
 // STS returns a client without credentials, which is what AssumeRoleWithWebIdentity wants.
 func (a *AWS) STS() *sts.Client {
-	return sts.New(sts.Options{Region: a.Region, BaseEndpoint: &a.Endpoint})
+	return sts.New(sts.Options{Region: a.Region, BaseEndpoint: &a.Endpoint, HTTPClient: direct()})
+}
+
+// direct is a client that asks no proxy, for none leads to the cluster.
+func direct() *http.Client {
+	return &http.Client{Transport: &http.Transport{IdleConnTimeout: time.Minute}}
 }
 
 func (a *AWS) root() aws.CredentialsProvider {
@@ -205,12 +211,13 @@ func (a *AWS) EnsureBucket(ctx context.Context, name string) error {
 
 func (c *Cluster) waitHealthy(ctx context.Context, program string, port int) error {
 	url := fmt.Sprintf("http://%s:%d%s", c.Address(), port, healthPath)
+	client := direct()
 	return c.wait(ctx, program, program, func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
 		}
-		res, err := http.DefaultClient.Do(req)
+		res, err := client.Do(req)
 		if err != nil {
 			return err
 		}

@@ -24,7 +24,7 @@ type Cluster struct {
 	ca         *authority
 	admin      *rest.Config
 	// leash keeps the cluster alive while this process holds it; nil for a cluster that was opened.
-	leash    io.Closer
+	leash    *leash
 	progress io.Writer
 }
 
@@ -89,6 +89,15 @@ func Open(name string) (*Cluster, error) {
 
 // Remove stops a cluster by name and removes all of it, even if it is only half there. It tells whether there was one.
 func Remove(ctx context.Context, name string) (bool, error) {
+	if _, err := os.Stat(record{Name: name}.file()); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	// Held so that nobody takes the name while its last owner is being cleared away.
+	unlock, err := lockDir(ctx, stateBase(), func() {})
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
 	r, err := loadRecord(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -119,7 +128,8 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	}
 	err := c.rec.destroy(ctx)
 	if c.leash != nil {
-		_ = c.leash.Close()
+		err = errors.Join(err, c.leash.release())
+		c.leash = nil
 	}
 	return err
 }

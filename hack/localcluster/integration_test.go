@@ -161,7 +161,7 @@ func TestADetachedClusterIsOpenedAndRemovedByName(t *testing.T) {
 		t.Fatal(err)
 	}
 	traces := tracesOf(t, c)
-	_ = c.leash.Close() // what the end of this process would do
+	_ = c.leash.release() // what the end of this process would do
 
 	opened, err := Open(c.Name())
 	if err != nil {
@@ -275,6 +275,9 @@ func tracesOf(t *testing.T, c *Cluster) traces {
 		link:      filepath.Join("/sys/class/net", c.rec.Slot.link(), "ifalias"),
 		alias:     c.rec.linkAlias(),
 		paths:     []string{c.StateDir(), c.rec.file()},
+	}
+	if len(found.processes) < 4 {
+		t.Errorf("only %d processes of the cluster are found; want the supervisor and all programs", len(found.processes))
 	}
 	dirs, err := cgroupHierarchies()
 	if err != nil {

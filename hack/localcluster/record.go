@@ -88,6 +88,9 @@ func loadRecords() ([]record, error) {
 	return all, nil
 }
 
+// spaceForState is what etcd, the logs and a few small images take.
+const spaceForState = 1 << 30
+
 // claim takes the cluster's name for this process, after removing what dead owners left behind.
 func claim(ctx context.Context, o Options, p programs) (record, error) {
 	if err := os.MkdirAll(stateBase(), 0o700); err != nil {
@@ -107,6 +110,9 @@ func claim(ctx context.Context, o Options, p programs) (record, error) {
 	}
 	if entries, err := os.ReadDir(o.StateDir); err == nil && len(entries) > 0 {
 		return record{}, fmt.Errorf("the state directory %s is not empty; remove it, or name another one", o.StateDir)
+	}
+	if free, err := freeSpace(stateBase()); err == nil && free < spaceForState {
+		return record{}, fmt.Errorf("only %d MB are free below %s; a cluster wants %d MB at least", free>>20, stateBase(), spaceForState>>20)
 	}
 	owner, err := processOf(os.Getpid())
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,15 +93,15 @@ func (c *Cluster) boot() error {
 		return err
 	}
 	defer log.Close()
-	leashEnd, leash, err := os.Pipe()
+	leash, held, err := newLeash()
 	if err != nil {
 		return err
 	}
-	defer leashEnd.Close()
+	defer held.Close()
 	c.leash = leash
 
 	cmd := exec.Command(c.rec.programs().host(nodeinit), "-state", c.rec.StateDir, "-programs", c.rec.BinDir)
-	cmd.Stdin, cmd.Stderr = leashEnd, log
+	cmd.Stdin, cmd.Stderr = held, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET,
 		Setsid:     true, // so that an interrupt at the terminal reaches us alone, and we remove the cluster in order
@@ -126,6 +127,21 @@ func (c *Cluster) boot() error {
 	c.supervisor, err = supervisor.Dial(c.rec.StateDir)
 	return err
 }
+
+// leash is our end of a pipe, by number: a file would be closed, and the cluster ended, once nobody refers to it.
+type leash int
+
+// newLeash returns both ends of a pipe: ours, and the one that the supervisor holds and watches.
+func newLeash() (*leash, *os.File, error) {
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, err
+	}
+	ours := leash(ends[1])
+	return &ours, os.NewFile(uintptr(ends[0]), "leash"), nil
+}
+
+func (l *leash) release() error { return unix.Close(int(*l)) }
 
 func (c *Cluster) startPrograms(names ...string) error {
 	for _, name := range names {
@@ -209,19 +225,24 @@ func (c *Cluster) waitNode(ctx context.Context) error {
 
 // wait waits for what a program does, and gives up at once if the program ends.
 func (c *Cluster) wait(ctx context.Context, program, what string, check func(context.Context) error) error {
-	alive, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		if s, err := c.supervisor.Wait(program); err == nil {
-			cancel(fmt.Errorf("%s %s", program, s.Exit))
+	err := eventually(ctx, 2*time.Minute, func(ctx context.Context) error {
+		err := check(ctx)
+		if err == nil {
+			return nil
 		}
-	}()
-	err := eventually(alive, 2*time.Minute, check)
+		programs, listErr := c.supervisor.List()
+		if listErr != nil {
+			return finalError{"the cluster's supervisor has ended"}
+		}
+		for _, p := range programs {
+			if p.Name == program && !p.Running {
+				return finalError{program + " " + p.Exit}
+			}
+		}
+		return err
+	})
 	if err == nil {
 		return nil
-	}
-	if cause := context.Cause(alive); cause != nil {
-		err = cause
 	}
 	return fmt.Errorf("wait for the %s: %w; the end of %s.log:\n%s", what, err, program, c.log(program))
 }

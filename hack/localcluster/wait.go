@@ -2,6 +2,7 @@ package localcluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -17,6 +18,10 @@ func eventually(ctx context.Context, timeout time.Duration, check func(context.C
 		if err == nil {
 			return nil
 		}
+		var final finalError
+		if errors.As(err, &final) {
+			return err
+		}
 		select {
 		case <-limited.Done():
 			if ctx.Err() != nil {
@@ -27,3 +32,8 @@ func eventually(ctx context.Context, timeout time.Duration, check func(context.C
 		}
 	}
 }
+
+// finalError is a failure that waiting will not mend.
+type finalError struct{ reason string }
+
+func (e finalError) Error() string { return e.reason }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -46,7 +47,7 @@ func run(state, programs string) error {
 		return err
 	}
 	s := supervisor.New(filepath.Join(stateMount, "logs"))
-	go s.Reap()
+	go s.Reap(context.Background())
 	go endWith(os.Stdin, s)
 	fmt.Println("ready")
 	return supervisor.Serve(listener, s)

@@ -5,6 +5,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -175,12 +176,19 @@ func (s *Supervisor) lookup(name string) (*task, error) {
 	return t, nil
 }
 
-// Reap collects ended processes for ever: the programs, and whatever was orphaned in the namespace.
-func (s *Supervisor) Reap() {
+// Reap collects ended processes until the context ends: the programs, and whatever was orphaned in the namespace. It
+// takes every child of this process, so one supervisor at a time may do it.
+func (s *Supervisor) Reap(ctx context.Context) {
 	child := make(chan os.Signal, 1)
 	signal.Notify(child, syscall.SIGCHLD)
-	for range child {
-		for s.reapOne() {
+	defer signal.Stop(child)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-child:
+			for s.reapOne() {
+			}
 		}
 	}
 }
