@@ -88,7 +88,7 @@ func Evaluate(f Facts) Decision {
 		e.vars = variables(f.Request, f.Capability, f.Job)
 	}
 	steps := []func() *Decision{
-		e.notStamped, e.deniedByPerson, e.noSuchCapability, e.deniedByPolicy, e.notAllowed, e.jobRefused,
+		e.notStamped, e.deniedByPerson, e.noSuchCapability, e.jobTooLarge, e.deniedByPolicy, e.notAllowed, e.jobRefused,
 		e.capabilityNotReady, e.awaitingJob, e.awaitingApproval, e.limitReached,
 	}
 	for _, step := range steps {
@@ -156,6 +156,16 @@ func (e *evaluation) deniedByPolicy() *Decision {
 		return nil
 	}
 	return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPolicy, Message: message, Policy: found.reference()}
+}
+
+func (e *evaluation) jobTooLarge() *Decision {
+	if e.Job == nil {
+		return nil
+	}
+	if err := showable(e.Job).err(); err != nil {
+		return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonJobRefused, Message: err.Error()}
+	}
+	return nil
 }
 
 func (e *evaluation) jobRefused() *Decision {

@@ -368,6 +368,15 @@ func TestWhatCannotBeFoundOutOrIsAwaitedWaits(t *testing.T) {
 			verdict: Pending, reason: v1alpha1.ReasonLimitReached, policy: "preview-builds", by: []string{"alice"},
 		},
 		{
+			name: "the Job is larger than an expression may see", given: func(w *world) {
+				w.preview().When = when("job.labels.all(k, k != 'x')", "no label x")
+				for i := range 50_000 {
+					w.Job.Labels[fmt.Sprint(i)] = ""
+				}
+			},
+			verdict: Deny, reason: v1alpha1.ReasonJobRefused, says: []string{"50002 labels, of at most 64"},
+		},
+		{
 			name: "the Job may not hold a credential", given: func(w *world) { w.Job.Spec.BackoffLimit = ptr.To[int32](6) },
 			verdict: Deny, reason: v1alpha1.ReasonJobRefused, says: []string{"backoffLimit must be 0"},
 		},

@@ -19,7 +19,7 @@ import (
 
 // What fits the fields of status.review: a Job that cannot be shown whole cannot be approved.
 const (
-	maxContainers  = 64
+	maxImages      = 64
 	maxWords       = 256
 	maxImageLength = 1024
 	maxProgramSize = 64 << 10
@@ -45,7 +45,7 @@ func (f findings) err() error {
 // more than one Pod, or its container is not one that the capability takes. It relies on no admission rule. The error lists all
 // that is wrong and is nil if nothing is.
 func CheckJob(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) error {
-	return slices.Concat(ownership(job, r), held(job), runsOnce(&job.Spec), step(job, r, c)).err()
+	return slices.Concat(showable(job), ownership(job, r), held(job), runsOnce(&job.Spec), step(job, r, c)).err()
 }
 
 // checkStep is what must still hold of a Job that was started with the credential.
@@ -112,7 +112,7 @@ func runsOnce(s *batchv1.JobSpec) findings {
 // step is the container, and the Pod around it.
 func step(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) findings {
 	pod := &job.Spec.Template.Spec
-	f := slices.Concat(isolation(pod), showable(pod))
+	f := isolation(pod)
 	container := find(pod.Containers, r.Spec.Container)
 	if container == nil {
 		f.add(find(pod.InitContainers, r.Spec.Container) != nil, "%s is an init container; a credential goes to a container of the Pod", r.Spec.Container)
@@ -141,12 +141,16 @@ func isolation(pod *corev1.PodSpec) findings {
 	return f
 }
 
-func showable(pod *corev1.PodSpec) findings {
+// showable is asked before any expression sees the Job: the cost of an expression was estimated for these sizes.
+func showable(job *batchv1.Job) findings {
 	var f findings
-	all := containers(pod)
-	f.add(len(all) > maxContainers, "the Pod has %d containers, of at most %d", len(all), maxContainers)
-	for _, c := range all {
-		f.add(len(c.Image) > maxImageLength, "the image of container %s has more than %d characters", c.Name, maxImageLength)
+	pod := &job.Spec.Template.Spec
+	f.add(len(job.Labels) > maxLabels, "the Job has %d labels, of at most %d", len(job.Labels), maxLabels)
+	f.add(len(images(pod)) > maxImages, "the Pod has %d images, of at most %d", len(images(pod)), maxImages)
+	for _, image := range images(pod) {
+		f.add(len(image) > maxImageLength, "the image %s has more than %d characters", clip(image, 64), maxImageLength)
+	}
+	for _, c := range containers(pod) {
 		f.add(len(c.Command) > maxWords || len(c.Args) > maxWords, "container %s has more than %d words of command or args", c.Name, maxWords)
 		f.add(size(c.Command)+size(c.Args) > maxProgramSize, "command and args of container %s are longer than %d bytes", c.Name, maxProgramSize)
 	}

@@ -21,7 +21,8 @@ const (
 	variableJob        = "job"
 )
 
-// Bounds for the estimate of what an expression could cost where the CRD sets none.
+// Bounds for the estimate of what an expression could cost where the CRD sets none. Those of a Job are checked before an expression
+// sees it; the values of extra are few in practice, and the limit at run time holds for those too.
 const (
 	maxNameLength       = 253
 	maxLabels           = 64
@@ -49,7 +50,7 @@ func variableTypes() map[string]*apiservercel.DeclType {
 			"name": text(63), "provider": text(63),
 		}),
 		variableJob: object("valetkey.dev/Job", map[string]*apiservercel.DeclType{
-			"images":             apiservercel.NewListType(text(maxImageLength), maxContainers),
+			"images":             apiservercel.NewListType(text(maxImageLength), maxImages),
 			"container":          text(63),
 			"serviceAccountName": text(maxNameLength),
 			"labels":             apiservercel.NewMapType(text(maxLabelKeyLength), text(maxLabelValueLength), maxLabels),

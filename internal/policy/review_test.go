@@ -1,0 +1,216 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+func TestTheReviewShowsWhatPeopleDecideOn(t *testing.T) {
+	job := newJob()
+	job.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "fetch", Image: "fetch@sha256:" + digest}}
+	job.Spec.Template.Spec.Containers = append(job.Spec.Template.Spec.Containers, corev1.Container{Name: "side", Image: "side:v1"})
+	in := reviewOf(job)
+	got, risks := NewReview(in)
+	want := v1alpha1.Review{
+		Digest: Digest(in), At: metav1.NewTime(noon()),
+		Job: v1alpha1.ReviewedJob{
+			Name: "valetkey-publish-pr-184", UID: "job-uid", Container: "publish", Image: image,
+			Command: []string{"/scripts/publish-preview.sh"}, Args: []string{"--fast"},
+			OtherContainers: []string{"fetch=fetch@sha256:" + digest, "side=side:v1"}, ServiceAccountName: "web-app-bot",
+		},
+		Capability: v1alpha1.ReviewedCapability{
+			Name: "publish-preview-build", Description: "Upload the preview build of one repository.", Provider: "aws-preview",
+			Principal: "arn:aws:iam::123456789012:role/preview-deployer",
+		},
+		Scope: in.Scope, TTLSeconds: 900,
+		NotCovered: []string{"the image side:v1 of container side is not named by digest"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]Risk{{v1alpha1.AcceptUnpinnedImage, want.NotCovered[0]}}, risks); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAReviewOfADefaultLifetimeShowsIt(t *testing.T) {
+	in := reviewOf(newJob())
+	in.Request.Spec.TTLSeconds = nil
+	in.Job.Spec.Template.Spec.ServiceAccountName = ""
+	if got, _ := NewReview(in); got.TTLSeconds != 600 || got.Job.ServiceAccountName != "default" {
+		t.Errorf("%d seconds as %s", got.TTLSeconds, got.Job.ServiceAccountName)
+	}
+	if TTL(in.Request, nil) != 0 {
+		t.Error("a lifetime without a capability")
+	}
+}
+
+func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
+	const unpinned, mutable = v1alpha1.AcceptUnpinnedImage, v1alpha1.AcceptMutableInput
+	ref := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
+	volume := func(v corev1.VolumeSource) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) { pod.Volumes = []corev1.Volume{{Name: "v", VolumeSource: v}} }
+	}
+	projected := func(p ...corev1.VolumeProjection) func(*corev1.PodSpec) {
+		return volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: p}})
+	}
+	env := func(from *corev1.EnvVarSource) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			pod.Containers[0].Env = []corev1.EnvVar{{Name: "E", Value: "", ValueFrom: from}}
+		}
+	}
+	envFrom := func(from corev1.EnvFromSource) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			pod.InitContainers = []corev1.Container{{Name: "init", Image: image, EnvFrom: []corev1.EnvFromSource{from}}}
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		given func(pod *corev1.PodSpec)
+		needs v1alpha1.Acceptance
+		says  string
+	}{
+		{"nothing can change", func(*corev1.PodSpec) {}, "", ""},
+		{"an image has a tag", func(p *corev1.PodSpec) { p.Containers[0].Image = "alpine:3" }, unpinned, "the image alpine:3 of container publish"},
+		{"an image has nothing", func(p *corev1.PodSpec) { p.Containers[0].Image = "alpine" }, unpinned, "the image alpine of"},
+		{"an image has a digest that is cut", func(p *corev1.PodSpec) { p.Containers[0].Image = image[:len(image)-1] }, unpinned, "not named by digest"},
+		{"an image has a digest in capitals", func(p *corev1.PodSpec) {
+			p.Containers[0].Image = "a@sha256:" + strings.ToUpper(digest)
+		}, unpinned, "not named by digest"},
+		{"an image has a digest of another kind", func(p *corev1.PodSpec) { p.Containers[0].Image = "a@sha512:" + digest }, unpinned, "not named by digest"},
+		{"an image is nothing but a digest", func(p *corev1.PodSpec) { p.Containers[0].Image = "@sha256:" + digest }, unpinned, "not named by digest"},
+		{"an image has a tag and a digest", func(p *corev1.PodSpec) { p.Containers[0].Image = "a:v1@sha256:" + digest }, "", ""},
+		{"an init container's image has a tag", func(p *corev1.PodSpec) {
+			p.InitContainers = []corev1.Container{{Name: "init", Image: "busybox"}}
+		}, unpinned, "of container init"},
+		{"a debug container's image has a tag", func(p *corev1.PodSpec) {
+			p.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "busybox"}}}
+		}, unpinned, "of container debug"},
+		{"a volume is empty", volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}), "", ""},
+		{"a volume tells of the Pod", volume(corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{}}), "", ""},
+		{"a volume is an immutable ConfigMap", volume(configMapVolume("frozen")), "", ""},
+		{"a volume is a ConfigMap", volume(configMapVolume("settings")), mutable, "volume v is ConfigMap settings, which is not immutable"},
+		{"a volume is a ConfigMap that is not there", volume(configMapVolume("nowhere")), mutable, "ConfigMap nowhere, which does not exist"},
+		{"a volume is a ConfigMap without a name", volume(configMapVolume("")), mutable, "without a name"},
+		{"a volume is a Secret", volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s"}}), mutable, "volume v is Secret s"},
+		{"a volume is a claim", volume(corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"},
+		}), mutable, "PersistentVolumeClaim c"},
+		{"a volume is of the node", volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc"}}), mutable, "path /etc of the node"},
+		{"a volume is an NFS share", volume(corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{}}), mutable, "NFS"},
+		{"a volume is of a driver", volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d"}}), mutable, "driver d"},
+		{"a volume is an image", volume(corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}}), mutable, "image registry"},
+		{"a volume is a claim of its own", volume(corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}), mutable, "another kind"},
+		{"a volume is of an old kind", volume(corev1.VolumeSource{FlexVolume: &corev1.FlexVolumeSource{}}), mutable, "another kind"},
+		{"a volume is two things", volume(corev1.VolumeSource{
+			EmptyDir: &corev1.EmptyDirVolumeSource{}, Secret: &corev1.SecretVolumeSource{SecretName: "s"},
+		}), mutable, "Secret s"},
+		{"a token of its own ServiceAccount is projected", projected(corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{}}), "", ""},
+		{"what tells of the Pod is projected", projected(corev1.VolumeProjection{DownwardAPI: &corev1.DownwardAPIProjection{}}), "", ""},
+		{"an immutable ConfigMap is projected", projected(corev1.VolumeProjection{
+			ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: ref("frozen")},
+		}), "", ""},
+		{"a ConfigMap is projected after it", projected(
+			corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: ref("frozen")}},
+			corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: ref("settings")}},
+		), mutable, "ConfigMap settings"},
+		{"a Secret is projected", projected(corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: ref("s")}}), mutable, "Secret s"},
+		{"a bundle is projected", projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{}}), mutable, "another kind"},
+		{"a certificate is projected", projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{}}), mutable, "another kind"},
+		{"a variable has a value", env(nil), "", ""},
+		{"a variable is a field of the Pod", env(&corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{}}), "", ""},
+		{"a variable is a resource of the container", env(&corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{}}), "", ""},
+		{"a variable is of an immutable ConfigMap", env(&corev1.EnvVarSource{
+			ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: ref("frozen")},
+		}), "", ""},
+		{"a variable is of a ConfigMap", env(&corev1.EnvVarSource{
+			ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: ref("settings")},
+		}), mutable, "env E of container publish is ConfigMap settings"},
+		{"a variable is of a Secret", env(&corev1.EnvVarSource{
+			SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: ref("s")},
+		}), mutable, "env E of container publish is Secret s"},
+		{"a variable is of a file", env(&corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{}}), mutable, "another kind"},
+		{"an init container's variables are of an immutable ConfigMap", envFrom(corev1.EnvFromSource{
+			ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: ref("frozen")},
+		}), "", ""},
+		{"an init container's variables are of a ConfigMap", envFrom(corev1.EnvFromSource{
+			ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: ref("settings")},
+		}), mutable, "an envFrom of container init is ConfigMap settings"},
+		{"an init container's variables are of a Secret", envFrom(corev1.EnvFromSource{
+			SecretRef: &corev1.SecretEnvSource{LocalObjectReference: ref("s")},
+		}), mutable, "an envFrom of container init is Secret s"},
+		{"variables are of nothing known", envFrom(corev1.EnvFromSource{}), mutable, "another kind"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			job := newJob()
+			tt.given(&job.Spec.Template.Spec)
+			in := reviewOf(job)
+			in.ConfigMaps = map[string]*corev1.ConfigMap{
+				"frozen": {Immutable: ptr.To(true)}, "settings": {Immutable: ptr.To(false)}, "nowhere": nil,
+			}
+			review, risks := NewReview(in)
+			if tt.needs == "" {
+				if len(risks) > 0 || len(review.NotCovered) > 0 {
+					t.Errorf("found %v", risks)
+				}
+				return
+			}
+			if len(risks) != 1 || risks[0].Needs != tt.needs || !strings.Contains(risks[0].Message, tt.says) {
+				t.Fatalf("found %v, want %s: %s", risks, tt.needs, tt.says)
+			}
+			if diff := cmp.Diff([]string{risks[0].Message}, review.NotCovered); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAReviewThatCoversLittleFitsItsField(t *testing.T) {
+	job := newJob()
+	for i := range 100 {
+		job.Spec.Template.Spec.Volumes = append(job.Spec.Template.Spec.Volumes, corev1.Volume{
+			Name: fmt.Sprint(i), VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: strings.Repeat("é", 2000)}},
+		})
+	}
+	review, risks := NewReview(reviewOf(job))
+	if len(risks) != 100 || len(review.NotCovered) != 64 || review.NotCovered[63] != "and 37 more" {
+		t.Errorf("%d risks, %d lines, the last %q", len(risks), len(review.NotCovered), review.NotCovered[len(review.NotCovered)-1])
+	}
+	for _, line := range review.NotCovered {
+		if len(line) > 1024 {
+			t.Errorf("a line of %d bytes", len(line))
+		}
+	}
+}
+
+func TestConfigMapNames(t *testing.T) {
+	job := newJob()
+	pod := &job.Spec.Template.Spec
+	pod.Volumes = []corev1.Volume{
+		{Name: "a", VolumeSource: configMapVolume("z")},
+		{Name: "b", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "projected"}}},
+		}}}},
+		{Name: "c", VolumeSource: configMapVolume("")},
+	}
+	pod.InitContainers = []corev1.Container{{EnvFrom: []corev1.EnvFromSource{
+		{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "init"}}},
+	}}}
+	pod.Containers[0].Env = []corev1.EnvVar{{ValueFrom: &corev1.EnvVarSource{
+		ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "z"}},
+	}}}
+	if diff := cmp.Diff([]string{"init", "projected", "z"}, ConfigMapNames(job)); diff != "" {
+		t.Error(diff)
+	}
+}
