@@ -40,10 +40,10 @@ func (r record) waitForLinkToGo(ctx context.Context) error {
 	err := eventually(ctx, 10*time.Second, func(context.Context) error {
 		// Another cluster may have the slot by now; the alias says whose it is.
 		alias, err := os.ReadFile(filepath.Join("/sys/class/net", r.Slot.link(), "ifalias"))
-		if err != nil || string(alias) != r.linkAlias()+"\n" {
-			return nil
+		if err == nil && string(alias) == r.linkAlias()+"\n" {
+			return errors.New("it is still there")
 		}
-		return errors.New("it is still there")
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("network device %s: %w; a process of yours may still be in the cluster's network (nsenter)", r.Slot.link(), err)
@@ -99,7 +99,7 @@ func makeCgroups(name string) error {
 func removeCgroups(ctx context.Context, name string) error {
 	dirs, err := cgroupHierarchies()
 	if err != nil {
-		return nil // nothing could be made either
+		return nil //nolint:nilerr // without cgroups none can have been made
 	}
 	for _, dir := range dirs {
 		root := filepath.Join(dir, cgroupRoot(name))

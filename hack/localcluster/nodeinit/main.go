@@ -21,10 +21,9 @@ func main() {
 	state := flag.String("state", "", "the cluster's state directory, seen as "+stateMount+" from inside")
 	programs := flag.String("programs", "", "where the built programs are, seen as "+programsMount+" from inside")
 	flag.Parse()
-	if err := run(*state, *programs); err != nil {
-		fmt.Fprintln(os.Stderr, "nodeinit:", err)
-		os.Exit(1)
-	}
+	// It serves for ever: to return is to have failed.
+	fmt.Fprintln(os.Stderr, "nodeinit:", run(*state, *programs))
+	os.Exit(1)
 }
 
 const (
