@@ -17,7 +17,7 @@ import (
 func main() {
 	args := os.Args[1:]
 	if len(args) > 0 && args[0] == "verify-audit" {
-		os.Exit(audit.VerifyCommand(args[1:], os.Stdout, os.Stderr))
+		os.Exit(audit.VerifyCommand(args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()

@@ -1,0 +1,125 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command workload is what runs in the demo's and the tests' containers: an ordinary S3 client that is configured by nothing
+// but what its container was given.
+//
+//	publish-preview publish BUCKET/KEY   upload an object, then try what must be refused
+//	publish-preview hold [DURATION]      upload nothing; stay until told to end, or for so long
+//	publish-preview look                 say whether there is any credential to be seen here
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Println("failed:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == "publish":
+		return publish(ctx, args[1])
+	case len(args) >= 1 && args[0] == "hold":
+		return hold(ctx, args[1:])
+	case len(args) == 1 && args[0] == "look":
+		return look()
+	default:
+		return fmt.Errorf("unknown command %q", args)
+	}
+}
+
+// publish uploads one object and then tries what the credential must not be good for.
+func publish(ctx context.Context, target string) error {
+	bucket, key, ok := strings.Cut(target, "/")
+	if !ok {
+		return fmt.Errorf("want BUCKET/KEY, got %q", target)
+	}
+	settings, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return err
+	}
+	client := s3.NewFromConfig(settings)
+	_, err = client.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader("<h1>preview</h1>")})
+	if err != nil {
+		return fmt.Errorf("put %s: %s", target, code(err))
+	}
+	fmt.Println("put", target, "ok")
+	_, err = client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	fmt.Println("get", target, code(err))
+	for _, other := range []struct{ bucket, key string }{{bucket, "payments/" + key}, {"releases", key}} {
+		_, err = client.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(other.bucket), Key: aws.String(other.key), Body: strings.NewReader("x")})
+		fmt.Println("put", other.bucket+"/"+other.key, code(err))
+	}
+	return nil
+}
+
+// code is the service's own code, and never more of its answer.
+func code(err error) string {
+	var answer smithy.APIError
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &answer):
+		return answer.ErrorCode()
+	default:
+		return "no answer"
+	}
+}
+
+// hold keeps the container running until it is told to end.
+func hold(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		limit, err := time.ParseDuration(args[0])
+		if err != nil {
+			return err
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	fmt.Println("holding")
+	<-ctx.Done()
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return errors.New("told to end")
+	}
+	return nil
+}
+
+// look names, without their values, the variables and files that would hold a credential.
+func look() error {
+	found := []string{}
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "AWS_") {
+			found = append(found, name)
+		}
+	}
+	if entries, err := os.ReadDir("/var/run/secrets/valetkey.dev"); err == nil {
+		for _, entry := range entries {
+			found = append(found, entry.Name())
+		}
+	}
+	if len(found) == 0 {
+		fmt.Println("sees nothing")
+		return nil
+	}
+	return fmt.Errorf("sees %s", strings.Join(found, " "))
+}

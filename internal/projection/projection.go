@@ -1,0 +1,110 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package projection knows what a grant's Secret holds, and what the Job's template is told about it. The admission rule
+// valetkey-project makes the Pod of that.
+package projection
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// SecretName is never used twice: a Secret that is created again under a name appears inside a Pod that outlived its deletion.
+func SecretName(grant types.UID, attempt int32) string {
+	return fmt.Sprintf("%s%s-%d", v1alpha1.NamePrefix, grant, attempt)
+}
+
+// Secret holds a credential. The grant owns it by UID, so that one that is created after the grant is gone goes too.
+func Secret(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential) *corev1.Secret {
+	immutable := true
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: g.Namespace, Name: SecretName(g.UID, attempt),
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: v1alpha1.GroupVersion.String(), Kind: "CapabilityGrant", Name: g.Name, UID: g.UID, Controller: &immutable,
+			}},
+		},
+		Type: v1alpha1.SecretType, Immutable: &immutable, Data: map[string][]byte{},
+	}
+	for path, content := range c.Files() {
+		secret.Data[fileKey(path)] = []byte(content)
+	}
+	for name, value := range c.Variables() {
+		secret.Data[name] = []byte(value)
+	}
+	return secret
+}
+
+// fileKey is the key of a file: a Secret's keys have no slashes. Back ends name no file with a dot.
+func fileKey(path string) string { return strings.ReplaceAll(path, "/", ".") }
+
+// Annotations are what the Job's template is told.
+func Annotations(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential, left time.Duration) map[string]string {
+	files := map[string]string{}
+	for path := range c.Files() {
+		files[fileKey(path)] = path
+	}
+	return map[string]string{
+		v1alpha1.AnnotationGrant:           string(g.UID),
+		v1alpha1.AnnotationSecret:          SecretName(g.UID, attempt),
+		v1alpha1.AnnotationContainer:       g.Spec.Job.Container,
+		v1alpha1.AnnotationFiles:           pairs(files),
+		v1alpha1.AnnotationPointers:        pairs(c.Pointers()),
+		v1alpha1.AnnotationVariables:       strings.Join(slices.Sorted(maps.Keys(c.Variables())), ","),
+		v1alpha1.AnnotationDeadlineSeconds: strconv.FormatInt(seconds(left), 10),
+	}
+}
+
+func pairs(values map[string]string) string {
+	list := make([]string, 0, len(values))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		list = append(list, name+"="+values[name])
+	}
+	return strings.Join(list, ",")
+}
+
+// seconds rounds down: a Pod never outlives its TTL by rounding.
+func seconds(left time.Duration) int64 { return max(int64(left/time.Second), 1) }
+
+// StartPatch is the one JSON merge patch that starts a Job, guarded by its resourceVersion.
+func StartPatch(job *batchv1.Job, annotations map[string]string, left time.Duration) ([]byte, error) {
+	for name, value := range annotations {
+		if strings.ContainsAny(value, "\n\r\"") {
+			return nil, fmt.Errorf("annotation %s cannot hold its value", name)
+		}
+	}
+	return json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": job.ResourceVersion, "uid": job.UID},
+		"spec": map[string]any{
+			"suspend":               false,
+			"activeDeadlineSeconds": seconds(left),
+			"template":              map[string]any{"metadata": map[string]any{"annotations": annotations}},
+		},
+	})
+}
+
+// StopPatch is the JSON merge patch that stops a Job, whatever else changed about it.
+func StopPatch(job *batchv1.Job) []byte {
+	return fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"suspend":true}}`, job.UID)
+}
+
+// Started reads from a Job's template which grant started it, with which Secret; false when none did.
+func Started(job *batchv1.Job) (types.UID, string, bool) {
+	note := job.Spec.Template.Annotations
+	grant := note[v1alpha1.AnnotationGrant]
+	return types.UID(grant), note[v1alpha1.AnnotationSecret], grant != ""
+}

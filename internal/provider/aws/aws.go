@@ -1,0 +1,117 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package aws issues sessions of IAM roles: a token of the capability's own ServiceAccount is exchanged, without any key, by
+// AssumeRoleWithWebIdentity, for a session that the rendered scope narrows.
+package aws
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// minimumSession is the shortest session that STS gives.
+const minimumSession = 900 * time.Second
+
+// Identities makes tokens of capabilities' ServiceAccounts.
+type Identities interface {
+	Check(ctx context.Context, capability, account string) error
+	Token(ctx context.Context, capability, account, audience string) (identity.Token, error)
+}
+
+// Options of the back end. All are required.
+type Options struct {
+	// Endpoints that providers may name, beside AWS's own.
+	Endpoints []string
+	// Audiences that providers may name.
+	Audiences []string
+	// Identities makes the tokens.
+	Identities Identities
+	// Clock is the present time.
+	Clock clock.PassiveClock
+}
+
+// Provider is the back end.
+type Provider struct {
+	options Options
+	sts     *stsClient
+}
+
+// New makes the back end. It reads no environment, no file and no metadata service: the operator holds no key.
+func New(o Options) *Provider { return &Provider{options: o, sts: newSTSClient()} }
+
+// Type names the back end.
+func (*Provider) Type() string { return provider.TypeAWS }
+
+// CheckProvider refuses endpoints and audiences that the operator was not started with: a token is sent nowhere else.
+func (a *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
+	for _, endpoint := range []string{p.Spec.AWS.STSEndpoint, p.Spec.AWS.ServiceEndpoint} {
+		if endpoint != "" && !slices.Contains(a.options.Endpoints, endpoint) {
+			return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
+				Message: fmt.Sprintf("endpoint %s is not allowed; start the operator with --aws-endpoint=%s", endpoint, endpoint)}
+		}
+	}
+	if audience := p.Spec.AWS.Audience; !slices.Contains(a.options.Audiences, audience) {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonAudienceNotAllowed,
+			Message: fmt.Sprintf("audience %s is not allowed; start the operator with --aws-audience=%s", audience, audience)}
+	}
+	return nil
+}
+
+// CheckCapability renders the scope for the longest values, and looks for the capability's identity.
+func (a *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, p *v1alpha1.CapabilityProvider) error {
+	if c.Spec.AWS == nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
+			Message: fmt.Sprintf("the capability has no spec.aws, but its provider %q is of AWS", p.Name)}
+	}
+	if _, err := a.Render(c, longest()); err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
+	}
+	return a.options.Identities.Check(ctx, c.Name, c.Spec.AWS.ServiceAccountName)
+}
+
+// Render makes the session policy.
+func (*Provider) Render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) { return render(c, v) }
+
+// Lifetime is the TTL, but never less than STS's shortest session.
+func (*Provider) Lifetime(ttl time.Duration) time.Duration { return max(ttl, minimumSession) }
+
+// Issue asks STS, once.
+func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
+	if err := a.CheckProvider(l.Provider); err != nil {
+		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+	}
+	scope, err := render(l.Capability, l.Values)
+	if err != nil {
+		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+	}
+	settings := l.Provider.Spec.AWS
+	token, err := a.options.Identities.Token(ctx, l.Capability.Name, l.Capability.Spec.AWS.ServiceAccountName, settings.Audience)
+	if err != nil {
+		return nil, err
+	}
+	session, err := a.sts.assume(ctx, assumption{
+		region: settings.Region, endpoint: settings.STSEndpoint, role: l.Capability.Spec.AWS.RoleARN,
+		session: l.Session(), policy: scope.Document, token: token, duration: a.Lifetime(l.TTL),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := session.believable(a.options.Clock.Now(), l); err != nil {
+		return nil, err
+	}
+	return session.credential(settings, l.Capability.Spec.AWS.Delivery)
+}
+
+// Revoke does nothing: a session of STS works until it expires, and the grant says so.
+func (*Provider) Revoke(context.Context, provider.Lease, v1alpha1.CredentialReference) (provider.Revoked, error) {
+	return provider.Revoked{Mode: v1alpha1.RevocationAtExpiry}, nil
+}

@@ -1,0 +1,113 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package aws
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// maxPolicyLength is STS's limit of a session policy, in characters.
+const maxPolicyLength = 2048
+
+// The longest values that a request can have: see its CRD.
+const (
+	longestRepo  = 100
+	longestLabel = 63
+)
+
+// The forms that values and templates must have. They are the CRDs', looked at again where it counts.
+var (
+	repoForm     = regexp.MustCompile(`^[A-Za-z0-9]([._-]?[A-Za-z0-9])*(/[A-Za-z0-9]([._-]?[A-Za-z0-9])*)*$`)
+	labelForm    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	actionForm   = regexp.MustCompile(`^[a-z0-9-]+:[A-Za-z][A-Za-z0-9]*\*?$`)
+	resourceForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:[A-Za-z0-9/_.:=@+-][A-Za-z0-9/_.:=@+*-]*$`)
+)
+
+// policyDocument is a session policy. Its fields stand in the order that AWS's documents show.
+type policyDocument struct {
+	Version   string
+	Statement []policyStatement
+}
+
+type policyStatement struct {
+	Effect   string
+	Action   []string
+	Resource []string
+}
+
+func longest() provider.Values {
+	return provider.Values{Repo: strings.Repeat("r", longestRepo), Environment: strings.Repeat("e", longestLabel), Namespace: strings.Repeat("n", longestLabel)}
+}
+
+// render makes the session policy of a request. Nothing that a request brings can hold a wildcard or leave its place.
+func render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
+	if c.Spec.AWS == nil || len(c.Spec.AWS.Scope) == 0 {
+		return provider.Scope{}, fmt.Errorf("capability %s has no scope: nothing is issued unscoped", c.Name)
+	}
+	if err := checkValues(v); err != nil {
+		return provider.Scope{}, err
+	}
+	fill := strings.NewReplacer("${request.repo}", v.Repo, "${request.environment}", v.Environment, "${request.namespace}", v.Namespace)
+	document := policyDocument{Version: "2012-10-17"}
+	scope := provider.Scope{Principal: c.Spec.AWS.RoleARN}
+	for _, statement := range c.Spec.AWS.Scope {
+		filled, err := fillStatement(statement, fill)
+		if err != nil {
+			return provider.Scope{}, err
+		}
+		document.Statement = append(document.Statement, filled)
+		scope.Lines = append(scope.Lines, strings.Join(filled.Action, ",")+" on "+strings.Join(filled.Resource, ","))
+		scope.Actions = append(scope.Actions, filled.Action...)
+	}
+	slices.Sort(scope.Actions)
+	scope.Actions = slices.Compact(scope.Actions)
+	text, err := json.Marshal(document)
+	if err != nil {
+		return provider.Scope{}, err
+	}
+	if len(text) > maxPolicyLength {
+		return provider.Scope{}, fmt.Errorf("the session policy has %d characters, STS accepts %d; name fewer or shorter resources", len(text), maxPolicyLength)
+	}
+	scope.Document = string(text)
+	return scope, nil
+}
+
+func fillStatement(s v1alpha1.AWSStatement, fill *strings.Replacer) (policyStatement, error) {
+	filled := policyStatement{Effect: "Allow", Action: slices.Clone(s.Actions)}
+	if len(s.Actions) == 0 || len(s.Resources) == 0 {
+		return filled, fmt.Errorf("a statement of the scope names no action or no resource")
+	}
+	for _, action := range s.Actions {
+		if !actionForm.MatchString(action) {
+			return filled, fmt.Errorf("%q is no IAM action", action)
+		}
+	}
+	for _, template := range s.Resources {
+		resource := fill.Replace(template)
+		if !resourceForm.MatchString(resource) {
+			return filled, fmt.Errorf("resource template %q does not make an ARN", template)
+		}
+		filled.Resource = append(filled.Resource, resource)
+	}
+	return filled, nil
+}
+
+func checkValues(v provider.Values) error {
+	switch {
+	case len(v.Repo) > longestRepo || !repoForm.MatchString(v.Repo):
+		return fmt.Errorf("the request's repo cannot be part of a scope: letters, digits, single . _ - between them, and / between names")
+	case len(v.Environment) > longestLabel || !labelForm.MatchString(v.Environment):
+		return fmt.Errorf("the request's environment cannot be part of a scope: lower case letters, digits and dashes")
+	case len(v.Namespace) > longestLabel || !labelForm.MatchString(v.Namespace):
+		return fmt.Errorf("the request's namespace cannot be part of a scope: lower case letters, digits and dashes")
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package provider
+
+import (
+	"errors"
+	"time"
+)
+
+// NotReadyError says why a catalogue object cannot be used.
+type NotReadyError struct {
+	// Reason is one of the documented reasons of the condition Ready.
+	Reason string
+	// Message says it to a person.
+	Message string
+}
+
+func (e *NotReadyError) Error() string { return e.Message }
+
+// Class is what to do about a failure.
+type Class string
+
+const (
+	// Final: the back end refused, and would again.
+	Final Class = "Final"
+	// Retryable: it may work later. Whether something was issued is not known.
+	Retryable Class = "Retryable"
+	// Throttled: the back end refused for now.
+	Throttled Class = "Throttled"
+)
+
+// Error is a failure of a back end. Its message is made of error codes and our own words, never of what the back end said: that
+// can carry a token.
+type Error struct {
+	// Class says what to do.
+	Class Class
+	// Message for people; sanitised.
+	Message string
+	// Refused: the back end answered, and issued nothing.
+	Refused bool
+	// RetryAfter is how long it asked to be left alone.
+	RetryAfter time.Duration
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// IsFinal reports whether trying again cannot help.
+func IsFinal(err error) bool { return is(err, func(e *Error) bool { return e.Class == Final }) }
+
+// IsThrottled reports whether the back end asked to be left alone for a while.
+func IsThrottled(err error) bool { return is(err, func(e *Error) bool { return e.Class == Throttled }) }
+
+// IsRefused reports whether it is certain that nothing was issued.
+func IsRefused(err error) bool { return is(err, func(e *Error) bool { return e.Refused }) }
+
+// RetryAfter is how long the back end asked to be left alone; zero when it did not say.
+func RetryAfter(err error) time.Duration {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+func is(err error, what func(*Error) bool) bool {
+	e := (*Error)(nil)
+	return errors.As(err, &e) && what(e)
+}

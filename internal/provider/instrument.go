@@ -1,0 +1,65 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package provider
+
+import (
+	"context"
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// Instrument counts and times what back ends are asked.
+type Instrument struct {
+	calls *prometheus.HistogramVec
+	clock clock.PassiveClock
+}
+
+// NewInstrument registers its metric.
+func NewInstrument(registry prometheus.Registerer, clock clock.PassiveClock) (*Instrument, error) {
+	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "valetkey_provider_call_duration_seconds",
+		Help:    "How long a back end took to answer, by type, operation and result.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"type", "operation", "result"})
+	if err := registry.Register(calls); err != nil {
+		return nil, err
+	}
+	return &Instrument{calls: calls, clock: clock}, nil
+}
+
+// Wrap makes a back end counted and timed.
+func (i *Instrument) Wrap(p Provider) Provider { return instrumented{Provider: p, instrument: i} }
+
+type instrumented struct {
+	Provider
+	instrument *Instrument
+}
+
+func (p instrumented) Issue(ctx context.Context, l Lease) (*Credential, error) {
+	start := p.instrument.clock.Now()
+	credential, err := p.Provider.Issue(ctx, l)
+	p.observe("issue", err, p.instrument.clock.Since(start).Seconds())
+	return credential, err
+}
+
+func (p instrumented) Revoke(ctx context.Context, l Lease, ref v1alpha1.CredentialReference) (Revoked, error) {
+	start := p.instrument.clock.Now()
+	revoked, err := p.Provider.Revoke(ctx, l, ref)
+	p.observe("revoke", err, p.instrument.clock.Since(start).Seconds())
+	return revoked, err
+}
+
+func (p instrumented) observe(operation string, err error, seconds float64) {
+	result := "ok"
+	if e := (*Error)(nil); errors.As(err, &e) {
+		result = string(e.Class)
+	} else if err != nil {
+		result = "error"
+	}
+	p.instrument.calls.WithLabelValues(p.Type(), operation, result).Observe(seconds)
+}

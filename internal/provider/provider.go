@@ -1,0 +1,100 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package provider is the seam to the back ends that credentials come from: a small interface, a credential that cannot be
+// printed, and errors that say what to do next without repeating what a back end said.
+package provider
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// Provider is one back end.
+type Provider interface {
+	// Type names the back end in grants and audit records: aws-sts.
+	Type() string
+	// CheckProvider says what is wrong with a provider's configuration; a *NotReadyError, or nil.
+	CheckProvider(p *v1alpha1.CapabilityProvider) error
+	// CheckCapability says why a capability cannot be issued; a *NotReadyError when it is the capability's own fault.
+	CheckCapability(ctx context.Context, c *v1alpha1.Capability, p *v1alpha1.CapabilityProvider) error
+	// Render fills the capability's scope template with a request's values. It refuses values that could widen it.
+	Render(c *v1alpha1.Capability, v Values) (Scope, error)
+	// Lifetime is how long a credential asked for now can work at the most: the TTL, or longer where the back end has a minimum.
+	Lifetime(ttl time.Duration) time.Duration
+	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused, RetryAfter.
+	Issue(ctx context.Context, l Lease) (*Credential, error)
+	// Revoke ends a lease's credential, or says that it cannot. Revoking twice, or what never existed, is harmless.
+	Revoke(ctx context.Context, l Lease, ref v1alpha1.CredentialReference) (Revoked, error)
+}
+
+// Values are what a scope template sees of a request; nothing else.
+type Values struct {
+	Repo, Environment, Namespace string
+}
+
+// Scope is a rendered scope.
+type Scope struct {
+	// Lines show it to people, one statement each.
+	Lines []string
+	// Actions are what the grant and the audit record list.
+	Actions []string
+	// Principal is what a credential acts as: for AWS, the role's ARN.
+	Principal string
+	// Document is the scope in the back end's own form: for AWS, the session policy.
+	Document string
+}
+
+// Lease is one attempt to issue one grant's credential.
+type Lease struct {
+	// ID is the grant's leaseID.
+	ID string
+	// Attempt is the grant's attempt.
+	Attempt int32
+	// Capability and Provider as approved.
+	Capability *v1alpha1.Capability
+	Provider   *v1alpha1.CapabilityProvider
+	// Values of the request.
+	Values Values
+	// TTL that was granted.
+	TTL time.Duration
+}
+
+// Session names the lease's session in the back end's own log: agent-<leaseID>-<attempt>, 46 characters at most.
+func (l Lease) Session() string { return fmt.Sprintf("agent-%s-%d", l.ID, l.Attempt) }
+
+// Revoked is what revoking came to.
+type Revoked struct {
+	// Mode is Immediate only when the back end confirmed that the credential works no more.
+	Mode v1alpha1.RevocationMode
+}
+
+// Set is the list of back ends.
+type Set struct{ providers []Provider }
+
+// NewSet makes the list.
+func NewSet(providers ...Provider) Set { return Set{providers: providers} }
+
+// For is the back end of a provider object.
+func (s Set) For(p *v1alpha1.CapabilityProvider) (Provider, error) {
+	if p.Spec.AWS != nil {
+		return s.OfType(TypeAWS)
+	}
+	return nil, &NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q names no back end that this operator knows", p.Name)}
+}
+
+// TypeAWS is the type of the AWS back end, as the article's audit record names it.
+const TypeAWS = "aws-sts"
+
+// OfType is the back end that grants name by its type.
+func (s Set) OfType(name string) (Provider, error) {
+	for _, p := range s.providers {
+		if p.Type() == name {
+			return p, nil
+		}
+	}
+	return nil, &NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("this operator has no back end of type %q", name)}
+}
