@@ -282,6 +282,13 @@ func TestWhatCanChangeIsNotCoveredUnlessItsContentIsHeldStill(t *testing.T) {
 		in.ConfigMaps = map[string]*corev1.ConfigMap{"settings": c}
 		digests[name] = Digest(in)
 	}
+	in := reviewOf(job)
+	in.ConfigMaps = map[string]*corev1.ConfigMap{"settings": {
+		Immutable: ptr.To(true), Data: map[string]string{}, BinaryData: map[string][]byte{},
+	}}
+	if Digest(in) != digests["immutable, empty"] {
+		t.Error("two ways to say nothing have two digests")
+	}
 	if digests["absent"] != digests["mutable"] || digests["mutable"] != digests["mutable, another"] {
 		t.Error("what an accepted risk leaves open changes the digest")
 	}

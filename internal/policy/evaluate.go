@@ -54,13 +54,13 @@ type Risk struct {
 type Verdict string
 
 const (
-	// Allow: policy and people allow it. Before the review is written, that is all that is missing.
+	// Allow says that policy and people allow it. Before the review is written, that is all that is missing.
 	Allow Verdict = "Allow"
 	// Deny is final for a request, and ends a grant.
 	Deny Verdict = "Deny"
-	// Pending: the Job, an approval or room within a limit is awaited.
+	// Pending says that the Job, an approval or room within a limit is awaited.
 	Pending Verdict = "Pending"
-	// Indeterminate: something could not be found out. It neither allows nor refuses.
+	// Indeterminate says that something could not be found out. It neither allows nor refuses.
 	Indeterminate Verdict = "Indeterminate"
 )
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -180,6 +181,63 @@ func TestWhatDoesNotMatchIsRefusedWithWhatWouldHaveBeenAllowed(t *testing.T) {
 func (tt row) as(reason string) row {
 	tt.reason = reason
 	return tt
+}
+
+func TestWhatMayBeAskedIsWhatSomePolicyAllowsThisRequester(t *testing.T) {
+	w := newWorld()
+	w.Capability = nil
+	others, denied, broken, more := allow("others"), deny("denied"), allow("broken"), allow("more")
+	others.Spec.Requesters[0].Name, others.Spec.Capabilities = "docs-bot", []string{"of-others"}
+	denied.Spec.Capabilities = []string{"denied"}
+	broken.Spec.Capabilities, broken.Spec.When = []string{"broken"}, when("request.", "x")
+	more.Spec.Capabilities = []string{"a", "b", "c", "d", "e", "f", "a"}
+	w.preview().Capabilities = []string{"a"}
+	w.policies = append(w.policies, others, denied, broken, more)
+	const want = `there is no capability "publish-preview-build"; policies let this requester ask for a, b, c, d, e and 1 more`
+	if got := w.decide(t).Message; got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
+func TestMessagesAreWholeSentences(t *testing.T) {
+	for _, tt := range []struct {
+		want  string
+		given func(w *world)
+	}{
+		{"policy preview-builds allows it", func(*world) {}},
+		{"policy preview-builds allows it, approved by alice, bob", func(w *world) {
+			w.needs(1)
+			w.decides("alice", v1alpha1.DecisionApprove, 0)
+			w.decides("bob", v1alpha1.DecisionApprove, 0)
+		}},
+		{"policy freeze denies it", func(w *world) { w.add(deny("freeze")) }},
+		{"policy preview-builds allows repos a, b, c, d, e", func(w *world) { w.preview().Repos = []string{"a", "b", "c", "d", "e"} }},
+		{"policy preview-builds allows repos a, b, c, d, e and 1 more", func(w *world) { w.preview().Repos = []string{"a", "b", "c", "d", "e", "f"} }},
+		{"policy preview-builds asks for 1 approval by 2026-03-04T13:00:00Z, and 1 was missing; create another request", func(w *world) {
+			w.needs(1)
+			w.Now = noon().Add(time.Hour)
+		}},
+		{"policy preview-builds asks for 3 approvals by 2026-03-04T13:00:00Z, and 2 were missing; create another request", func(w *world) {
+			w.needs(3)
+			w.decides("alice", v1alpha1.DecisionApprove, 0)
+			w.Now = noon().Add(time.Hour)
+		}},
+		{"to approve: kubectl annotate capreq publish-pr-184 -n agents valetkey.dev/approve=" + digest +
+			" (1 approval missing by 2026-03-04T13:00:00Z; policy preview-builds takes group release-managers, user alice, ServiceAccount ci/gate)",
+			func(w *world) {
+				w.needs(1)
+				w.preview().Approval.Approvers = append(w.preview().Approval.Approvers, v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "alice"},
+					v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Namespace: "ci", Name: "gate"})
+			}},
+	} {
+		t.Run(tt.want, func(t *testing.T) {
+			w := newWorld()
+			tt.given(w)
+			if got := w.decide(t).Message; got != tt.want {
+				t.Errorf("%s\nwant %s", got, tt.want)
+			}
+		})
+	}
 }
 
 func TestPoliciesOfOthersAreNotTold(t *testing.T) {

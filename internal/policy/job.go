@@ -55,7 +55,8 @@ func checkStep(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capa
 
 func ownership(job *batchv1.Job, r *v1alpha1.CapabilityRequest) findings {
 	var f findings
-	f.add(job.Namespace != r.Namespace || job.Name != JobName(r), "the Job is %s/%s, not %s/%s", job.Namespace, job.Name, r.Namespace, JobName(r))
+	f.add(job.Namespace != r.Namespace || job.Name != JobName(r),
+		"the Job is %s/%s, not %s/%s", job.Namespace, job.Name, r.Namespace, JobName(r))
 	f.add(job.Labels[v1alpha1.LabelRequest] != r.Name, "the Job's label %s is %q, not %q", v1alpha1.LabelRequest,
 		job.Labels[v1alpha1.LabelRequest], r.Name)
 	creator, requester := job.Annotations[v1alpha1.AnnotationCreatedBy], r.Spec.Requester.Username
@@ -115,13 +116,16 @@ func step(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capabilit
 	f := isolation(pod)
 	container := find(pod.Containers, r.Spec.Container)
 	if container == nil {
-		f.add(find(pod.InitContainers, r.Spec.Container) != nil, "%s is an init container; a credential goes to a container of the Pod", r.Spec.Container)
-		f.add(find(pod.InitContainers, r.Spec.Container) == nil, "the Job has no container %s", r.Spec.Container)
+		initial := find(pod.InitContainers, r.Spec.Container) != nil
+		f.add(initial, "%s is an init container; a credential goes to a container of the Pod", r.Spec.Container)
+		f.add(!initial, "the Job has no container %s", r.Spec.Container)
 		return f
 	}
-	f.add(container.RestartPolicy != nil || len(container.RestartPolicyRules) > 0, "container %s has a restart policy of its own", container.Name)
+	f.add(container.RestartPolicy != nil || len(container.RestartPolicyRules) > 0,
+		"container %s has a restart policy of its own", container.Name)
 	for _, m := range container.VolumeMounts {
-		f.add(inside(m.MountPath, v1alpha1.MountPath), "container %s mounts %s, where the credential's files appear", container.Name, m.MountPath)
+		f.add(inside(m.MountPath, v1alpha1.MountPath),
+			"container %s mounts %s, where the credential's files appear", container.Name, m.MountPath)
 	}
 	return append(f, runnerMismatch(container, pod, c)...)
 }
@@ -129,11 +133,13 @@ func step(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capabilit
 // isolation is what keeps the Pod's other containers, and the node's other processes, away from the step.
 func isolation(pod *corev1.PodSpec) findings {
 	var f findings
-	f.add(pod.ShareProcessNamespace != nil && *pod.ShareProcessNamespace, "the Pod shares its process namespace, so its other containers could read the credential")
+	f.add(pod.ShareProcessNamespace != nil && *pod.ShareProcessNamespace,
+		"the Pod shares its process namespace, so its other containers could read the credential")
 	f.add(pod.HostPID || pod.HostIPC || pod.HostNetwork, "the Pod uses the node's own process, IPC or network namespace")
 	f.add(len(pod.EphemeralContainers) > 0, "the Pod has ephemeral containers")
 	for _, c := range containers(pod) {
-		f.add(c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged, "container %s is privileged", c.Name)
+		f.add(c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged,
+			"container %s is privileged", c.Name)
 	}
 	for _, v := range pod.Volumes {
 		f.add(v.Name == v1alpha1.VolumeName, "the volume name %s is reserved", v.Name)
@@ -151,7 +157,8 @@ func showable(job *batchv1.Job) findings {
 		f.add(len(image) > maxImageLength, "the image %s has more than %d characters", clip(image, 64), maxImageLength)
 	}
 	for _, c := range containers(pod) {
-		f.add(len(c.Command) > maxWords || len(c.Args) > maxWords, "container %s has more than %d words of command or args", c.Name, maxWords)
+		f.add(len(c.Command) > maxWords || len(c.Args) > maxWords,
+			"container %s has more than %d words of command or args", c.Name, maxWords)
 		f.add(size(c.Command)+size(c.Args) > maxProgramSize, "command and args of container %s are longer than %d bytes", c.Name, maxProgramSize)
 	}
 	return f

@@ -150,6 +150,15 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 		{"something is mounted beside the credential", func(_ *batchv1.Job, _ *corev1.PodSpec, c *corev1.Container) {
 			c.VolumeMounts = []corev1.VolumeMount{{MountPath: "/var/run/secrets/valetkey.devices"}}
 		}, ""},
+		{"everything is just as large as a review shows", func(j *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
+			for i := range 62 {
+				j.Labels[fmt.Sprint(i)] = ""
+			}
+			pod.InitContainers = make([]corev1.Container, 63)
+			c.Image = strings.Repeat("x", 1024)
+			c.Command, c.Args = make([]string, 256), make([]string, 256)
+			c.Command[0] = strings.Repeat("x", 65536)
+		}, ""},
 		{"there are more labels than an expression may see", func(j *batchv1.Job, _ *corev1.PodSpec, _ *corev1.Container) {
 			for i := range 64 {
 				j.Labels[fmt.Sprint(i)] = ""
@@ -168,6 +177,9 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 		}, "more than 1024 characters"},
 		{"there are more words than a review shows", func(_ *batchv1.Job, _ *corev1.PodSpec, c *corev1.Container) {
 			c.Args = make([]string, 257)
+		}, "more than 256 words"},
+		{"there are more words of command than a review shows", func(_ *batchv1.Job, _ *corev1.PodSpec, c *corev1.Container) {
+			c.Command = make([]string, 257)
 		}, "more than 256 words"},
 		{"the words are longer than a review shows", func(_ *batchv1.Job, _ *corev1.PodSpec, c *corev1.Container) {
 			c.Args = []string{strings.Repeat("x", 65537)}
@@ -249,7 +261,9 @@ func TestWhereRunnersAreListedTheContainerIsOneOfThemWhole(t *testing.T) {
 		{"it ends with its log as a message", container(func(c *corev1.Container) {
 			c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
 		}), "terminationMessagePolicy"},
-		{"it is privileged", container(func(c *corev1.Container) { c.SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)} }), "privileged"},
+		{"it is privileged", container(func(c *corev1.Container) {
+			c.SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
+		}), "container publish is privileged"},
 		{"it has more capabilities of the kernel", container(func(c *corev1.Container) {
 			c.SecurityContext = &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_PTRACE"}}}
 		}), "capabilities.add"},
@@ -279,6 +293,17 @@ func TestWhereRunnersAreListedTheContainerIsOneOfThemWhole(t *testing.T) {
 			pod.DNSConfig = &corev1.PodDNSConfig{}
 		}, "dnsConfig"},
 	})
+}
+
+func TestTheRunnerThatIsMostLikeTheContainerIsTold(t *testing.T) {
+	c := newCapability()
+	exact := v1alpha1.Runner{Image: image, Command: []string{"/scripts/publish-preview.sh"}, Args: []string{"--slow"}}
+	far := v1alpha1.Runner{Image: image, Command: []string{"/bin/a"}, Args: []string{"--slow"}}
+	farther := v1alpha1.Runner{Image: image, Command: []string{"/bin/a"}, Args: []string{"--slow"}, WorkingDir: "/w"}
+	c.Spec.Runner = []v1alpha1.Runner{exact, far, farther}
+	checkJobs(t, c, []jobRow{{"the first", func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {}, `runner[0]: args are ["--fast"], not ["--slow"]`}})
+	c.Spec.Runner = []v1alpha1.Runner{farther, far, exact}
+	checkJobs(t, c, []jobRow{{"the last", func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {}, "runner[2]: args are"}})
 }
 
 func TestWhereNoRunnerIsListedAnyStepWillDo(t *testing.T) {

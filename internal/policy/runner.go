@@ -89,7 +89,8 @@ func mountSource(pod *corev1.PodSpec, volume string) v1alpha1.MountSource {
 	return ""
 }
 
-// additions are what no runner can list: each could run something else in the container, or carry something out of it.
+// additions are what no runner can list: each could run something else in the container, or carry something out of it. No
+// container of the Pod may be privileged anyway.
 func additions(c *corev1.Container) findings {
 	var f findings
 	f.add(c.Lifecycle != nil, "lifecycle is set")
@@ -99,7 +100,6 @@ func additions(c *corev1.Container) findings {
 	f.add(c.TerminationMessagePath != "" && c.TerminationMessagePath != corev1.TerminationMessagePathDefault, "terminationMessagePath is set")
 	f.add(c.TerminationMessagePolicy != "" && c.TerminationMessagePolicy != corev1.TerminationMessageReadFile, "terminationMessagePolicy is not File")
 	if s := c.SecurityContext; s != nil {
-		f.add(s.Privileged != nil && *s.Privileged, "securityContext.privileged is set")
 		f.add(s.Capabilities != nil && len(s.Capabilities.Add) > 0, "securityContext.capabilities.add is set")
 		f.add(s.ProcMount != nil && *s.ProcMount != corev1.DefaultProcMount, "securityContext.procMount is set")
 	}
