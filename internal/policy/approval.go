@@ -44,10 +44,10 @@ func (e *evaluation) awaitingApproval() *Decision {
 		ApprovedBy: e.approvers, ApprovalsMissing: missing}
 	switch {
 	case e.Digest == "":
-		d.Message = fmt.Sprintf("policy %s asks for %s; the review is not written yet", e.chosen.name(), approvals(required))
+		d.Message = e.whoApproves(missing, "")
 	case e.Now.Before(deadline):
 		d.Recheck = deadline
-		d.Message = e.howToApprove(missing, deadline)
+		d.Message = e.whoApproves(missing, " by "+deadline.UTC().Format(time.RFC3339))
 	default:
 		d.Verdict, d.Reason = Deny, v1alpha1.ReasonApprovalTimedOut
 		d.Message = fmt.Sprintf("policy %s asks for %s by %s, and %s missing; create another request", e.chosen.name(),
@@ -56,15 +56,13 @@ func (e *evaluation) awaitingApproval() *Decision {
 	return d
 }
 
-// howToApprove has the command first, so that no list of approvers can push it out.
-func (e *evaluation) howToApprove(missing int32, deadline time.Time) string {
+// whoApproves says what is missing, until when, and who may give it.
+func (e *evaluation) whoApproves(missing int32, until string) string {
 	subjects := make([]string, len(e.chosen.approvers()))
 	for i, s := range e.chosen.approvers() {
 		subjects[i] = describeSubject(s)
 	}
-	return fmt.Sprintf("to approve: kubectl annotate capreq %s -n %s %s=%s (%s missing by %s; policy %s takes %s)",
-		e.Request.Name, e.Request.Namespace, v1alpha1.AnnotationApprove, e.Digest,
-		approvals(missing), deadline.UTC().Format(time.RFC3339), e.chosen.name(), list(subjects))
+	return fmt.Sprintf("policy %s waits for %s%s, from %s", e.chosen.name(), approvals(missing), until, list(subjects))
 }
 
 func approvals(n int32) string {

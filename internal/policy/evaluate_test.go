@@ -213,6 +213,10 @@ func TestMessagesAreWholeSentences(t *testing.T) {
 		{"policy freeze denies it", func(w *world) { w.add(deny("freeze")) }},
 		{"policy preview-builds allows repos a, b, c, d, e", func(w *world) { w.preview().Repos = []string{"a", "b", "c", "d", "e"} }},
 		{"policy preview-builds allows repos a, b, c, d, e and 1 more", func(w *world) { w.preview().Repos = []string{"a", "b", "c", "d", "e", "f"} }},
+		{"policy preview-builds waits for 2 approvals, from group release-managers", func(w *world) {
+			w.needs(2)
+			w.Digest = ""
+		}},
 		{"policy preview-builds asks for 1 approval by 2026-03-04T13:00:00Z, and 1 was missing; create another request", func(w *world) {
 			w.needs(1)
 			w.Now = noon().Add(time.Hour)
@@ -222,8 +226,7 @@ func TestMessagesAreWholeSentences(t *testing.T) {
 			w.decides("alice", v1alpha1.DecisionApprove, 0)
 			w.Now = noon().Add(time.Hour)
 		}},
-		{"to approve: kubectl annotate capreq publish-pr-184 -n agents valetkey.dev/approve=" + digest +
-			" (1 approval missing by 2026-03-04T13:00:00Z; policy preview-builds takes group release-managers, user alice, ServiceAccount ci/gate)",
+		{"policy preview-builds waits for 1 approval by 2026-03-04T13:00:00Z, from group release-managers, user alice, ServiceAccount ci/gate",
 			func(w *world) {
 				w.needs(1)
 				w.preview().Approval.Approvers = append(w.preview().Approval.Approvers, v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "alice"},

@@ -38,8 +38,8 @@ type ReviewInput struct {
 	Now time.Time
 }
 
-// NewReview makes the review that is written into a request's status once, and finds the risks that a policy must accept. The Job
-// must have passed [CheckJob]: the review shows it only then.
+// NewReview makes the review that is written into a request's status once, and finds the risks that a policy must accept. It
+// is to be stored only if the Job passes [CheckJob], which [Evaluate] asks: a Job that does not may not fit into it.
 func NewReview(in ReviewInput) (v1alpha1.Review, []Risk) {
 	pod := &in.Job.Spec.Template.Spec
 	job := v1alpha1.ReviewedJob{
