@@ -21,7 +21,6 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Exposed until",type=string,JSONPath=`.status.revocation.exposedUntil`,priority=1
 // +kubebuilder:printcolumn:name="Lease",type=string,JSONPath=`.spec.leaseID`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="self.spec == oldSelf.spec",message="a grant's spec never changes"
 type CapabilityGrant struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -25,6 +26,8 @@ type Person struct {
 	Name string
 	// Groups of the certificate.
 	Groups []string
+	// Impersonate are kubectl flags by which an administrator acts as this person.
+	Impersonate []string
 }
 
 // The people of the story.
@@ -35,6 +38,8 @@ var (
 	Alice = Person{Name: "alice@example.com", Groups: []string{"release-managers"}}
 	// Agent is the ServiceAccount that an AI agent runs as.
 	Agent = Person{Name: "system:serviceaccount:" + Namespace + ":web-app-bot"}
+	// AgentWhoMayApprove is the agent with a role that somebody gave it by mistake.
+	AgentWhoMayApprove = Person{Name: Agent.Name, Impersonate: []string{"--as=" + Agent.Name, "--as-group=release-managers"}}
 )
 
 // Kubectl runs kubectl as a person and returns what it printed. An error carries what it said.
@@ -48,7 +53,7 @@ func (s *Stage) KubectlIn(ctx context.Context, who Person, in io.Reader, args ..
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, s.Cluster.Kubectl(), append([]string{"--kubeconfig", kubeconfig}, args...)...)
+	cmd := exec.CommandContext(ctx, s.Cluster.Kubectl(), slices.Concat([]string{"--kubeconfig", kubeconfig}, who.Impersonate, args)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -70,6 +75,9 @@ func (r *Refusal) Error() string {
 }
 
 func (s *Stage) kubeconfig(ctx context.Context, who Person) (string, error) {
+	if len(who.Impersonate) > 0 {
+		return s.Cluster.Kubeconfig(Admin.Name)
+	}
 	account, ok := strings.CutPrefix(who.Name, "system:serviceaccount:")
 	if !ok {
 		return s.Cluster.Kubeconfig(who.Name, who.Groups...)

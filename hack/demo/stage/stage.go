@@ -40,6 +40,8 @@ type Stage struct {
 	roleARN  string
 	dir      string
 	progress io.Writer
+	secrets  collector
+	cancel   context.CancelFunc
 }
 
 // Options say how to set up.
@@ -60,11 +62,15 @@ func SetUp(ctx context.Context, o Options) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{Cluster: cluster, root: o.Root, dir: filepath.Join(cluster.StateDir(), "stage"), progress: o.Progress}
+	s := &Stage{Cluster: cluster, root: o.Root, dir: filepath.Join(cluster.StateDir(), "stage"), progress: o.Progress,
+		secrets: collector{values: map[string]bool{}}}
+	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
 	}{
+		{"watching for credentials, to look for them afterwards", func(context.Context) error { return s.collect(watching) }},
 		{"building the operator and the publisher, and their images", s.images},
 		{"making the buckets and the role", s.cloud},
 		{"installing Valetkey", func(ctx context.Context) error { return s.install(ctx, o.OperatorArgs) }},
@@ -72,14 +78,20 @@ func SetUp(ctx context.Context, o Options) (*Stage, error) {
 	} {
 		s.say(step.what)
 		if err := step.do(ctx); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", step.what, err), cluster.Stop(context.WithoutCancel(ctx)))
+			if o.Progress != nil {
+				s.Explain(ctx, o.Progress)
+			}
+			return nil, errors.Join(fmt.Errorf("%s: %w", step.what, err), s.TearDown(context.WithoutCancel(ctx)))
 		}
 	}
 	return s, nil
 }
 
 // TearDown removes the cluster.
-func (s *Stage) TearDown(ctx context.Context) error { return s.Cluster.Stop(ctx) }
+func (s *Stage) TearDown(ctx context.Context) error {
+	s.cancel()
+	return s.Cluster.Stop(ctx)
+}
 
 func (s *Stage) say(what string) {
 	if s.progress != nil {
@@ -148,4 +160,4 @@ func run(cmd *exec.Cmd) error {
 }
 
 // settled bounds every wait for something to come up.
-const settled = 3 * time.Minute
+const settled = 2 * time.Minute

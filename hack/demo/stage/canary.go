@@ -1,0 +1,186 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package stage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// collector remembers, as an administrator can, what every grant's Secret held.
+type collector struct {
+	mu     sync.Mutex
+	values map[string]bool
+	grants int
+}
+
+// collect watches grants' Secrets until the context ends.
+func (s *Stage) collect(ctx context.Context) error {
+	clients, err := kubernetes.NewForConfig(s.Cluster.AdminConfig())
+	if err != nil {
+		return err
+	}
+	source := cache.NewListWatchFromClient(clients.CoreV1().RESTClient(), "secrets", metav1.NamespaceAll,
+		fields.OneTermEqualSelector("type", v1alpha1.SecretType))
+	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{ListerWatcher: source, ObjectType: &corev1.Secret{},
+		Handler: cache.ResourceEventHandlerFuncs{AddFunc: func(object any) { s.secrets.add(object.(*corev1.Secret)) }}})
+	go informer.RunWithContext(ctx)
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// add takes the values that are secret out of a credentials file, or out of variables.
+func (c *collector) add(secret *corev1.Secret) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.grants++
+	for key, content := range secret.Data {
+		for _, line := range strings.Split(string(content), "\n") {
+			name, value, found := strings.Cut(line, " = ")
+			switch {
+			case found && (name == "aws_secret_access_key" || name == "aws_session_token"):
+				c.values[value] = true
+			case key == "AWS_SECRET_ACCESS_KEY" || key == "AWS_SESSION_TOKEN":
+				c.values[line] = true
+			}
+		}
+	}
+}
+
+// leak says where a value stands that must not stand anywhere.
+func (c *collector) leak(where string, content []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for value := range c.values {
+		if bytes.Contains(content, []byte(value)) {
+			return fmt.Errorf("a credential stands in %s", where)
+		}
+	}
+	return nil
+}
+
+// Canary looks for every secret key and session token that was ever in a grant's Secret: in the audit log, in the logs of the
+// operator, of every container and of the cluster's own programs, in every object but the Secret itself, events and metrics
+// included. It returns what it looked at, and an error that says where one was found.
+func (s *Stage) Canary(ctx context.Context) (string, error) {
+	if len(s.secrets.values) == 0 {
+		return "", errors.New("no credential was ever seen: the search would find nothing whatever happened")
+	}
+	files, err := s.searchFiles()
+	if err != nil {
+		return "", err
+	}
+	objects, err := s.searchObjects(ctx)
+	if err != nil {
+		return "", err
+	}
+	metrics, err := s.Metrics(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := s.secrets.leak("the metrics", []byte(metrics)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d secret values of %d grants: in none of %d files of logs, %d objects and %d lines of metrics",
+		len(s.secrets.values), s.secrets.grants, files, objects, strings.Count(metrics, "\n")), nil
+}
+
+// searchFiles looks at everything that the cluster's programs and containers wrote as a log, and at the audit log.
+func (s *Stage) searchFiles() (int, error) {
+	count := 0
+	err := filepath.WalkDir(s.Cluster.StateDir(), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() || !strings.Contains(path, "log") || strings.Contains(path, "etcd/member") {
+			return nil //nolint:nilerr // a file that went away while the tree was walked holds nothing any more
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil //nolint:nilerr // the same
+		}
+		count++
+		return s.secrets.leak(path, content)
+	})
+	return count, err
+}
+
+func (s *Stage) searchObjects(ctx context.Context) (int, error) {
+	client, err := dynamic.NewForConfig(s.Cluster.AdminConfig())
+	if err != nil {
+		return 0, err
+	}
+	resources, err := s.listable()
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	for _, resource := range resources {
+		list, err := client.Resource(resource).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return count, fmt.Errorf("listing %s: %w", resource, err)
+		}
+		text, err := list.MarshalJSON()
+		if err != nil {
+			return count, err
+		}
+		count += len(list.Items)
+		if err := s.secrets.leak(resource.String(), text); err != nil {
+			return count, err
+		}
+	}
+	return count, nil
+}
+
+// listable are all resources that can be listed, but Secrets.
+func (s *Stage) listable() ([]schema.GroupVersionResource, error) {
+	client, err := discovery.NewDiscoveryClientForConfig(s.Cluster.AdminConfig())
+	if err != nil {
+		return nil, err
+	}
+	lists, err := client.ServerPreferredResources()
+	if err != nil {
+		return nil, err
+	}
+	var found []schema.GroupVersionResource
+	for _, list := range lists {
+		version, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range list.APIResources {
+			if strings.Contains(r.Name, "/") || r.Name == "secrets" || !strings.Contains(strings.Join(r.Verbs, " "), "list") {
+				continue
+			}
+			found = append(found, version.WithResource(r.Name))
+		}
+	}
+	return found, nil
+}
+
+// Metrics are the operator's.
+func (s *Stage) Metrics(ctx context.Context) (string, error) {
+	pod, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "get", "pods", "-l", "app.kubernetes.io/name=valetkey", "-o", "jsonpath={.items[0].metadata.name}")
+	if err != nil {
+		return "", err
+	}
+	return s.Kubectl(ctx, Admin, "get", "--raw", "/api/v1/namespaces/valetkey-system/pods/"+pod+":8080/proxy/metrics")
+}

@@ -1,0 +1,270 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package stage
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// Ask is a request and its Job, as a change of the samples.
+type Ask struct {
+	// Name of the request.
+	Name string
+	// Environment that it is for.
+	Environment string
+	// TTLSeconds that it asks for.
+	TTLSeconds int
+	// Args of the container that gets the credential.
+	Args []string
+}
+
+// Request creates a request and its Job as a person.
+func (s *Stage) Request(ctx context.Context, who Person, a Ask) error {
+	name, digest, _ := strings.Cut(s.Workload, "@")
+	args, err := json.Marshal(a.Args)
+	if err != nil {
+		return err
+	}
+	folder := "request-" + a.Name
+	overlay, err := s.overlay(folder, map[string]string{"kustomization.yaml": fmt.Sprintf(requestOverlay,
+		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Environment, a.TTLSeconds, a.Name, a.Name, a.Name, args)})
+	if err != nil {
+		return err
+	}
+	_, err = s.Kubectl(ctx, who, "create", "-k", overlay)
+	return err
+}
+
+const requestOverlay = `resources: [%s]
+images:
+- {name: %s, newName: %s, digest: "%s"}
+patches:
+- target: {kind: CapabilityRequest}
+  options: {allowNameChange: true}
+  patch: |-
+    - {op: replace, path: /metadata/name, value: %q}
+    - {op: replace, path: /spec/environment, value: %q}
+    - {op: replace, path: /spec/ttlSeconds, value: %d}
+- target: {kind: Job}
+  options: {allowNameChange: true}
+  patch: |-
+    - {op: replace, path: /metadata/name, value: "valetkey-%s"}
+    - {op: replace, path: /metadata/labels/valetkey.dev~1request, value: %q}
+    - {op: replace, path: /spec/template/metadata/labels/valetkey.dev~1request, value: %q}
+    - {op: replace, path: /spec/template/spec/containers/0/args, value: %s}
+`
+
+// AwaitRequest returns a request when its decision has the reason. A request that ended for another reason is an error.
+func (s *Stage) AwaitRequest(ctx context.Context, name, reason string) (*v1alpha1.CapabilityRequest, error) {
+	found, err := await(ctx, s, "capabilityrequests", name, func(r *v1alpha1.CapabilityRequest) (bool, error) {
+		if c := condition(r.Status.Conditions, v1alpha1.ConditionAllowed); c != nil && c.Reason == reason {
+			return true, nil
+		}
+		if r.Status.EndedAt != nil {
+			return false, fmt.Errorf("request %s ended: %s", name, Message(r.Status.Conditions, v1alpha1.ConditionAllowed))
+		}
+		return false, nil
+	})
+	return found, err
+}
+
+// AwaitGrant returns a grant when the condition is True. A grant that ended before is an error.
+func (s *Stage) AwaitGrant(ctx context.Context, name, kind string) (*v1alpha1.CapabilityGrant, error) {
+	return await(ctx, s, "capabilitygrants", name, func(g *v1alpha1.CapabilityGrant) (bool, error) {
+		if c := condition(g.Status.Conditions, kind); c != nil && c.Status == metav1.ConditionTrue {
+			return true, nil
+		}
+		if g.Status.EndedAt != nil {
+			return false, fmt.Errorf("grant %s ended: %+v", name, g.Status.Stop)
+		}
+		return false, nil
+	})
+}
+
+// Message is what a condition says.
+func Message(conditions []metav1.Condition, kind string) string {
+	if c := condition(conditions, kind); c != nil {
+		return c.Message
+	}
+	return ""
+}
+
+func condition(conditions []metav1.Condition, kind string) *metav1.Condition {
+	for i := range conditions {
+		if conditions[i].Type == kind {
+			return &conditions[i]
+		}
+	}
+	return nil
+}
+
+// await watches one object until it is as wanted.
+func await[T any, P interface {
+	*T
+	runtime.Object
+}](ctx context.Context, s *Stage, resource, name string, done func(P) (bool, error)) (P, error) {
+	client, err := s.client()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settled)
+	defer cancel()
+	source := cache.NewListWatchFromClient(client, resource, Namespace, fields.OneTermEqualSelector("metadata.name", name))
+	var last P
+	_, err = watchtools.UntilWithSync(ctx, source, P(new(T)), nil, func(e watch.Event) (bool, error) {
+		object, ok := e.Object.(P)
+		if !ok || e.Type == watch.Deleted {
+			return false, fmt.Errorf("%s %s is gone", resource, name)
+		}
+		last = object
+		return done(object)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("waiting for %s %s: %w", resource, name, err)
+	}
+	return last, nil
+}
+
+// client reads our kinds.
+func (s *Stage) client() (rest.Interface, error) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	config := rest.CopyConfig(s.Cluster.AdminConfig())
+	config.APIPath, config.GroupVersion = "/apis", &v1alpha1.GroupVersion
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	return rest.RESTClientFor(config)
+}
+
+// Grants lists every grant.
+func (s *Stage) Grants(ctx context.Context) ([]v1alpha1.CapabilityGrant, error) {
+	client, err := s.client()
+	if err != nil {
+		return nil, err
+	}
+	list := &v1alpha1.CapabilityGrantList{}
+	err = client.Get().Namespace(Namespace).Resource("capabilitygrants").Do(ctx).Into(list)
+	return list.Items, err
+}
+
+// awaitPod watches the Pod of a request's Job.
+func (s *Stage) awaitPod(ctx context.Context, name string, done func(*corev1.Pod) bool) (*corev1.Pod, error) {
+	clients, err := kubernetes.NewForConfig(s.Cluster.AdminConfig())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settled)
+	defer cancel()
+	source := cache.NewFilteredListWatchFromClient(clients.CoreV1().RESTClient(), "pods", Namespace, func(o *metav1.ListOptions) {
+		o.LabelSelector = v1alpha1.LabelRequest + "=" + name
+	})
+	var last *corev1.Pod
+	_, err = watchtools.UntilWithSync(ctx, source, &corev1.Pod{}, nil, func(e watch.Event) (bool, error) {
+		last = e.Object.(*corev1.Pod)
+		return done(last), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("waiting for the Pod of %s: %w", name, err)
+	}
+	return last, nil
+}
+
+// AwaitRunning returns when the Pod of a request's Job runs.
+func (s *Stage) AwaitRunning(ctx context.Context, name string) error {
+	_, err := s.awaitPod(ctx, name, func(p *corev1.Pod) bool {
+		for _, c := range p.Status.ContainerStatuses {
+			if c.Name == "publish" && c.State.Running != nil {
+				return true
+			}
+		}
+		return false
+	})
+	return err
+}
+
+// AwaitPodEnded returns when the Pod of a request's Job has ended, and says how.
+func (s *Stage) AwaitPodEnded(ctx context.Context, name string) (string, error) {
+	pod, err := s.awaitPod(ctx, name, func(p *corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
+	})
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("phase=%s reason=%s", pod.Status.Phase, pod.Status.Reason), nil
+}
+
+// ScaleOperator scales the operator and returns when that is done.
+func (s *Stage) ScaleOperator(ctx context.Context, replicas int) error {
+	if _, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "scale", "deployment/valetkey", fmt.Sprintf("--replicas=%d", replicas)); err != nil {
+		return err
+	}
+	if replicas == 0 {
+		_, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=valetkey", "--timeout=60s")
+		return err
+	}
+	_, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "rollout", "status", "deployment/valetkey", "--timeout="+settled.String())
+	return err
+}
+
+// Object says what is stored in S3 under a key, as the bucket's owner sees it.
+func (s *Stage) Object(ctx context.Context, bucket, key string) (string, error) {
+	answer, err := s.Cluster.AWS().S3().GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	content, err := io.ReadAll(answer.Body)
+	return fmt.Sprintf("%d bytes", len(content)), err
+}
+
+// VerifyAudit has the operator's own program verify its log, with the grants' anchors.
+func (s *Stage) VerifyAudit(ctx context.Context) (string, error) {
+	grants, err := s.Kubectl(ctx, Admin, "get", "capgrant", "-A", "-o", "json")
+	if err != nil {
+		return "", err
+	}
+	return s.KubectlIn(ctx, Admin, bytes.NewReader([]byte(grants)), "-n", "valetkey-system", "exec", "-i", "deploy/valetkey", "--",
+		"/manager", "verify-audit", "--grants", "-", "/var/log/valetkey/audit.log")
+}
+
+// Explain prints what somebody needs to find out what went wrong.
+func (s *Stage) Explain(ctx context.Context, w io.Writer) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	for _, args := range [][]string{
+		{"-n", Namespace, "get", "capreq,capgrant,jobs,pods", "-o", "wide"},
+		{"-n", Namespace, "get", "events.events.k8s.io", "--sort-by=.metadata.creationTimestamp"},
+		{"-n", "valetkey-system", "get", "pods", "-o", "wide"},
+		{"-n", "valetkey-system", "logs", "deploy/valetkey", "--tail=60"},
+	} {
+		out, err := s.Kubectl(ctx, Admin, args...)
+		_, _ = fmt.Fprintf(w, "--- kubectl %s\n%s\n", strings.Join(args, " "), out)
+		if err != nil {
+			_, _ = fmt.Fprintln(w, err)
+		}
+	}
+	_, _ = fmt.Fprintln(w, "logs of the cluster:", filepath.Join(s.Cluster.StateDir(), "logs"))
+}
