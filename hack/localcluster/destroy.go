@@ -17,8 +17,8 @@ func (r record) destroy(ctx context.Context) error {
 	if err := r.Supervisor.kill(30 * time.Second); err != nil {
 		return err
 	}
-	// The processes are gone, and with the last of them the mounts. The network goes a moment later.
-	if err := r.waitForLinkToGo(ctx); err != nil {
+	// The processes are gone, and with the last of them the mounts.
+	if err := r.removeLink(ctx); err != nil {
 		return err
 	}
 	if err := removeCgroups(ctx, r.Name); err != nil {
@@ -33,20 +33,23 @@ func (r record) destroy(ctx context.Context) error {
 	return nil
 }
 
-func (r record) waitForLinkToGo(ctx context.Context) error {
+// removeLink takes the host's end of the veth pair away, and the other end with it. The network namespace itself can outlive its
+// last process by minutes: a connection that was cut off while it had something to send keeps it until it gives up.
+func (r record) removeLink(ctx context.Context) error {
 	if r.Slot == 0 {
 		return nil
 	}
-	err := eventually(ctx, 10*time.Second, func(context.Context) error {
+	ours := func() bool {
 		// Another cluster may have the slot by now; the alias says whose it is.
 		alias, err := os.ReadFile(filepath.Join("/sys/class/net", r.Slot.link(), "ifalias"))
-		if err == nil && string(alias) == r.linkAlias()+"\n" {
-			return errors.New("it is still there")
-		}
+		return err == nil && string(alias) == r.linkAlias()+"\n"
+	}
+	if !ours() {
 		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("network device %s: %w; a process of yours may still be in the cluster's network (nsenter)", r.Slot.link(), err)
+	}
+	err := ip(ctx, "link delete dev "+r.Slot.link())
+	if err != nil && ours() {
+		return fmt.Errorf("network device %s: %w", r.Slot.link(), err)
 	}
 	return nil
 }

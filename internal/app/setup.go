@@ -5,7 +5,7 @@ package app
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"time"
 
@@ -56,7 +56,7 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
 		func() error { return addGrants(mgr, o, observer, log) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("audit", func(*http.Request) error { return log.Healthy() }) },
-		func() error { return mgr.AddReadyzCheck("cache", cacheSynced(mgr)) },
+		func() error { return mgr.AddReadyzCheck("guard", guardInForce(mgr, observer)) },
 	} {
 		if err := add(); err != nil {
 			return err
@@ -65,15 +65,16 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
 	return nil
 }
 
-// cacheSynced asks without waiting: the probe's own time-out must not be spent here.
-func cacheSynced(mgr ctrl.Manager) healthz.Checker {
+// guardInForce is what an installation waits for: from then on, what is created is under the guard. The cache is asked without
+// waiting, for the probe's own time-out must not be spent here.
+func guardInForce(mgr ctrl.Manager, observer *observe.Observer) healthz.Checker {
 	return func(r *http.Request) error {
-		ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
 		if !mgr.GetCache().WaitForCacheSync(ctx) {
-			return fmt.Errorf("the cache is not filled yet")
+			return errors.New("the cache is not filled yet")
 		}
-		return nil
+		return observer.Guarded(ctx)
 	}
 }
 

@@ -5,6 +5,7 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -46,6 +47,20 @@ func (o *Observer) Fence(ctx context.Context, namespace string, objects ...metav
 		}
 	}
 	return o.namespace(ctx, namespace)
+}
+
+// Guarded says why a request that is created now would not be under the guard; nil when it would.
+func (o *Observer) Guarded(ctx context.Context) error {
+	status, err := o.Guard.Check(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !status.Whole():
+		return errors.New(status.Message())
+	case o.Clock.Now().Before(status.Since.Add(InForce)):
+		return fmt.Errorf("the admission rules were stored at %s and are not in force everywhere yet", status.Since.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 func (o *Observer) namespace(ctx context.Context, name string) (Fence, error) {
