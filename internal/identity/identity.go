@@ -7,7 +7,9 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,8 +20,12 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// tokenSeconds is the shortest lifetime that the API server gives a token.
-const tokenSeconds = 600
+const (
+	// tokenSeconds is the shortest lifetime that the API server gives a token.
+	tokenSeconds = 600
+	// answerTime bounds one call of the API server.
+	answerTime = 10 * time.Second
+)
 
 // Source makes tokens of the ServiceAccounts of one namespace.
 type Source struct {
@@ -33,31 +39,33 @@ func NewSource(client corev1client.ServiceAccountsGetter, namespace string) *Sou
 }
 
 // Token is a ServiceAccount's token. It cannot be printed.
-type Token struct{ value string }
+type Token struct {
+	provider.Unprintable
+	// reveal returns it: no reflection looks into a function.
+	reveal func() string
+}
 
 // Reveal is the token itself, for the back end alone.
-func (t Token) Reveal() string { return t.value }
+func (t Token) Reveal() string {
+	if t.reveal == nil {
+		return ""
+	}
+	return t.reveal()
+}
 
-// String hides the token.
-func (t Token) String() string { return "[token]" }
-
-// GoString hides the token from %#v.
-func (t Token) GoString() string { return "[token]" }
-
-// MarshalJSON hides the token.
-func (t Token) MarshalJSON() ([]byte, error) { return []byte(`"[token]"`), nil }
-
-// MarshalLog hides the token from logr.
-func (t Token) MarshalLog() any { return "[token]" }
-
-// Check says why the account is not the capability's identity: it is missing, or does not name the capability.
+// Check says why the account is not the capability's identity: it is missing, or does not name the capability. That is a
+// *provider.NotReadyError; any other error means that it could not be found out.
 func (s *Source) Check(ctx context.Context, capability, account string) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	sa, err := s.accounts.Get(ctx, account, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return s.invalid("there is no ServiceAccount %s in namespace %s", account, s.namespace)
 	case err != nil:
 		return failure("looking up ServiceAccount "+account, err)
+	case sa.DeletionTimestamp != nil:
+		return s.invalid("ServiceAccount %s in namespace %s is being deleted", account, s.namespace)
 	case sa.Annotations[v1alpha1.AnnotationCapability] != capability:
 		return s.invalid("ServiceAccount %s in namespace %s is not annotated %s=%s", account, s.namespace, v1alpha1.AnnotationCapability, capability)
 	}
@@ -68,36 +76,58 @@ func (s *Source) invalid(format string, args ...any) error {
 	return &provider.NotReadyError{Reason: v1alpha1.ReasonIdentityInvalid, Message: fmt.Sprintf(format, args...)}
 }
 
-// Token makes a token for exactly one audience, of the shortest lifetime there is.
+// Token makes a token for exactly one audience, of the shortest lifetime there is. Its errors are *provider.Error, all of them
+// Refused: without a token no back end was asked.
 func (s *Source) Token(ctx context.Context, capability, account, audience string) (Token, error) {
-	if err := s.Check(ctx, capability, account); err != nil {
-		if problem, ok := err.(*provider.NotReadyError); ok { //nolint:errorlint // Check returns it bare
-			return Token{}, &provider.Error{Class: provider.Final, Refused: true, Message: problem.Message}
-		}
+	if audience == "" {
+		// The API server would put its own there: the token would be a key to the cluster.
+		return Token{}, &provider.Error{Class: provider.Final, Refused: true, Message: "a token needs an audience"}
+	}
+	err := s.Check(ctx, capability, account)
+	if problem := (*provider.NotReadyError)(nil); errors.As(err, &problem) {
+		return Token{}, &provider.Error{Class: provider.Final, Refused: true, Message: problem.Message}
+	}
+	if err != nil {
 		return Token{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	seconds := int64(tokenSeconds)
 	answer, err := s.accounts.CreateToken(ctx, account, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}, ExpirationSeconds: &seconds},
 	}, metav1.CreateOptions{})
+	what := "asking for a token of ServiceAccount " + account
 	if err != nil {
-		return Token{}, failure("asking for a token of ServiceAccount "+account, err)
+		return Token{}, failure(what, err)
 	}
-	return Token{value: answer.Status.Token}, nil
+	if answer.Status.Token == "" {
+		return Token{}, &provider.Error{Class: provider.Retryable, Refused: true, Message: what + ": the API server's answer holds none"}
+	}
+	return Token{reveal: func() string { return answer.Status.Token }}, nil
 }
 
-// failure keeps the API server's reason and drops its words.
+// failure keeps the API server's reason, where it is one that Kubernetes documents, and drops its words. What was refused for
+// want of rights, or by a rule, is retryable: that is the installation's fault, which can be mended while the grant waits.
 func failure(what string, err error) error {
-	reason := apierrors.ReasonForError(err)
-	message := what + ": the API server did not answer"
-	if reason != "" {
-		message = fmt.Sprintf("%s: %s", what, reason)
+	e := &provider.Error{Class: provider.Retryable, Refused: true, Message: what + ": " + reason(err)}
+	if apierrors.IsTooManyRequests(err) {
+		e.Class = provider.Throttled
 	}
-	switch {
-	case apierrors.IsTooManyRequests(err):
-		return &provider.Error{Class: provider.Throttled, Refused: true, Message: message}
+	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds > 0 {
+		e.RetryAfter = min(time.Duration(seconds)*time.Second, time.Hour)
+	}
+	return e
+}
+
+func reason(err error) string {
+	switch r := apierrors.ReasonForError(err); r {
+	case metav1.StatusReasonUnauthorized, metav1.StatusReasonForbidden, metav1.StatusReasonNotFound, metav1.StatusReasonConflict,
+		metav1.StatusReasonInvalid, metav1.StatusReasonBadRequest, metav1.StatusReasonServerTimeout, metav1.StatusReasonTimeout,
+		metav1.StatusReasonTooManyRequests, metav1.StatusReasonInternalError, metav1.StatusReasonServiceUnavailable:
+		return string(r)
+	case metav1.StatusReasonUnknown:
+		return "the API server did not answer"
 	default:
-		// Rights and rules can be mended while the grant waits; nothing was issued, for there was no token to ask with.
-		return &provider.Error{Class: provider.Retryable, Refused: true, Message: message}
+		return "the API server refused"
 	}
 }

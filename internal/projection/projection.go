@@ -7,6 +7,7 @@ package projection
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,15 +31,16 @@ func SecretName(grant types.UID, attempt int32) string {
 
 // Secret holds a credential. The grant owns it by UID, so that one that is created after the grant is gone goes too.
 func Secret(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential) *corev1.Secret {
-	immutable := true
+	yes := true
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: g.Namespace, Name: SecretName(g.UID, attempt),
+			Labels: map[string]string{v1alpha1.LabelRequest: g.Spec.RequestRef.Name},
 			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: v1alpha1.GroupVersion.String(), Kind: "CapabilityGrant", Name: g.Name, UID: g.UID, Controller: &immutable,
+				APIVersion: v1alpha1.GroupVersion.String(), Kind: "CapabilityGrant", Name: g.Name, UID: g.UID, Controller: &yes,
 			}},
 		},
-		Type: v1alpha1.SecretType, Immutable: &immutable, Data: map[string][]byte{},
+		Type: v1alpha1.SecretType, Immutable: &yes, Data: map[string][]byte{},
 	}
 	for path, content := range c.Files() {
 		secret.Data[fileKey(path)] = []byte(content)
@@ -49,10 +51,11 @@ func Secret(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential) 
 	return secret
 }
 
-// fileKey is the key of a file: a Secret's keys have no slashes. Back ends name no file with a dot.
+// fileKey is the key of a file: a Secret's keys have no slashes, and a credential's paths no dots. A path is of lower case and a
+// variable of upper case, so that no two are the same key.
 func fileKey(path string) string { return strings.ReplaceAll(path, "/", ".") }
 
-// Annotations are what the Job's template is told.
+// Annotations are what the Job's template is told: nothing of it is secret. left is the time until the TTL is over.
 func Annotations(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential, left time.Duration) map[string]string {
 	files := map[string]string{}
 	for path := range c.Files() {
@@ -80,11 +83,16 @@ func pairs(values map[string]string) string {
 // seconds rounds down: a Pod never outlives its TTL by rounding.
 func seconds(left time.Duration) int64 { return max(int64(left/time.Second), 1) }
 
-// StartPatch is the one JSON merge patch that starts a Job, guarded by its resourceVersion.
+// StartPatch is the one JSON merge patch that starts a Job, guarded by its UID and resourceVersion: whoever changed the Job since
+// it was looked at makes the API server refuse it as a conflict. Without those two, or without the whole of [Annotations], no
+// patch is made.
 func StartPatch(job *batchv1.Job, annotations map[string]string, left time.Duration) ([]byte, error) {
-	for name, value := range annotations {
-		if strings.ContainsAny(value, "\n\r\"") {
-			return nil, fmt.Errorf("annotation %s cannot hold its value", name)
+	if job.UID == "" || job.ResourceVersion == "" {
+		return nil, errors.New("a Job is started only as it was looked at: its UID and resourceVersion are needed")
+	}
+	for _, name := range needed() {
+		if annotations[name] == "" {
+			return nil, fmt.Errorf("a Job is not started without the annotation %s", name)
 		}
 	}
 	return json.Marshal(map[string]any{
@@ -97,7 +105,13 @@ func StartPatch(job *batchv1.Job, annotations map[string]string, left time.Durat
 	})
 }
 
-// StopPatch is the JSON merge patch that stops a Job, whatever else changed about it.
+// needed are the annotations that are never empty. A credential has files or variables, and may have no pointers.
+func needed() []string {
+	return []string{v1alpha1.AnnotationGrant, v1alpha1.AnnotationSecret, v1alpha1.AnnotationContainer, v1alpha1.AnnotationDeadlineSeconds}
+}
+
+// StopPatch is the JSON merge patch that stops a Job, whatever else changed about it: it is guarded by the UID alone, so that
+// nobody can hold it off by changing the Job again and again.
 func StopPatch(job *batchv1.Job) []byte {
 	return fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"suspend":true}}`, job.UID)
 }

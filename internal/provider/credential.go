@@ -6,20 +6,49 @@ package provider
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"regexp"
+	"strings"
 	"time"
 )
 
 // redacted is all that is ever printed of a credential.
 const redacted = "[credential]"
 
-// Credential is what a back end issued. It cannot be printed, logged or marshalled: every way to do so yields a fixed word.
+// Unprintable, embedded, makes a type print, log and marshal as a fixed word. Printing by reflection, as happens to a value in
+// an unexported field, does not ask it: what is secret therefore stands behind a function beside it.
+type Unprintable struct{}
+
+// String hides the value.
+func (Unprintable) String() string { return redacted }
+
+// GoString hides the value from %#v.
+func (Unprintable) GoString() string { return redacted }
+
+// Format hides the value from every verb.
+func (Unprintable) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// MarshalJSON hides the value.
+func (Unprintable) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// MarshalText hides the value.
+func (Unprintable) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// MarshalLog hides the value from logr.
+func (Unprintable) MarshalLog() any { return redacted }
+
+// LogValue hides the value from slog.
+func (Unprintable) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Credential is what a back end issued. It cannot be printed, logged or marshalled, and its content is for projection alone.
 type Credential struct {
+	Unprintable
 	id, principal string
 	expiresAt     time.Time
-	files         map[string]string
-	variables     map[string]string
 	pointers      map[string]string
+	// secret returns the files and the variables: no reflection looks into a function.
+	secret func() (files, variables map[string]string)
 }
 
 // CredentialFields are what a back end makes a Credential from.
@@ -28,21 +57,68 @@ type CredentialFields struct {
 	ID, Principal string
 	// ExpiresAt is when the back end stops accepting it.
 	ExpiresAt time.Time
-	// Files by their path below the mount.
+	// Files by their path below the mount: lower case letters, digits, - and _, with / between names.
 	Files map[string]string
 	// Variables with secret values.
 	Variables map[string]string
-	// Pointers are variables that are no secret: paths and settings.
+	// Pointers are variables that are no secret: paths and settings. Their values hold no comma, for they travel in a list.
 	Pointers map[string]string
 }
 
-// NewCredential makes a Credential. One without an identifier or an expiry is refused.
+// What fits the grant's status.credential.
+const (
+	maxID        = 256
+	maxPrincipal = 512
+)
+
+// The names that can be projected. A path and a variable's name never are the same key of a Secret.
+var (
+	pathForm     = regexp.MustCompile(`^[a-z0-9_-]{1,63}(/[a-z0-9_-]{1,63}){0,3}$`)
+	variableForm = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,127}$`)
+)
+
+// NewCredential makes a Credential. One that is not whole, or that could not be projected as it is, is refused. The error names
+// no value.
 func NewCredential(f CredentialFields) (*Credential, error) {
-	if f.ID == "" || f.ExpiresAt.IsZero() || len(f.Files)+len(f.Variables) == 0 {
-		return nil, errors.New("a credential has an identifier, an expiry and content")
+	if err := f.validate(); err != nil {
+		return nil, err
 	}
-	return &Credential{id: f.ID, principal: f.Principal, expiresAt: f.ExpiresAt,
-		files: maps.Clone(f.Files), variables: maps.Clone(f.Variables), pointers: maps.Clone(f.Pointers)}, nil
+	files, variables := maps.Clone(f.Files), maps.Clone(f.Variables)
+	return &Credential{
+		id: f.ID, principal: f.Principal, expiresAt: f.ExpiresAt, pointers: maps.Clone(f.Pointers),
+		secret: func() (map[string]string, map[string]string) { return files, variables },
+	}, nil
+}
+
+func (f CredentialFields) validate() error {
+	if f.ID == "" || f.ExpiresAt.IsZero() || len(f.Files)+len(f.Variables) == 0 {
+		return errors.New("a credential has an identifier, an expiry and content")
+	}
+	if len(f.ID) > maxID || len(f.Principal) > maxPrincipal || !Plain(f.ID) || !Plain(f.Principal) {
+		return errors.New("a credential's identifier and principal are of visible characters, and fit a grant's status")
+	}
+	for path := range f.Files {
+		if !pathForm.MatchString(path) {
+			return fmt.Errorf("a credential's file cannot be named %q", path)
+		}
+	}
+	for name, value := range f.Variables {
+		if !variableForm.MatchString(name) || strings.ContainsRune(value, 0) {
+			return fmt.Errorf("a credential cannot have the variable %q", name)
+		}
+	}
+	for name, value := range f.Pointers {
+		_, secret := f.Variables[name]
+		if secret || !variableForm.MatchString(name) || strings.Contains(value, ",") || !Plain(value) {
+			return fmt.Errorf("a credential cannot have the pointer %q", name)
+		}
+	}
+	return nil
+}
+
+// Plain reports whether a value is of visible ASCII characters alone: nothing that could begin another line of a file, or hide.
+func Plain(value string) bool {
+	return strings.IndexFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }
 
 // ID identifies the credential in the back end's log.
@@ -55,28 +131,16 @@ func (c *Credential) Principal() string { return c.principal }
 func (c *Credential) ExpiresAt() time.Time { return c.expiresAt }
 
 // Files are the secret files by path, for projection alone.
-func (c *Credential) Files() map[string]string { return maps.Clone(c.files) }
+func (c *Credential) Files() map[string]string {
+	files, _ := c.secret()
+	return maps.Clone(files)
+}
 
 // Variables are the secret variables, for projection alone.
-func (c *Credential) Variables() map[string]string { return maps.Clone(c.variables) }
+func (c *Credential) Variables() map[string]string {
+	_, variables := c.secret()
+	return maps.Clone(variables)
+}
 
 // Pointers are the variables that are no secret.
 func (c *Credential) Pointers() map[string]string { return maps.Clone(c.pointers) }
-
-// String hides the credential.
-func (c *Credential) String() string { return redacted }
-
-// GoString hides the credential from %#v.
-func (c *Credential) GoString() string { return redacted }
-
-// Format hides the credential from every verb.
-func (c *Credential) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
-
-// MarshalJSON hides the credential.
-func (c *Credential) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
-
-// MarshalText hides the credential.
-func (c *Credential) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// MarshalLog hides the credential from logr.
-func (c *Credential) MarshalLog() any { return redacted }

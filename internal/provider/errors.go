@@ -24,22 +24,22 @@ type Class string
 const (
 	// Final: the back end refused, and would again.
 	Final Class = "Final"
-	// Retryable: it may work later. Whether something was issued is not known.
+	// Retryable: it may work later.
 	Retryable Class = "Retryable"
 	// Throttled: the back end refused for now.
 	Throttled Class = "Throttled"
 )
 
-// Error is a failure of a back end. Its message is made of error codes and our own words, never of what the back end said: that
-// can carry a token.
+// Error is a failure of a back end. Its message is made of known error codes and our own words, never of what the back end said:
+// that can carry a token. It wraps nothing, for the same reason.
 type Error struct {
 	// Class says what to do.
 	Class Class
-	// Message for people; sanitised.
+	// Message for people; sanitised, and short enough for a condition.
 	Message string
-	// Refused: the back end answered, and issued nothing.
+	// Refused: nothing was issued, for certain. Without it that is not known.
 	Refused bool
-	// RetryAfter is how long it asked to be left alone.
+	// RetryAfter is how long it asked to be left alone; zero when it did not say.
 	RetryAfter time.Duration
 }
 
@@ -50,6 +50,9 @@ func IsFinal(err error) bool { return is(err, func(e *Error) bool { return e.Cla
 
 // IsThrottled reports whether the back end asked to be left alone for a while.
 func IsThrottled(err error) bool { return is(err, func(e *Error) bool { return e.Class == Throttled }) }
+
+// IsRetryable reports whether it may work later. An error that is not this package's own is: nothing is known about it.
+func IsRetryable(err error) bool { return err != nil && !IsFinal(err) && !IsThrottled(err) }
 
 // IsRefused reports whether it is certain that nothing was issued.
 func IsRefused(err error) bool { return is(err, func(e *Error) bool { return e.Refused }) }

@@ -5,7 +5,6 @@ package provider
 
 import (
 	"context"
-	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/utils/clock"
@@ -55,11 +54,19 @@ func (p instrumented) Revoke(ctx context.Context, l Lease, ref v1alpha1.Credenti
 }
 
 func (p instrumented) observe(operation string, err error, seconds float64) {
-	result := "ok"
-	if e := (*Error)(nil); errors.As(err, &e) {
-		result = string(e.Class)
-	} else if err != nil {
-		result = "error"
+	p.instrument.calls.WithLabelValues(p.Type(), operation, result(err)).Observe(seconds)
+}
+
+// result is one of four words, whatever went wrong.
+func result(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case IsFinal(err):
+		return "final"
+	case IsThrottled(err):
+		return "throttled"
+	default:
+		return "retryable"
 	}
-	p.instrument.calls.WithLabelValues(p.Type(), operation, result).Observe(seconds)
 }

@@ -23,9 +23,11 @@ type Provider interface {
 	CheckCapability(ctx context.Context, c *v1alpha1.Capability, p *v1alpha1.CapabilityProvider) error
 	// Render fills the capability's scope template with a request's values. It refuses values that could widen it.
 	Render(c *v1alpha1.Capability, v Values) (Scope, error)
-	// Lifetime is how long a credential asked for now can work at the most: the TTL, or longer where the back end has a minimum.
+	// Lifetime is how long a credential that is asked for about now can work at the most: the TTL, or longer where the back end
+	// has a minimum, and the time that asking takes. It is what is believed of an attempt whose end nobody saw.
 	Lifetime(ttl time.Duration) time.Duration
-	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused, RetryAfter.
+	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused, RetryAfter. What
+	// a back end answered is delivered only if it is what was asked for.
 	Issue(ctx context.Context, l Lease) (*Credential, error)
 	// Revoke ends a lease's credential, or says that it cannot. Revoking twice, or what never existed, is harmless.
 	Revoke(ctx context.Context, l Lease, ref v1alpha1.CredentialReference) (Revoked, error)

@@ -18,8 +18,12 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// minimumSession is the shortest session that STS gives.
-const minimumSession = 900 * time.Second
+const (
+	// minimumSession is the shortest session that STS gives.
+	minimumSession = 900 * time.Second
+	// askingTime is what may pass between the beginning of an attempt and STS's answer.
+	askingTime = time.Minute
+)
 
 // Identities makes tokens of capabilities' ServiceAccounts.
 type Identities interface {
@@ -53,6 +57,9 @@ func (*Provider) Type() string { return provider.TypeAWS }
 
 // CheckProvider refuses endpoints and audiences that the operator was not started with: a token is sent nowhere else.
 func (a *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
+	if p.Spec.AWS == nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.aws", p.Name)}
+	}
 	for _, endpoint := range []string{p.Spec.AWS.STSEndpoint, p.Spec.AWS.ServiceEndpoint} {
 		if endpoint != "" && !slices.Contains(a.options.Endpoints, endpoint) {
 			return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
@@ -79,36 +86,47 @@ func (a *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 }
 
 // Render makes the session policy.
-func (*Provider) Render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) { return render(c, v) }
+func (*Provider) Render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
+	return render(c, v)
+}
 
-// Lifetime is the TTL, but never less than STS's shortest session.
-func (*Provider) Lifetime(ttl time.Duration) time.Duration { return max(ttl, minimumSession) }
+// Lifetime is the session's, and the time that asking takes.
+func (*Provider) Lifetime(ttl time.Duration) time.Duration { return sessionTime(ttl) + askingTime }
+
+// sessionTime is the TTL, but never less than STS's shortest session.
+func sessionTime(ttl time.Duration) time.Duration { return max(ttl, minimumSession) }
 
 // Issue asks STS, once.
 func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
 	if err := a.CheckProvider(l.Provider); err != nil {
-		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+		return nil, refused(err)
 	}
 	scope, err := render(l.Capability, l.Values)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+		return nil, refused(err)
 	}
-	settings := l.Provider.Spec.AWS
-	token, err := a.options.Identities.Token(ctx, l.Capability.Name, l.Capability.Spec.AWS.ServiceAccountName, settings.Audience)
+	settings, capability := l.Provider.Spec.AWS, l.Capability.Spec.AWS
+	token, err := a.options.Identities.Token(ctx, l.Capability.Name, capability.ServiceAccountName, settings.Audience)
 	if err != nil {
 		return nil, err
 	}
-	session, err := a.sts.assume(ctx, assumption{
-		region: settings.Region, endpoint: settings.STSEndpoint, role: l.Capability.Spec.AWS.RoleARN,
-		session: l.Session(), policy: scope.Document, token: token, duration: a.Lifetime(l.TTL),
-	})
+	asked := assumption{
+		region: settings.Region, endpoint: settings.STSEndpoint, role: capability.RoleARN,
+		session: l.Session(), policy: scope.Document, token: token, duration: sessionTime(l.TTL),
+	}
+	answer, err := a.sts.assume(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
-	if err := session.believable(a.options.Clock.Now(), l); err != nil {
+	if err := answer.believable(a.options.Clock.Now(), asked); err != nil {
 		return nil, err
 	}
-	return session.credential(settings, l.Capability.Spec.AWS.Delivery)
+	return answer.credential(settings, capability.Delivery)
+}
+
+// refused: STS was not even asked.
+func refused(err error) error {
+	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
 }
 
 // Revoke does nothing: a session of STS works until it expires, and the grant says so.

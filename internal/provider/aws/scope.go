@@ -43,9 +43,13 @@ type policyStatement struct {
 	Resource []string
 }
 
+// longest are values that make the longest session policy that a request can bring about.
 func longest() provider.Values {
 	return provider.Values{Repo: strings.Repeat("r", longestRepo), Environment: strings.Repeat("e", longestLabel), Namespace: strings.Repeat("n", longestLabel)}
 }
+
+// touching finds a wildcard beside a value: previews/${request.repo}* would give the repo web what is the repo web-app's.
+var touching = regexp.MustCompile(`\*\$\{|\}\*`)
 
 // render makes the session policy of a request. Nothing that a request brings can hold a wildcard or leave its place.
 func render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
@@ -91,6 +95,9 @@ func fillStatement(s v1alpha1.AWSStatement, fill *strings.Replacer) (policyState
 		}
 	}
 	for _, template := range s.Resources {
+		if touching.MatchString(template) {
+			return filled, fmt.Errorf("resource template %q has a wildcard beside a value, which would reach others' resources whose names begin or end alike; put a / between", template)
+		}
 		resource := fill.Replace(template)
 		if !resourceForm.MatchString(resource) {
 			return filled, fmt.Errorf("resource template %q does not make an ARN", template)

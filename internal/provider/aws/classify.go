@@ -1,0 +1,86 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package aws
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// verdict is what a code of STS means: what to do, and what a person should know.
+type verdict struct {
+	class provider.Class
+	words string
+}
+
+// verdictOf knows the codes that STS documents. A code that an endpoint invents could carry anything: it is not repeated.
+func verdictOf(code string) (verdict, bool) {
+	switch code {
+	// Clocks differ, the issuer's keys are fetched late, web identity fails now and then: seen often, and passing.
+	case "ExpiredTokenException", "ExpiredToken":
+		return verdict{provider.Retryable, "the identity's token is too old by the clock of STS; compare the clocks of the cluster and of STS"}, true
+	case "IDPCommunicationError":
+		return verdict{provider.Retryable, "STS could not reach the cluster's ServiceAccount issuer"}, true
+	case "InvalidIdentityToken":
+		return verdict{provider.Retryable, "STS could not verify the identity's token; compare the cluster's issuer, its published keys and the audience with the role's identity provider"}, true
+
+	case "AccessDenied", "AccessDeniedException":
+		return verdict{provider.Final, "the role does not exist, or its trust policy does not accept the capability's ServiceAccount"}, true
+	case "IDPRejectedClaim":
+		return verdict{provider.Final, "the identity provider rejected the token's claims"}, true
+	case "MalformedPolicyDocument", "MalformedPolicyDocumentException":
+		return verdict{provider.Final, "the session policy made of the capability's scope is not one that STS understands"}, true
+	case "PackedPolicyTooLarge":
+		return verdict{provider.Final, "the session policy made of the capability's scope is too large; name fewer or shorter resources"}, true
+	case "RegionDisabledException":
+		return verdict{provider.Final, "STS is not activated for the account in the provider's region"}, true
+	case "ValidationError", "InvalidParameterValue":
+		return verdict{provider.Final, "STS accepts neither so long a session of this role nor these names; compare the role's maximum session duration with the TTL"}, true
+	case "NoSuchEntity":
+		return verdict{provider.Final, "the role does not exist"}, true
+	}
+	return verdict{}, false
+}
+
+// classify sorts what went wrong by the code and the status that STS answered. Not one word of an answer is repeated.
+func classify(err error) error {
+	unreadable := &provider.Error{Class: provider.Retryable, Message: "STS did not answer, or not in a form that can be read"}
+	var answer smithy.APIError
+	var response *awshttp.ResponseError
+	if !errors.As(err, &answer) || !errors.As(err, &response) {
+		return unreadable
+	}
+	code, status := answer.ErrorCode(), response.HTTPStatusCode()
+	_, throttles := retry.DefaultThrottleErrorCodes[code]
+	found, known := verdictOf(code)
+	switch {
+	case throttles || status == http.StatusTooManyRequests:
+		return &provider.Error{Class: provider.Throttled, Refused: true, Message: "STS throttles", RetryAfter: retryAfter(response)}
+	case status >= http.StatusInternalServerError:
+		return &provider.Error{Class: provider.Retryable, Message: "STS failed: status " + strconv.Itoa(status), RetryAfter: retryAfter(response)}
+	case status < http.StatusBadRequest || code == "UnknownError":
+		return unreadable
+	case known:
+		return &provider.Error{Class: found.class, Refused: true, Message: "STS refused (" + code + "): " + found.words}
+	default:
+		return &provider.Error{Class: provider.Final, Refused: true, Message: "STS refused, with a code that it does not document: status " + strconv.Itoa(status)}
+	}
+}
+
+// retryAfter reads whole seconds, up to an hour.
+func retryAfter(response *awshttp.ResponseError) time.Duration {
+	seconds, err := strconv.ParseUint(response.Response.Header.Get("Retry-After"), 10, 31)
+	if err != nil {
+		return 0
+	}
+	return min(time.Duration(seconds)*time.Second, time.Hour)
+}

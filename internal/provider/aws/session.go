@@ -1,0 +1,94 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package aws
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// clockSkew is how far the clocks of STS and operator may be apart before an expiry is not believed.
+const clockSkew = 10 * time.Minute
+
+// session is what STS answered. It lives no longer than a call, and is passed to nothing that prints.
+type session struct {
+	keyID, secret, token string
+	expires              time.Time
+	arn                  string
+}
+
+// believable refuses an answer that is not what was asked for: incomplete, expired, living on far beyond what was asked, of
+// another role or another session. Such an answer is final: something is wrong with the endpoint, and every try could issue more.
+func (s *session) believable(now time.Time, asked assumption) error {
+	why := ""
+	switch {
+	case s.keyID == "" || s.secret == "" || s.token == "" || s.expires.IsZero():
+		why = "an incomplete credential"
+	case !provider.Plain(s.keyID) || !provider.Plain(s.secret) || !provider.Plain(s.token):
+		why = "a credential that holds characters which no credential has"
+	case !s.expires.After(now):
+		why = "a credential that has expired already, by the operator's clock"
+	case s.expires.After(now.Add(asked.duration + clockSkew)):
+		why = "a credential that lives longer than was asked for, by the operator's clock"
+	case s.arn != assumedARN(asked.role, asked.session):
+		why = "another role or session than was asked for"
+	}
+	if why == "" {
+		return nil
+	}
+	return &provider.Error{Class: provider.Final, Message: "STS answered with " + why + "; it is not used"}
+}
+
+// assumedARN is the ARN of a role's session: the role's path is not part of it.
+func assumedARN(role, session string) string {
+	prefix, path, _ := strings.Cut(role, ":role/")
+	name := path[strings.LastIndex(path, "/")+1:]
+	return strings.Replace(prefix, ":iam:", ":sts:", 1) + ":assumed-role/" + name + "/" + session
+}
+
+// credential makes what the container is given, so that an SDK needs nothing else.
+func (s *session) credential(p *v1alpha1.AWSProvider, delivery v1alpha1.CredentialDelivery) (*provider.Credential, error) {
+	f := provider.CredentialFields{ID: s.keyID, Principal: s.arn, ExpiresAt: s.expires, Pointers: map[string]string{
+		"AWS_REGION": p.Region, "AWS_DEFAULT_REGION": p.Region,
+		// The node's own role must not be a way out.
+		"AWS_EC2_METADATA_DISABLED": "true",
+	}}
+	if delivery == v1alpha1.DeliveryEnv {
+		s.toVariables(&f, p)
+	} else {
+		s.toFiles(&f, p)
+	}
+	credential, err := provider.NewCredential(f)
+	if err != nil {
+		return nil, &provider.Error{Class: provider.Final, Message: "what STS answered cannot be projected: " + err.Error()}
+	}
+	return credential, nil
+}
+
+func (s *session) toVariables(f *provider.CredentialFields, p *v1alpha1.AWSProvider) {
+	f.Variables = map[string]string{"AWS_ACCESS_KEY_ID": s.keyID, "AWS_SECRET_ACCESS_KEY": s.secret, "AWS_SESSION_TOKEN": s.token}
+	if p.ServiceEndpoint != "" {
+		f.Pointers["AWS_ENDPOINT_URL"] = p.ServiceEndpoint
+	}
+}
+
+func (s *session) toFiles(f *provider.CredentialFields, p *v1alpha1.AWSProvider) {
+	config := fmt.Sprintf("[default]\nregion = %s\n", p.Region)
+	if p.ServiceEndpoint != "" {
+		// An endpoint of one's own seldom has a name for each bucket.
+		config += fmt.Sprintf("endpoint_url = %s\ns3 =\n  addressing_style = path\n", p.ServiceEndpoint)
+	}
+	f.Files = map[string]string{
+		"aws/credentials": fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\naws_session_token = %s\n", s.keyID, s.secret, s.token),
+		"aws/config":      config,
+	}
+	f.Pointers["AWS_SHARED_CREDENTIALS_FILE"] = v1alpha1.MountPath + "/aws/credentials"
+	f.Pointers["AWS_CONFIG_FILE"] = v1alpha1.MountPath + "/aws/config"
+	// The profile of the files, not one that the image names; and named, it comes before what else lies in the environment.
+	f.Pointers["AWS_PROFILE"] = "default"
+}
