@@ -10,9 +10,19 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
+
+const usage = `usage: verify-audit [--grants FILE|-] LOG…
+
+Verifies audit logs. LOG is a file, or a folder: then every file in it that ends in .log. Rotated files belong to the log; their
+order does not matter. Exits with 0 if nothing is wrong, 1 if something is, 2 if that could not be found out.
+
+`
 
 // VerifyCommand verifies audit logs and returns the process's exit code: 0 when nothing is wrong, 1 when something is, 2 when
 // that could not be found out.
@@ -20,10 +30,10 @@ func VerifyCommand(args []string, stdin io.Reader, stdout, stderr io.Writer) int
 	f := flag.NewFlagSet("verify-audit", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.Usage = func() {
-		say(stderr, "usage: verify-audit [--grants FILE] LOG…\n\nVerifies audit logs, rotated files included, in any order.\n")
+		say(stderr, usage)
 		f.PrintDefaults()
 	}
-	grants := f.String("grants", "", "output of 'kubectl get capgrant -A -o json', or - for standard input: shows a tail that was cut off")
+	grants := f.String("grants", "", "output of 'kubectl get capgrant -A -o json', or - for standard input: shows a tail that was cut off, or a log that was written anew. Fetch it before the log")
 	switch err := f.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -33,72 +43,155 @@ func VerifyCommand(args []string, stdin io.Reader, stdout, stderr io.Writer) int
 		f.Usage()
 		return 2
 	}
-	err := verify(f.Args(), *grants, stdin, stdout)
-	if problem := (*Problem)(nil); errors.As(err, &problem) {
-		say(stdout, "BROKEN %v\nEverything before it is as it was written. Keep the file, and find out who could write it.\n", problem)
-		return 1
-	}
-	if err != nil {
-		say(stderr, "%v\n", err)
-		return 2
+	if err := verify(f.Args(), *grants, stdin, stdout); err != nil {
+		return explain(err, stdout, stderr)
 	}
 	return 0
 }
 
-func verify(files []string, grants string, stdin io.Reader, stdout io.Writer) error {
-	var all []*Segment
-	for _, name := range files {
-		segments, err := readFile(name)
-		for _, s := range segments {
-			say(stdout, "%s: writer %s, records %d to %d, %s to %s\n", s.File, s.Writer, s.First, s.Last, s.FirstTimestamp, s.LastTimestamp)
-		}
-		if err != nil {
+func explain(err error, stdout, stderr io.Writer) int {
+	if problem := (*Problem)(nil); errors.As(err, &problem) {
+		say(stdout, "BROKEN %v\n%s\n", problem, problem.Advice)
+		return 1
+	}
+	say(stderr, "verify-audit: %v\n", err)
+	return 2
+}
+
+func verify(logs []string, grants string, stdin io.Reader, stdout io.Writer) error {
+	// The grants come first: one that is written later would remember a record that the log did not have when it was read.
+	var anchors []Anchor
+	if grants != "" {
+		var err error
+		if anchors, err = readAnchors(grants, stdin); err != nil {
 			return err
 		}
-		all = append(all, segments...)
 	}
-	if err := Join(all); err != nil {
-		return err
+	report, err := verifyStable(logs, anchors)
+	for _, s := range report.Segments {
+		say(stdout, "%s: writer %s, %d records, %d to %d, %s to %s\n", s.File, s.Writer, s.Last-s.First+1, s.First, s.Last, s.FirstTime, s.LastTime)
 	}
-	if grants == "" {
-		say(stdout, "ok, as far as it goes: give --grants to see whether the end is missing\n")
-		return nil
+	for _, name := range report.BeingWritten {
+		say(stdout, "%s: another record is being written\n", name)
 	}
-	list, err := readGrants(grants, stdin)
 	if err != nil {
 		return err
 	}
-	if err := CheckAnchors(all, list); err != nil {
-		return err
+	if len(report.Segments) == 0 {
+		return errors.New("there is no record in the files given")
 	}
-	say(stdout, "ok, and the last record of each of %d grants is there\n", len(list))
+	conclude(report, grants != "", stdout)
 	return nil
 }
 
-func readFile(name string) ([]*Segment, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
+// verifyStable reads the logs again if a rotation renamed a file meanwhile.
+func verifyStable(logs []string, anchors []Anchor) (Report, error) {
+	const tries = 5
+	for try := 1; ; try++ {
+		files, err := expand(logs)
+		if err != nil {
+			return Report{}, err
+		}
+		report, problem := Verify(files, anchors)
+		after, err := expand(logs)
+		if err != nil || problem == nil || try == tries || slices.Equal(files, after) {
+			return report, errors.Join(problem, err)
+		}
 	}
-	defer func() { _ = file.Close() }()
-	return Read(name, file)
 }
 
-func readGrants(name string, stdin io.Reader) ([]v1alpha1.CapabilityGrant, error) {
-	in := stdin
-	if name != "-" {
-		file, err := os.Open(name)
+// expand replaces folders by the logs in them, and removes what is named twice.
+func expand(logs []string) ([]string, error) {
+	var files []string
+	for _, name := range logs {
+		info, err := os.Stat(name)
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = file.Close() }()
-		in = file
+		found := []string{filepath.Clean(name)}
+		if info.IsDir() {
+			if found, err = logsIn(name); err != nil {
+				return nil, err
+			}
+		}
+		for _, file := range found {
+			if !slices.Contains(files, file) {
+				files = append(files, file)
+			}
+		}
+	}
+	return files, nil
+}
+
+// logsIn are the logs in a folder, in the order of their names: rotated files stand before the present one.
+func logsIn(folder string) ([]string, error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, e := range entries {
+		if e.Type().IsRegular() && strings.HasSuffix(e.Name(), ".log") {
+			files = append(files, filepath.Join(folder, e.Name()))
+		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("no file in %s ends in .log", folder)
+	}
+	return files, nil
+}
+
+// conclude says how far the answer goes.
+func conclude(r Report, anchored bool, stdout io.Writer) {
+	begins := map[string]int64{}
+	for _, s := range r.Segments {
+		if known, ok := begins[s.Writer]; !ok || s.First < known {
+			begins[s.Writer] = s.First
+		}
+	}
+	for _, s := range r.Segments {
+		if s.First == begins[s.Writer] && s.First > 1 {
+			say(stdout, "%s: begins with record %d; those before it were removed by rotation, or not given\n", s.File, s.First)
+		}
+	}
+	switch {
+	case !anchored:
+		say(stdout, "ok, as far as the files themselves can tell: give --grants to see whether the end is missing or all was written anew\n")
+	case r.Older > 0:
+		say(stdout, "ok: the last record of each of %d grants is there as it was written; that of %d more is older than the files given\n", r.Found, r.Older)
+	default:
+		say(stdout, "ok: the last record of each of %d grants is there as it was written\n", r.Found)
+	}
+}
+
+// readAnchors reads what grants remember of the log.
+func readAnchors(name string, stdin io.Reader) ([]Anchor, error) {
+	content, err := read(name, stdin)
+	if err != nil {
+		return nil, err
 	}
 	var list v1alpha1.CapabilityGrantList
-	if err := json.NewDecoder(in).Decode(&list); err != nil {
-		return nil, fmt.Errorf("%s is not the output of 'kubectl get capgrant -A -o json': %w", name, err)
+	if err := json.Unmarshal(content, &list); err != nil || !slices.Contains([]string{"List", "CapabilityGrantList"}, list.Kind) {
+		return nil, errors.Join(fmt.Errorf("%s is not the output of 'kubectl get capgrant -A -o json'", name), err)
 	}
-	return list.Items, nil
+	var anchors []Anchor
+	for i := range list.Items {
+		g := &list.Items[i]
+		if g.Kind != "CapabilityGrant" {
+			return nil, fmt.Errorf("%s lists a %q where a CapabilityGrant is wanted", name, g.Kind)
+		}
+		if g.Status.Audit != nil {
+			anchors = append(anchors, Anchor{AuditAnchor: *g.Status.Audit, Owner: "grant " + g.Namespace + "/" + g.Name})
+		}
+	}
+	return anchors, nil
+}
+
+func read(name string, stdin io.Reader) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(stdin)
+	}
+	return os.ReadFile(name)
 }
 
 // say prints to a person; that they cannot be reached is nothing the program could mend.

@@ -6,18 +6,15 @@ package audit
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"strings"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sys/unix"
-	"gopkg.in/natefinch/lumberjack.v2"
 	"k8s.io/utils/clock"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -27,35 +24,42 @@ import (
 type Options struct {
 	// Path of the file. Its folder is made if it is missing. Required.
 	Path string
-	// Stdout gets every line too.
+	// Stdout gets every line too, after it is on disk. Nil means nowhere.
 	Stdout io.Writer
-	// MaxSizeMB is the size, in MiB, at which the file is rotated.
+	// MaxSizeMB is the size, in MiB, at which the file is rotated; 0 means 100.
 	MaxSizeMB int
 	// MaxBackups is how many rotated files are kept; 0 keeps all.
 	MaxBackups int
-	// Clock stamps the records.
+	// Clock stamps the records. Required.
 	Clock clock.PassiveClock
 }
 
+// ErrClosed is what Append returns after Close.
+var ErrClosed = errors.New("the audit log is closed")
+
+// maxBatch is how many records share one write and one flush at most.
+const maxBatch = 64
+
 // Log appends records. It is safe for concurrent use.
 type Log struct {
-	options Options
-	lock    *os.File
-	file    *lumberjack.Logger
+	clock  clock.PassiveClock
+	stdout io.Writer
+	wake   chan struct{}
+	done   chan struct{}
 
 	mu      sync.Mutex
 	pending []*entry
-	writing bool
+	closed  bool
 	failure error
 
-	// What follows is used only by whoever is writing.
-	writer string
-	seq    int64
-	prev   string
-	size   int64
+	// What follows belongs to whoever commits: Open, and then one goroutine.
+	file *file
+	end  v1alpha1.AuditAnchor
+	// events of the log itself, to be recorded before anything else.
+	events []string
 }
 
-// entry is a record on its way.
+// entry is a record on its way. A nil entry only finds out whether the log can be written.
 type entry struct {
 	record Record
 	anchor v1alpha1.AuditAnchor
@@ -63,203 +67,193 @@ type entry struct {
 	done   chan struct{}
 }
 
-// Open opens the log and goes on with its chain. Only one process can hold it open.
+// Open opens the log and goes on with its chain. Only one process can hold it open. If a crash left part of a line at the end of
+// the file, it is removed, and a record says so.
 func Open(o Options) (*Log, error) {
-	if err := os.MkdirAll(filepath.Dir(o.Path), 0o700); err != nil {
-		return nil, err
+	if o.MaxSizeMB == 0 {
+		o.MaxSizeMB = 100
 	}
-	lock, err := os.OpenFile(o.Path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	return open(o, &file{path: o.Path, maxSize: int64(o.MaxSizeMB) << 20, maxBackups: o.MaxBackups, sync: (*os.File).Sync})
+}
+
+func open(o Options, f *file) (*Log, error) {
+	end, torn, err := openFile(f)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s is being written by another process; give each operator a file of its own", o.Path), lock.Close())
+	l := &Log{clock: o.Clock, stdout: o.Stdout, wake: make(chan struct{}, 1), done: make(chan struct{}), file: f}
+	if end == nil {
+		end = &v1alpha1.AuditAnchor{Writer: uuid.NewString(), Hash: origin}
 	}
-	l := &Log{options: o, lock: lock, writer: uuid.NewString(), prev: origin,
-		file: &lumberjack.Logger{Filename: o.Path, MaxSize: o.MaxSizeMB, MaxBackups: o.MaxBackups}}
-	torn, err := l.resume()
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+	l.end = *end
+	if len(torn) > 0 {
+		l.events = append(l.events, describeTorn(torn))
+		l.commit(nil)
 	}
-	if torn > 0 {
-		_, err = l.Append(context.Background(), Record{Event: EventRecovered, Reason: fmt.Sprintf("%d bytes of a line that was cut short were removed", torn)})
+	if err := l.Healthy(); err != nil {
+		return nil, errors.Join(err, f.close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
+	go l.run()
 	return l, nil
 }
 
-// resume finds the end of the chain, and removes a line that a crash cut short: nobody was told that it was written.
-func (l *Log) resume() (torn int, err error) {
-	content, err := os.ReadFile(l.options.Path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return 0, err
+// describeTorn says what was removed from the end of the file, so that whoever suspects more than a crash has something to go by.
+func describeTorn(torn []byte) string {
+	const start = `{"timestamp":"`
+	looks := "they are the beginning of a record, as a crash leaves it"
+	if n := min(len(start), len(torn)); string(torn[:n]) != start[:n] {
+		looks = "they are not the beginning of a record: a power failure can leave such bytes, and so can an editor"
 	}
-	whole := bytes.LastIndexByte(content, '\n') + 1
-	torn = len(content) - whole
-	if torn > 0 {
-		if err := os.Truncate(l.options.Path, int64(whole)); err != nil {
-			return 0, err
-		}
-	}
-	l.size = int64(whole)
-	if whole > 0 {
-		return torn, l.follow(content[:whole])
-	}
-	backups, err := filepath.Glob(backupPattern(l.options.Path))
-	if err != nil || len(backups) == 0 {
-		return torn, err
-	}
-	// Their names carry the time of rotation: the last in order is the youngest.
-	content, err = os.ReadFile(backups[len(backups)-1])
-	if err != nil {
-		return 0, err
-	}
-	return torn, l.follow(content)
+	return fmt.Sprintf("%d bytes of an unfinished line were removed from the end of the file; %s; their SHA-256 is %x", len(torn), looks, sha256.Sum256(torn))
 }
 
-// backupPattern matches what the rotation makes of a file's name.
-func backupPattern(path string) string {
-	extension := filepath.Ext(path)
-	return path[:len(path)-len(extension)] + "-*" + extension
-}
-
-// follow takes the chain up behind the last line.
-func (l *Log) follow(content []byte) error {
-	content = bytes.TrimRight(content, "\n")
-	last := content[bytes.LastIndexByte(content, '\n')+1:]
-	var r Record
-	if err := json.Unmarshal(last, &r); err != nil || r.Writer == "" || r.Hash == "" {
-		return fmt.Errorf("the last line of the audit log is no record; move the file away, and look into how that came about")
+// Append writes one record. It returns the record's anchor when the record is on disk, in order, and printed. An error means that
+// it is not, or may not be: what it tells of must not become usable. Records that come at the same time share one flush. When
+// ctx is done first, the record may be written all the same.
+func (l *Log) Append(ctx context.Context, r Record) (v1alpha1.AuditAnchor, error) {
+	if err := ctx.Err(); err != nil {
+		return v1alpha1.AuditAnchor{}, err
 	}
-	l.writer, l.seq, l.prev = r.Writer, r.Seq, r.Hash
-	return nil
-}
-
-// Append writes one record and returns its anchor when the record is on disk. An error means that it is not, or may not be:
-// what it tells of must not become usable. Records that come at the same time share one fsync.
-func (l *Log) Append(_ context.Context, r Record) (v1alpha1.AuditAnchor, error) {
 	e := &entry{record: r, done: make(chan struct{})}
-	l.mu.Lock()
-	l.pending = append(l.pending, e)
-	if !l.writing {
-		l.writing = true
-		for len(l.pending) > 0 {
-			batch := l.pending
-			l.pending = nil
-			l.mu.Unlock()
-			err := l.commit(batch)
-			l.mu.Lock()
-			l.failure = err
-		}
-		l.writing = false
+	if !l.enqueue(e) {
+		return v1alpha1.AuditAnchor{}, ErrClosed
 	}
-	l.mu.Unlock()
-	<-e.done
-	return e.anchor, e.err
+	select {
+	case <-e.done:
+		return e.anchor, e.err
+	case <-ctx.Done():
+		return v1alpha1.AuditAnchor{}, fmt.Errorf("waiting for the audit log: %w", ctx.Err())
+	}
 }
 
-// Healthy is the last failure; nil once a record could be written again.
-func (l *Log) Healthy() error {
+func (l *Log) enqueue(e *entry) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.failure
+	if l.closed {
+		return false
+	}
+	if e != nil {
+		l.pending = append(l.pending, e)
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default: // the goroutine is awake already, or about to be
+	}
+	return true
 }
 
-// Close closes the file and lets another process have it.
-func (l *Log) Close() error { return errors.Join(l.file.Close(), l.lock.Close()) }
+// Healthy is the last failure; nil if the log could be written, or was not tried. After a failure each call has the log tried
+// again without waiting for it, so that a log that can be written again is found healthy soon, even if nobody has anything to record.
+func (l *Log) Healthy() error {
+	l.mu.Lock()
+	failure := l.failure
+	l.mu.Unlock()
+	if failure != nil {
+		l.enqueue(nil)
+	}
+	return failure
+}
 
-// commit writes a batch and tells everybody in it.
-func (l *Log) commit(batch []*entry) error {
-	seq, prev := l.seq, l.prev
-	lines, err := l.seal(batch)
-	if err == nil {
-		err = l.store(lines)
+// Close writes what is on its way, closes the file and lets another process have it.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	first := !l.closed
+	l.closed = true
+	if first {
+		close(l.wake)
 	}
+	l.mu.Unlock()
+	<-l.done
+	if !first {
+		return nil
+	}
+	return l.file.close()
+}
+
+// run commits what is pending until the log is closed.
+func (l *Log) run() {
+	defer close(l.done)
+	for range l.wake {
+		l.commit(l.take())
+		for batch := l.take(); len(batch) > 0; batch = l.take() {
+			l.commit(batch)
+		}
+	}
+}
+
+func (l *Log) take() []*entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(len(l.pending), maxBatch)
+	batch := l.pending[:n:n]
+	l.pending = l.pending[n:]
+	return batch
+}
+
+// commit stores a batch, prints it, and tells everybody in it.
+func (l *Log) commit(batch []*entry) {
+	err := l.store(batch)
 	if err != nil {
-		l.seq, l.prev = seq, prev
-		err = fmt.Errorf("writing %s: %w", l.options.Path, err)
-	} else if l.options.Stdout != nil {
-		_, err = l.options.Stdout.Write(lines)
+		err = fmt.Errorf("writing the audit log %s: %w", l.file.path, err)
+		if len(l.events) == 0 { // the first failure since something was stored is the one that says most
+			l.events = append(l.events, fmt.Sprintf("from %s on, records could not be written: %v", l.now(), err))
+		}
 	}
+	l.mu.Lock()
+	l.failure = err
+	l.mu.Unlock()
 	for _, e := range batch {
-		e.err = err
+		if err != nil {
+			e.anchor, e.err = v1alpha1.AuditAnchor{}, err
+		}
 		close(e.done)
 	}
-	return err
 }
 
-func (l *Log) seal(batch []*entry) ([]byte, error) {
-	var lines bytes.Buffer
-	stamp := l.options.Clock.Now().UTC().Format(time.RFC3339Nano)
-	for _, e := range batch {
-		l.seq++
-		r := &e.record
-		r.Timestamp, r.Writer, r.Seq, r.Prev = stamp, l.writer, l.seq, l.prev
-		if r.Scope == nil {
-			r.Scope = []string{}
-		}
-		line, err := r.seal()
-		if err != nil {
-			return nil, err
-		}
-		l.prev = r.Hash
-		e.anchor = v1alpha1.AuditAnchor{Writer: r.Writer, Seq: r.Seq, Hash: r.Hash}
-		lines.Write(line)
-		lines.WriteByte('\n')
+func (l *Log) store(batch []*entry) error {
+	happened, err := l.file.ready(l.end)
+	if err != nil {
+		return err
 	}
-	return lines.Bytes(), nil
-}
-
-// store writes the lines in one piece, so that a rotation never parts them, and returns when they are on disk under the log's
-// name. A file that was removed or replaced under the log is an error; the next write makes a new one, and the chain goes on.
-func (l *Log) store(lines []byte) error {
-	if _, err := l.file.Write(lines); err != nil {
-		return errors.Join(err, l.undo())
+	if happened != "" {
+		l.events = append(l.events, happened)
 	}
-	size, err := l.sync()
-	switch {
-	case err != nil:
-		return errors.Join(err, l.undo())
-	case size != l.size+int64(len(lines)) && size != int64(len(lines)):
-		return errors.Join(errors.New("the file was changed by somebody else"), l.undo())
+	lines, end := l.seal(batch)
+	if len(lines) == 0 {
+		return nil
 	}
-	l.size = size
+	if err := l.file.store(lines, l.end.Seq); err != nil {
+		return err
+	}
+	l.end, l.events = end, nil
+	if l.stdout == nil {
+		return nil
+	}
+	if _, err := l.stdout.Write(lines); err != nil {
+		return fmt.Errorf("standard output: %w", err)
+	}
 	return nil
 }
 
-// sync flushes the file behind the log's name, whoever opened it, and tells its size.
-func (l *Log) sync() (int64, error) {
-	f, err := os.OpenFile(l.options.Path, os.O_RDWR, 0)
-	if err != nil {
-		return 0, err
+// seal puts the log's own events and a batch behind the end of the chain. A record that cannot be part of it gets its error.
+func (l *Log) seal(batch []*entry) ([]byte, v1alpha1.AuditAnchor) {
+	all := batch
+	if len(l.events) > 0 {
+		event := &entry{record: Record{Event: EventRecovered, Reason: strings.Join(l.events, "; ")}}
+		all = append([]*entry{event}, batch...)
 	}
-	defer func() { _ = f.Close() }()
-	if err := f.Sync(); err != nil {
-		return 0, err
+	var lines bytes.Buffer
+	now, end := l.now(), l.end
+	for _, e := range all {
+		e.record.Timestamp = now
+		var line []byte
+		if line, e.anchor, e.err = seal(e.record, end); e.err == nil {
+			end = e.anchor
+			lines.Write(line)
+			lines.WriteByte('\n')
+		}
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
+	return lines.Bytes(), end
 }
 
-// undo takes half a line away again, and lets the next write open the file anew.
-func (l *Log) undo() error {
-	closing := l.file.Close()
-	info, err := os.Stat(l.options.Path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		l.size = 0
-		return closing
-	case err != nil:
-		return err
-	case info.Size() > l.size:
-		return errors.Join(closing, os.Truncate(l.options.Path, l.size))
-	default:
-		l.size = info.Size()
-		return closing
-	}
-}
+func (l *Log) now() string { return l.clock.Now().UTC().Format("2006-01-02T15:04:05.000000Z07:00") }

@@ -4,10 +4,12 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"strings"
+	"errors"
+	"fmt"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -33,11 +35,12 @@ const (
 	EventRevoked Event = "revoked"
 	// EventEnded: the grant ended with the outcome that the record names.
 	EventEnded Event = "ended"
-	// EventRecovered: a line that was cut short by a crash, and that nobody had relied on, was removed from the end of the file.
+	// EventRecovered: something happened to the log itself, and reason says what: part of a line was removed after a crash, the
+	// file was removed or replaced by somebody else, or nothing could be written for a time. No other field is set.
 	EventRecovered Event = "recovered"
 )
 
-// What Record.Approval reads.
+// What Record.Approval reads. The log's own records have none.
 const (
 	ApprovalGranted     = "granted"
 	ApprovalNotRequired = "not_required"
@@ -50,6 +53,7 @@ const OutcomeDenied = "denied"
 // Record is one line. The article's fields come first; timestamp, writer, seq, prev and hash are the log's own to fill. task_id
 // and actor are the agent's own words. There is no field that a credential could be put into.
 type Record struct {
+	// Timestamp is when the record was written, in UTC to the microsecond.
 	Timestamp   string   `json:"timestamp"`
 	TaskID      string   `json:"task_id"`
 	Actor       string   `json:"actor"`
@@ -61,7 +65,8 @@ type Record struct {
 	Scope       []string `json:"scope"`
 	TTLSeconds  int32    `json:"ttl_seconds"`
 	Approval    string   `json:"approval"`
-	Outcome     string   `json:"outcome"`
+	// Outcome is empty while the grant lives.
+	Outcome string `json:"outcome"`
 
 	Event        Event    `json:"event"`
 	Requester    string   `json:"requester"`
@@ -82,39 +87,100 @@ type Record struct {
 	Writer string `json:"writer"`
 	Seq    int64  `json:"seq"`
 	Prev   string `json:"prev"`
-	Hash   string `json:"hash,omitempty"`
+	// Hash stays the last member: the line is cut before it to compute it.
+	Hash string `json:"hash"`
 }
 
-// Outcome is a grant's outcome in the article's words. A credential that a second Pod started with was reused.
+// Outcome is a grant's outcome in the article's words; empty while the grant lives. A credential that a second Pod started with
+// was reused.
 func Outcome(o v1alpha1.GrantOutcome, podsStarted int32) string {
-	words := map[v1alpha1.GrantOutcome]string{
-		v1alpha1.OutcomeCompleted: "completed", v1alpha1.OutcomeFailed: "failed", v1alpha1.OutcomeExpired: "expired",
-		v1alpha1.OutcomeRevoked: "revoked", v1alpha1.OutcomeIssueFailed: "issue_failed",
+	word := "unknown"
+	switch o {
+	case "":
+		return ""
+	case v1alpha1.OutcomeCompleted:
+		word = "completed"
+	case v1alpha1.OutcomeFailed:
+		word = "failed"
+	case v1alpha1.OutcomeExpired:
+		word = "expired"
+	case v1alpha1.OutcomeRevoked:
+		word = "revoked"
+	case v1alpha1.OutcomeIssueFailed:
+		word = "issue_failed"
 	}
-	word, known := words[o]
 	switch {
-	case !known:
-		return "unknown"
 	case podsStarted > 1:
 		return word + "_reused"
-	case o == v1alpha1.OutcomeRevoked || o == v1alpha1.OutcomeIssueFailed:
-		return word
-	default:
+	case o == v1alpha1.OutcomeCompleted || o == v1alpha1.OutcomeFailed || o == v1alpha1.OutcomeExpired:
 		return word + "_without_reuse"
+	default:
+		return word
 	}
 }
 
-// origin is the prev of a chain's first record.
-var origin = strings.Repeat("0", sha256.Size*2)
+// maxLine bounds a line, in bytes. The CRDs bound every field that goes into one, far below it.
+const maxLine = 1 << 20
 
-// seal fills in the hash and returns the line, without its end.
-func (r *Record) seal() ([]byte, error) {
-	r.Hash = ""
-	bare, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
+// What stands around the hash at the end of a line.
+const (
+	hashBefore = `,"hash":"`
+	hashAfter  = `"}`
+	hashTail   = len(hashBefore) + sha256.Size*2 + len(hashAfter)
+)
+
+// origin is the prev of a chain's first record.
+const origin = "0000000000000000000000000000000000000000000000000000000000000000"
+
+// seal puts the record behind the end of a chain. It returns the line, without its end, and the chain's new end.
+func seal(r Record, end v1alpha1.AuditAnchor) ([]byte, v1alpha1.AuditAnchor, error) {
+	r.Writer, r.Seq, r.Prev, r.Hash = end.Writer, end.Seq+1, end.Hash, ""
+	if r.Scope == nil {
+		r.Scope = []string{}
 	}
-	sum := sha256.Sum256(bare)
-	r.Hash = hex.EncodeToString(sum[:])
-	return json.Marshal(r)
+	line, err := json.Marshal(r)
+	if err != nil {
+		return nil, end, err
+	}
+	body := bytes.TrimSuffix(line, []byte(hashBefore+hashAfter))
+	hash := hashOf(body)
+	line = append(body, hashBefore+hash+hashAfter...)
+	if len(line) >= maxLine {
+		return nil, end, fmt.Errorf("the record has %d bytes; a record has less than %d", len(line), maxLine)
+	}
+	return line, v1alpha1.AuditAnchor{Writer: r.Writer, Seq: r.Seq, Hash: hash}, nil
+}
+
+func hashOf(body []byte) string {
+	h := sha256.New()
+	h.Write(body)
+	h.Write([]byte("}"))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// link is what makes a line part of a chain. Its other members are not looked at, so that a log can be verified by an operator
+// that is older or younger than the one that wrote it; the hash covers them all.
+type link struct {
+	Timestamp string `json:"timestamp"`
+	Writer    string `json:"writer"`
+	Seq       int64  `json:"seq"`
+	Prev      string `json:"prev"`
+	Hash      string `json:"hash"`
+}
+
+func (l link) anchor() v1alpha1.AuditAnchor {
+	return v1alpha1.AuditAnchor{Writer: l.Writer, Seq: l.Seq, Hash: l.Hash}
+}
+
+// unseal reads a line, without its end, and checks its hash.
+func unseal(line []byte) (link, error) {
+	var l link
+	if err := json.Unmarshal(line, &l); err != nil || l.Writer == "" || l.Seq < 1 || len(line) < hashTail {
+		return l, errors.New("the line is no audit record")
+	}
+	body, tail := line[:len(line)-hashTail], string(line[len(line)-hashTail:])
+	if tail != hashBefore+hashOf(body)+hashAfter || tail != hashBefore+l.Hash+hashAfter {
+		return l, fmt.Errorf("record %d was changed: its hash is not that of its content", l.Seq)
+	}
+	return l, nil
 }
