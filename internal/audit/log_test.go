@@ -4,10 +4,12 @@
 package audit
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -417,4 +420,28 @@ func TestAfterAFailureHealthTriesAgainByItself(t *testing.T) {
 		expectWhole(t, l.files(), l.anchors...)
 		l.close()
 	})
+}
+
+// What a process of its own needs, beside tests.
+var (
+	background = context.Background()
+	realClock  = clock.RealClock{}
+)
+
+// readPrinted reads n records that a process printed.
+func readPrinted(t *testing.T, out io.Reader, n int) []v1alpha1.AuditAnchor {
+	t.Helper()
+	var anchors []v1alpha1.AuditAnchor
+	for lines := bufio.NewReader(out); len(anchors) < n; {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		record, err := unseal(bytes.TrimSuffix(line, []byte("\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		anchors = append(anchors, record.anchor())
+	}
+	return anchors
 }

@@ -127,7 +127,8 @@ type place struct {
 }
 
 func newVerifier(anchors []Anchor) *verifier {
-	v := &verifier{anchors: anchors, wanted: map[place][]Anchor{}}
+	v := &verifier{anchors: slices.Clone(anchors), wanted: map[place][]Anchor{}}
+	slices.SortStableFunc(v.anchors, func(a, b Anchor) int { return cmp.Or(cmp.Compare(a.Writer, b.Writer), cmp.Compare(a.Seq, b.Seq)) })
 	for _, a := range anchors {
 		at := place{a.Writer, a.Seq}
 		v.wanted[at] = append(v.wanted[at], a)
