@@ -1,0 +1,260 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package conformance is what every back end must do, the fake too.
+package conformance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// slack is how far the back end's clock and the test's may be apart.
+const slack = 30 * time.Second
+
+// Harness is a back end that is ready to issue, and what the suite must know about it.
+type Harness struct {
+	// Provider under test.
+	Provider provider.Provider
+	// Lease can be issued as it is. The suite gives it other IDs, attempts and TTLs.
+	Lease provider.Lease
+	// Clock that the back end's answers follow.
+	Clock clock.PassiveClock
+	// Unscope takes the scope out of a capability.
+	Unscope func(*v1alpha1.Capability)
+	// Works asks the back end whether it accepts a credential now.
+	Works func(t *testing.T, c *provider.Credential) bool
+	// Throttle makes the back end throttle the next call; nil when it cannot be made to.
+	Throttle func(t *testing.T)
+	// Secrets are all values so far that must be printed nowhere. None means that the suite has nothing to look for.
+	Secrets func() []string
+}
+
+// suite is one test's own harness.
+type suite struct{ Harness }
+
+// Run asks of a back end what is asked of all. Each test gets a harness of its own.
+func Run(t *testing.T, start func(t *testing.T) Harness) {
+	tests := []struct {
+		name string
+		run  func(t *testing.T, s suite)
+	}{
+		{"a credential works, and says who it is and until when", testIssue},
+		{"nothing is issued without a scope", testScopeIsNeeded},
+		{"a value that could widen the scope is refused", testValuesCannotWiden},
+		{"a TTL below the minimum is told truthfully", testShortTTL},
+		{"two are issued at once, each its own", testTwoAtOnce},
+		{"two attempts of one lease are told apart", testAttempts},
+		{"revoking twice is harmless, and tells the truth", testRevoke},
+		{"revoking what never was is harmless", testRevokeNothing},
+		{"a caller who gave up gets nothing, and may try again", testCancelled},
+		{"throttling is told apart", testThrottled},
+		{"a credential is printed nowhere", testUnprintable},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.run(t, suite{start(t)}) })
+	}
+}
+
+// lease is the n-th of the suite's own.
+func (s suite) lease(n int) provider.Lease {
+	l := s.Lease
+	l.ID, l.Attempt = fmt.Sprintf("00000000-0000-4000-8000-%012d", n), 1
+	return l
+}
+
+func (s suite) issue(t *testing.T, l provider.Lease) *provider.Credential {
+	t.Helper()
+	c, err := s.Provider.Issue(t.Context(), l)
+	if err != nil {
+		t.Fatalf("issuing: %v", err)
+	}
+	return c
+}
+
+// expectClean fails when an error tells a secret.
+func (s suite) expectClean(t *testing.T, err error) {
+	t.Helper()
+	for _, text := range []string{fmt.Sprintf("%v", err), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {
+		s.expectNoSecret(t, text)
+	}
+}
+
+func (s suite) expectNoSecret(t *testing.T, text string) {
+	t.Helper()
+	for _, secret := range s.Secrets() {
+		if secret == "" || strings.Contains(text, secret) {
+			t.Error("a secret was printed")
+		}
+	}
+}
+
+func testIssue(t *testing.T, s suite) {
+	before := s.Clock.Now()
+	c := s.issue(t, s.lease(1))
+	if c.ID() == "" || c.Principal() == "" {
+		t.Errorf("ID %q, principal %q: want both", c.ID(), c.Principal())
+	}
+	if c.ExpiresAt().Before(before.Add(s.Lease.TTL - slack)) {
+		t.Errorf("expires at %s, before the TTL of %s is over", c.ExpiresAt(), s.Lease.TTL)
+	}
+	if latest := s.Clock.Now().Add(s.Provider.Lifetime(s.Lease.TTL) + slack); c.ExpiresAt().After(latest) {
+		t.Errorf("expires at %s, after %s, the latest that Lifetime told", c.ExpiresAt(), latest)
+	}
+	if len(c.Files())+len(c.Variables()) == 0 {
+		t.Error("there is nothing to project")
+	}
+	if !s.Works(t, c) {
+		t.Error("the credential does not work")
+	}
+}
+
+func testScopeIsNeeded(t *testing.T, s suite) {
+	l := s.lease(2)
+	l.Capability = l.Capability.DeepCopy()
+	s.Unscope(l.Capability)
+	if _, err := s.Provider.Render(l.Capability, l.Values); err == nil {
+		t.Error("no scope was rendered")
+	}
+	if err := s.Provider.CheckCapability(t.Context(), l.Capability, l.Provider); err == nil {
+		t.Error("a capability without a scope is ready")
+	}
+	c, err := s.Provider.Issue(t.Context(), l)
+	if c != nil || !provider.IsFinal(err) || !provider.IsRefused(err) {
+		t.Errorf("got credential %t, error %v: want none, and a final refusal", c != nil, err)
+	}
+}
+
+func testValuesCannotWiden(t *testing.T, s suite) {
+	for _, repo := range []string{"*", "a*", "../a", "a/../b", "${request.namespace}", "${aws:username}", "a\nb", "a b", "?"} {
+		l := s.lease(3)
+		l.Values.Repo = repo
+		if _, err := s.Provider.Render(l.Capability, l.Values); err == nil {
+			t.Errorf("repo %q was rendered", repo)
+		}
+		if c, err := s.Provider.Issue(t.Context(), l); c != nil || !provider.IsFinal(err) || !provider.IsRefused(err) {
+			t.Errorf("repo %q: got credential %t, error %v: want none, and a final refusal", repo, c != nil, err)
+		}
+	}
+}
+
+func testShortTTL(t *testing.T, s suite) {
+	l := s.lease(4)
+	l.TTL = 10 * time.Second
+	c := s.issue(t, l)
+	if latest := s.Clock.Now().Add(s.Provider.Lifetime(l.TTL) + slack); c.ExpiresAt().After(latest) {
+		t.Errorf("expires at %s, after %s, the latest that Lifetime told", c.ExpiresAt(), latest)
+	}
+	if c.ExpiresAt().Before(s.Clock.Now().Add(-slack)) {
+		t.Errorf("has expired at %s", c.ExpiresAt())
+	}
+}
+
+func testTwoAtOnce(t *testing.T, s suite) {
+	var credentials [2]*provider.Credential
+	var wg sync.WaitGroup
+	for i := range credentials {
+		wg.Go(func() {
+			c, err := s.Provider.Issue(t.Context(), s.lease(5+i))
+			if err != nil {
+				t.Errorf("issuing: %v", err)
+			}
+			credentials[i] = c
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	if credentials[0].ID() == credentials[1].ID() || credentials[0].Principal() == credentials[1].Principal() {
+		t.Error("two leases got the same credential")
+	}
+	for _, c := range credentials {
+		if !s.Works(t, c) {
+			t.Errorf("%s does not work", c.ID())
+		}
+	}
+}
+
+func testAttempts(t *testing.T, s suite) {
+	first, second := s.lease(7), s.lease(7)
+	second.Attempt = 2
+	if a, b := s.issue(t, first), s.issue(t, second); a.ID() == b.ID() || a.Principal() == b.Principal() {
+		t.Error("two attempts cannot be told apart in the back end's log")
+	}
+}
+
+func testRevoke(t *testing.T, s suite) {
+	l := s.lease(8)
+	c := s.issue(t, l)
+	for range 2 {
+		revoked, err := s.Provider.Revoke(t.Context(), l, v1alpha1.CredentialReference{ID: c.ID(), Principal: c.Principal()})
+		if err != nil {
+			t.Fatalf("revoking: %v", err)
+		}
+		switch works := s.Works(t, c); {
+		case revoked.Mode == v1alpha1.RevocationImmediate && works:
+			t.Error("said to be revoked at once, and works")
+		case revoked.Mode == v1alpha1.RevocationAtExpiry && !works:
+			t.Error("said to work until it expires, and does not")
+		case revoked.Mode != v1alpha1.RevocationImmediate && revoked.Mode != v1alpha1.RevocationAtExpiry:
+			t.Errorf("mode %q says nothing", revoked.Mode)
+		}
+	}
+}
+
+func testRevokeNothing(t *testing.T, s suite) {
+	if _, err := s.Provider.Revoke(t.Context(), s.lease(9), v1alpha1.CredentialReference{}); err != nil {
+		t.Errorf("revoking what never was: %v", err)
+	}
+}
+
+func testCancelled(t *testing.T, s suite) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c, err := s.Provider.Issue(ctx, s.lease(10))
+	if c != nil || !provider.IsRetryable(err) {
+		t.Errorf("got credential %t, error %v: want none, and a retryable error", c != nil, err)
+	}
+	s.expectClean(t, err)
+	s.issue(t, s.lease(10))
+}
+
+func testThrottled(t *testing.T, s suite) {
+	if s.Throttle == nil {
+		t.Skip("this back end cannot be made to throttle")
+	}
+	s.Throttle(t)
+	c, err := s.Provider.Issue(t.Context(), s.lease(11))
+	if c != nil || !provider.IsThrottled(err) || !provider.IsRefused(err) {
+		t.Errorf("got credential %t, error %v: want none, and throttling", c != nil, err)
+	}
+	s.expectClean(t, err)
+	s.issue(t, s.lease(11))
+}
+
+func testUnprintable(t *testing.T, s suite) {
+	c := s.issue(t, s.lease(12))
+	if len(s.Secrets()) == 0 {
+		t.Fatal("the harness knows no secret: nothing would be found")
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+		s.expectNoSecret(t, fmt.Sprintf(verb, c))
+		s.expectNoSecret(t, fmt.Sprintf(verb, *c))
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Error(err)
+	}
+	s.expectNoSecret(t, string(text))
+}

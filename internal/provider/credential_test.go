@@ -1,0 +1,140 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package provider
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"sigs.k8s.io/yaml"
+)
+
+const material = "very-secret-material"
+
+func fields() CredentialFields {
+	return CredentialFields{
+		ID: "AKIA1", Principal: "arn:aws:sts::123456789012:assumed-role/r/s", ExpiresAt: time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC),
+		Files:     map[string]string{"aws/credentials": material},
+		Variables: map[string]string{"AWS_SECRET_ACCESS_KEY": material},
+		Pointers:  map[string]string{"AWS_REGION": "us-east-1"},
+	}
+}
+
+func mustCredential(t *testing.T) *Credential {
+	t.Helper()
+	c, err := NewCredential(fields())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestACredentialIsPrintedNowhere(t *testing.T) {
+	c := mustCredential(t)
+	type holder struct {
+		pointer *Credential
+		value   Credential
+		any     any
+	}
+	held := holder{pointer: c, value: *c, any: *c}
+	printed := map[string]string{}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "%t", "%p", "%T"} {
+		for what, value := range map[string]any{"pointer": c, "value": *c, "inside a struct": held, "inside a struct's pointer": &held, "inside a slice": []Credential{*c}, "inside a map": map[string]*Credential{"c": c}, "wrapped": []any{*c}} {
+			printed[what+" with "+verb] = fmt.Sprintf(verb, value)
+		}
+	}
+	printed["an error"] = fmt.Errorf("oh no: %v", c).Error()
+	for what, marshal := range map[string]func(any) ([]byte, error){"json": json.Marshal, "xml": xml.Marshal, "yaml": func(v any) ([]byte, error) { return yaml.Marshal(v) }} {
+		for _, value := range []any{c, *c} {
+			text, err := marshal(value)
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+			printed[fmt.Sprintf("%s of %T", what, value)] = string(text)
+		}
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("issued", "credential", c, "value", *c, "held", held)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("issued", "credential", c, "value", *c, "held", held)
+	logger := funcr.New(func(_, args string) { log.WriteString(args) }, funcr.Options{})
+	logger.Info("issued", "credential", c, "value", *c, "held", held)
+	logger.Error(errors.New("no"), "issued", "credential", c, "value", *c)
+	printed["logs"] = log.String()
+	for how, text := range printed {
+		if strings.Contains(text, material) || strings.Contains(text, fmt.Sprintf("%x", material)) {
+			t.Errorf("%s prints the credential", how)
+		}
+	}
+	if log.Len() == 0 || !strings.Contains(fmt.Sprint(c), redacted) {
+		t.Error("nothing was printed: the test looked at nothing")
+	}
+}
+
+func TestACredentialKeepsWhatItWasMadeOf(t *testing.T) {
+	made := fields()
+	c, err := NewCredential(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.Files["aws/credentials"] = "changed"
+	c.Files()["aws/credentials"] = "changed"
+	c.Variables()["AWS_SECRET_ACCESS_KEY"] = "changed"
+	c.Pointers()["AWS_REGION"] = "changed"
+	want := fields()
+	if !maps.Equal(c.Files(), want.Files) || !maps.Equal(c.Variables(), want.Variables) || !maps.Equal(c.Pointers(), want.Pointers) {
+		t.Error("its content changed after it was made")
+	}
+	if c.ID() != want.ID || c.Principal() != want.Principal || !c.ExpiresAt().Equal(want.ExpiresAt) {
+		t.Errorf("got %s, %s, %s", c.ID(), c.Principal(), c.ExpiresAt())
+	}
+}
+
+func TestACredentialThatCannotBeProjectedAsItIsIsRefused(t *testing.T) {
+	tests := map[string]func(*CredentialFields){
+		"no ID":                           func(f *CredentialFields) { f.ID = "" },
+		"no expiry":                       func(f *CredentialFields) { f.ExpiresAt = time.Time{} },
+		"no content":                      func(f *CredentialFields) { f.Files, f.Variables = nil, nil },
+		"an ID with a line break":         func(f *CredentialFields) { f.ID = "a\nb" },
+		"an ID beyond the status's":       func(f *CredentialFields) { f.ID = strings.Repeat("a", 257) },
+		"a principal with a space":        func(f *CredentialFields) { f.Principal = "a b" },
+		"a principal beyond the status's": func(f *CredentialFields) { f.Principal = strings.Repeat("a", 513) },
+		"a file above the mount":          func(f *CredentialFields) { f.Files["../credentials"] = material },
+		"an absolute file":                func(f *CredentialFields) { f.Files["/aws/credentials"] = material },
+		"a file with a dot, whose key could be another's": func(f *CredentialFields) { f.Files["aws.credentials"] = material },
+		"a file with a comma":                             func(f *CredentialFields) { f.Files["aws,credentials"] = material },
+		"a file with an equals sign":                      func(f *CredentialFields) { f.Files["aws=credentials"] = material },
+		"a file named like a variable":                    func(f *CredentialFields) { f.Files["AWS_X"] = material },
+		"a file that ends with a slash":                   func(f *CredentialFields) { f.Files["aws/"] = material },
+		"a variable in lower case":                        func(f *CredentialFields) { f.Variables["path"] = material },
+		"a variable with a comma":                         func(f *CredentialFields) { f.Variables["A,B"] = material },
+		"a variable with an equals sign":                  func(f *CredentialFields) { f.Variables["A=B"] = material },
+		"a variable that holds a zero byte":               func(f *CredentialFields) { f.Variables["A"] = material + "\x00" },
+		"a pointer that is also a variable":               func(f *CredentialFields) { f.Pointers["AWS_SECRET_ACCESS_KEY"] = "x" },
+		"a pointer whose value holds a comma":             func(f *CredentialFields) { f.Pointers["AWS_REGION"] = "a,AWS_PROFILE=b" },
+		"a pointer whose value holds a line break":        func(f *CredentialFields) { f.Pointers["AWS_REGION"] = "a\nb" },
+		"a pointer whose name holds an equals sign":       func(f *CredentialFields) { f.Pointers["A=B"] = "x" },
+	}
+	for name, spoil := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := fields()
+			spoil(&f)
+			c, err := NewCredential(f)
+			if c != nil || err == nil {
+				t.Fatal("it was made")
+			}
+			if strings.Contains(err.Error(), material) {
+				t.Error("the error tells the credential")
+			}
+		})
+	}
+}

@@ -1,0 +1,167 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fake is a back end in memory, for tests of what uses one. It passes the conformance suite of the real ones.
+package fake
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// Operation is what a back end was asked.
+type Operation string
+
+const (
+	// Issue is a call of Issue.
+	Issue Operation = "Issue"
+	// Revoke is a call of Revoke.
+	Revoke Operation = "Revoke"
+)
+
+// Call is one question that the back end was asked.
+type Call struct {
+	// Operation that was called.
+	Operation Operation
+	// Session of the lease.
+	Session string
+	// TTL of the lease; zero for Revoke.
+	TTL time.Duration
+}
+
+// Provider is the back end. It takes the place of AWS in a provider.Set.
+type Provider struct {
+	clock   clock.PassiveClock
+	mode    v1alpha1.RevocationMode
+	minimum time.Duration
+
+	mu    sync.Mutex
+	next  []error
+	calls []Call
+	// works holds until when each credential works, by its ID.
+	works map[string]time.Time
+}
+
+// New makes a back end whose credentials live for minimum at least, and that revokes them in the given way.
+func New(clock clock.PassiveClock, minimum time.Duration, mode v1alpha1.RevocationMode) *Provider {
+	return &Provider{clock: clock, minimum: minimum, mode: mode, works: map[string]time.Time{}}
+}
+
+// NextErr makes the next calls fail, one each: nil lets its call succeed.
+func (p *Provider) NextErr(errs ...error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = append(p.next, errs...)
+}
+
+// Calls are all calls since the last Reset.
+func (p *Provider) Calls() []Call {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.calls)
+}
+
+// Reset forgets calls, errors to come and credentials.
+func (p *Provider) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next, p.calls, p.works = nil, nil, map[string]time.Time{}
+}
+
+// Works reports whether the back end accepts the credential of that ID now.
+func (p *Provider) Works(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.clock.Now().Before(p.works[id])
+}
+
+// Type is that of AWS.
+func (*Provider) Type() string { return provider.TypeAWS }
+
+// CheckProvider finds nothing wrong.
+func (*Provider) CheckProvider(*v1alpha1.CapabilityProvider) error { return nil }
+
+// CheckCapability wants a scope.
+func (p *Provider) CheckCapability(_ context.Context, c *v1alpha1.Capability, _ *v1alpha1.CapabilityProvider) error {
+	if _, err := p.Render(c, provider.Values{Repo: "r", Environment: "e", Namespace: "n"}); err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
+	}
+	return nil
+}
+
+// Render fills in the values.
+func (*Provider) Render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
+	if c.Spec.AWS == nil || len(c.Spec.AWS.Scope) == 0 {
+		return provider.Scope{}, fmt.Errorf("capability %s has no scope", c.Name)
+	}
+	if strings.ContainsAny(v.Repo+v.Environment+v.Namespace, "*?${}\n ") || strings.Contains(v.Repo, "..") {
+		return provider.Scope{}, fmt.Errorf("a value of the request cannot be part of a scope")
+	}
+	fill := strings.NewReplacer("${request.repo}", v.Repo, "${request.environment}", v.Environment, "${request.namespace}", v.Namespace)
+	scope := provider.Scope{Principal: c.Spec.AWS.RoleARN}
+	for _, s := range c.Spec.AWS.Scope {
+		scope.Actions = append(scope.Actions, s.Actions...)
+		scope.Lines = append(scope.Lines, fill.Replace(strings.Join(s.Actions, ",")+" on "+strings.Join(s.Resources, ",")))
+	}
+	scope.Document = strings.Join(scope.Lines, "\n")
+	return scope, nil
+}
+
+// Lifetime is the TTL, or the minimum.
+func (p *Provider) Lifetime(ttl time.Duration) time.Duration { return max(ttl, p.minimum) }
+
+// Issue makes a credential whose ID is told by its session. The same session gets another credential each time.
+func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
+	scope, err := p.Render(l.Capability, l.Values)
+	if err != nil {
+		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.called(ctx, Call{Operation: Issue, Session: l.Session(), TTL: l.TTL}); err != nil {
+		return nil, err
+	}
+	id := fmt.Sprintf("FAKE-%s-%d", l.Session(), len(p.works))
+	p.works[id] = p.clock.Now().Add(p.Lifetime(l.TTL))
+	return provider.NewCredential(provider.CredentialFields{
+		ID: id, Principal: scope.Principal + "/" + l.Session(), ExpiresAt: p.works[id],
+		Files:    map[string]string{"fake/credential": "secret of " + id},
+		Pointers: map[string]string{"FAKE_CREDENTIAL_FILE": v1alpha1.MountPath + "/fake/credential"},
+	})
+}
+
+// Revoke ends the credential, if this back end can.
+func (p *Provider) Revoke(ctx context.Context, l provider.Lease, ref v1alpha1.CredentialReference) (provider.Revoked, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.called(ctx, Call{Operation: Revoke, Session: l.Session()}); err != nil {
+		return provider.Revoked{}, err
+	}
+	if p.mode == v1alpha1.RevocationImmediate {
+		delete(p.works, ref.ID)
+	}
+	return provider.Revoked{Mode: p.mode}, nil
+}
+
+// called remembers a call and says how it fails.
+func (p *Provider) called(ctx context.Context, c Call) error {
+	p.calls = append(p.calls, c)
+	if ctx.Err() != nil {
+		return &provider.Error{Class: provider.Retryable, Message: "the fake was not waited for"}
+	}
+	if len(p.next) == 0 {
+		return nil
+	}
+	err := p.next[0]
+	p.next = p.next[1:]
+	return err
+}
