@@ -1,0 +1,273 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package projection_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/projection"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+const (
+	grantUID = "0d4c9a9e-6a5c-4f8f-9a76-3f0d6f3b6a11"
+	material = "very-secret-material"
+)
+
+func grant() *v1alpha1.CapabilityGrant {
+	return &v1alpha1.CapabilityGrant{
+		ObjectMeta: metav1.ObjectMeta{Name: "publish-pr-184", Namespace: "agents", UID: grantUID},
+		Spec: v1alpha1.CapabilityGrantSpec{
+			RequestRef: v1alpha1.ObjectReference{Name: "publish-pr-184", UID: "r"},
+			Job:        v1alpha1.GrantJob{Name: "valetkey-publish-pr-184", UID: "j", Container: "publish"},
+		},
+	}
+}
+
+func job() *batchv1.Job {
+	yes := true
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Name: "valetkey-publish-pr-184", Namespace: "agents", UID: "j", ResourceVersion: "42"},
+		Spec: batchv1.JobSpec{Suspend: &yes, Template: corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}, Annotations: map[string]string{"note": "kept"}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "publish"}}},
+		}},
+	}
+}
+
+func files(t *testing.T) *provider.Credential {
+	return credential(t, provider.CredentialFields{
+		Files:    map[string]string{"aws/credentials": material, "aws/config": "[default]\n"},
+		Pointers: map[string]string{"AWS_REGION": "us-east-1", "AWS_CONFIG_FILE": v1alpha1.MountPath + "/aws/config"},
+	})
+}
+
+func variables(t *testing.T) *provider.Credential {
+	return credential(t, provider.CredentialFields{
+		Variables: map[string]string{"AWS_SECRET_ACCESS_KEY": material, "AWS_ACCESS_KEY_ID": "AKIA"},
+		Pointers:  map[string]string{"AWS_ENDPOINT_URL": "http://s3.example.com:80/?a=b"},
+	})
+}
+
+func credential(t *testing.T, f provider.CredentialFields) *provider.Credential {
+	t.Helper()
+	f.ID, f.ExpiresAt = "AKIA", time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	c, err := provider.NewCredential(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestASecretIsTheGrantsOwnAndNeverChanges(t *testing.T) {
+	yes := true
+	want := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "agents", Name: "valetkey-" + grantUID + "-3",
+			Labels:          map[string]string{"valetkey.dev/request": "publish-pr-184"},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "valetkey.dev/v1alpha1", Kind: "CapabilityGrant", Name: "publish-pr-184", UID: grantUID, Controller: &yes}},
+		},
+		Type: "valetkey.dev/credential", Immutable: &yes,
+		Data: map[string][]byte{"aws.credentials": []byte(material), "aws.config": []byte("[default]\n")},
+	}
+	if diff := cmp.Diff(want, projection.Secret(grant(), 3, files(t))); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	want.Data = map[string][]byte{"AWS_SECRET_ACCESS_KEY": []byte(material), "AWS_ACCESS_KEY_ID": []byte("AKIA")}
+	if diff := cmp.Diff(want, projection.Secret(grant(), 3, variables(t))); diff != "" {
+		t.Errorf("variables (-want +got):\n%s", diff)
+	}
+}
+
+func TestASecretsNameIsNeverUsedTwiceAndFits(t *testing.T) {
+	seen := map[string]bool{}
+	for _, uid := range []types.UID{grantUID, "1d4c9a9e-6a5c-4f8f-9a76-3f0d6f3b6a11"} {
+		for attempt := int32(1); attempt <= 100; attempt++ {
+			name := projection.SecretName(uid, attempt)
+			if seen[name] {
+				t.Errorf("%s is used twice", name)
+			}
+			if problems := validation.IsDNS1123Label(name); len(problems) > 0 || !strings.HasPrefix(name, "valetkey-"+string(uid)+"-") {
+				t.Errorf("%s is no name of the grant's Secret: %v", name, problems)
+			}
+			seen[name] = true
+		}
+	}
+}
+
+func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
+	want := map[string]string{
+		"valetkey.dev/grant":            grantUID,
+		"valetkey.dev/secret":           "valetkey-" + grantUID + "-2",
+		"valetkey.dev/container":        "publish",
+		"valetkey.dev/files":            "aws.config=aws/config,aws.credentials=aws/credentials",
+		"valetkey.dev/pointers":         "AWS_CONFIG_FILE=/var/run/secrets/valetkey.dev/aws/config,AWS_REGION=us-east-1",
+		"valetkey.dev/variables":        "",
+		"valetkey.dev/deadline-seconds": "899",
+	}
+	got := projection.Annotations(grant(), 2, files(t), 899*time.Second+999*time.Millisecond)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	want["valetkey.dev/files"], want["valetkey.dev/variables"] = "", "AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY"
+	want["valetkey.dev/pointers"] = "AWS_ENDPOINT_URL=http://s3.example.com:80/?a=b"
+	want["valetkey.dev/deadline-seconds"] = "1"
+	got = projection.Annotations(grant(), 2, variables(t), time.Millisecond)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("variables (-want +got):\n%s", diff)
+	}
+	if strings.Contains(fmt.Sprint(got), material) {
+		t.Error("the template holds the credential")
+	}
+}
+
+// TestEveryKeyOfTheSecretIsNamedOnce reads the annotations as the admission rule does.
+func TestEveryKeyOfTheSecretIsNamedOnce(t *testing.T) {
+	for name, c := range map[string]*provider.Credential{"files": files(t), "variables": variables(t)} {
+		t.Run(name, func(t *testing.T) {
+			notes := projection.Annotations(grant(), 1, c, time.Minute)
+			named := map[string]string{}
+			for _, pair := range list(notes[v1alpha1.AnnotationFiles]) {
+				key, path, _ := strings.Cut(pair, "=")
+				named[key] = c.Files()[path]
+			}
+			for _, key := range list(notes[v1alpha1.AnnotationVariables]) {
+				named[key] = c.Variables()[key]
+			}
+			stored := map[string]string{}
+			for key, value := range projection.Secret(grant(), 1, c).Data {
+				stored[key] = string(value)
+			}
+			if !maps.Equal(named, stored) {
+				t.Error("what the template names is not what the Secret holds")
+			}
+			pointers := map[string]string{}
+			for _, pair := range list(notes[v1alpha1.AnnotationPointers]) {
+				name, value, _ := strings.Cut(pair, "=")
+				pointers[name] = value
+			}
+			if diff := cmp.Diff(c.Pointers(), pointers); diff != "" {
+				t.Errorf("pointers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func list(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
+}
+
+// apply does to a Job what the API server does with a merge patch.
+func apply(t *testing.T, j *batchv1.Job, patch []byte) *batchv1.Job {
+	t.Helper()
+	before, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := jsonpatch.MergePatch(before, patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patched := &batchv1.Job{}
+	if err := json.Unmarshal(after, patched); err != nil {
+		t.Fatal(err)
+	}
+	return patched
+}
+
+func TestTheStartPatchChangesWhatItMustAndNothingElse(t *testing.T) {
+	notes := projection.Annotations(grant(), 2, files(t), 90*time.Second)
+	patch, err := projection.StartPatch(job(), notes, 90*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, no, deadline := job(), false, int64(90)
+	want.Spec.Suspend, want.Spec.ActiveDeadlineSeconds = &no, &deadline
+	maps.Copy(want.Spec.Template.Annotations, notes)
+	got := apply(t, job(), patch)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if uid, secret, ok := projection.Started(got); uid != grantUID || secret != "valetkey-"+grantUID+"-2" || !ok {
+		t.Errorf("the patched Job tells of grant %q, Secret %q, %t", uid, secret, ok)
+	}
+	if strings.Contains(string(patch), material) {
+		t.Error("the patch holds the credential")
+	}
+}
+
+func TestTheStartPatchIsRefusedByAJobThatChanged(t *testing.T) {
+	patch, err := projection.StartPatch(job(), projection.Annotations(grant(), 1, files(t), time.Minute), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var guard struct {
+		Metadata struct{ UID, ResourceVersion string }
+	}
+	if err := json.Unmarshal(patch, &guard); err != nil {
+		t.Fatal(err)
+	}
+	if guard.Metadata.UID != "j" || guard.Metadata.ResourceVersion != "42" {
+		t.Errorf("the patch is guarded by %+v: the API server would let it pass", guard.Metadata)
+	}
+}
+
+func TestNoStartPatchIsMadeWithoutItsGuard(t *testing.T) {
+	whole := func() map[string]string { return projection.Annotations(grant(), 1, files(t), time.Minute) }
+	tests := map[string]func(*batchv1.Job, map[string]string){
+		"no UID":             func(j *batchv1.Job, _ map[string]string) { j.UID = "" },
+		"no resourceVersion": func(j *batchv1.Job, _ map[string]string) { j.ResourceVersion = "" },
+		"no grant":           func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationGrant) },
+		"no Secret":          func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationSecret) },
+		"no container":       func(_ *batchv1.Job, n map[string]string) { n[v1alpha1.AnnotationContainer] = "" },
+		"no deadline":        func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationDeadlineSeconds) },
+	}
+	for name, spoil := range tests {
+		t.Run(name, func(t *testing.T) {
+			j, notes := job(), whole()
+			spoil(j, notes)
+			if patch, err := projection.StartPatch(j, notes, time.Minute); err == nil || patch != nil {
+				t.Error("the patch was made")
+			}
+		})
+	}
+}
+
+func TestTheStopPatchStopsWhateverElseChanged(t *testing.T) {
+	running, no := job(), false
+	running.Spec.Suspend = &no
+	patch := projection.StopPatch(running)
+	yes := true
+	want := running.DeepCopy()
+	want.Spec.Suspend = &yes
+	if diff := cmp.Diff(want, apply(t, running, patch)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if strings.Contains(string(patch), "resourceVersion") || !strings.Contains(string(patch), `"uid":"j"`) {
+		t.Errorf("guarded by something else than the UID alone: %s", patch)
+	}
+}
+
+func TestAJobThatNoGrantStartedSaysSo(t *testing.T) {
+	if uid, secret, ok := projection.Started(job()); uid != "" || secret != "" || ok {
+		t.Errorf("got %q, %q, %t", uid, secret, ok)
+	}
+}
