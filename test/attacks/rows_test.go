@@ -70,6 +70,16 @@ func rows() []row {
 	return all
 }
 
+// What somebody else's mutating webhook, which comes after our stamps, must not get through.
+var (
+	forgedByWebhook = row{name: "a requester forged by somebody else's mutating webhook", by: agent, rule: "valetkey-requests", words: "the user who creates the request",
+		try: creates(func(w *world) *unstructured.Unstructured {
+			return w.request0("q", label("metadata.labels", "somebody", "else"))
+		})}
+	startedByWebhook = row{name: "a Job started by somebody else's mutating webhook", by: agent, rule: "valetkey-jobs", words: "was not held",
+		try: jobWith(label("metadata.labels", "somebody", "else"))}
+)
+
 func requestRows() []row {
 	const rule = "valetkey-requests"
 	ask := func(edits ...edit) func(context.Context, *world, string) error {
@@ -80,6 +90,7 @@ func requestRows() []row {
 		{"a request created with an approval beside it", agent, rule, "without decisions", ask(set("decisions", []any{map[string]any{"by": "alice@example.com", "decision": "Approve", "digest": digest}})), nil},
 		{"a request created with an approval as an annotation", agent, rule, "without decisions", ask(label("metadata.annotations", "valetkey.dev/approve", digest)), nil},
 		{"a request created with a planted reason", agent, rule, "without decisions", ask(label("metadata.annotations", "valetkey.dev/reason", "looked at it")), nil},
+		forgedByWebhook,
 		{"changing the repo of a request", mallory, rule, "never changes", patches("CapabilityRequest", waiting, "", `{"spec":{"repo":"payments"}}`), nil},
 		{"adding an optional field to a request", mallory, rule, "never changes", patches("CapabilityRequest", waiting, "", `{"spec":{"ttlSeconds":43200}}`), nil},
 		{"changing the requester of a request", mallory, rule, "never changes", patches("CapabilityRequest", waiting, "", `{"spec":{"requester":{"username":"system:admin"}}}`), nil},
@@ -118,12 +129,9 @@ func decisionRows() []row {
 		{"writing a decision with forged groups", alice, rule, "one's own name", patches("CapabilityRequest", waiting, "",
 			`{"decisions":[{"by":"alice@example.com","groups":["system:masters"],"decision":"Approve","digest":"`+digest+`"}]}`), nil},
 		{"a reason without a decision", alice, rule, "a reason goes with", decides(waiting, "reason", "planted"), nil},
-		{"removing another's denial", mallory, rule, "never removed", func(ctx context.Context, w *world, by string) error {
-			if _, err := w.apply(ctx, alice, "CapabilityRequest", waiting, "", nil, `{"metadata":{"annotations":{"valetkey.dev/deny":"`+digest+`"}}}`); err != nil {
-				return err
-			}
-			return w.patch(ctx, by, "CapabilityRequest", waiting, "", `{"decisions":[]}`)
-		}, nil},
+		{"removing another's denial", mallory, rule, "never removed", patches("CapabilityRequest", denied, "", `{"decisions":[]}`), nil},
+		{"turning another's denial into an approval", mallory, rule, "never removed", patches("CapabilityRequest", denied, "",
+			`{"decisions":[{"by":"alice@example.com","decision":"Approve","digest":"`+digest+`"}]}`), nil},
 		{"approving through the status", alice, "RBAC", "status", patches("CapabilityRequest", waiting, "status",
 			`{"decisions":[{"by":"alice@example.com","decision":"Approve","digest":"`+digest+`"}]}`), nil},
 	}
@@ -164,12 +172,7 @@ func statusRows() []row {
 		{"a review removed, to write another", operator, rule, "never changes", patches("CapabilityRequest", waiting, "status", `{"status":null}`), nil},
 		{"granting a request twice", operator, rule, "granted once", patches("CapabilityRequest", granted, "status", `{"status":{"grantName":"another"}}`), nil},
 		{"counting attempts backwards", operator, rule, "never falls", patches("CapabilityGrant", granted, "status", `{"status":{"attempt":0}}`), nil},
-		{"bringing an ended grant back", operator, rule, "stays ended", func(ctx context.Context, w *world, by string) error {
-			if _, err := w.apply(ctx, by, "CapabilityRequest", waiting, "status", nil, `{"status":{"endedAt":"2026-05-09T11:48:00Z"}}`); err != nil {
-				return err
-			}
-			return w.patch(ctx, by, "CapabilityRequest", waiting, "status", `{"status":{"endedAt":null}}`)
-		}, nil},
+		{"bringing an ended request back", operator, rule, "stays ended", patches("CapabilityRequest", denied, "status", `{"status":{"endedAt":null}}`), nil},
 	}
 }
 
@@ -180,6 +183,7 @@ func jobRows() []row {
 		{"a Job for a credential under another name", agent, rule, "is named valetkey-<request>", jobWith(set("metadata.name", "valetkey-other")), nil},
 		{"a Job with the reserved prefix and no request", agent, rule, "is named valetkey-<request>", jobWith(set("metadata.labels", map[string]any{}), set("spec.template.metadata", map[string]any{})), nil},
 		{"a Job whose Pods carry another request's label", agent, rule, "template carries the label", jobWith(label("spec.template.metadata.labels", "valetkey.dev/request", granted)), nil},
+		startedByWebhook,
 		{"a Job with other notes of ours", agent, rule, "no other label or annotation", jobWith(label("metadata.annotations", "valetkey.dev/grant", "x")), nil},
 		{"two Pods at a time", agent, rule, "one Pod and one run", jobWith(set("spec.parallelism", 2)), nil},
 		{"two runs", agent, rule, "one Pod and one run", jobWith(set("spec.completions", 2)), nil},

@@ -53,8 +53,10 @@ const (
 	digest     = "d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1"
 )
 
-// The cast: a request that waits for approval, one whose Job was started, and one whose Job was started and stopped.
+// The cast: a request that waits for approval, one whose Job was started, one whose Job was started and stopped, and one that
+// alice denied and that has ended.
 const (
+	denied  = "denied"
 	waiting = "waiting"
 	granted = "granted"
 	stopped = "stopped"
@@ -104,6 +106,7 @@ func newWorld(ctx context.Context, t *testing.T) *world {
 	w.install(t)
 	w.people(ctx, t)
 	w.awaitGuard(ctx, t)
+	w.somebodyElses(ctx, t)
 	w.cast(ctx, t)
 	return w
 }
@@ -157,6 +160,7 @@ func (w *world) people(ctx context.Context, t *testing.T) {
 		w.configs[who] = w.tokenConfig(ctx, t, account[0], account[1])
 	}
 	for who, config := range w.configs {
+		config.WarningHandler = rest.NoWarnings{}
 		client, err := dynamic.NewForConfig(config)
 		if err != nil {
 			t.Fatal(err)
@@ -195,7 +199,7 @@ func (w *world) awaitGuard(ctx context.Context, t *testing.T) {
 	for i, probe := range probes {
 		eventually(t, func() error {
 			if err := probe(); err == nil || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy") {
-				return fmt.Errorf("probe %d is not refused yet: %v", i, err)
+				return fmt.Errorf("probe %d is not refused yet: %w", i, errors.Join(err))
 			}
 			return nil
 		})
@@ -226,7 +230,7 @@ func (w *world) cast(ctx context.Context, t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{waiting, granted, stopped} {
+	for _, name := range []string{waiting, granted, stopped, denied} {
 		must(w.clients[agent].Resource(kinds["CapabilityRequest"]).Namespace(namespace).Create(ctx, w.request0(name), metav1.CreateOptions{}))
 		must(w.clients[agent].Resource(kinds["Job"]).Namespace(namespace).Create(ctx, w.job0(name), metav1.CreateOptions{}))
 		must(w.apply(ctx, operator, "CapabilityRequest", name, "status", nil, fmt.Sprintf(`{"status":{"review":%s}}`, reviewJSON(name))))
@@ -243,6 +247,8 @@ func (w *world) cast(ctx context.Context, t *testing.T) {
 	must(w.apply(ctx, operator, "Job", "valetkey-"+granted, "", nil, w.startPatch("publish")))
 	must(w.apply(ctx, operator, "Job", "valetkey-"+stopped, "", nil, w.startPatch("publish")))
 	must(w.apply(ctx, operator, "Job", "valetkey-"+stopped, "", nil, `{"spec":{"suspend":true}}`))
+	must(w.apply(ctx, alice, "CapabilityRequest", denied, "", nil, `{"metadata":{"annotations":{"valetkey.dev/deny":"`+digest+`"}}}`))
+	must(w.apply(ctx, operator, "CapabilityRequest", denied, "status", nil, `{"status":{"endedAt":"2026-05-09T11:48:00Z"}}`))
 	w.pod = w.awaitPod(ctx, t)
 }
 
@@ -413,7 +419,7 @@ func parse(manifest string) map[string]any {
 const image = "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 func podSpec() map[string]any {
-	return parse("restartPolicy: Never\ncontainers:\n- {name: publish, image: " + image + ", resources: {requests: {cpu: 100m}}}\n- {name: beside, image: " + image + "}\n")
+	return parse("restartPolicy: Never\nautomountServiceAccountToken: false\ncontainers:\n- {name: publish, image: " + image + ", resources: {requests: {cpu: 100m}}}\n- {name: beside, image: " + image + "}\n")
 }
 
 // restricted is a Pod's spec that Pod Security has nothing against.

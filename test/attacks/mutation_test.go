@@ -1,0 +1,196 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build mutation
+
+package attacks
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	admissionclient "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
+)
+
+// patience is how long a rule that was taken out may go unmissed before it counts as a survivor. The API server looks at its rules
+// about once a second.
+const patience = 8 * time.Second
+
+// mutant is one rule, or one part of it, taken out.
+type mutant struct {
+	rule, what string
+	apply      func(context.Context) error
+	undo       func(context.Context) error
+}
+
+// TestMutation takes out each rule, and each validation and mutation within it, in turn: a row must miss it.
+func TestMutation(t *testing.T) {
+	ctx := t.Context()
+	w := newWorld(ctx, t)
+	client := kubernetes.NewForConfigOrDie(w.configs[admin]).AdmissionregistrationV1()
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(out, "RULE\tTAKEN OUT\tMISSED BY")
+	byRule := map[string][]row{}
+	for _, r := range rows() {
+		byRule[r.rule] = append(byRule[r.rule], r)
+	}
+	survivors := 0
+	for _, m := range mutants(ctx, t, client) {
+		if err := m.apply(ctx); err != nil {
+			t.Fatalf("%s: %v", m.rule, err)
+		}
+		missed := missing(ctx, w, byRule[m.rule])
+		if err := m.undo(ctx); err != nil {
+			t.Fatalf("%s: %v", m.rule, err)
+		}
+		eventually(t, func() error { return wholeAgain(ctx, w, byRule[m.rule]) })
+		if missed == "" {
+			survivors++
+			t.Errorf("nobody missed %s: %s", m.rule, m.what)
+			missed = "NOBODY"
+		}
+		_, _ = fmt.Fprintf(out, "%s\t%s\t%s\n", m.rule, m.what, missed)
+	}
+	if err := out.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("%d survivors\n", survivors)
+}
+
+// missing asks the rule's rows, again and again while patience lasts, which of them do not hold any more.
+func missing(ctx context.Context, w *world, rows []row) string {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		var missed []string
+		for _, r := range rows {
+			if r.holds(ctx, w) != nil {
+				missed = append(missed, r.name)
+			}
+		}
+		if len(missed) > 0 {
+			return fmt.Sprintf("%s (%d of %d rows)", missed[0], len(missed), len(rows))
+		}
+	}
+	return ""
+}
+
+func wholeAgain(ctx context.Context, w *world, rows []row) error {
+	for _, r := range rows {
+		if err := r.holds(ctx, w); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+func mutants(ctx context.Context, t *testing.T, client admissionclient.AdmissionregistrationV1Interface) []mutant {
+	t.Helper()
+	var all []mutant
+	validating, err := client.ValidatingAdmissionPolicies().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range validating.Items {
+		all = append(all, validatingMutants(client, &validating.Items[i])...)
+	}
+	mutating, err := client.MutatingAdmissionPolicies().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range mutating.Items {
+		all = append(all, mutatingMutants(client, &mutating.Items[i])...)
+	}
+	return all
+}
+
+func validatingMutants(client admissionclient.AdmissionregistrationV1Interface, p *admissionv1.ValidatingAdmissionPolicy) []mutant {
+	store := func(ctx context.Context, change func(*admissionv1.ValidatingAdmissionPolicySpec)) error {
+		stored, err := client.ValidatingAdmissionPolicies().Get(ctx, p.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		stored.Spec = *p.Spec.DeepCopy()
+		change(&stored.Spec)
+		_, err = client.ValidatingAdmissionPolicies().Update(ctx, stored, metav1.UpdateOptions{})
+		return err
+	}
+	undo := func(ctx context.Context) error {
+		return store(ctx, func(*admissionv1.ValidatingAdmissionPolicySpec) {})
+	}
+	var all []mutant
+	for i, v := range p.Spec.Validations {
+		all = append(all, mutant{p.Name, firstWords(v.Message + v.MessageExpression), func(ctx context.Context) error {
+			return store(ctx, func(s *admissionv1.ValidatingAdmissionPolicySpec) { s.Validations[i].Expression = "true" })
+		}, undo})
+	}
+	return append(all, bindingMutant(client, p.Name, true))
+}
+
+func mutatingMutants(client admissionclient.AdmissionregistrationV1Interface, p *admissionv1.MutatingAdmissionPolicy) []mutant {
+	store := func(ctx context.Context, change func(*admissionv1.MutatingAdmissionPolicySpec)) error {
+		stored, err := client.MutatingAdmissionPolicies().Get(ctx, p.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		stored.Spec = *p.Spec.DeepCopy()
+		change(&stored.Spec)
+		_, err = client.MutatingAdmissionPolicies().Update(ctx, stored, metav1.UpdateOptions{})
+		return err
+	}
+	undo := func(ctx context.Context) error { return store(ctx, func(*admissionv1.MutatingAdmissionPolicySpec) {}) }
+	var all []mutant
+	for i := range p.Spec.Mutations {
+		all = append(all, mutant{p.Name, fmt.Sprintf("mutation %d", i+1), func(ctx context.Context) error {
+			return store(ctx, func(s *admissionv1.MutatingAdmissionPolicySpec) {
+				s.Mutations[i].JSONPatch = &admissionv1.JSONPatch{Expression: `true ? [] : [JSONPatch{op: "remove", path: "/none"}]`}
+			})
+		}, undo})
+	}
+	return append(all, bindingMutant(client, p.Name, false))
+}
+
+// bindingMutant unbinds a whole policy. Taking the binding away and making it again is what an administrator would do by mistake.
+func bindingMutant(client admissionclient.AdmissionregistrationV1Interface, name string, validating bool) mutant {
+	var before any
+	return mutant{name, "its binding", func(ctx context.Context) error {
+		if validating {
+			stored, err := client.ValidatingAdmissionPolicyBindings().Get(ctx, name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			before = stored
+			return client.ValidatingAdmissionPolicyBindings().Delete(ctx, name, metav1.DeleteOptions{})
+		}
+		stored, err := client.MutatingAdmissionPolicyBindings().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		before = stored
+		return client.MutatingAdmissionPolicyBindings().Delete(ctx, name, metav1.DeleteOptions{})
+	}, func(ctx context.Context) (err error) {
+		switch b := before.(type) {
+		case *admissionv1.ValidatingAdmissionPolicyBinding:
+			b.ObjectMeta = metav1.ObjectMeta{Name: name}
+			_, err = client.ValidatingAdmissionPolicyBindings().Create(ctx, b, metav1.CreateOptions{})
+		case *admissionv1.MutatingAdmissionPolicyBinding:
+			b.ObjectMeta = metav1.ObjectMeta{Name: name}
+			_, err = client.MutatingAdmissionPolicyBindings().Create(ctx, b, metav1.CreateOptions{})
+		}
+		return err
+	}}
+}
+
+func firstWords(message string) string {
+	message = strings.Join(strings.Fields(message), " ")
+	if len(message) > 60 {
+		return message[:60] + "…"
+	}
+	return message
+}
