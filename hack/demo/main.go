@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/hack/demo/stage"
+	"github.com/valetkey/valetkey/hack/demo/story"
 )
 
 func main() {
@@ -41,26 +42,10 @@ func run(ctx context.Context) (err error) {
 		}
 	}()
 	fmt.Fprintf(os.Stderr, "the stage is set after %.0f s\n", time.Since(start).Seconds())
-	t := &teller{stage: s, out: os.Stdout}
-	for _, chapter := range chapters {
-		fmt.Printf("\n%s\n", chapter.title)
-		if err := chapter.tell(ctx, t); err != nil {
-			s.Explain(ctx, os.Stderr)
-			return fmt.Errorf("%s: %w", chapter.title, err)
-		}
+	if err := story.Tell(ctx, s, os.Stdout); err != nil {
+		s.Explain(ctx, os.Stderr)
+		return err
 	}
 	fmt.Printf("\ntold in %.0f s\n", time.Since(start).Seconds())
 	return nil
-}
-
-// chapters are the story.
-var chapters = [...]struct {
-	title string
-	tell  func(context.Context, *teller) error
-}{
-	{"a. Publish the preview build for PR-184", publish},
-	{"b. A Job overstays its time while the operator is down", overstay},
-	{"c. What is refused, and by which words", refused},
-	{"d. The kill switch: a Deny policy is applied while a Job runs", killSwitch},
-	{"What was granted, to whom, for how long, and how it ended", ledger},
 }

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -124,7 +125,9 @@ func (s *Stage) searchFiles() (int, error) {
 }
 
 func (s *Stage) searchObjects(ctx context.Context) (int, error) {
-	client, err := dynamic.NewForConfig(s.Cluster.AdminConfig())
+	config := rest.CopyConfig(s.Cluster.AdminConfig())
+	config.WarningHandler = rest.NoWarnings{} // old kinds are looked at too
+	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return 0, err
 	}

@@ -86,6 +86,38 @@ func (s *Stage) catalogue(ctx context.Context) error {
 	return err
 }
 
+// Enrol makes another namespace that agents can work in, as config/samples makes the first.
+func (s *Stage) Enrol(ctx context.Context, namespace string) error {
+	folder, err := s.overlay("enrol-"+namespace, map[string]string{"kustomization.yaml": fmt.Sprintf(enrolOverlay, namespace)})
+	if err != nil {
+		return err
+	}
+	for _, file := range []string{"namespace.yaml", "people.yaml"} {
+		content, err := os.ReadFile(filepath.Join(s.root, "config", "samples", file))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(folder, file), content, 0o600); err != nil {
+			return err
+		}
+	}
+	_, err = s.Kubectl(ctx, Admin, "apply", "--server-side", "-k", folder)
+	return err
+}
+
+// enrolOverlay leaves the requester where it is: one agent works in both namespaces.
+const enrolOverlay = `namespace: %[1]s
+resources: [namespace.yaml, people.yaml]
+patches:
+- target: {kind: Namespace}
+  options: {allowNameChange: true}
+  patch: |-
+    - {op: replace, path: /metadata/name, value: %[1]s}
+- target: {kind: RoleBinding, name: web-app-bot}
+  patch: |-
+    - {op: add, path: /subjects/-, value: {kind: ServiceAccount, name: web-app-bot, namespace: agents}}
+`
+
 // imageFields tells kustomize where, beside Pods, images are named.
 const imageFields = `images:
 - {kind: Capability, path: spec/runner/image}

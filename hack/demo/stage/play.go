@@ -38,6 +38,10 @@ type Ask struct {
 	TTLSeconds int
 	// Args of the container that gets the credential.
 	Args []string
+	// Namespace of both; empty means the samples'.
+	Namespace string
+	// RunAsUser of the Pod; nil means the image's own.
+	RunAsUser *int64
 }
 
 // Request creates a request and its Job as a person.
@@ -48,8 +52,15 @@ func (s *Stage) Request(ctx context.Context, who Person, a Ask) error {
 		return err
 	}
 	folder := "request-" + a.Name
+	if a.Namespace == "" {
+		a.Namespace = Namespace
+	}
+	security := []byte("{}")
+	if a.RunAsUser != nil {
+		security = fmt.Appendf(nil, `{"runAsUser": %d}`, *a.RunAsUser)
+	}
 	overlay, err := s.overlay(folder, map[string]string{"kustomization.yaml": fmt.Sprintf(requestOverlay,
-		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Environment, a.TTLSeconds, a.Name, a.Name, a.Name, args)})
+		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, args, security)})
 	if err != nil {
 		return err
 	}
@@ -65,15 +76,18 @@ patches:
   options: {allowNameChange: true}
   patch: |-
     - {op: replace, path: /metadata/name, value: %q}
+    - {op: replace, path: /metadata/namespace, value: %q}
     - {op: replace, path: /spec/environment, value: %q}
     - {op: replace, path: /spec/ttlSeconds, value: %d}
 - target: {kind: Job}
   options: {allowNameChange: true}
   patch: |-
     - {op: replace, path: /metadata/name, value: "valetkey-%s"}
+    - {op: replace, path: /metadata/namespace, value: %q}
     - {op: replace, path: /metadata/labels/valetkey.dev~1request, value: %q}
     - {op: replace, path: /spec/template/metadata/labels/valetkey.dev~1request, value: %q}
     - {op: replace, path: /spec/template/spec/containers/0/args, value: %s}
+    - {op: add, path: /spec/template/spec/securityContext, value: %s}
 `
 
 // AwaitRequest returns a request when its decision has the reason. A request that ended for another reason is an error.

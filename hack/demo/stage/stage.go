@@ -93,6 +93,9 @@ func (s *Stage) TearDown(ctx context.Context) error {
 	return s.Cluster.Stop(ctx)
 }
 
+// Path is a path of the repository.
+func (s *Stage) Path(relative string) string { return filepath.Join(s.root, relative) }
+
 func (s *Stage) say(what string) {
 	if s.progress != nil {
 		_, _ = fmt.Fprintln(s.progress, what)

@@ -1,7 +1,7 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package story
 
 import (
 	"context"
@@ -67,26 +67,34 @@ func (t *teller) printedCommand(r *v1alpha1.CapabilityRequest) ([]string, error)
 
 // follow prints a grant's way from its approval to its end.
 func (t *teller) follow(ctx context.Context, name string) (*v1alpha1.CapabilityGrant, error) {
-	g, err := t.delivered(ctx, name)
-	if err != nil {
+	if err := t.delivered(ctx, name); err != nil {
 		return nil, err
 	}
-	if g, err = t.stage.AwaitGrant(ctx, name, v1alpha1.ConditionEnded); err != nil {
+	g, err := t.stage.AwaitGrant(ctx, name, v1alpha1.ConditionEnded)
+	if err != nil {
 		return nil, err
 	}
 	t.revoked(g)
 	return g, nil
 }
 
-func (t *teller) delivered(ctx context.Context, name string) (*v1alpha1.CapabilityGrant, error) {
+func (t *teller) delivered(ctx context.Context, name string) error {
 	g, err := t.stage.AwaitGrant(ctx, name, v1alpha1.ConditionDelivered)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	t.line("policy.result", "approved=true", "policy="+g.Spec.Approval.Policy, "by="+strings.Join(g.Spec.Approval.ApprovedBy, ","), fmt.Sprintf("ttl_seconds=%d", g.Spec.TTLSeconds))
+	t.line("policy.result", "approved=true", "policy="+g.Spec.Approval.Policy, "by="+approvers(g), fmt.Sprintf("ttl_seconds=%d", g.Spec.TTLSeconds))
 	t.line("broker.issue", "provider="+g.Spec.Provider.Type, "scope="+strings.Join(g.Spec.Scope, ","), "session="+g.Status.Credential.Principal)
 	t.line("runner.exec", "job="+g.Spec.Job.Name, "container="+g.Spec.Job.Container, "env_scope=container-only", "until="+g.Status.ExpiresAt.UTC().Format(time.TimeOnly))
-	return g, nil
+	return nil
+}
+
+// approvers are those whose approval counted.
+func approvers(g *v1alpha1.CapabilityGrant) string {
+	if len(g.Spec.Approval.ApprovedBy) == 0 {
+		return "nobody-had-to"
+	}
+	return strings.Join(g.Spec.Approval.ApprovedBy, ",")
 }
 
 func (t *teller) revoked(g *v1alpha1.CapabilityGrant) {
@@ -149,7 +157,7 @@ func overstay(ctx context.Context, t *teller) error {
 	if err := t.ask(ctx, stage.Ask{Name: name, Environment: "rehearsal", TTLSeconds: 15, Args: []string{"hold"}}); err != nil {
 		return err
 	}
-	if _, err := t.delivered(ctx, name); err != nil {
+	if err := t.delivered(ctx, name); err != nil {
 		return err
 	}
 	if err := t.stage.AwaitRunning(ctx, name); err != nil {
@@ -252,7 +260,7 @@ func killSwitch(ctx context.Context, t *teller) error {
 	if err := t.ask(ctx, stage.Ask{Name: name, Environment: "rehearsal", TTLSeconds: 600, Args: []string{"hold"}}); err != nil {
 		return err
 	}
-	if _, err := t.delivered(ctx, name); err != nil {
+	if err := t.delivered(ctx, name); err != nil {
 		return err
 	}
 	if err := t.stage.AwaitRunning(ctx, name); err != nil {
@@ -260,7 +268,7 @@ func killSwitch(ctx context.Context, t *teller) error {
 	}
 	t.says("admin", "kubectl apply -f config/samples/deny.yaml")
 	start := time.Now()
-	if _, err := t.stage.Kubectl(ctx, stage.Admin, "apply", "-f", "config/samples/deny.yaml"); err != nil {
+	if _, err := t.stage.Kubectl(ctx, stage.Admin, "apply", "-f", t.stage.Path("config/samples/deny.yaml")); err != nil {
 		return err
 	}
 	g, err := t.stage.AwaitGrant(ctx, name, v1alpha1.ConditionEnded)
@@ -287,7 +295,7 @@ func ledger(ctx context.Context, t *teller) error {
 	_, _ = fmt.Fprintln(w, "GRANT\tCAPABILITY\tREQUESTER\tAPPROVED BY\tTTL\tLIVED\tOUTCOME\tREASON\tREVOCATION")
 	for i := range grants {
 		g := &grants[i]
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%ds\t%s\t%s\t%s\t%s\n", g.Name, g.Spec.Capability, g.Spec.Requester, strings.Join(g.Spec.Approval.ApprovedBy, ","),
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%ds\t%s\t%s\t%s\t%s\n", g.Name, g.Spec.Capability, g.Spec.Requester, approvers(g),
 			g.Spec.TTLSeconds, g.Status.EndedAt.Sub(g.Status.IssuedAt.Time), g.Status.Outcome, g.Status.Stop.Reason, g.Status.Revocation.Mode)
 		if want[g.Name] != g.Status.Outcome {
 			return fmt.Errorf("grant %s ended %s, want %s", g.Name, g.Status.Outcome, want[g.Name])

@@ -1,7 +1,8 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package story tells the article's story on a stage, and insists on every line of it.
+package story
 
 import (
 	"context"
@@ -13,6 +14,27 @@ import (
 
 	"github.com/valetkey/valetkey/hack/demo/stage"
 )
+
+// Tell tells the whole story. An error says where it went differently.
+func Tell(ctx context.Context, s *stage.Stage, out io.Writer) error {
+	t := &teller{stage: s, out: out}
+	for _, chapter := range []struct {
+		title string
+		tell  func(context.Context, *teller) error
+	}{
+		{"a. Publish the preview build for PR-184", publish},
+		{"b. A Job overstays its time while the operator is down", overstay},
+		{"c. What is refused, and by which words", refused},
+		{"d. The kill switch: a Deny policy is applied while a Job runs", killSwitch},
+		{"What was granted, to whom, for how long, and how it ended", ledger},
+	} {
+		_, _ = fmt.Fprintf(out, "\n%s\n", chapter.title)
+		if err := chapter.tell(ctx, t); err != nil {
+			return fmt.Errorf("%s: %w", chapter.title, err)
+		}
+	}
+	return nil
+}
 
 // teller plays the story and prints it.
 type teller struct {

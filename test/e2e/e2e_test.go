@@ -1,0 +1,170 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+// Package e2e plays journeys on a real node, with the operator as it ships.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/hack/demo/stage"
+	"github.com/valetkey/valetkey/hack/demo/story"
+)
+
+// newStage sets a stage that is torn down with the test.
+func newStage(t *testing.T) *stage.Stage {
+	t.Helper()
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := stage.SetUp(t.Context(), stage.Options{Root: root, Progress: os.Stderr, Fast: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			s.Explain(context.Background(), os.Stderr)
+		}
+		if err := s.TearDown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// TestTheStory is the demo: whatever `make demo` shows is insisted on here.
+func TestTheStory(t *testing.T) {
+	if err := story.Tell(t.Context(), newStage(t), os.Stdout); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestJourneys plays what the demo does not show, on one stage.
+func TestJourneys(t *testing.T) {
+	s := newStage(t)
+	for name, journey := range map[string]func(*testing.T, *stage.Stage){
+		"a capability delivered in the environment works, too":     deliveredInTheEnvironment,
+		"a container that writes as root finds its credential":     asRoot,
+		"a Job deleted while it runs ends its grant":               jobDeleted,
+		"a Job that fails ends its grant as failed":                jobFails,
+		"a namespace deleted with a living grant is gone for good": namespaceDeleted,
+	} {
+		t.Run(name, func(t *testing.T) { journey(t, s) })
+	}
+	if found, err := s.Canary(t.Context()); err != nil {
+		t.Error(err)
+	} else {
+		fmt.Println("canary:", found)
+	}
+}
+
+func ask(t *testing.T, s *stage.Stage, a stage.Ask) {
+	t.Helper()
+	a.Environment, a.TTLSeconds = "rehearsal", 300
+	if err := s.Request(t.Context(), stage.Agent, a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ended waits for the end of a grant and insists on how it ended.
+func ended(t *testing.T, s *stage.Stage, name string, outcome v1alpha1.GrantOutcome, reason string) *v1alpha1.CapabilityGrant {
+	t.Helper()
+	g, err := s.AwaitGrant(t.Context(), name, v1alpha1.ConditionEnded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Status.Outcome != outcome || g.Status.Stop.Reason != reason {
+		t.Errorf("it ended %s for %s (%s), want %s for %s", g.Status.Outcome, g.Status.Stop.Reason, g.Status.Stop.Message, outcome, reason)
+	}
+	secrets, err := s.Kubectl(t.Context(), stage.Admin, "-n", g.Namespace, "get", "secret", "-o", "name")
+	if err != nil || strings.Contains(secrets, string(g.UID)) {
+		t.Errorf("its Secret is still there: %s %v", secrets, err)
+	}
+	return g
+}
+
+func logs(t *testing.T, s *stage.Stage, name, container string) string {
+	t.Helper()
+	text, err := s.Kubectl(t.Context(), stage.Agent, "-n", stage.Namespace, "logs", "job/"+v1alpha1.NamePrefix+name, "-c", container)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func deliveredInTheEnvironment(t *testing.T, s *stage.Stage) {
+	patch := func(delivery string) {
+		t.Helper()
+		if _, err := s.Kubectl(t.Context(), stage.Admin, "patch", "cap", "publish-preview-build", "--type=merge", "-p", `{"spec":{"aws":{"delivery":"`+delivery+`"}}}`); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Kubectl(t.Context(), stage.Admin, "wait", "cap/publish-preview-build", "--for=jsonpath={.status.conditions[0].observedGeneration}="+generation(t, s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	patch("Env")
+	defer patch("Files")
+	ask(t, s, stage.Ask{Name: "by-env", Args: []string{"publish", "previews/web-app/by-env"}})
+	ended(t, s, "by-env", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+	if text := logs(t, s, "by-env", "publish"); !strings.HasPrefix(text, "put previews/web-app/by-env ok\nget previews/web-app/by-env AccessDenied\n") {
+		t.Errorf("the container says %q", text)
+	}
+	if text := logs(t, s, "by-env", "beside"); text != "sees nothing" {
+		t.Errorf("the container beside it says %q", text)
+	}
+}
+
+func generation(t *testing.T, s *stage.Stage) string {
+	t.Helper()
+	text, err := s.Kubectl(t.Context(), stage.Admin, "get", "cap", "publish-preview-build", "-o", "jsonpath={.metadata.generation}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func asRoot(t *testing.T, s *stage.Stage) {
+	ask(t, s, stage.Ask{Name: "as-root", Args: []string{"publish", "previews/web-app/as-root"}, RunAsUser: new(int64)})
+	ended(t, s, "as-root", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+}
+
+func jobDeleted(t *testing.T, s *stage.Stage) {
+	ask(t, s, stage.Ask{Name: "deleted", Args: []string{"hold"}})
+	if err := s.AwaitRunning(t.Context(), "deleted"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Kubectl(t.Context(), stage.Agent, "-n", stage.Namespace, "delete", "job", "valetkey-deleted", "--wait=false"); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, s, "deleted", v1alpha1.OutcomeRevoked, v1alpha1.ReasonJobGone)
+}
+
+func jobFails(t *testing.T, s *stage.Stage) {
+	ask(t, s, stage.Ask{Name: "fails", Args: []string{"publish", "no-such-bucket"}})
+	ended(t, s, "fails", v1alpha1.OutcomeFailed, v1alpha1.ReasonJobFailed)
+}
+
+// namespaceDeleted comes with a namespace of its own, enrolled like the samples'.
+func namespaceDeleted(t *testing.T, s *stage.Stage) {
+	const ns = "short-lived"
+	if err := s.Enrol(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	a := stage.Ask{Name: "orphan", Namespace: ns, Args: []string{"hold"}}
+	ask(t, s, a)
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", ns, "wait", "capgrant/orphan", "--for=condition=Delivered", "--timeout=60s"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "delete", "namespace", ns, "--timeout=120s"); err != nil {
+		t.Fatal(err)
+	}
+}
