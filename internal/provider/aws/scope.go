@@ -23,12 +23,16 @@ const (
 	longestLabel = 63
 )
 
-// The forms that values and templates must have. They are the CRDs', looked at again where it counts.
+// valueForm is where a template takes a value of the request.
+const valueForm = `\$\{request\.(repo|environment|namespace)\}`
+
+// The forms that values and templates must have. They are the CRDs', looked at again where it counts. A template takes values in
+// the last part of an ARN alone, and no value has a character that means something in a policy.
 var (
 	repoForm     = regexp.MustCompile(`^[A-Za-z0-9]([._-]?[A-Za-z0-9])*(/[A-Za-z0-9]([._-]?[A-Za-z0-9])*)*$`)
 	labelForm    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 	actionForm   = regexp.MustCompile(`^[a-z0-9-]+:[A-Za-z][A-Za-z0-9]*\*?$`)
-	resourceForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:[A-Za-z0-9/_.:=@+-][A-Za-z0-9/_.:=@+*-]*$`)
+	templateForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:([A-Za-z0-9/_.:=@+-]|` + valueForm + `)([A-Za-z0-9/_.:=@+*-]|` + valueForm + `)*$`)
 )
 
 // policyDocument is a session policy. Its fields stand in the order that AWS's documents show.
@@ -98,11 +102,10 @@ func fillStatement(s v1alpha1.AWSStatement, fill *strings.Replacer) (policyState
 		if touching.MatchString(template) {
 			return filled, fmt.Errorf("resource template %q has a wildcard beside a value, which would reach others' resources whose names begin or end alike; put a / between", template)
 		}
-		resource := fill.Replace(template)
-		if !resourceForm.MatchString(resource) {
+		if !templateForm.MatchString(template) {
 			return filled, fmt.Errorf("resource template %q does not make an ARN", template)
 		}
-		filled.Resource = append(filled.Resource, resource)
+		filled.Resource = append(filled.Resource, fill.Replace(template))
 	}
 	return filled, nil
 }

@@ -24,7 +24,11 @@ type session struct {
 
 // believable refuses an answer that is not what was asked for: incomplete, expired, living on far beyond what was asked, of
 // another role or another session. Such an answer is final: something is wrong with the endpoint, and every try could issue more.
+// An answer without any credential is no such thing.
 func (s *session) believable(now time.Time, asked assumption) error {
+	if s.keyID == "" && s.secret == "" && s.token == "" {
+		return &provider.Error{Class: provider.Retryable, Message: "STS answered without a credential"}
+	}
 	why := ""
 	switch {
 	case s.keyID == "" || s.secret == "" || s.token == "" || s.expires.IsZero():
