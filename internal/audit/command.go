@@ -4,11 +4,13 @@
 package audit
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,7 +69,13 @@ func verify(logs []string, grants string, stdin io.Reader, stdout io.Writer) err
 			return err
 		}
 	}
-	report, err := verifyStable(logs, anchors)
+	files, err := openLogs(logs)
+	if err != nil {
+		return err
+	}
+	defer closeAll(files)
+	report, err := verifyOpen(files, anchors)
+	slices.SortStableFunc(report.Segments, func(a, b Segment) int { return cmp.Or(cmp.Compare(a.Writer, b.Writer), cmp.Compare(a.First, b.First)) })
 	for _, s := range report.Segments {
 		say(stdout, "%s: writer %s, %d records, %d to %d, %s to %s\n", s.File, s.Writer, s.Last-s.First+1, s.First, s.Last, s.FirstTime, s.LastTime)
 	}
@@ -84,43 +92,73 @@ func verify(logs []string, grants string, stdin io.Reader, stdout io.Writer) err
 	return nil
 }
 
-// verifyStable reads the logs again if a rotation renamed a file meanwhile.
-func verifyStable(logs []string, anchors []Anchor) (Report, error) {
-	const tries = 5
-	for try := 1; ; try++ {
-		files, err := expand(logs)
-		if err != nil {
-			return Report{}, err
-		}
-		report, problem := Verify(files, anchors)
-		after, err := expand(logs)
-		if err != nil || problem == nil || try == tries || slices.Equal(files, after) {
-			return report, errors.Join(problem, err)
-		}
-	}
+// opened are the files of logs, each once, whatever it is called by now.
+type opened struct {
+	files []*os.File
+	infos []os.FileInfo
+	names map[string]bool
 }
 
-// expand replaces folders by the logs in them, and removes what is named twice.
-func expand(logs []string) ([]string, error) {
-	var files []string
-	for _, name := range logs {
-		info, err := os.Stat(name)
-		if err != nil {
-			return nil, err
-		}
-		found := []string{filepath.Clean(name)}
-		if info.IsDir() {
-			if found, err = logsIn(name); err != nil {
+// openLogs opens what is named, and what is in the folders that are named: all of it before any of it is read, since a rotation
+// gives a file another name but not another content. Folders are looked at until no other name appears, for what a rotation
+// renamed before it was opened; the present file is opened once, and what begins later is not looked at.
+func openLogs(logs []string) ([]*os.File, error) {
+	o := &opened{names: map[string]bool{}}
+	for before := -1; len(o.names) > before; {
+		before = len(o.names)
+		for _, name := range logs {
+			found, inFolder, err := logsAt(name)
+			if err == nil {
+				err = o.add(found, inFolder)
+			}
+			if err != nil {
+				closeAll(o.files)
 				return nil, err
 			}
 		}
-		for _, file := range found {
-			if !slices.Contains(files, file) {
-				files = append(files, file)
-			}
-		}
 	}
-	return files, nil
+	return o.files, nil
+}
+
+// add opens the files that are not open yet. The youngest come first: rotation removes the oldest, and may do so now, and then
+// those that can still be opened have no gap.
+func (o *opened) add(names []string, inFolder bool) error {
+	for _, name := range slices.Backward(names) {
+		if o.names[name] {
+			continue
+		}
+		o.names[name] = true
+		f, err := os.Open(name)
+		if inFolder && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+		if slices.ContainsFunc(o.infos, func(other os.FileInfo) bool { return os.SameFile(info, other) }) {
+			closeAll([]*os.File{f})
+			continue
+		}
+		o.files, o.infos = append(o.files, f), append(o.infos, info)
+	}
+	return nil
+}
+
+// logsAt is the file of that name, or the logs in the folder of that name.
+func logsAt(name string) (files []string, folder bool, err error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, false, err
+	}
+	if !info.IsDir() {
+		return []string{name}, false, nil
+	}
+	files, err = logsIn(name)
+	return files, true, err
 }
 
 // logsIn are the logs in a folder, in the order of their names: rotated files stand before the present one.

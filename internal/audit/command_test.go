@@ -91,7 +91,7 @@ func TestALogIsNotCalledBrokenForBeingRotatedWhileItIsRead(t *testing.T) {
 	done := make(chan error)
 	go func() {
 		var err error
-		for i := 0; i < 3000 && err == nil; i++ {
+		for i := 0; i < 1500 && err == nil; i++ {
 			err = l.try("x")
 		}
 		done <- err

@@ -244,6 +244,25 @@ func TestRotation(t *testing.T) {
 	})
 }
 
+func TestAFolderIsFlushedWhenAFileInItIsMadeOrRenamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	flushed := 0
+	l := start(t, path, maxSize(1), func(f *file) {
+		f.sync = func(f *os.File) error {
+			if f.Name() == filepath.Dir(path) {
+				flushed++
+			}
+			return nil
+		}
+	})
+	for files := 1; files < 4; files++ {
+		if flushed != files {
+			t.Errorf("the folder was flushed %d times for %d files", flushed, files)
+		}
+		l.appendN(1 + 1/files) // the first fits, each other begins a file
+	}
+}
+
 func TestSomebodyElsesHandOnTheFile(t *testing.T) {
 	for name, c := range map[string]struct {
 		do   func(t *testing.T, l *told)

@@ -179,7 +179,7 @@ func unseal(line []byte) (link, error) {
 		return l, errors.New("the line is no audit record")
 	}
 	body, tail := line[:len(line)-hashTail], string(line[len(line)-hashTail:])
-	if tail != hashBefore+hashOf(body)+hashAfter || tail != hashBefore+l.Hash+hashAfter {
+	if tail != hashBefore+hashOf(body)+hashAfter {
 		return l, fmt.Errorf("record %d was changed: its hash is not that of its content", l.Seq)
 	}
 	return l, nil

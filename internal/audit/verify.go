@@ -80,13 +80,33 @@ const (
 // records are there. Its error is a *Problem if something is wrong with the log, anything else if that could not be found out. Without
 // anchors a tail that was cut off whole, or a log that was written anew, cannot be seen.
 func Verify(files []string, anchors []Anchor) (Report, error) {
+	var opened []*os.File
+	defer func() { closeAll(opened) }()
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return Report{}, err
+		}
+		opened = append(opened, f)
+	}
+	return verifyOpen(opened, anchors)
+}
+
+// closeAll closes files that were only read.
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+func verifyOpen(files []*os.File, anchors []Anchor) (Report, error) {
 	v := newVerifier(anchors)
 	var torn *Problem
-	for _, name := range files {
-		err := v.readFile(name)
+	for _, f := range files {
+		err := v.read(f.Name(), f)
 		if problem := (*Problem)(nil); errors.As(err, &problem) && problem.torn {
-			if held(name) {
-				v.report.BeingWritten = append(v.report.BeingWritten, name)
+			if held(f.Name()) {
+				v.report.BeingWritten = append(v.report.BeingWritten, f.Name())
 			} else {
 				torn = problem
 			}
@@ -134,15 +154,6 @@ func newVerifier(anchors []Anchor) *verifier {
 		v.wanted[at] = append(v.wanted[at], a)
 	}
 	return v
-}
-
-func (v *verifier) readFile(name string) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	return v.read(name, f)
 }
 
 // read checks every line of a file.

@@ -213,6 +213,30 @@ func TestFilesMakeWholeChains(t *testing.T) {
 	}
 }
 
+func TestRecordsThatWereSealedButNumberedOtherwise(t *testing.T) {
+	first, anchors := chainOf(t, "w", 1)
+	skipping := anchors[0]
+	skipping.Seq = 2
+	for name, c := range map[string]struct {
+		before string
+		end    v1alpha1.AuditAnchor
+		line   int
+		what   string
+	}{
+		"a number left out, the link being right": {first[0], skipping, 2, "record 2 is missing before this line"},
+		"number zero": {"", v1alpha1.AuditAnchor{Writer: "w", Seq: -1, Hash: strings.Repeat("a", 64)}, 1, "the line is no audit record"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			line, _, err := seal(event(""), c.end)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Verify(saved(t, c.before+string(line)+"\n"), nil)
+			expectProblem(t, err, "1", c.line, c.what)
+		})
+	}
+}
+
 func TestTheBeginningOfAChainSaysThatItIs(t *testing.T) {
 	second, _, err := seal(event(""), v1alpha1.AuditAnchor{Writer: "w", Seq: 1, Hash: origin})
 	if err != nil {
