@@ -9,17 +9,20 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
 )
 
 // journey is one request, its Job and what becomes of them. Its policy, made by allow, is for the environment of its own name, so
@@ -30,6 +33,7 @@ type journey struct {
 	name      string
 	namespace string
 	agent     client.Client
+	operator  *operator
 }
 
 // begin begins a journey beside others, with the shared operator.
@@ -37,7 +41,7 @@ func begin(t *testing.T, name string) *journey {
 	t.Helper()
 	t.Parallel()
 	o := stage.sharedOperator(t)
-	j := alone(t, name)
+	j := alone(t, name, o)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the operator said:\n%s", o.linesAbout(name))
@@ -47,9 +51,9 @@ func begin(t *testing.T, name string) *journey {
 }
 
 // alone begins a journey of a test that runs its own operator.
-func alone(t *testing.T, name string) *journey {
+func alone(t *testing.T, name string, o *operator) *journey {
 	t.Helper()
-	j := &journey{T: t, w: stage, name: name, namespace: agents}
+	j := &journey{T: t, w: stage, name: name, namespace: agents, operator: o}
 	j.agent = j.account("web-app-bot")
 	return j
 }
@@ -182,6 +186,29 @@ func (j *journey) awaitDelivered() *v1alpha1.CapabilityGrant {
 	})
 }
 
+// deliverWithoutApproval is the way to a running Job.
+func (j *journey) deliverWithoutApproval() *v1alpha1.CapabilityGrant {
+	j.Helper()
+	j.allow()
+	j.ask()
+	return j.awaitDelivered()
+}
+
+// enrol makes a namespace of the journey's own, with an agent in it.
+func (j *journey) enrol(namespace string) {
+	j.Helper()
+	j.namespace = namespace
+	j.store(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace,
+		Labels: map[string]string{v1alpha1.LabelEnrolled: "true", "pod-security.kubernetes.io/enforce": "baseline"}}})
+	for _, name := range []string{"web-app-bot", "runner"} {
+		j.must(j.w.admin.Create(j.Context(), &corev1.ServiceAccount{ObjectMeta: j.meta(name)}))
+	}
+	j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("web-app-bot"),
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "valetkey-requester"},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "web-app-bot"}}}))
+	j.agent = j.account("web-app-bot")
+}
+
 // awaitIssued returns the grant when its condition Issued has the reason.
 func (j *journey) awaitIssued(reason string) *v1alpha1.CapabilityGrant {
 	j.Helper()
@@ -251,6 +278,30 @@ func (j *journey) secrets() []corev1.Secret {
 	list := &corev1.SecretList{}
 	j.must(j.w.admin.List(j.Context(), list, client.InNamespace(j.namespace), client.MatchingLabels{v1alpha1.LabelRequest: j.name}))
 	return list.Items
+}
+
+// expectNoPods: whatever ran has ended, and is gone.
+func (j *journey) expectNoPods() {
+	j.Helper()
+	source, err := j.w.source(&corev1.Pod{}, j.namespace, nil, v1alpha1.LabelRequest+"="+j.name)
+	j.must(err)
+	if _, err := until(j.Context(), j.w, &corev1.Pod{}, source, true, nil); err != nil {
+		j.Errorf("a Pod is left: %v", err)
+	}
+}
+
+// expectAudited: the log tells of one end, with the outcome, and for one of the reasons.
+func (j *journey) expectAudited(outcome string, reasons ...string) {
+	j.Helper()
+	records, err := j.operator.records(j.namespace, j.name)
+	j.must(err)
+	if len(records) == 0 {
+		j.Fatal("the audit log has no record")
+	}
+	last := records[len(records)-1]
+	if last.Event != audit.EventEnded || last.Outcome != outcome || !slices.Contains(reasons, last.Reason) {
+		j.Errorf("the last record is %s, %s for %s; want %s for one of %v", last.Event, last.Outcome, last.Reason, outcome, reasons)
+	}
 }
 
 // awaitRunning returns the Pod when its containers run.

@@ -6,10 +6,19 @@
 package integration
 
 import (
+	"errors"
+	"fmt"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -31,6 +40,206 @@ func TestARehearsalIsGrantedWithoutApprovalAndNothingRemains(t *testing.T) {
 		t.Errorf("the revocation is not told honestly: %+v", rev)
 	}
 	j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "Completed")
+}
+
+func TestARequestWaitsForTheApprovalWhoseCommandItPrints(t *testing.T) {
+	j := begin(t, "approved")
+	j.allow(byAlice)
+	j.ask()
+	j.expectNothingIssued()
+	words := condition(j.awaitDecision(v1alpha1.ReasonAwaitingApproval).Status.Conditions, v1alpha1.ConditionAllowed).Message
+	_, command, found := strings.Cut(words, "then: kubectl ")
+	if !found {
+		t.Fatalf("no command is printed: %s", words)
+	}
+	kubeconfig, err := j.w.cluster.Kubeconfig("alice@example.com", "release-managers")
+	j.must(err)
+	if out, err := exec.Command(j.w.cluster.Kubectl(), append([]string{"--kubeconfig", kubeconfig}, strings.Fields(command)...)...).CombinedOutput(); err != nil {
+		t.Fatalf("kubectl %s: %v\n%s", command, err, out)
+	}
+	granted := j.awaitDelivered()
+	if !slices.Equal(granted.Spec.Approval.ApprovedBy, []string{"alice@example.com"}) {
+		t.Errorf("approved by %v", granted.Spec.Approval.ApprovedBy)
+	}
+	j.finish(corev1.PodFailed)
+	j.awaitEnd(v1alpha1.OutcomeFailed, v1alpha1.ReasonJobFailed)
+	j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "Failed")
+}
+
+func TestADenialRefusesTheRequestWithItsReason(t *testing.T) {
+	j := begin(t, "denied")
+	j.allow(byAlice)
+	j.ask()
+	digest := j.awaitDecision(v1alpha1.ReasonAwaitingApproval).Status.Review.Digest
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q,%q:"not before Monday"}}}`, v1alpha1.AnnotationDeny, digest, v1alpha1.AnnotationReason)
+	j.must(j.w.alice.Patch(t.Context(), j.requestObject(), client.RawPatch(types.MergePatchType, []byte(patch))))
+	j.expectRefused(v1alpha1.ReasonDeniedByPerson, "alice@example.com denied it: not before Monday")
+}
+
+func TestADenialThatComesLateEndsTheGrant(t *testing.T) {
+	j := begin(t, "late-denial")
+	digest := j.deliverWithoutApproval().Spec.Approval.Digest
+	j.annotate(j.w.alice, j.requestObject(), v1alpha1.AnnotationDeny, digest)
+	j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonDeniedLate)
+	j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "denied by alice@example.com")
+}
+
+func TestAnApproverWhoChangesTheirMindAfterwardsEndsTheGrant(t *testing.T) {
+	j := begin(t, "mind-changed")
+	j.allow(byAlice)
+	j.ask()
+	digest := j.awaitDecision(v1alpha1.ReasonAwaitingApproval).Status.Review.Digest
+	j.annotate(j.w.alice, j.requestObject(), v1alpha1.AnnotationApprove, digest)
+	j.awaitDelivered()
+	j.annotate(j.w.alice, j.requestObject(), v1alpha1.AnnotationDeny, digest)
+	j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonDeniedLate)
+}
+
+func TestARevocationEndsTheGrantInTheNameOfWhoeverRevoked(t *testing.T) {
+	j := begin(t, "revoked")
+	j.deliverWithoutApproval()
+	j.awaitRunning()
+	j.annotate(j.w.alice, j.grantObject(), v1alpha1.AnnotationRevoke, "the build leaked")
+	j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation)
+	j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "revoked by alice@example.com: the build leaked")
+	j.expectNoPods()
+}
+
+func TestADeletedGrantIsEndedBeforeItGoes(t *testing.T) {
+	j := begin(t, "grant-deleted")
+	j.deliverWithoutApproval()
+	j.awaitRunning()
+	j.must(j.w.alice.Delete(t.Context(), j.grantObject()))
+	awaitGone(t, j.w, j.grantObject())
+	j.expectNoSecret()
+	j.expectNoPods()
+	j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "deleted")
+	j.expectAudited("revoked", v1alpha1.ReasonGrantDeleted)
+}
+
+func TestADeletedRequestTakesItsGrantWithIt(t *testing.T) {
+	j := begin(t, "request-deleted")
+	j.deliverWithoutApproval()
+	j.awaitRunning()
+	j.must(j.agent.Delete(t.Context(), j.requestObject()))
+	awaitGone(t, j.w, j.grantObject())
+	j.expectNoSecret()
+	j.expectNoPods()
+	j.expectAudited("revoked", v1alpha1.ReasonRequestGone, v1alpha1.ReasonGrantDeleted)
+}
+
+func TestADeletedJobEndsTheGrant(t *testing.T) {
+	j := begin(t, "job-deleted")
+	j.deliverWithoutApproval()
+	j.awaitRunning()
+	j.must(j.agent.Delete(t.Context(), j.sampleJob(), client.PropagationPolicy(metav1.DeletePropagationBackground)))
+	j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonJobGone)
+	j.expectNoPods()
+}
+
+func TestADenyPolicyEndsTheGrantsThatItMatches(t *testing.T) {
+	j := begin(t, "frozen")
+	j.deliverWithoutApproval()
+	j.awaitRunning()
+	j.store(&v1alpha1.CapabilityPolicy{ObjectMeta: metav1.ObjectMeta{Name: "freeze-" + j.name},
+		Spec: v1alpha1.CapabilityPolicySpec{Effect: v1alpha1.EffectDeny, Capabilities: []string{"*"}, Environments: []string{j.name}}})
+	j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn)
+	j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "policy freeze-frozen denies it")
+	j.expectNoPods()
+}
+
+func TestAWithdrawnPolicyEndsTheGrantsThatItAllowed(t *testing.T) {
+	j := begin(t, "withdrawn")
+	p := j.allow()
+	j.ask()
+	j.awaitDelivered()
+	j.must(j.w.admin.Delete(t.Context(), p))
+	j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn)
+}
+
+func TestAGrantEndsWhenItsTimeIsUp(t *testing.T) {
+	j := begin(t, "overstayed")
+	j.allow()
+	j.request(func(r *v1alpha1.CapabilityRequest) { r.Spec.TTLSeconds = ptr.To[int32](10) })
+	j.job()
+	j.awaitDelivered()
+	ended := j.awaitEnd(v1alpha1.OutcomeExpired, v1alpha1.ReasonExpired)
+	if s := ended.Status; s.EndedAt.Before(s.ExpiresAt) || !s.CredentialExpiresAt.After(s.ExpiresAt.Time) {
+		t.Errorf("it expires at %s and ended at %s; the credential works until %s", s.ExpiresAt, s.EndedAt, s.CredentialExpiresAt)
+	}
+	j.expectNoPods()
+}
+
+func TestANamespaceWithALivingGrantCanBeDeleted(t *testing.T) {
+	j := begin(t, "namespace-gone")
+	j.enrol("agents-that-go")
+	j.deliverWithoutApproval()
+	j.awaitRunning()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: j.namespace}}
+	j.must(j.w.admin.Delete(t.Context(), ns))
+	awaitGone(t, j.w, ns)
+	j.expectAudited("revoked", v1alpha1.ReasonRequestGone, v1alpha1.ReasonGrantDeleted, v1alpha1.ReasonJobGone)
+}
+
+func TestAnApprovalThatDoesNotComeInTimeRefusesTheRequest(t *testing.T) {
+	j := begin(t, "timed-out")
+	j.allow(byAlice, func(p *v1alpha1.CapabilityPolicySpec) { p.Approval.TimeoutSeconds = 10 })
+	j.ask()
+	digest := j.awaitDecision(v1alpha1.ReasonAwaitingApproval).Status.Review.Digest
+	j.expectRefused(v1alpha1.ReasonApprovalTimedOut, "create another request")
+	j.annotate(j.w.alice, j.requestObject(), v1alpha1.AnnotationApprove, digest)
+	j.expectRefused(v1alpha1.ReasonApprovalTimedOut, "create another request")
+}
+
+func TestNoMoreThanTheLimitIsOutWhenManyAskAtOnce(t *testing.T) {
+	j := begin(t, "crowd")
+	j.allow(func(p *v1alpha1.CapabilityPolicySpec) { p.Limits = &v1alpha1.Limits{Active: ptr.To[int32](2)} })
+	var names []string
+	for i := range 5 {
+		names = append(names, fmt.Sprintf("crowd-%d", i))
+	}
+	var group errgroup.Group
+	for _, name := range names {
+		one := *j
+		one.name = name
+		request, job := one.sampleRequest(func(r *v1alpha1.CapabilityRequest) { r.Spec.Environment = j.name }), one.sampleJob()
+		group.Go(func() error {
+			return errors.Join(j.agent.Create(t.Context(), request), j.agent.Create(t.Context(), job))
+		})
+	}
+	j.must(group.Wait())
+	granted := 0
+	for _, name := range names {
+		r := await(t, j.w, &v1alpha1.CapabilityRequest{ObjectMeta: j.meta(name)}, "granted or waiting", func(r *v1alpha1.CapabilityRequest) bool {
+			return r.Status.GrantName != "" || condition(r.Status.Conditions, v1alpha1.ConditionAllowed).Reason == v1alpha1.ReasonLimitReached
+		})
+		if r.Status.GrantName != "" {
+			granted++
+		}
+	}
+	if granted != 2 {
+		t.Errorf("%d of 5 were granted; want 2", granted)
+	}
+}
+
+func TestARequestOfTheSameNameIsGrantedAgainOnceTheFirstIsRemoved(t *testing.T) {
+	j := begin(t, "again")
+	first := j.deliverWithoutApproval()
+	j.finish(corev1.PodSucceeded)
+	j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+	if err := j.agent.Create(t.Context(), j.sampleRequest()); !apierrors.IsAlreadyExists(err) {
+		t.Fatalf("the name was free: %v", err)
+	}
+	j.must(j.agent.Delete(t.Context(), j.requestObject()))
+	j.must(j.agent.Delete(t.Context(), j.sampleJob(), client.PropagationPolicy(metav1.DeletePropagationBackground)))
+	awaitGone(t, j.w, j.sampleJob())
+	j.ask()
+	second := await(t, j.w, j.grantObject(), "granted again", func(g *v1alpha1.CapabilityGrant) bool {
+		return g.UID != first.UID && condition(g.Status.Conditions, v1alpha1.ConditionDelivered).Status == metav1.ConditionTrue
+	})
+	if second.Status.SecretName == first.Status.SecretName || second.Spec.LeaseID == first.Spec.LeaseID {
+		t.Error("the second grant has the first one's Secret name or lease")
+	}
 }
 
 // expectProjected: the credential is in the one container, and the Pod ends by itself.

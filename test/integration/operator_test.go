@@ -8,6 +8,7 @@ package integration
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/valetkey/valetkey/internal/audit"
 )
 
 // patience bounds every wait.
@@ -147,6 +150,25 @@ func (o *operator) linesAbout(name string) string {
 	}
 	const most = 20
 	return strings.Join(found[max(0, len(found)-most):], "")
+}
+
+// records are those of its audit log about one request.
+func (o *operator) records(namespace, request string) ([]audit.Record, error) {
+	text, err := os.ReadFile(o.audit)
+	if err != nil {
+		return nil, err
+	}
+	var found []audit.Record
+	for line := range bytes.Lines(text) {
+		var r audit.Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			return nil, err
+		}
+		if r.Namespace == namespace && r.Request == request {
+			found = append(found, r)
+		}
+	}
+	return found, nil
 }
 
 // stop ends it as Kubernetes does, and says if it did not end well.
