@@ -101,11 +101,15 @@ func (s *Stage) Enrol(ctx context.Context, namespace string) error {
 			return err
 		}
 	}
-	_, err = s.Kubectl(ctx, Admin, "apply", "--server-side", "-k", folder)
+	if _, err := s.Kubectl(ctx, Admin, "apply", "--server-side", "-k", folder); err != nil {
+		return err
+	}
+	// One agent works in both namespaces.
+	_, err = s.Kubectl(ctx, Admin, "-n", namespace, "create", "rolebinding", "agent", "--clusterrole=valetkey-requester",
+		"--serviceaccount="+strings.TrimPrefix(Agent.Name, "system:serviceaccount:"))
 	return err
 }
 
-// enrolOverlay leaves the requester where it is: one agent works in both namespaces.
 const enrolOverlay = `namespace: %[1]s
 resources: [namespace.yaml, people.yaml]
 patches:
@@ -113,9 +117,6 @@ patches:
   options: {allowNameChange: true}
   patch: |-
     - {op: replace, path: /metadata/name, value: %[1]s}
-- target: {kind: RoleBinding, name: web-app-bot}
-  patch: |-
-    - {op: add, path: /subjects/-, value: {kind: ServiceAccount, name: web-app-bot, namespace: agents}}
 `
 
 // imageFields tells kustomize where, beside Pods, images are named.
