@@ -64,7 +64,8 @@ const wrong = "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0"
 func rows() []row {
 	var all []row
 	for _, group := range [][]row{requestRows(), decisionRows(), grantRows(), statusRows(), jobRows(), frozenRows(), templateRows(),
-		podRows(), joinRows(), secretRows(), operatorRows(), namespaceRows(), identityRows(), effectRows()} {
+		podRows(), joinRows(), secretRows(), operatorRows(), namespaceRows(), identityRows(), effectRows(),
+		requestEdgeRows(), decisionEdgeRows(), catalogueRows(), grantEdgeRows(), namespaceEdgeRows(), identityEdgeRows()} {
 		all = append(all, group...)
 	}
 	return all

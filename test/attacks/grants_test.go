@@ -1,0 +1,90 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration || mutation
+
+package attacks
+
+import (
+	"context"
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// revoked is a grant that alice revoked and that has ended.
+const revoked = "revoked"
+
+// retired puts the revoked grant on stage, unless it is there already.
+func (w *world) retired(ctx context.Context) error {
+	if err := w.stored(ctx, kinds["CapabilityRequest"], w.request0(revoked)); err != nil {
+		return err
+	}
+	request, err := w.clients[admin].Resource(kinds["CapabilityRequest"]).Namespace(namespace).Get(ctx, revoked, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	_, err = w.clients[operator].Resource(kinds["CapabilityGrant"]).Namespace(namespace).Create(ctx, w.grant0(revoked, string(request.GetUID())), metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := w.apply(ctx, alice, "CapabilityGrant", revoked, "", nil, `{"metadata":{"annotations":{"valetkey.dev/revoke":"seen enough"}}}`); err != nil {
+		return err
+	}
+	_, err = w.apply(ctx, operator, "CapabilityGrant", revoked, "status", nil, `{"status":{"attempt":1,"outcome":"Revoked","endedAt":"2026-05-09T11:48:00Z"}}`)
+	return err
+}
+
+// afterwards is an attack on the grant that was revoked and has ended.
+func afterwards(subresource, body string) func(context.Context, *world, string) error {
+	return func(ctx context.Context, w *world, by string) error {
+		if err := w.retired(ctx); err != nil {
+			return err
+		}
+		return w.patch(ctx, by, "CapabilityGrant", revoked, subresource, body)
+	}
+}
+
+func grantEdgeRows() []row {
+	const rule, uid = "valetkey-grants", "5e8f1a3c-1111-4222-8333-444455556666"
+	grant := func(edits ...edit) func(context.Context, *world, string) error {
+		return creates(func(w *world) *unstructured.Unstructured { return w.grant0("forged", uid, edits...) })
+	}
+	return []row{
+		{name: "a grant that another request owns", by: operator, rule: rule, words: "owned by its request", try: grant(set("spec.requestRef.uid", "another"))},
+		{name: "a grant whose request is not its controller", by: operator, rule: rule, words: "owned by its request", try: grant(set("metadata.ownerReferences.0.controller", false))},
+		{name: "the operator prolongs a grant", by: operator, rule: rule, words: "never changes", try: patches("CapabilityGrant", granted, "", `{"spec":{"ttlSeconds":43200}}`)},
+		{name: "the operator relabels a grant", by: operator, rule: rule, words: "labels and owner", try: patches("CapabilityGrant", granted, "", `{"metadata":{"labels":{"a":"b"}}}`)},
+		{name: "the operator adds a finalizer to a grant", by: operator, rule: rule, words: "no other finalizers", try: patches("CapabilityGrant", granted, "",
+			`{"metadata":{"finalizers":["valetkey.dev/revoke","example.com/hold"]}}`)},
+		{name: "an administrator removes a grant's finalizer", by: admin, rule: rule, words: "operator removes the finalizer", try: patches("CapabilityGrant", granted, "", `{"metadata":{"finalizers":null}}`)},
+		{name: "a grant that is orphaned when it goes", by: mallory, rule: rule, words: "no other finalizers", try: patches("CapabilityGrant", granted, "",
+			`{"metadata":{"finalizers":["valetkey.dev/revoke","orphan"]}}`)},
+		{name: "deleting a grant apart from its Secret, the old way", by: mallory, rule: rule, words: "cascade", try: orphansTheOldWay("CapabilityGrant", granted)},
+		{name: "deleting all grants apart from their Secrets", by: mallory, rule: rule, words: "cascade", try: sweeps("CapabilityGrant")},
+		{name: "taking a revocation back", by: mallory, rule: rule, words: "only annotation", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/revoke":null}}}`)},
+		{name: "another reason for a revocation", by: alice, rule: rule, words: "only annotation", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/revoke":"a better one"}}}`)},
+		{name: "another name under a revocation", by: mallory, rule: rule, words: "only annotation", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/revoked-by":"bob@example.com"}}}`)},
+		{name: "taking the name from under a revocation", by: mallory, rule: rule, words: "only annotation", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/revoked-by":null}}}`)},
+		{name: "revoking in another's name", by: alice, rule: "valetkey-stamp-revoker", shows: revokedInOnesOwnName},
+		{name: "an agent grants itself", by: agent, rule: "RBAC", words: "capabilitygrants", try: grant()},
+		{name: "an agent revokes", by: agent, rule: "RBAC", words: "capabilitygrants", try: patches("CapabilityGrant", granted, "", `{"metadata":{"annotations":{"valetkey.dev/revoke":"x"}}}`)},
+		{name: "another outcome of an ended grant", by: operator, rule: "valetkey-status", words: "stays ended", try: afterwards("status", `{"status":{"outcome":"Completed"}}`)},
+		{name: "an ended grant without its outcome", by: operator, rule: "valetkey-status", words: "stays ended", try: afterwards("status", `{"status":{"outcome":null}}`)},
+		{name: "an ended grant that ended later", by: operator, rule: "valetkey-status", words: "stays ended", try: afterwards("status", `{"status":{"endedAt":"2027-05-09T11:48:00Z"}}`)},
+		{name: "an ended grant without a status", by: operator, rule: "valetkey-status", words: "never falls", try: afterwards("status", `{"status":null}`)},
+	}
+}
+
+func revokedInOnesOwnName(ctx context.Context, w *world) error {
+	o, err := w.patching(ctx, alice, "CapabilityGrant", granted, "", `{"metadata":{"annotations":{"valetkey.dev/revoke":"x","valetkey.dev/revoked-by":"bob@example.com"}}}`)
+	if err == nil && o.GetAnnotations()["valetkey.dev/revoked-by"] != alice {
+		err = errors.New("the forged name stands")
+	}
+	return err
+}

@@ -1,0 +1,58 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration || mutation
+
+package attacks
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// finalizes is an attack by the subresource with which Kubernetes ends a namespace: it stores labels too.
+func finalizes(key, value string) func(context.Context, *world, string) error {
+	return func(ctx context.Context, w *world, by string) error {
+		client := w.clients[by].Resource(kinds["Namespace"])
+		ns, err := client.Get(ctx, namespace, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		label("metadata.labels", key, value)(ns.Object)
+		_, err = client.Update(ctx, ns, metav1.UpdateOptions{DryRun: dryRun}, "finalize")
+		return err
+	}
+}
+
+func namespaceEdgeRows() []row {
+	const rule, ours = "valetkey-namespaces", "nothing of a namespace but"
+	const enrolled, security, inUse = "stays enrolled", "Pod Security stays", "operator alone"
+	made := func(edits ...edit) func(context.Context, *world, string) error {
+		return creates(func(*world) *unstructured.Unstructured { return object("Namespace", "", "q", nil, edits...) })
+	}
+	patch := func(ns, subresource, body string) func(context.Context, *world, string) error {
+		return patches("Namespace", ns, subresource, body)
+	}
+	return []row{
+		{name: "withdrawing the enrolment through the status", by: mallory, rule: rule, words: enrolled, try: patch(namespace, "status", `{"metadata":{"labels":{"valetkey.dev/enrolled":null}}}`)},
+		{name: "weakening Pod Security through the status", by: mallory, rule: rule, words: security, try: patch(namespace, "status", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`)},
+		{name: "saying that no grant lives through the status", by: mallory, rule: rule, words: inUse, try: patch(namespace, "status", `{"metadata":{"labels":{"valetkey.dev/in-use":null}}}`)},
+		{name: "withdrawing the enrolment through the finalizers", by: mallory, rule: rule, words: enrolled, try: finalizes("valetkey.dev/enrolled", "false")},
+		{name: "weakening Pod Security through the finalizers", by: mallory, rule: rule, words: security, try: finalizes("pod-security.kubernetes.io/enforce", "privileged")},
+		{name: "saying that no grant lives through the finalizers", by: mallory, rule: rule, words: inUse, try: finalizes("valetkey.dev/in-use", "false")},
+		{name: "an enrolment that is not quite one", by: mallory, rule: rule, words: enrolled, try: patch(namespace, "", `{"metadata":{"labels":{"valetkey.dev/enrolled":"True"}}}`)},
+		{name: "no Pod Security under a living grant", by: mallory, rule: rule, words: security, try: patch(namespace, "", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":null}}}`)},
+		{name: "a namespace made with a grant that does not live", by: admin, rule: rule, words: inUse, try: made(label("metadata.labels", "valetkey.dev/in-use", "true"))},
+		{name: "marking a namespace as used", by: admin, rule: rule, words: inUse, try: patch(plain, "", `{"metadata":{"labels":{"valetkey.dev/in-use":"true"}}}`)},
+		{name: "a namespace for agents and identities", by: admin, rule: rule, words: "not one that agents work in", try: made(
+			label("metadata.labels", "valetkey.dev/enrolled", "true"), label("metadata.labels", "valetkey.dev/identities", "true"))},
+		{name: "making a namespace with Pods one of identities", by: admin, rule: rule, words: "never changes", try: patch(plain, "", `{"metadata":{"labels":{"valetkey.dev/identities":"true"}}}`)},
+		{name: "taking the fence from the identities through the status", by: mallory, rule: rule, words: "never changes", try: patch(identities, "status", `{"metadata":{"labels":{"valetkey.dev/identities":null}}}`)},
+		{name: "the operator makes a namespace", by: operator, rule: rule, words: ours, try: made()},
+		{name: "the operator annotates a namespace", by: operator, rule: rule, words: ours, try: patch(plain, "", `{"metadata":{"annotations":{"a":"b"}}}`)},
+		{name: "the operator holds a namespace", by: operator, rule: rule, words: ours, try: patch(plain, "", `{"metadata":{"finalizers":["example.com/hold"]}}`)},
+		{name: "the operator relabels a namespace through the status", by: operator, rule: rule, words: ours, try: patch(plain, "status", `{"metadata":{"labels":{"a":"b"}}}`)},
+	}
+}

@@ -1,0 +1,108 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration || mutation
+
+package attacks
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// sweeps is an attack by deleting every object of a kind apart from what depends on it.
+func sweeps(kind string) func(context.Context, *world, string) error {
+	orphan := metav1.DeletePropagationOrphan
+	return func(ctx context.Context, w *world, by string) error {
+		return w.clients[by].Resource(kinds[kind]).Namespace(namespace).
+			DeleteCollection(ctx, metav1.DeleteOptions{DryRun: dryRun, PropagationPolicy: &orphan}, metav1.ListOptions{})
+	}
+}
+
+// orphansTheOldWay is an attack by the field that propagationPolicy replaced.
+func orphansTheOldWay(kind, name string) func(context.Context, *world, string) error {
+	yes := true
+	return func(ctx context.Context, w *world, by string) error {
+		return w.delete(ctx, by, kind, name, metav1.DeleteOptions{OrphanDependents: &yes})
+	}
+}
+
+// stored has an administrator store an object, unless it is there already.
+func (w *world) stored(ctx context.Context, gvr schema.GroupVersionResource, o *unstructured.Unstructured) error {
+	_, err := w.clients[admin].Resource(gvr).Namespace(o.GetNamespace()).Create(ctx, o, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
+
+func requestEdgeRows() []row {
+	const rule = "valetkey-requests"
+	return []row{
+		{name: "a request where Pod Security is not enforced", by: admin, rule: rule, words: "not enrolled", try: func(ctx context.Context, w *world, by string) error {
+			ns := object("Namespace", "", "unprotected", nil, label("metadata.labels", "valetkey.dev/enrolled", "true"))
+			if err := w.stored(ctx, kinds["Namespace"], ns); err != nil {
+				return err
+			}
+			return w.create(ctx, by, w.request0("q", set("metadata.namespace", "unprotected")))
+		}},
+		{name: "a request that is orphaned when it goes", by: agent, rule: rule, words: "no finalizers", try: creates(func(w *world) *unstructured.Unstructured {
+			return w.request0("q", set("metadata.finalizers", []any{"orphan"}))
+		})},
+		{name: "an owner for a request, to have it collected", by: mallory, rule: rule, words: "has no owner", try: patches("CapabilityRequest", waiting, "",
+			`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"m","uid":"5e8f1a3c-1111-4222-8333-444455556666"}]}}`)},
+		{name: "deleting a request apart from its grant, the old way", by: agent, rule: rule, words: "cascade", try: orphansTheOldWay("CapabilityRequest", granted)},
+		{name: "deleting all requests apart from their grants", by: mallory, rule: rule, words: "cascade", try: sweeps("CapabilityRequest")},
+		{name: "dropping an optional field of the requester", by: mallory, rule: rule, words: "never changes", try: patches("CapabilityRequest", waiting, "", `{"spec":{"requester":{"groups":null}}}`)},
+	}
+}
+
+func decisionEdgeRows() []row {
+	const rule = "valetkey-decisions"
+	approveAnd := func(rest string) string {
+		return fmt.Sprintf(`{"metadata":{"annotations":{"valetkey.dev/approve":%q}},%s}`, digest, rest)
+	}
+	bob := fmt.Sprintf(`"decisions":[{"by":"bob@example.com","decision":"Approve","digest":%q}]`, digest)
+	return []row{
+		{name: "approving and denying at once", by: alice, rule: rule, words: "not both", try: patches("CapabilityRequest", waiting, "",
+			fmt.Sprintf(`{"metadata":{"annotations":{"valetkey.dev/approve":%q,"valetkey.dev/deny":%q}}}`, digest, digest))},
+		{name: "an approval in one's own name that brings a friend's", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", approveAnd(bob))},
+		{name: "denying one's own request", by: agent, rule: rule, words: "own request", try: decides(waiting, "deny", digest)},
+		{name: "denying without the verb", by: viewer, rule: rule, words: "lacks the verb approve", try: decides(waiting, "deny", digest)},
+		{name: "denying something else than what was reviewed", by: alice, rule: rule, words: "not the one in status.review", try: decides(granted, "deny", wrong)},
+		{name: "removing one's own denial", by: alice, rule: rule, words: "never removed", try: patches("CapabilityRequest", denied, "", `{"decisions":[]}`)},
+		{name: "removing the denial by null", by: mallory, rule: rule, words: "never removed", try: patches("CapabilityRequest", denied, "", `{"decisions":null}`)},
+		{name: "a reason written over another's", by: mallory, rule: rule, words: "never removed", try: patches("CapabilityRequest", denied, "",
+			fmt.Sprintf(`{"decisions":[{"by":"alice@example.com","decision":"Deny","digest":%q,"groups":["release-managers","system:authenticated"],"reason":"forged"}]}`, digest))},
+	}
+}
+
+// catalogueRows see that nobody but the operator says of the catalogue that it works.
+func catalogueRows() []row {
+	var all []row
+	for file, resource := range map[string]string{"provider.yaml": "capabilityproviders", "capability.yaml": "capabilities", "policy.yaml": "capabilitypolicies"} {
+		gvr := schema.GroupVersionResource{Group: "valetkey.dev", Version: "v1alpha1", Resource: resource}
+		all = append(all, row{name: "an administrator writes the status of " + resource, by: admin, rule: "valetkey-status", words: "operator alone",
+			try: func(ctx context.Context, w *world, by string) error {
+				text, err := os.ReadFile(filepath.Join("..", "..", "config", "samples", file))
+				if err != nil {
+					return err
+				}
+				o := normal(parse(string(text)))
+				if err := w.stored(ctx, gvr, o); err != nil {
+					return err
+				}
+				_, err = w.clients[by].Resource(gvr).Patch(ctx, o.GetName(), types.MergePatchType, []byte(`{"status":{}}`), metav1.PatchOptions{DryRun: dryRun}, "status")
+				return err
+			}})
+	}
+	return all
+}
