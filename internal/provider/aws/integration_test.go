@@ -1,0 +1,260 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration
+
+package aws_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/aws"
+	"github.com/valetkey/valetkey/internal/provider/conformance"
+)
+
+const identitiesNamespace = "valetkey-identities"
+
+// realWorld is the back end with a real API server, a real STS that trusts it, and a real S3.
+type realWorld struct {
+	*aws.Provider
+	aws      *localcluster.AWS
+	roleARN  string
+	accounts *kubernetes.Clientset
+}
+
+func newRealWorld(t *testing.T) realWorld {
+	t.Helper()
+	var progress bytes.Buffer
+	cluster, err := localcluster.Start(t.Context(), localcluster.Options{AWS: true, Fast: true, Progress: &progress})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	t.Cleanup(func() {
+		if err := cluster.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	clients, err := kubernetes.NewForConfig(cluster.AdminConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := realWorld{aws: cluster.AWS(), accounts: clients}
+	w.addIdentities(t, "publisher", "other")
+	w.roleARN, err = w.aws.EnsureRole(t.Context(), localcluster.RoleSpec{Name: "publisher", Namespace: identitiesNamespace, ServiceAccount: "publisher"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bucket := range []string{"previews", "production"} {
+		if err := w.aws.EnsureBucket(t.Context(), bucket); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Provider = aws.New(aws.Options{
+		Endpoints: []string{w.aws.Endpoint, w.aws.S3Endpoint}, Audiences: []string{audience},
+		Identities: identity.NewSource(clients.CoreV1(), identitiesNamespace), Clock: clock.RealClock{},
+	})
+	return w
+}
+
+// addIdentities makes ServiceAccounts that all are of the capability publish; the role trusts the first alone.
+func (w realWorld) addIdentities(t *testing.T, names ...string) {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: identitiesNamespace}}
+	if _, err := w.accounts.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{v1alpha1.AnnotationCapability: "publish"}}}
+		if _, err := w.accounts.CoreV1().ServiceAccounts(identitiesNamespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (w realWorld) lease() provider.Lease {
+	l := provider.Lease{
+		ID: "9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731", Attempt: 1, TTL: time.Hour, Values: values(), Capability: capability(),
+		Provider: &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{AWS: &v1alpha1.AWSProvider{
+			Region: w.aws.Region, STSEndpoint: w.aws.Endpoint, ServiceEndpoint: w.aws.S3Endpoint, Audience: audience,
+		}}},
+	}
+	l.Capability.Spec.AWS.RoleARN = w.roleARN
+	return l
+}
+
+// container is an ordinary S3 client in a process that was given what the projection gives a container, and nothing else.
+func container(t *testing.T, c *provider.Credential) *s3.Client {
+	t.Helper()
+	for _, entry := range os.Environ() {
+		if name, value, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, value) // puts it back afterwards
+			if err := os.Unsetenv(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	mount := t.TempDir()
+	for path, content := range c.Files() {
+		file := filepath.Join(mount, path)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, value := range c.Pointers() {
+		t.Setenv(name, strings.Replace(value, v1alpha1.MountPath, mount, 1))
+	}
+	for name, value := range c.Variables() {
+		t.Setenv(name, value)
+	}
+	// No proxy of the machine that runs the test leads to the cluster.
+	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithHTTPClient(&http.Client{Transport: &http.Transport{}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s3.NewFromConfig(cfg)
+}
+
+func put(ctx context.Context, client *s3.Client, bucket, key string) error {
+	_, err := client.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader("hello")})
+	return err
+}
+
+func get(ctx context.Context, client *s3.Client, bucket, key string) error {
+	out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return err
+	}
+	return out.Body.Close()
+}
+
+// secretsOf are what a credential's holder could use.
+func secretsOf(c *provider.Credential) []string {
+	var found []string
+	for _, line := range strings.Split(c.Files()["aws/credentials"], "\n") {
+		if name, value, ok := strings.Cut(line, " = "); ok && name != "aws_access_key_id" {
+			found = append(found, value)
+		}
+	}
+	return found
+}
+
+// remembering keeps what was issued, for the suite to look for.
+type remembering struct {
+	provider.Provider
+	mu   sync.Mutex
+	seen []string
+}
+
+func (r *remembering) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
+	c, err := r.Provider.Issue(ctx, l)
+	if c != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.seen = append(r.seen, secretsOf(c)...)
+	}
+	return c, err
+}
+
+func (r *remembering) secrets() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.seen)
+}
+
+func TestARealSTSDoesWhatEveryBackEndDoes(t *testing.T) {
+	w := newRealWorld(t)
+	conformance.Run(t, func(*testing.T) conformance.Harness {
+		remembered := &remembering{Provider: w}
+		return conformance.Harness{
+			Provider: remembered, Lease: w.lease(), Clock: clock.RealClock{},
+			Unscope: func(c *v1alpha1.Capability) { c.Spec.AWS.Scope = nil },
+			Works: func(t *testing.T, c *provider.Credential) bool {
+				return put(t.Context(), container(t, c), "previews", "web-app/index.html") == nil
+			},
+			Secrets: remembered.secrets,
+		}
+	})
+	for _, delivery := range []v1alpha1.CredentialDelivery{v1alpha1.DeliveryFiles, v1alpha1.DeliveryEnv} {
+		t.Run("an ordinary client is held to its scope, delivered as "+string(delivery), func(t *testing.T) { expectHeldToScope(t, w, delivery) })
+	}
+	t.Run("what the STS refuses is final and tells no secret", func(t *testing.T) { expectRefusals(t, w) })
+}
+
+func expectHeldToScope(t *testing.T, w realWorld, delivery v1alpha1.CredentialDelivery) {
+	l := w.lease()
+	l.Capability.Spec.AWS.Delivery = delivery
+	c, err := w.Issue(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "assumed-role/publisher/" + l.Session(); !strings.HasSuffix(c.Principal(), want) {
+		t.Errorf("principal %s, want it to end with %s", c.Principal(), want)
+	}
+	client := container(t, c)
+	if err := put(t.Context(), client, "previews", "web-app/index.html"); err != nil {
+		t.Errorf("inside the prefix: %v", err)
+	}
+	for what, err := range map[string]error{
+		"another repo's prefix":         put(t.Context(), client, "previews", "other/index.html"),
+		"a prefix that begins alike":    put(t.Context(), client, "previews", "web-app-2/index.html"),
+		"another bucket":                put(t.Context(), client, "production", "web-app/index.html"),
+		"reading back what was written": get(t.Context(), client, "previews", "web-app/index.html"),
+	} {
+		var refusal smithy.APIError
+		if !errors.As(err, &refusal) || refusal.ErrorCode() != "AccessDenied" {
+			t.Errorf("%s: got %v, want AccessDenied", what, err)
+		}
+	}
+}
+
+func expectRefusals(t *testing.T, w realWorld) {
+	tests := map[string]struct {
+		spoil func(*provider.Lease)
+		final bool
+	}{
+		"a role that does not exist": {func(l *provider.Lease) {
+			l.Capability.Spec.AWS.RoleARN = strings.Replace(w.roleARN, "publisher", "nobody", 1)
+		}, true},
+		// Versitygw says of another subject what AWS says of a bad signature.
+		"an account that the role does not trust": {func(l *provider.Lease) { l.Capability.Spec.AWS.ServiceAccountName = "other" }, false},
+		"a session longer than the role's":        {func(l *provider.Lease) { l.TTL = 12 * time.Hour }, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			l := w.lease()
+			test.spoil(&l)
+			c, err := w.Issue(t.Context(), l)
+			if c != nil || provider.IsFinal(err) != test.final || !provider.IsRefused(err) {
+				t.Errorf("got credential %t, error %v; want final: %t", c != nil, err, test.final)
+			}
+			if err != nil && (strings.Contains(err.Error(), "eyJ") || len(err.Error()) > 512) {
+				t.Error("the error tells a token, or more than a condition holds")
+			}
+		})
+	}
+}
