@@ -100,7 +100,7 @@ type opened struct {
 }
 
 // openLogs opens what is named, and what is in the folders that are named: all of it before any of it is read, since a rotation
-// gives a file another name but not another content. Folders are looked at until no other name appears, for what a rotation
+// gives a file another name but not another content. They come in the order of their names, oldest first. Folders are looked at until no other name appears, for what a rotation
 // renamed before it was opened; the present file is opened once, and what begins later is not looked at.
 func openLogs(logs []string) ([]*os.File, error) {
 	o := &opened{names: map[string]bool{}}
@@ -117,6 +117,7 @@ func openLogs(logs []string) ([]*os.File, error) {
 			}
 		}
 	}
+	slices.SortFunc(o.files, func(a, b *os.File) int { return cmp.Compare(a.Name(), b.Name()) })
 	return o.files, nil
 }
 

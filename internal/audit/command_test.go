@@ -36,6 +36,9 @@ func TestVerifyCommand(t *testing.T) {
 	oldest := l.file.backup(1)
 	broken := saved(t, strings.Replace(l.text(), "record 2", "record 3", 1))[0]
 	grants := saved(t, grantList(t, l.anchors...), grantList(t, v1alpha1.AuditAnchor{Writer: l.anchors[0].Writer, Seq: 4, Hash: origin}), "{", `{"kind":"List","items":[{"kind":"Pod"}]}`)
+	twice := t.TempDir()
+	write1(t, filepath.Join(twice, "a-1.log"), strings.Replace(read1(t, oldest), "record 0", "record X", 1))
+	write1(t, filepath.Join(twice, "a.log"), strings.Replace(l.text(), "record 2", "record X", 1))
 	for _, c := range []struct {
 		name   string
 		args   []string
@@ -57,6 +60,7 @@ func TestVerifyCommand(t *testing.T) {
 			[]string{"BROKEN " + l.path + ":1: record 2 is missing before this line", "\nName every file of the log."}, ""},
 		{"an edited line", []string{broken}, "", 1, []string{"BROKEN " + broken + ":1: record 3 was changed", "\nWhat stands before it is as it was written."}, ""},
 		{"a tail that was cut off", []string{"--grants", grants[1], folder}, "", 1, []string{"BROKEN grant agents/g4: its record 4 is missing: " + l.path + " ends with record 3"}, ""},
+		{"several broken lines: the oldest is named", []string{twice}, "", 1, []string{"BROKEN " + filepath.Join(twice, "a-1.log") + ":1: record 1 was changed"}, ""},
 		{"no arguments", nil, "", 2, nil, "usage: verify-audit"},
 		{"an unknown flag", []string{"--grant", "x", folder}, "", 2, nil, "flag provided but not defined"},
 		{"help", []string{"--help"}, "", 0, nil, "usage: verify-audit"},
