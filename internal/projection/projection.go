@@ -111,7 +111,7 @@ func needed() []string {
 }
 
 // StopPatch is the JSON merge patch that stops a Job, whatever else changed about it: it is guarded by the UID alone, so that
-// nobody can hold it off by changing the Job again and again.
+// nobody can hold it off by changing the Job again and again. The API server refuses it as invalid for another Job of that name.
 func StopPatch(job *batchv1.Job) []byte {
 	return fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"suspend":true}}`, job.UID)
 }
