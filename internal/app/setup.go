@@ -51,7 +51,7 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
 		return err
 	}
 	for _, add := range []func() error{
-		func() error { return addCatalog(mgr, o, observer) },
+		func() error { return addCatalog(mgr, observer) },
 		func() error { return addRequests(mgr, o, observer, log) },
 		func() error { return addGrants(mgr, o, observer, log) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
@@ -120,7 +120,7 @@ func controllerOptions(workers int) controller.Options {
 	}
 }
 
-func addCatalog(mgr ctrl.Manager, o options, observer *observe.Observer) error {
+func addCatalog(mgr ctrl.Manager, observer *observe.Observer) error {
 	writer := catalog.Writer{Client: mgr.GetClient(), Clock: clock.RealClock{}}
 	err := ctrl.NewControllerManagedBy(mgr).Named("provider").WithOptions(controllerOptions(1)).
 		For(&v1alpha1.CapabilityProvider{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).

@@ -100,7 +100,7 @@ func decodeFile(files fs.FS, name string, decoder runtime.Decoder) ([]client.Obj
 	for {
 		n, err := documents.Read(buffer)
 		if n == 0 && err != nil {
-			return objects, nil //nolint:nilerr // the end of the embedded file
+			return objects, nil
 		}
 		object, kind, err := decoder.Decode(buffer[:n], nil, nil)
 		if runtime.IsNotRegisteredError(err) || (err != nil && (kind == nil || kind.Group != admissionv1.GroupName)) {

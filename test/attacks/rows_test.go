@@ -227,6 +227,7 @@ func frozenRows() []row {
 			`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"m","uid":"5e8f1a3c-1111-4222-8333-444455556666"}]}}`), nil},
 		{"a Pod that outlives its Job, by policy", mallory, rule, "so that its Pod goes with it", remove(metav1.DeleteOptions{PropagationPolicy: &orphan}), nil},
 		{"a Pod that outlives its Job, by default", mallory, rule, "so that its Pod goes with it", remove(metav1.DeleteOptions{}), nil},
+		//nolint:staticcheck // the deprecated field still works: that is the attack
 		{"a Pod that outlives its Job, the old way", mallory, rule, "so that its Pod goes with it", remove(metav1.DeleteOptions{OrphanDependents: &yes}), nil},
 		{"telling that a Job is complete", mallory, "valetkey-jobs-status", "job-controller alone", patches("Job", running, "status", `{"status":{"succeeded":1}}`), nil},
 		{"labelling an ordinary Job afterwards", mallory, rule, "labels and annotations of valetkey.dev", func(ctx context.Context, w *world, by string) error {

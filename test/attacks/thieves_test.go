@@ -234,6 +234,7 @@ func operatorRows() []row {
 		}, nil},
 		{"the operator reads a Secret by a dry run", operator, secrets, "is a read", drop(metav1.DeleteOptions{PropagationPolicy: &background}), nil},
 		{"the operator reads a Secret by a foreground deletion", operator, secrets, "is a read", drop(metav1.DeleteOptions{PropagationPolicy: &foreground}), nil},
+		//nolint:staticcheck // the deprecated field still works: that is the attack
 		{"the operator reads a Secret by an orphaning deletion", operator, secrets, "is a read", drop(metav1.DeleteOptions{OrphanDependents: &yes}), nil},
 
 		{"the operator makes a Job", operator, jobs, "patches Jobs", creates(func(*world) *unstructured.Unstructured { return workload("Job", podSpec()) }), nil},

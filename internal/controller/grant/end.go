@@ -70,7 +70,9 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 		}
 		return err
 	}
-	event := func(r *audit.Record) { r.Revocation, r.ExposedUntil = string(revocation.Mode), auditTime(revocation.ExposedUntil) }
+	event := func(r *audit.Record) {
+		r.Revocation, r.ExposedUntil = string(revocation.Mode), auditTime(revocation.ExposedUntil)
+	}
 	if err := c.record(ctx, g, audit.EventRevoked, event); err != nil {
 		return err
 	}
