@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -120,6 +121,9 @@ func describe(object runtime.Object) string {
 }
 
 func describeYAML(o any) string {
+	if object, ok := o.(client.Object); ok && !reflect.ValueOf(o).IsNil() {
+		object.SetManagedFields(nil)
+	}
 	text, err := yaml.Marshal(o)
 	if err != nil {
 		return err.Error()

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -82,28 +83,33 @@ func (w *world) run(ctx context.Context, pod *corev1.Pod) error {
 	}
 	if seconds := pod.Spec.ActiveDeadlineSeconds; seconds != nil {
 		time.AfterFunc(time.Duration(*seconds)*time.Second, func() {
-			last := &corev1.Pod{}
-			if err := w.kubelet.Get(ctx, client.ObjectKeyFromObject(pod), last); err == nil && last.UID == pod.UID && !over(last) {
-				_ = w.report(ctx, last, corev1.PodFailed, "DeadlineExceeded") // it may have gone meanwhile
-			}
+			_ = w.report(ctx, pod, corev1.PodFailed, "DeadlineExceeded") // it may have gone meanwhile
 		})
 	}
 	return nil
 }
 
-// report writes a Pod's status as the kubelet does.
+// report writes a Pod's status as the kubelet does: of the Pod as it is stored now.
 func (w *world) report(ctx context.Context, pod *corev1.Pod, phase corev1.PodPhase, reason string) error {
-	changed := pod.DeepCopy()
-	now := metav1.Now()
-	changed.Status.Phase, changed.Status.Reason = phase, reason
-	if changed.Status.StartTime == nil {
-		changed.Status.StartTime = &now
-	}
-	changed.Status.ContainerStatuses = nil
-	for _, c := range pod.Spec.Containers {
-		changed.Status.ContainerStatuses = append(changed.Status.ContainerStatuses, corev1.ContainerStatus{Name: c.Name, Image: c.Image, State: state(phase, now)})
-	}
-	return w.kubelet.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod))
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		stored := &corev1.Pod{}
+		if err := w.kubelet.Get(ctx, client.ObjectKeyFromObject(pod), stored); err != nil {
+			return err
+		}
+		if stored.UID != pod.UID || over(stored) {
+			return nil
+		}
+		now := metav1.Now()
+		stored.Status.Phase, stored.Status.Reason = phase, reason
+		if stored.Status.StartTime == nil {
+			stored.Status.StartTime = &now
+		}
+		stored.Status.ContainerStatuses = nil
+		for _, c := range stored.Spec.Containers {
+			stored.Status.ContainerStatuses = append(stored.Status.ContainerStatuses, corev1.ContainerStatus{Name: c.Name, Image: c.Image, State: state(phase, now)})
+		}
+		return w.kubelet.Status().Update(ctx, stored)
+	})
 }
 
 func state(phase corev1.PodPhase, now metav1.Time) corev1.ContainerState {

@@ -144,7 +144,7 @@ func (o *operator) linesAbout(name string) string {
 	}
 	var found []string
 	for line := range strings.Lines(string(text)) {
-		if strings.Contains(line, `"`+name+`"`) {
+		if strings.Contains(line, name) {
 			found = append(found, line)
 		}
 	}
