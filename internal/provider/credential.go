@@ -16,7 +16,7 @@ import (
 // redacted is all that is ever printed of a credential.
 const redacted = "[credential]"
 
-// Unprintable, embedded, makes a type print, log and marshal as a fixed word. Printing by reflection, as happens to a value in
+// Unprintable makes a type that embeds it print, log and marshal as a fixed word. Printing by reflection, as happens to a value in
 // an unexported field, does not ask it: what is secret therefore stands behind a function beside it.
 type Unprintable struct{}
 

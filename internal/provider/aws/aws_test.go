@@ -356,7 +356,10 @@ func TestGarbageIsAFailureThatMayPass(t *testing.T) {
 		"broken XML": func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, "<AssumeRoleWithWebIdentityResponse><Assume")
 		},
-		"a web page": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403); fmt.Fprint(w, "<html><p>no") },
+		"a web page": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, "<html><p>no")
+		},
 		"a broken answer": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, "<A")

@@ -4,6 +4,7 @@
 package fake_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func TestTheFakeIsProgrammable(t *testing.T) {
 	final := &provider.Error{Class: provider.Final, Message: "no"}
 	f.NextErr(final, nil)
 
-	if _, err := f.Issue(t.Context(), lease()); err != final {
+	if _, err := f.Issue(t.Context(), lease()); !errors.Is(err, final) {
 		t.Errorf("first call: got %v, want the error that was set", err)
 	}
 	c, err := f.Issue(t.Context(), lease())
