@@ -168,16 +168,16 @@ func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, log *a
 }
 
 func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, log *audit.Log) error {
+	grants := &grant.Controller{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log,
+		Events: mgr.GetEventRecorder("valetkey"), Clock: clock.RealClock{},
+	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(controllerOptions(o.workers)).
 		For(&v1alpha1.CapabilityGrant{}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(seenBy(grants))).
 		Watches(&v1alpha1.CapabilityRequest{}, &handler.EnqueueRequestForObject{})
-	err := onCatalogue(b, livingGrants(mgr.GetClient())).Complete(&grant.Controller{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log,
-		Events: mgr.GetEventRecorder("valetkey"), Clock: clock.RealClock{},
-	})
-	if err != nil {
+	if err := onCatalogue(b, livingGrants(mgr.GetClient())).Complete(grants); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("namespace").WithOptions(controllerOptions(1)).
@@ -197,6 +197,16 @@ func onCatalogue(b *builder.Builder, whom handler.MapFunc) *builder.Builder {
 
 func byRequestLabel(_ context.Context, object client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetLabels()[v1alpha1.LabelRequest]}}}
+}
+
+// seenBy shows the controller every state of a Pod, that in which it went included.
+func seenBy(c *grant.Controller) handler.MapFunc {
+	return func(ctx context.Context, object client.Object) []reconcile.Request {
+		if pod, ok := object.(*corev1.Pod); ok {
+			c.Saw(pod)
+		}
+		return byRequestLabel(ctx, object)
+	}
 }
 
 func itsNamespace(_ context.Context, object client.Object) []reconcile.Request {

@@ -113,6 +113,11 @@ func (c *Controller) pods(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		present[pod.UID] = true
 		mem.pods[pod.UID] = podFacts(pod, mem.pods[pod.UID])
 	}
+	for uid, pod := range c.sawOf(mem, types.UID(g.Spec.Job.UID)) {
+		if !present[uid] {
+			mem.pods[uid] = pod
+		}
+	}
 	facts := make([]lifecycle.PodFacts, 0, len(mem.pods))
 	for uid, pod := range mem.pods {
 		if !present[uid] && !pod.Bound {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -31,6 +32,38 @@ type memory struct {
 	job *batchv1.Job
 	// pods that were seen, by UID.
 	pods map[types.UID]lifecycle.PodFacts
+	// watched is what the watch showed of Pods last, by UID. The controller's lock guards it.
+	watched map[types.UID]watchedPod
+}
+
+type watchedPod struct {
+	job   types.UID
+	facts lifecycle.PodFacts
+}
+
+// Saw takes note of what the watch shows of a Pod, its last state as it goes included: the cache has forgotten a Pod that a
+// kubelet reported as ended and removed before anybody looked.
+func (c *Controller) Saw(pod *corev1.Pod) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	mem, owner := c.memory[types.UID(pod.Annotations[v1alpha1.AnnotationGrant])], metav1.GetControllerOf(pod)
+	if mem == nil || owner == nil {
+		return
+	}
+	mem.watched[pod.UID] = watchedPod{job: owner.UID, facts: podFacts(pod, mem.watched[pod.UID].facts)}
+}
+
+// sawOf is what the watch showed last of a Job's Pods.
+func (c *Controller) sawOf(mem *memory, job types.UID) map[types.UID]lifecycle.PodFacts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	facts := map[types.UID]lifecycle.PodFacts{}
+	for uid, pod := range mem.watched {
+		if pod.job == job {
+			facts[uid] = pod.facts
+		}
+	}
+	return facts
 }
 
 func (c *Controller) recall(g *v1alpha1.CapabilityGrant) *memory {
@@ -45,7 +78,7 @@ func (c *Controller) recall(g *v1alpha1.CapabilityGrant) *memory {
 	}
 	c.byName[name] = g.UID
 	if c.memory[g.UID] == nil {
-		c.memory[g.UID] = &memory{pods: map[types.UID]lifecycle.PodFacts{}}
+		c.memory[g.UID] = &memory{pods: map[types.UID]lifecycle.PodFacts{}, watched: map[types.UID]watchedPod{}}
 	}
 	return c.memory[g.UID]
 }
