@@ -67,7 +67,11 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	}
 	// The API server's own priority and fairness is the limit; a client's would let a burst of requests wait for minutes.
 	config.QPS = -1
-	if err := checkIdentity(ctx, config); err != nil {
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(checkIdentity(ctx, clients), checkJobController(ctx, clients)); err != nil {
 		return err
 	}
 	log, err := audit.Open(audit.Options{Path: o.auditFile, Stdout: stdout, MaxSizeMB: o.auditMaxSizeMB, MaxBackups: o.auditBackups, Clock: clock.RealClock{}})
@@ -84,12 +88,21 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	return errors.Join(mgr.Start(ctx), log.Close())
 }
 
-// checkIdentity: the admission rules know the operator by its user name. As anybody else it could do nothing.
-func checkIdentity(ctx context.Context, config *rest.Config) error {
-	clients, err := kubernetes.NewForConfig(config)
+// checkJobController: where the controller manager uses one identity for all its controllers, Jobs' Pods come from a user that the
+// admission rules do not know, and no granted Job would ever get its Pod.
+func checkJobController(ctx context.Context, clients kubernetes.Interface) error {
+	accounts, err := clients.CoreV1().ServiceAccounts(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=job-controller"})
 	if err != nil {
-		return err
+		return fmt.Errorf("looking for the job-controller's ServiceAccount: %w", err)
 	}
+	if len(accounts.Items) == 0 {
+		return errors.New("there is no ServiceAccount kube-system/job-controller: run kube-controller-manager with --use-service-account-credentials=true, or no granted Job gets its Pod")
+	}
+	return nil
+}
+
+// checkIdentity: the admission rules know the operator by its user name. As anybody else it could do nothing.
+func checkIdentity(ctx context.Context, clients kubernetes.Interface) error {
 	me, err := clients.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("asking the API server who the operator is: %w", err)

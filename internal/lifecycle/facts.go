@@ -85,6 +85,9 @@ type PodFacts struct {
 type RequestFacts struct {
 	// Exists: the request is there under the UID that was granted, and is not being deleted.
 	Exists bool
+	// Replaced: another request has its name. With a grant that records nothing of its own making, that is what a restored
+	// backup looks like.
+	Replaced bool
 	// Names: its status names this grant, or does not name one yet.
 	Names bool
 	// DeniedBy is who denied it, late; empty when nobody did.

@@ -123,6 +123,9 @@ func withdrawn(f Facts) (v1alpha1.GrantStop, bool) {
 			g.Annotations[v1alpha1.AnnotationRevokedBy], g.Annotations[v1alpha1.AnnotationRevoke])), true
 	case g.DeletionTimestamp != nil:
 		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonGrantDeleted, "the grant was deleted"), true
+	case f.Request.Replaced && g.Status.Attempt == 0:
+		return stopFor(v1alpha1.OutcomeUnknown, v1alpha1.ReasonNeverIssued,
+			"another request has the name of the one that was granted, and nothing says what was issued: a restored backup looks like this"), true
 	case !f.Request.Exists:
 		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRequestGone, "the request was deleted"), true
 	case f.Request.DeniedBy != "":

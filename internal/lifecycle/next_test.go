@@ -120,8 +120,10 @@ func TestNext(t *testing.T) {
 			want: Stop, reason: v1alpha1.ReasonNeverIssued, outcome: v1alpha1.OutcomeIssueFailed},
 		"a request that names another grant gets nothing from this one": {facts: stored(func(f *Facts) { f.Request.Names = false }),
 			want: Stop, reason: v1alpha1.ReasonNeverIssued, outcome: v1alpha1.OutcomeIssueFailed},
-		"a grant restored from a backup finds no request of its UID": {facts: stored(func(f *Facts) { f.Request = RequestFacts{} }),
+		"a grant whose request was deleted is not minted": {facts: stored(func(f *Facts) { f.Request = RequestFacts{} }),
 			want: Stop, reason: v1alpha1.ReasonRequestGone, outcome: v1alpha1.OutcomeRevoked},
+		"a grant restored from a backup is not minted": {facts: stored(func(f *Facts) { f.Request = RequestFacts{Replaced: true} }),
+			want: Stop, reason: v1alpha1.ReasonNeverIssued, outcome: v1alpha1.OutcomeUnknown},
 		"a Job that started before the status was written is recorded": {facts: stored(issued(0, time.Hour), started), want: RecordDelivery},
 
 		"a running Job is left alone until its time is up": {facts: active(), want: Wait, reason: v1alpha1.ReasonActive},

@@ -85,8 +85,8 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 
 // revokeUpstream says honestly what became of the credential.
 func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityGrant) (v1alpha1.Revocation, error) {
-	if g.Status.CredentialExpiresAt == nil || !c.Clock.Now().Before(g.Status.CredentialExpiresAt.Time) {
-		return v1alpha1.Revocation{Mode: v1alpha1.RevocationNone, ExposedUntil: g.Status.CredentialExpiresAt}, nil
+	if g.Status.CredentialExpiresAt == nil {
+		return v1alpha1.Revocation{Mode: v1alpha1.RevocationNone}, nil
 	}
 	backend, err := c.Observer.Providers.OfType(g.Spec.Provider.Type)
 	if err != nil {

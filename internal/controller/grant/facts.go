@@ -31,11 +31,12 @@ func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 	if f.Pods, err = c.pods(ctx, g, mem); err != nil {
 		return f, err
 	}
-	request, err := c.request(ctx, g)
+	request, replaced, err := c.request(ctx, g)
 	if err != nil {
 		return f, err
 	}
 	f.Request = requestFacts(request, g)
+	f.Request.Replaced = replaced
 	if g.Status.EndedAt == nil && g.Status.Stop == nil && f.Request.Exists && f.Job.Exists {
 		c.permission(ctx, g, request, job, &f)
 	}
@@ -139,17 +140,19 @@ func podFacts(pod *corev1.Pod, before lifecycle.PodFacts) lifecycle.PodFacts {
 	return f
 }
 
-// request is the request that the grant names by UID, or nil.
-func (c *Controller) request(ctx context.Context, g *v1alpha1.CapabilityGrant) (*v1alpha1.CapabilityRequest, error) {
+// request is the request that the grant names by UID, or nil; replaced when another one has its name.
+func (c *Controller) request(ctx context.Context, g *v1alpha1.CapabilityGrant) (found *v1alpha1.CapabilityRequest, replaced bool, err error) {
 	request := &v1alpha1.CapabilityRequest{}
-	err := c.Client.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: g.Spec.RequestRef.Name}, request)
-	if apierrors.IsNotFound(err) || (err == nil && string(request.UID) != g.Spec.RequestRef.UID) {
-		return nil, nil
+	err = c.Client.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: g.Spec.RequestRef.Name}, request)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("looking up the request: %w", err)
+	case string(request.UID) != g.Spec.RequestRef.UID:
+		return nil, true, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("looking up the request: %w", err)
-	}
-	return request, nil
+	return request, false, nil
 }
 
 func requestFacts(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) lifecycle.RequestFacts {
