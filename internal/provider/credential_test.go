@@ -53,6 +53,13 @@ func TestACredentialIsPrintedNowhere(t *testing.T) {
 			printed[what+" with "+verb] = fmt.Sprintf(verb, value)
 		}
 	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "%t"} {
+		for what, value := range map[string]any{"pointer": c, "value": *c} {
+			if got := fmt.Sprintf(verb, value); got != redacted {
+				t.Errorf("%s with %s prints %q", what, verb, got)
+			}
+		}
+	}
 	printed["an error"] = fmt.Errorf("oh no: %v", c).Error()
 	for what, marshal := range map[string]func(any) ([]byte, error){"json": json.Marshal, "xml": xml.Marshal, "yaml": func(v any) ([]byte, error) { return yaml.Marshal(v) }} {
 		for _, value := range []any{c, *c} {
@@ -75,8 +82,8 @@ func TestACredentialIsPrintedNowhere(t *testing.T) {
 			t.Errorf("%s prints the credential", how)
 		}
 	}
-	if log.Len() == 0 || !strings.Contains(fmt.Sprint(c), redacted) {
-		t.Error("nothing was printed: the test looked at nothing")
+	if log.Len() == 0 {
+		t.Error("nothing was logged: the test looked at nothing")
 	}
 }
 

@@ -364,13 +364,6 @@ func TestGarbageIsAFailureThatMayPass(t *testing.T) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, "<A")
 		},
-		"an oversized answer": func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprint(w, "<AssumeRoleWithWebIdentityResponse><!--")
-			_, _ = w.Write(make([]byte, 1<<20))
-		},
-		"an oversized header": func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-Large", strings.Repeat("x", 1<<17))
-		},
 		"a hung up connection": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 	}
 	for name, handler := range tests {
@@ -386,6 +379,28 @@ func TestGarbageIsAFailureThatMayPass(t *testing.T) {
 				t.Errorf("STS was asked %d times", len(w.sts.calls()))
 			}
 		})
+	}
+}
+
+func TestNoMoreIsReadThanARealAnswerHas(t *testing.T) {
+	for name, pad := range map[string]func(http.ResponseWriter){
+		"body":   func(w http.ResponseWriter) { fmt.Fprint(w, "<!--", strings.Repeat("x", 1<<17), "-->") },
+		"header": func(w http.ResponseWriter) { w.Header().Set("X-Large", strings.Repeat("x", 1<<17)) },
+	} {
+		w := newWorld(t)
+		whole := w.sts.answer(url.Values{"DurationSeconds": {"3600"}, "RoleSessionName": {w.lease().Session()}})
+		w.sts.answerNext(whole.write)
+		if _, err := w.Issue(t.Context(), w.lease()); err != nil {
+			t.Fatalf("as it is: %v", err)
+		}
+		w.sts.answerNext(func(rw http.ResponseWriter, r *http.Request) {
+			pad(rw)
+			whole.write(rw, r)
+		})
+		c, err := w.Issue(t.Context(), w.lease())
+		if c != nil || !provider.IsRetryable(err) || provider.IsRefused(err) {
+			t.Errorf("with an oversized %s: got credential %t, %v", name, c != nil, err)
+		}
 	}
 }
 
