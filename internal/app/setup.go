@@ -114,9 +114,12 @@ func newObserver(mgr ctrl.Manager, o options) (*observe.Observer, error) {
 }
 
 func controllerOptions(workers int) controller.Options {
+	warm := true
 	return controller.Options{
 		MaxConcurrentReconciles: workers,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryShortest, retryLongest),
+		// One that does not lead fills its cache too: it is ready to take over, and can say whether the guard is whole.
+		EnableWarmup: &warm,
 	}
 }
 

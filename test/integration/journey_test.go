@@ -271,16 +271,17 @@ func (j *journey) expectNothingIssued() {
 
 func (j *journey) expectNoSecret() {
 	j.Helper()
-	if found := j.secrets(); len(found) > 0 {
-		j.Errorf("%d Secrets are left", len(found))
-	}
+	j.expectSecrets(0)
 }
 
-func (j *journey) secrets() []corev1.Secret {
+// expectSecrets counts the Secrets that hold a credential of the journey.
+func (j *journey) expectSecrets(want int) {
 	j.Helper()
 	list := &corev1.SecretList{}
 	j.must(j.w.admin.List(j.Context(), list, client.InNamespace(j.namespace), client.MatchingLabels{v1alpha1.LabelRequest: j.name}))
-	return list.Items
+	if len(list.Items) != want {
+		j.Errorf("there are %d Secrets; want %d", len(list.Items), want)
+	}
 }
 
 // expectNoPods: whatever ran has ended, and is gone.

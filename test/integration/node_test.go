@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/retry"
@@ -89,9 +90,14 @@ func (w *world) run(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
+// patiently is how a kubelet goes on trying: the API server learns only after a while that a Pod is on its node.
+var patiently = wait.Backoff{Duration: 10 * time.Millisecond, Factor: 1.5, Steps: 15}
+
+func passing(err error) bool { return apierrors.IsConflict(err) || apierrors.IsForbidden(err) }
+
 // report writes a Pod's status as the kubelet does: of the Pod as it is stored now.
 func (w *world) report(ctx context.Context, pod *corev1.Pod, phase corev1.PodPhase, reason string) error {
-	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	return retry.OnError(patiently, passing, func() error {
 		stored := &corev1.Pod{}
 		if err := w.kubelet.Get(ctx, client.ObjectKeyFromObject(pod), stored); err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -60,7 +61,7 @@ func (w *world) launch(ctx context.Context, dir string, flags ...string) (*opera
 	if err != nil {
 		return nil, err
 	}
-	o := &operator{audit: filepath.Join(dir, "audit.log"), log: filepath.Join(dir, "operator.log"), health: health, ended: make(chan struct{})}
+	o := &operator{audit: filepath.Join(dir, "audit.log"), log: filepath.Join(dir, "stderr"), health: health, ended: make(chan struct{})}
 	a := w.cluster.AWS()
 	args := append([]string{"--aws-endpoint=" + a.Endpoint, "--aws-endpoint=" + a.S3Endpoint, "--aws-endpoint=" + w.sts.url(), "--aws-endpoint=" + w.sts.closed,
 		"--audit-file=" + o.audit, "--metrics-address=0", "--health-address=" + health, "--leader-elect=false"}, flags...)
@@ -91,9 +92,9 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// readyz is the operator's own answer; an error when it is not ready.
-func (o *operator) readyz(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+o.health+"/readyz?verbose", nil)
+// readyz is the operator's own answer, or that of one of its checks; an error when it is not ready.
+func (o *operator) readyz(ctx context.Context, check string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+o.health+"/readyz/"+check, nil)
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (o *operator) awaitReady(ctx context.Context) error {
 		case <-o.ended:
 			return false, errors.New("the operator ended")
 		default:
-			last = o.readyz(ctx)
+			last = errors.Join(o.readyz(ctx, "guard"), o.readyz(ctx, "audit"), o.readyz(ctx, ""))
 			return last == nil, nil
 		}
 	})
@@ -132,8 +133,10 @@ func (o *operator) tail() string {
 	if err != nil {
 		return err.Error()
 	}
-	const most = 8000
-	return string(bytes.TrimSpace(text[max(0, len(text)-most):]))
+	lines := strings.Split(string(bytes.TrimSpace(text)), "\n")
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, `"msg":"Starting `) })
+	const most = 20
+	return strings.Join(lines[max(0, len(lines)-most):], "\n")
 }
 
 // linesAbout are the lines of its log that name something.

@@ -1,0 +1,258 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration
+
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
+)
+
+// The tests in this file run operators of their own, so none of them is parallel.
+
+func TestEndedRequestsAreRemovedAfterTheRetention(t *testing.T) {
+	o := stage.ownOperator(t, "--retention=2s")
+	j := alone(t, "retained", o)
+	j.deliverWithoutApproval()
+	j.finish(corev1.PodSucceeded)
+	j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+	r := j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "Completed")
+	awaitGone(t, j.w, r)
+	awaitGone(t, j.w, j.grantObject())
+	refused := alone(t, "retained-refused", o)
+	refused.ask()
+	refused.expectRefused(v1alpha1.ReasonDeniedByPolicy, "policy")
+	awaitGone(t, j.w, refused.requestObject())
+}
+
+func TestAJobThatDoesNotAppearInTimeEndsTheRequest(t *testing.T) {
+	j := alone(t, "no-job", stage.ownOperator(t, "--job-timeout=1s"))
+	j.allow()
+	j.request()
+	j.expectRefused(v1alpha1.ReasonJobTimedOut, "no Job valetkey-no-job appeared within 1s")
+}
+
+func TestNothingIsIssuedWhileTheAuditLogCannotBeWritten(t *testing.T) {
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	o := stage.ownOperator(t, "--audit-file="+filepath.Join(disk, "audit.log"))
+	o.audit = filepath.Join(disk, "audit.log")
+	j := alone(t, "disk-full", o)
+	j.allow()
+	fill(t, filepath.Join(disk, "filler"))
+	j.ask()
+	j.awaitIssued(v1alpha1.ReasonAuditUnavailable)
+	j.expectNothingIssued()
+	if err := o.readyz(t.Context(), "audit"); err == nil || !strings.Contains(err.Error(), "no space left") {
+		t.Errorf("health says %v", err)
+	}
+	j.must(os.Remove(filepath.Join(disk, "filler")))
+	j.awaitDelivered()
+	j.finish(corev1.PodSucceeded)
+	j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+	j.verifyAudit(disk)
+}
+
+// fill writes until the disk is full to the last byte.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	block := make([]byte, 4096)
+	for err == nil {
+		_, err = file.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
+// verifyAudit has the operator's own program verify the log, with the grants' anchors.
+func (j *journey) verifyAudit(log string) {
+	j.Helper()
+	grants, err := j.w.kubectl(j.Context(), "get", "capgrant", "-n", j.namespace, j.name, "-o", "json")
+	j.must(err)
+	cmd := exec.Command(j.w.manager, "verify-audit", "--grants", "-", log)
+	cmd.Stdin = strings.NewReader(`{"apiVersion":"v1","kind":"List","items":[` + grants + `]}`)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		j.Errorf("the audit log is not sound: %v\n%s", err, out)
+	}
+}
+
+func TestTheOperatorWaitsUntilTheGuardIsWholeAndTrustsNothingOlder(t *testing.T) {
+	o := stage.ownOperator(t)
+	j := alone(t, "unguarded", o)
+	j.allow()
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "valetkey-secrets"}}
+	j.must(j.w.admin.Delete(t.Context(), binding))
+	j.Cleanup(j.repairGuard) // should the test fail on its way
+	j.ask()
+	j.expectWaiting(v1alpha1.ReasonGuardIncomplete, "ValidatingAdmissionPolicyBinding valetkey-secrets is missing")
+	if err := o.readyz(t.Context(), "guard"); err == nil || !strings.Contains(err.Error(), "ValidatingAdmissionPolicyBinding valetkey-secrets is missing") {
+		t.Errorf("health says %v", err)
+	}
+	j.repairGuard()
+	j.expectRefused(v1alpha1.ReasonNotGuarded, "create the request and its Job again")
+	j.must(o.awaitReady(t.Context()))
+	later := alone(t, "guarded-again", o)
+	later.deliverWithoutApproval()
+}
+
+// repairGuard applies the admission rules again. What is there already stays as it is, and as old as it is.
+func (j *journey) repairGuard() {
+	j.Helper()
+	if _, err := j.w.kubectl(context.Background(), "apply", "--server-side", "-k", filepath.Join(j.w.root, "config", "admission")); err != nil {
+		j.Error(err)
+	}
+}
+
+func TestALivingGrantEndsThoughTheGuardIsNotWhole(t *testing.T) {
+	o := stage.ownOperator(t)
+	j := alone(t, "guard-lost", o)
+	j.deliverWithoutApproval()
+	j.awaitRunning()
+	j.must(j.w.admin.Delete(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "valetkey-decisions"}}))
+	j.finish(corev1.PodSucceeded)
+	j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+	j.repairGuard()
+}
+
+func TestAnOperatorThatIsKilledDeliversOnceAndReachesTheEnd(t *testing.T) {
+	type grant = v1alpha1.CapabilityGrant
+	// finished: the Job is over when the operator is killed.
+	for i, moment := range []struct {
+		name     string
+		finished bool
+		come     func(*grant) bool
+	}{
+		{"when the grant is stored", false, func(*grant) bool { return true }},
+		{"when an attempt is begun", false, func(g *grant) bool { return g.Status.Attempt == 1 }},
+		{"when the credential is issued", false, func(g *grant) bool { return g.Status.IssuedAt != nil }},
+		{"when it is delivered", false, func(g *grant) bool {
+			return condition(g.Status.Conditions, v1alpha1.ConditionDelivered).Status == metav1.ConditionTrue
+		}},
+		{"when the Pod runs", false, func(g *grant) bool { return g.Status.PodsStarted == 1 }},
+		{"when the grant is being ended", true, func(g *grant) bool { return g.Status.Stop != nil }},
+		{"when the credential is revoked", true, func(g *grant) bool { return g.Status.Revocation != nil }},
+		{"when the grant has ended", true, func(g *grant) bool { return g.Status.EndedAt != nil }},
+	} {
+		t.Run(moment.name, func(t *testing.T) {
+			dir := t.TempDir()
+			o, err := stage.operate(t.Context(), dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			j := alone(t, fmt.Sprintf("killed-%d", i), o)
+			j.allow()
+			j.ask()
+			if moment.finished {
+				j.awaitDelivered()
+				j.finish(corev1.PodSucceeded)
+			}
+			await(t, j.w, j.grantObject(), moment.name, moment.come)
+			j.must(o.kill())
+			j.operator, err = stage.operate(t.Context(), dir)
+			j.must(err)
+			j.awaitDelivered()
+			if !moment.finished {
+				j.expectSecrets(1)
+				j.finish(corev1.PodSucceeded)
+			}
+			g := j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+			if g.Status.PodsStarted != 1 || g.Status.Attempt > 2 {
+				t.Errorf("%d Pods started, %d attempts", g.Status.PodsStarted, g.Status.Attempt)
+			}
+			j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "Completed")
+			j.must(j.operator.stop())
+			j.verifyAudit(dir)
+			j.expectDelivered(1)
+		})
+	}
+}
+
+// expectDelivered counts the attempts that were about to start the Job, and that ended.
+func (j *journey) expectDelivered(want int) {
+	j.Helper()
+	records, err := j.operator.records(j.namespace, j.name)
+	j.must(err)
+	attempts := map[int32]bool{}
+	for _, r := range records {
+		if r.Event == audit.EventDelivering {
+			attempts[r.Attempt] = true
+		}
+	}
+	if len(attempts) != want {
+		j.Errorf("%d attempts were delivered; want %d", len(attempts), want)
+	}
+}
+
+func TestOneOfTwoOperatorsWorksAndTheOtherTakesOver(t *testing.T) {
+	flags := []string{"--leader-elect=true", "--leader-lease=3s"}
+	first := stage.ownOperator(t, flags...)
+	j := alone(t, "two-operators", first)
+	leader := j.awaitLeader("")
+	second := stage.ownOperator(t, flags...)
+	j.deliverWithoutApproval()
+	if records, err := second.records(agents, j.name); err != nil && !os.IsNotExist(err) || len(records) > 0 {
+		t.Errorf("the second wrote %d records: %v", len(records), err)
+	}
+	j.must(first.kill())
+	j.operator = second
+	j.awaitLeader(leader)
+	j.finish(corev1.PodSucceeded)
+	g := j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+	if g.Status.Attempt != 1 || g.Status.PodsStarted != 1 {
+		t.Errorf("%d attempts, %d Pods", g.Status.Attempt, g.Status.PodsStarted)
+	}
+	j.expectAudited("completed_without_reuse", v1alpha1.ReasonJobCompleted)
+}
+
+// awaitLeader returns who leads, when that is somebody else than before.
+func (j *journey) awaitLeader(before string) string {
+	j.Helper()
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "valetkey-system", Name: "valetkey"}}
+	found := await(j.T, j.w, lease, "held by another", func(l *coordinationv1.Lease) bool {
+		return l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity != "" && *l.Spec.HolderIdentity != before
+	})
+	return *found.Spec.HolderIdentity
+}
+
+func TestAnOperatorUnderAnotherNameSaysSoAndEnds(t *testing.T) {
+	kubeconfig, err := stage.cluster.Kubeconfig("admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(stage.manager, "--audit-file="+filepath.Join(t.TempDir(), "audit.log"), "--metrics-address=0", "--health-address=127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "the admission rules know it as system:serviceaccount:valetkey-system:valetkey") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
