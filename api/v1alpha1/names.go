@@ -13,6 +13,9 @@ const (
 	// LabelInUse with the value "true" on a Namespace is set by the operator while grants live there. As long as it
 	// stands, neither LabelEnrolled nor the Pod Security level may be weakened.
 	LabelInUse = "valetkey.dev/in-use"
+	// LabelInput with the value "true" on an immutable ConfigMap makes its content part of what is approved: such a ConfigMap can
+	// neither be deleted nor lose the label while grants live in its namespace.
+	LabelInput = "valetkey.dev/input"
 	// LabelIdentities with the value "true" marks the namespace whose ServiceAccounts are the capabilities' identities.
 	LabelIdentities = "valetkey.dev/identities"
 

@@ -148,7 +148,7 @@ func everything() ReviewInput {
 		Request: newRequest(), Job: newJob(), Capability: newCapability(), Provider: &v1alpha1.CapabilityProvider{},
 		Scope: []string{"Allow s3:PutObject on arn:aws:s3:::previews/web-app/*"}, Principal: "arn:aws:iam::123456789012:role/preview-deployer",
 		ConfigMaps: map[string]*corev1.ConfigMap{"filled": {
-			Immutable: ptr.To(true), Data: map[string]string{"a": "b"}, BinaryData: map[string][]byte{"c": {1}},
+			ObjectMeta: input0(), Immutable: ptr.To(true), Data: map[string]string{"a": "b"}, BinaryData: map[string][]byte{"c": {1}},
 		}},
 		Now: noon(),
 	}
@@ -239,7 +239,7 @@ func TestWhatTheOperatorAndTheAPIServerWriteDoesNotChangeTheDigest(t *testing.T)
 		}},
 		{"time passes", func(in *ReviewInput) { in.Now = in.Now.Add(time.Hour) }},
 		{"a ConfigMap that no Pod of it uses is there", func(in *ReviewInput) {
-			in.ConfigMaps = map[string]*corev1.ConfigMap{"other": {Immutable: ptr.To(true), Data: map[string]string{"a": "b"}}}
+			in.ConfigMaps = map[string]*corev1.ConfigMap{"other": {ObjectMeta: input0(), Immutable: ptr.To(true), Data: map[string]string{"a": "b"}}}
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -273,10 +273,10 @@ func TestWhatCanChangeIsNotCoveredUnlessItsContentIsHeldStill(t *testing.T) {
 		"absent":            nil,
 		"mutable":           {Data: map[string]string{"a": "b"}},
 		"mutable, another":  {Data: map[string]string{"a": "c"}, Immutable: ptr.To(false)},
-		"immutable":         {Data: map[string]string{"a": "b"}, Immutable: ptr.To(true)},
-		"immutable, other":  {Data: map[string]string{"a": "c"}, Immutable: ptr.To(true)},
-		"immutable, binary": {BinaryData: map[string][]byte{"a": []byte("b")}, Immutable: ptr.To(true)},
-		"immutable, empty":  {Immutable: ptr.To(true)},
+		"immutable":         {Data: map[string]string{"a": "b"}, ObjectMeta: input0(), Immutable: ptr.To(true)},
+		"immutable, other":  {Data: map[string]string{"a": "c"}, ObjectMeta: input0(), Immutable: ptr.To(true)},
+		"immutable, binary": {BinaryData: map[string][]byte{"a": []byte("b")}, ObjectMeta: input0(), Immutable: ptr.To(true)},
+		"immutable, empty":  {ObjectMeta: input0(), Immutable: ptr.To(true)},
 	} {
 		in := reviewOf(job)
 		in.ConfigMaps = map[string]*corev1.ConfigMap{"settings": c}
@@ -284,7 +284,7 @@ func TestWhatCanChangeIsNotCoveredUnlessItsContentIsHeldStill(t *testing.T) {
 	}
 	in := reviewOf(job)
 	in.ConfigMaps = map[string]*corev1.ConfigMap{"settings": {
-		Immutable: ptr.To(true), Data: map[string]string{}, BinaryData: map[string][]byte{},
+		ObjectMeta: input0(), Immutable: ptr.To(true), Data: map[string]string{}, BinaryData: map[string][]byte{},
 	}}
 	if Digest(in) != digests["immutable, empty"] {
 		t.Error("two ways to say nothing have two digests")

@@ -110,13 +110,17 @@ func findRisks(pod *corev1.PodSpec, configMaps map[string]*corev1.ConfigMap) []R
 		case configMaps[in.configMap] == nil:
 			found.add(v1alpha1.AcceptMutableInput, "%s is ConfigMap %s, which does not exist", in.where, in.configMap)
 		case !immutable(configMaps[in.configMap]):
-			found.add(v1alpha1.AcceptMutableInput, "%s is ConfigMap %s, which is not immutable", in.where, in.configMap)
+			found.add(v1alpha1.AcceptMutableInput, "%s is ConfigMap %s, which is not both immutable and labelled %s=true", in.where, in.configMap, v1alpha1.LabelInput)
 		}
 	}
 	return found
 }
 
-func immutable(c *corev1.ConfigMap) bool { return c != nil && c.Immutable != nil && *c.Immutable }
+// immutable means that neither its content nor its place can be taken while grants live: one that is not labelled can be deleted
+// and made again.
+func immutable(c *corev1.ConfigMap) bool {
+	return c != nil && c.Immutable != nil && *c.Immutable && c.Labels[v1alpha1.LabelInput] == "true"
+}
 
 // ConfigMapNames are all ConfigMaps that a Job's Pod uses, in volumes and in variables of all its containers, sorted.
 func ConfigMapNames(job *batchv1.Job) []string {

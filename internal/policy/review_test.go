@@ -100,7 +100,7 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 		{"a volume is empty", volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}), "", ""},
 		{"a volume tells of the Pod", volume(corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{}}), "", ""},
 		{"a volume is an immutable ConfigMap", volume(configMapVolume("frozen")), "", ""},
-		{"a volume is a ConfigMap", volume(configMapVolume("settings")), mutable, "volume v is ConfigMap settings, which is not immutable"},
+		{"a volume is a ConfigMap", volume(configMapVolume("settings")), mutable, "volume v is ConfigMap settings, which is not both immutable and labelled valetkey.dev/input=true"},
 		{"a volume is a ConfigMap that is not there", volume(configMapVolume("nowhere")), mutable, "ConfigMap nowhere, which does not exist"},
 		{"a volume is a ConfigMap without a name", volume(configMapVolume("")), mutable, "without a name"},
 		{"a volume is a Secret", volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s"}}), mutable, "volume v is Secret s"},
@@ -157,7 +157,7 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 			tt.given(&job.Spec.Template.Spec)
 			in := reviewOf(job)
 			in.ConfigMaps = map[string]*corev1.ConfigMap{
-				"frozen": {Immutable: ptr.To(true)}, "settings": {Immutable: ptr.To(false)}, "nowhere": nil,
+				"frozen": {ObjectMeta: input0(), Immutable: ptr.To(true)}, "settings": {Immutable: ptr.To(false)}, "nowhere": nil,
 			}
 			review, risks := NewReview(in)
 			if tt.needs == "" {

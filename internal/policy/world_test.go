@@ -199,3 +199,8 @@ func (tt row) expect(t *testing.T, got Decision) {
 			got.ApprovedBy, got.ApprovalsMissing, got.Recheck, tt.by, tt.missing, tt.recheck)
 	}
 }
+
+// input0 is the metadata of a ConfigMap that cannot be replaced while grants live.
+func input0() metav1.ObjectMeta {
+	return metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelInput: "true"}}
+}

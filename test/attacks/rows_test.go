@@ -64,7 +64,7 @@ const wrong = "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0"
 func rows() []row {
 	var all []row
 	for _, group := range [][]row{requestRows(), decisionRows(), grantRows(), statusRows(), jobRows(), frozenRows(), templateRows(),
-		podRows(), joinRows(), secretRows(), operatorRows(), namespaceRows(), identityRows(), effectRows(),
+		podRows(), joinRows(), secretRows(), operatorRows(), namespaceRows(), inputRows(), identityRows(), effectRows(),
 		requestEdgeRows(), decisionEdgeRows(), catalogueRows(), grantEdgeRows(), namespaceEdgeRows(), identityEdgeRows()} {
 		all = append(all, group...)
 	}
@@ -336,6 +336,16 @@ func identityRows() []row {
 		{"a token of an identity for an audience nobody listed", operator, "valetkey-identities-tokens", "one audience", ask(authenticationv1.TokenRequestSpec{Audiences: []string{"vault"}}), nil},
 		{"a token of an identity for two audiences", operator, "valetkey-identities-tokens", "one audience", ask(authenticationv1.TokenRequestSpec{Audiences: append(sts, "vault")}), nil},
 		{"a token of an identity for a day", operator, "valetkey-identities-tokens", "an hour", ask(authenticationv1.TokenRequestSpec{Audiences: sts, ExpirationSeconds: &day}), nil},
+	}
+}
+
+func inputRows() []row {
+	const rule = "valetkey-inputs"
+	return []row{
+		{"deleting an approved input, to make it again with another content", mallory, rule, "an input that was approved stays", func(ctx context.Context, w *world, by string) error {
+			return w.delete(ctx, by, "ConfigMap", "input", metav1.DeleteOptions{})
+		}, nil},
+		{"taking the label from an approved input", mallory, rule, "label valetkey.dev/input stays", patches("ConfigMap", "input", "", `{"metadata":{"labels":null}}`), nil},
 	}
 }
 

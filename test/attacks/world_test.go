@@ -236,6 +236,8 @@ func (w *world) cast(ctx context.Context, t *testing.T) {
 		must(w.apply(ctx, operator, "CapabilityRequest", name, "status", nil, fmt.Sprintf(`{"status":{"review":%s}}`, reviewJSON(name))))
 	}
 	must(w.clients[admin].Resource(kinds["Secret"]).Namespace(namespace).Create(ctx, w.secret0("ordinary", "Opaque"), metav1.CreateOptions{}))
+	must(w.clients[admin].Resource(kinds["ConfigMap"]).Namespace(namespace).Create(ctx, object("ConfigMap", namespace, "input", nil,
+		label("metadata.labels", "valetkey.dev/input", "true"), set("immutable", true)), metav1.CreateOptions{}))
 	request := w.get(ctx, t, "CapabilityRequest", granted)
 	must(w.clients[operator].Resource(kinds["CapabilityGrant"]).Namespace(namespace).Create(ctx, w.grant0(granted, string(request.GetUID())), metav1.CreateOptions{}))
 	w.grantUID = string(w.get(ctx, t, "CapabilityGrant", granted).GetUID())
