@@ -43,8 +43,8 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, stop
 func (c *Controller) stopJob(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Spec.Job.Name, UID: types.UID(g.Spec.Job.UID)}}
 	err := c.Client.Patch(ctx, job, client.RawPatch(types.MergePatchType, projection.StopPatch(job)))
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		// It is gone, or another Job has its name.
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
+		// It is gone, or another Job has its name: a patch for another UID is invalid.
 		return errAgain
 	}
 	if err != nil {
