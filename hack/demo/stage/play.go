@@ -261,7 +261,7 @@ func (s *Stage) VerifyAudit(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return s.KubectlIn(ctx, Admin, bytes.NewReader([]byte(grants)), "-n", "valetkey-system", "exec", "-i", "deploy/valetkey", "--",
-		"/manager", "verify-audit", "--grants", "-", "/var/log/valetkey/audit.log")
+		"/manager", "verify-audit", "--grants", "-", "/var/log/valetkey")
 }
 
 // Explain prints what somebody needs to find out what went wrong.
