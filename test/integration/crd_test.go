@@ -163,9 +163,11 @@ func TestWhatTheKindsAccept(t *testing.T) {
 	}
 }
 
-// create sends the row's object, as a dry run with strict validation.
+// create sends the row's object, as a dry run with strict validation. An operator that is ready says that the API server knows the
+// kinds and the rules about them everywhere.
 func (r row) create(t *testing.T) error {
 	t.Helper()
+	stage.sharedOperator(t)
 	text, err := os.ReadFile(filepath.Join(stage.root, "config", "samples", r.sample))
 	if err != nil {
 		t.Fatal(err)
