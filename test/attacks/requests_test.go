@@ -31,7 +31,6 @@ func sweeps(kind string) func(context.Context, *world, string) error {
 func orphansTheOldWay(kind, name string) func(context.Context, *world, string) error {
 	yes := true
 	return func(ctx context.Context, w *world, by string) error {
-		//nolint:staticcheck // the deprecated field still works: that is the attack
 		return w.delete(ctx, by, kind, name, metav1.DeleteOptions{OrphanDependents: &yes}) //nolint:staticcheck // deprecated, and still obeyed
 	}
 }
