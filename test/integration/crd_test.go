@@ -39,6 +39,7 @@ type row struct {
 }
 
 func TestWhatTheKindsRefuse(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("a", 10_000)
 	for _, r := range []row{
 		{"a TTL of 0", aRequest, "spec.ttlSeconds", 0, "should be greater than or equal to 10"},
@@ -128,6 +129,7 @@ func TestWhatTheKindsRefuse(t *testing.T) {
 }
 
 func TestWhatTheKindsAccept(t *testing.T) {
+	t.Parallel()
 	for _, r := range []row{
 		{"the sample request", aRequest, "", nil, ""},
 		{"the sample capability", aCap, "", nil, ""},

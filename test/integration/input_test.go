@@ -13,8 +13,10 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -61,6 +63,23 @@ func TestAPolicyWhoseExpressionDoesNotCompileAllowsNothingAndSaysSo(t *testing.T
 	}
 	j.ask()
 	j.expectRefused(v1alpha1.ReasonDeniedByPolicy, "policy no-cel is not valid, so it allows nothing: when[0]: the expression does not compile")
+}
+
+func TestAPolicyWhoseExpressionCostsTooMuchAllowsNothingAndSaysSo(t *testing.T) {
+	j := begin(t, "costly-cel")
+	all := "job.images.all(a, job.images.all(b, job.images.all(c, job.images.all(d, a + b == c + d))))"
+	p := &v1alpha1.CapabilityPolicy{ObjectMeta: metav1.ObjectMeta{Name: j.name}, Spec: v1alpha1.CapabilityPolicySpec{
+		Effect: v1alpha1.EffectAllow, Capabilities: []string{"*"}, Repos: []string{"*"}, Environments: []string{j.name},
+		Requesters: []v1alpha1.Subject{{Kind: v1alpha1.SubjectServiceAccount, Namespace: agents, Name: "web-app-bot"}},
+		When:       []v1alpha1.Expression{{Expression: all, Message: "whatever"}},
+	}}
+	j.store(p)
+	p = await(t, j.w, p, "looked at", func(p *v1alpha1.CapabilityPolicy) bool { return len(p.Status.Conditions) > 0 })
+	if c := condition(p.Status.Conditions, v1alpha1.ConditionReady); c.Reason != v1alpha1.ReasonExpressionInvalid || !strings.Contains(c.Message, "could cost") {
+		t.Errorf("the policy is %s=%s: %s", c.Reason, c.Status, c.Message)
+	}
+	j.ask()
+	j.expectRefused(v1alpha1.ReasonDeniedByPolicy, "policy costly-cel is not valid, so it allows nothing: when[0]: the expression could cost")
 }
 
 func TestARequestWaitsForAJobThatAppearsLate(t *testing.T) {
@@ -172,6 +191,7 @@ func (j *journey) openClosedPort() {
 }
 
 func TestAnSTSThatDoesNotSayNoForGoodIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	for name, row := range map[string]struct {
 		answer http.HandlerFunc
 		words  string
@@ -180,6 +200,7 @@ func TestAnSTSThatDoesNotSayNoForGoodIsAskedAgain(t *testing.T) {
 		"sts-throttles": {refuses(http.StatusBadRequest, "Throttling", "Rate exceeded secret-of-the-portal"), "STS throttles"},
 		"sts-breaks":    {says(http.StatusBadGateway, "secret-of-the-portal"), "STS failed: status 502"},
 		"sts-cut":       {says(http.StatusOK, `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRole`), "not in a form that can be read"},
+		"sts-silent":    {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "STS did not answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := begin(t, name)
@@ -195,6 +216,7 @@ func TestAnSTSThatDoesNotSayNoForGoodIsAskedAgain(t *testing.T) {
 }
 
 func TestAnSTSThatSaysNoForGoodEndsTheGrant(t *testing.T) {
+	t.Parallel()
 	for name, row := range map[string]struct {
 		code  string
 		words string
@@ -217,6 +239,88 @@ func TestAnSTSThatSaysNoForGoodEndsTheGrant(t *testing.T) {
 				t.Errorf("attempt %d, asked %d times, revocation %+v", g.Status.Attempt, j.w.sts.called(name), g.Status.Revocation)
 			}
 		})
+	}
+}
+
+func TestACredentialThatWasNotAskedForIsNotUsed(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		role    string
+		expires time.Duration
+		words   string
+	}{
+		"sts-another-role": {"administrator", 15 * time.Minute, "another role or session than was asked for"},
+		"sts-expired":      {"sts-expired", -time.Minute, "a credential that has expired already"},
+		"sts-too-long":     {"sts-too-long", 24 * time.Hour, "a credential that lives longer than was asked for"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := begin(t, name)
+			j.strange(issues(row.role, row.expires))
+			g := j.awaitEnd(v1alpha1.OutcomeIssueFailed, v1alpha1.ReasonIssueFailed)
+			j.expectNothingIssued()
+			j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, row.words)
+			// Somebody has it, though not the Job: the grant says until when it could work.
+			if rev := g.Status.Revocation; rev.Mode != v1alpha1.RevocationAtExpiry || rev.ExposedUntil == nil {
+				t.Errorf("the revocation is %+v", rev)
+			}
+		})
+	}
+}
+
+func TestARequestThatIsDeletedWhileItsCredentialIsIssuedGetsNone(t *testing.T) {
+	j := begin(t, "deleted-meanwhile")
+	asked, deleted := make(chan struct{}), make(chan struct{})
+	j.strange(func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-deleted
+		issues(j.name, 15*time.Minute)(w, r)
+	})
+	<-asked
+	j.must(j.agent.Delete(t.Context(), j.requestObject()))
+	awaitGone(t, j.w, j.requestObject())
+	close(deleted)
+	awaitGone(t, j.w, j.grantObject())
+	j.expectNothingIssued()
+	j.expectAudited("revoked", v1alpha1.ReasonRequestGone, v1alpha1.ReasonGrantDeleted)
+}
+
+func TestACredentialIsDeliveredInVariablesWhereTheCapabilityAsksForIt(t *testing.T) {
+	j := begin(t, "by-variables")
+	j.allow()
+	role := j.role()
+	j.store(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: identities, Name: j.name,
+		Annotations: map[string]string{v1alpha1.AnnotationCapability: j.name}}})
+	c := j.capabilityObject("aws-preview", role)
+	c.Spec.AWS.Delivery = v1alpha1.DeliveryEnv
+	j.store(c)
+	j.ask()
+	g := j.awaitDelivered()
+	for _, container := range j.awaitRunning().Spec.Containers {
+		var from []string
+		for _, e := range container.Env {
+			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil && e.ValueFrom.SecretKeyRef.Name == g.Status.SecretName {
+				from = append(from, e.Name)
+			}
+		}
+		slices.Sort(from)
+		var want []string
+		if container.Name == g.Spec.Job.Container {
+			want = []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+		}
+		if !slices.Equal(from, want) {
+			t.Errorf("container %s has %v of the Secret; want %v", container.Name, from, want)
+		}
+	}
+}
+
+// issues answers as STS does.
+func issues(role string, expires time.Duration) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		says(http.StatusOK, fmt.Sprintf(`<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>
+<AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/%s/%s</Arn><AssumedRoleId>AROA:x</AssumedRoleId></AssumedRoleUser>
+<Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken><Expiration>%s</Expiration></Credentials>
+</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,
+			role, r.PostFormValue("RoleSessionName"), time.Now().Add(expires).UTC().Format(time.RFC3339)))(w, r)
 	}
 }
 

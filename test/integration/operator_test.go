@@ -42,6 +42,9 @@ type operator struct {
 
 // operate starts an operator and returns when it says that it is ready: the admission rules are in force.
 func (w *world) operate(ctx context.Context, dir string, flags ...string) (*operator, error) {
+	if w.shared != nil {
+		return nil, errors.New("the shared operator runs already: a test with parallel subtests has to be parallel itself")
+	}
 	o, err := w.launch(ctx, dir, flags...)
 	if err != nil {
 		return nil, err
@@ -114,13 +117,11 @@ func (o *operator) readyz(ctx context.Context, check string) error {
 func (o *operator) awaitReady(ctx context.Context) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		select {
-		case <-o.ended:
+		if o.over() {
 			return false, errors.New("the operator ended")
-		default:
-			last = errors.Join(o.readyz(ctx, "guard"), o.readyz(ctx, "audit"), o.readyz(ctx, ""))
-			return last == nil, nil
 		}
+		last = errors.Join(o.readyz(ctx, "guard"), o.readyz(ctx, "audit"), o.readyz(ctx, ""))
+		return last == nil, nil
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w\n%s", err, last, o.tail())
@@ -190,6 +191,16 @@ func (o *operator) stop() error {
 	return nil
 }
 
+// over reports whether it has ended.
+func (o *operator) over() bool {
+	select {
+	case <-o.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // kill ends it as a crash does.
 func (o *operator) kill() error {
 	if err := o.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -230,12 +241,11 @@ func (w *world) ownOperator(t *testing.T, flags ...string) *operator {
 		if t.Failed() {
 			t.Logf("the operator said:\n%s", o.tail())
 		}
-		select {
-		case <-o.ended:
-		default:
-			if err := o.stop(); err != nil {
-				t.Error(err)
-			}
+		if o.over() {
+			return
+		}
+		if err := o.stop(); err != nil {
+			t.Error(err)
 		}
 	})
 	return o

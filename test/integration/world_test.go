@@ -52,6 +52,7 @@ type world struct {
 	admin, alice, kubelet client.Client
 	adminConfig           *rest.Config
 	sts                   *strangeSTS
+	canary                canary
 
 	mu     sync.Mutex
 	shared *operator
@@ -74,7 +75,45 @@ func run(m *testing.M) int {
 		return 1
 	}
 	stage = w
-	return m.Run()
+	code := m.Run()
+	if err := w.inspect(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// inspect looks, when all tests have run, at what the shared operator left: its audit log is sound, and no credential that was ever
+// in a Secret stands in it, in its own log, or in an object or event.
+func (w *world) inspect(ctx context.Context) error {
+	if w.shared == nil {
+		return nil
+	}
+	if err := w.shared.stop(); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, w.manager, "verify-audit", w.shared.audit).CombinedOutput(); err != nil {
+		return fmt.Errorf("the audit log is not sound: %w\n%s", err, out)
+	}
+	objects, err := w.kubectl(ctx, "get", "-A", "-o", "yaml", "valetkey,jobs,pods,events,events.events.k8s.io,configmaps,namespaces,leases")
+	if err != nil {
+		return err
+	}
+	for where, path := range map[string]string{"the audit log": w.shared.audit, "the operator's log": w.shared.log, "an object": ""} {
+		content := objects
+		if path != "" {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			content = string(text)
+		}
+		if w.canary.stands(content) {
+			return fmt.Errorf("a credential stands in %s", where)
+		}
+	}
+	fmt.Fprintf(os.Stderr, "no one of %d secret values stands in a log, object or event\n", w.canary.count())
+	return nil
 }
 
 func setUp(ctx context.Context) (*world, error) {
@@ -96,6 +135,7 @@ func setUp(ctx context.Context) (*world, error) {
 		{"installing", w.install},
 		{"making clients", w.people},
 		{"starting to play the node", w.playNode},
+		{"watching for credentials", w.collect},
 	} {
 		if err := step.do(ctx); err != nil {
 			return w, fmt.Errorf("%s: %w", step.what, err)
@@ -105,7 +145,7 @@ func setUp(ctx context.Context) (*world, error) {
 }
 
 func (w *world) tearDown() {
-	if w.shared != nil {
+	if w.shared != nil && !w.shared.over() {
 		if err := w.shared.stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
