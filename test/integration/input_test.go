@@ -120,7 +120,7 @@ func TestAJobThatIsMoreThanOneRunOfOnePodIsRefusedAtOnce(t *testing.T) {
 		"retries by a policy": func(job *batchv1.Job) {
 			job.Spec.PodFailurePolicy = &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{}}
 		},
-		"a Job that starts held": func(job *batchv1.Job) { job.Finalizers = []string{"example.com/hold"} },
+		"a finalizer": func(job *batchv1.Job) { job.Finalizers = []string{"example.com/hold"} },
 	} {
 		if err := j.agent.Create(t.Context(), j.sampleJob(edit)); err == nil || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy 'valetkey-jobs'") {
 			t.Errorf("%s: %v", what, err)
