@@ -1,3 +1,6 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command cluster starts and stops a local Kubernetes cluster: go run ./hack/cluster up.
 package main
 

@@ -1,3 +1,6 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package localcluster builds and runs real Kubernetes clusters on one Linux machine, for tests and for trying things
 // out: etcd, the API server and the controller manager; on request a node with scheduler, containerd and kubelet; on
 // request versitygw, which stands in for AWS STS, IAM and S3 and trusts the cluster's own ServiceAccount issuer.

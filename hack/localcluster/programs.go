@@ -1,3 +1,6 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package localcluster
 
 import (

@@ -163,6 +163,8 @@ func neverStarts(f Facts) (v1alpha1.GrantStop, bool) {
 		return fail(v1alpha1.ReasonNeverIssued, "the request names another grant")
 	case f.Job.StartedFor != "":
 		return fail(v1alpha1.ReasonNeverIssued, "the Job was started by another grant")
+	case f.Job.Complete || f.Job.Failed:
+		return fail(v1alpha1.ReasonNeverIssued, "the Job has finished already")
 	case !f.Job.Suspended:
 		return fail(v1alpha1.ReasonNeverIssued, "the Job is not held")
 	case f.Attempt.Failure.Final:

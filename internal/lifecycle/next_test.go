@@ -116,6 +116,8 @@ func TestNext(t *testing.T) {
 			want: Stop, reason: v1alpha1.ReasonPolicyWithdrawn, outcome: v1alpha1.OutcomeRevoked},
 		"a Job that is not held is never given a credential": {facts: stored(func(f *Facts) { f.Job.Suspended = false }),
 			want: Stop, reason: v1alpha1.ReasonNeverIssued, outcome: v1alpha1.OutcomeIssueFailed},
+		"a Job that finished without a credential is never given one": {facts: stored(func(f *Facts) { f.Job.Failed, f.Policy = true, PolicyFacts{} }),
+			want: Stop, reason: v1alpha1.ReasonNeverIssued, outcome: v1alpha1.OutcomeIssueFailed},
 		"a Job started by another grant is never given a credential": {facts: stored(func(f *Facts) { f.Job.StartedFor = "other" }),
 			want: Stop, reason: v1alpha1.ReasonNeverIssued, outcome: v1alpha1.OutcomeIssueFailed},
 		"a request that names another grant gets nothing from this one": {facts: stored(func(f *Facts) { f.Request.Names = false }),

@@ -1,3 +1,6 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command nodeinit is process 1 of a cluster's PID, mount and network namespace. It gives the namespace its own /proc,
 // /run, /var and hosts file, so that programs with fixed paths keep to the cluster's state directory, and then supervises.
 package main

@@ -1,3 +1,6 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command pause is the container that holds a Pod's namespaces open. It does nothing until it is told to end.
 package main
 

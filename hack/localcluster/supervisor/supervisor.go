@@ -1,3 +1,6 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package supervisor is the first process of a cluster: it is process 1 of the cluster's own PID namespace, starts the
 // cluster's programs there and reports how they ended. When it dies, for whatever reason, the kernel kills everything
 // else in the namespace, containers and their shims included, and drops the mounts with it. Nothing has to be searched
