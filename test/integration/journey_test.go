@@ -45,8 +45,8 @@ func begin(t *testing.T, name string) *journey {
 	o := stage.sharedOperator(t)
 	j := alone(t, name, o)
 	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the operator said:\n%s", o.linesAbout(name))
+		if lines := o.linesAbout(name); t.Failed() && lines != "" {
+			t.Logf("the operator said:\n%s", lines)
 		}
 	})
 	return j
