@@ -184,14 +184,15 @@ func TestADetachedClusterIsOpenedAndRemovedByName(t *testing.T) {
 
 const ownerVariable = "VALETKEY_TEST_CLUSTER_OWNER"
 
-// TestOwner is not a test: it is the process that the next test kills.
-func TestOwner(t *testing.T) {
+// TestMain runs the tests or, where a test asked for it, the process that it is going to kill.
+func TestMain(m *testing.M) {
 	name := os.Getenv(ownerVariable)
 	if name == "" {
-		t.Skip("run by TestAClusterDiesWithItsOwner alone")
+		os.Exit(m.Run())
 	}
-	if _, err := Start(t.Context(), Options{Name: name, Node: withNode, Fast: true}); err != nil {
-		t.Fatal(err)
+	if _, err := Start(context.Background(), Options{Name: name, Node: withNode, Fast: true}); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
 	}
 	fmt.Println("started")
 	select {}
@@ -199,7 +200,7 @@ func TestOwner(t *testing.T) {
 
 func TestAClusterDiesWithItsOwner(t *testing.T) {
 	name := fmt.Sprintf("orphan-%d", os.Getpid())
-	owner := exec.Command(os.Args[0], "-test.run=^TestOwner$", "-test.v")
+	owner := exec.Command(os.Args[0])
 	owner.Env = append(os.Environ(), ownerVariable+"="+name)
 	out, err := owner.StdoutPipe()
 	if err != nil {
