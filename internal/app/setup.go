@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -55,14 +57,34 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
 		func() error { return addRequests(mgr, o, observer, log) },
 		func() error { return addGrants(mgr, o, observer, log) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
-		func() error { return mgr.AddReadyzCheck("audit", func(*http.Request) error { return log.Healthy() }) },
-		func() error { return mgr.AddReadyzCheck("guard", guardInForce(mgr, observer)) },
+		func() error { return mgr.AddReadyzCheck("audit", explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() })) },
+		func() error { return mgr.AddReadyzCheck("guard", explained(mgr.GetLogger(), "guard", guardInForce(mgr, observer))) },
 	} {
 		if err := add(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// explained logs why a check fails, once for each reason: /readyz itself withholds it, and only /readyz/<check> tells.
+func explained(log logr.Logger, name string, check healthz.Checker) healthz.Checker {
+	var mu sync.Mutex
+	said := ""
+	return func(r *http.Request) error {
+		err := check(r)
+		mu.Lock()
+		defer mu.Unlock()
+		reason := ""
+		if err != nil {
+			reason = err.Error()
+		}
+		if reason != said && reason != "" {
+			log.Info("not ready", "check", name, "reason", reason)
+		}
+		said = reason
+		return err
+	}
 }
 
 // guardInForce is what an installation waits for: from then on, what is created is under the guard. The cache is asked without

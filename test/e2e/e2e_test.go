@@ -161,8 +161,10 @@ func namespaceDeleted(t *testing.T, s *stage.Stage) {
 	}
 	a := stage.Ask{Name: "orphan", Namespace: ns, Args: []string{"hold"}}
 	ask(t, s, a)
-	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", ns, "wait", "capgrant/orphan", "--for=condition=Delivered", "--timeout=60s"); err != nil {
-		t.Fatal(err)
+	for _, wait := range [][]string{{"capreq/orphan", "--for=condition=Granted"}, {"capgrant/orphan", "--for=condition=Delivered"}} {
+		if _, err := s.Kubectl(t.Context(), stage.Admin, append([]string{"-n", ns, "wait", "--timeout=60s"}, wait...)...); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := s.Kubectl(t.Context(), stage.Admin, "delete", "namespace", ns, "--timeout=120s"); err != nil {
 		t.Fatal(err)
