@@ -57,8 +57,12 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
 		func() error { return addRequests(mgr, o, observer, log) },
 		func() error { return addGrants(mgr, o, observer, log) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
-		func() error { return mgr.AddReadyzCheck("audit", explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() })) },
-		func() error { return mgr.AddReadyzCheck("guard", explained(mgr.GetLogger(), "guard", guardInForce(mgr, observer))) },
+		func() error {
+			return mgr.AddReadyzCheck("audit", explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() }))
+		},
+		func() error {
+			return mgr.AddReadyzCheck("guard", explained(mgr.GetLogger(), "guard", guardInForce(mgr, observer)))
+		},
 	} {
 		if err := add(); err != nil {
 			return err
