@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"k8s.io/utils/clock"
+
 	"github.com/valetkey/valetkey/internal/app"
 	"github.com/valetkey/valetkey/internal/audit"
 )
@@ -21,5 +23,5 @@ func main() {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	os.Exit(app.Run(ctx, args, os.Stdout, os.Stderr))
+	os.Exit(app.Run(ctx, args, os.Stdout, os.Stderr, clock.RealClock{}))
 }

@@ -41,9 +41,10 @@ import (
 // operator is the user that the admission rules know the operator by.
 const operator = "system:serviceaccount:valetkey-system:valetkey"
 
-// Run runs the operator until the context ends. It returns the process's exit code.
-func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// Run runs the operator by the given clock until the context ends. It returns the process's exit code.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer, clock clock.PassiveClock) int {
 	o, err := parse(args, stderr)
+	o.clock = clock
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -74,7 +75,7 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	if err := errors.Join(checkIdentity(ctx, clients), checkJobController(ctx, clients)); err != nil {
 		return err
 	}
-	log, err := audit.Open(audit.Options{Path: o.auditFile, Stdout: stdout, MaxSizeMB: o.auditMaxSizeMB, MaxBackups: o.auditBackups, Clock: clock.RealClock{}})
+	log, err := audit.Open(audit.Options{Path: o.auditFile, Stdout: stdout, MaxSizeMB: o.auditMaxSizeMB, MaxBackups: o.auditBackups, Clock: o.clock})
 	if err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
 	}

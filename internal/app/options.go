@@ -11,10 +11,13 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"k8s.io/utils/clock"
 )
 
-// options are the operator's flags.
+// options are the operator's flags, and the clock it goes by.
 type options struct {
+	clock               clock.PassiveClock
 	namespace           string
 	identitiesNamespace string
 	awsEndpoints        list

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -53,7 +52,7 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
 		return err
 	}
 	for _, add := range []func() error{
-		func() error { return addCatalog(mgr, observer) },
+		func() error { return addCatalog(mgr, o, observer) },
 		func() error { return addRequests(mgr, o, observer, log) },
 		func() error { return addGrants(mgr, o, observer, log) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
@@ -111,12 +110,12 @@ func newProviders(mgr ctrl.Manager, o options) (provider.Set, error) {
 		return provider.Set{}, err
 	}
 	identities := identity.NewSource(clients.CoreV1(), o.identitiesNamespace)
-	instrument, err := provider.NewInstrument(metrics.Registry, clock.RealClock{})
+	instrument, err := provider.NewInstrument(metrics.Registry, o.clock)
 	if err != nil {
 		return provider.Set{}, err
 	}
 	return provider.NewSet(
-		instrument.Wrap(aws.New(aws.Options{Endpoints: o.awsEndpoints, Audiences: o.awsAudiences, Identities: identities, Clock: clock.RealClock{}})),
+		instrument.Wrap(aws.New(aws.Options{Endpoints: o.awsEndpoints, Audiences: o.awsAudiences, Identities: identities, Clock: o.clock})),
 	), nil
 }
 
@@ -135,7 +134,7 @@ func newObserver(mgr ctrl.Manager, o options) (*observe.Observer, error) {
 	}
 	return &observe.Observer{
 		Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Access: mgr.GetClient(), Providers: providers,
-		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: clock.RealClock{},
+		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: o.clock,
 	}, nil
 }
 
@@ -149,8 +148,8 @@ func controllerOptions(workers int) controller.Options {
 	}
 }
 
-func addCatalog(mgr ctrl.Manager, observer *observe.Observer) error {
-	writer := catalog.Writer{Client: mgr.GetClient(), Clock: clock.RealClock{}}
+func addCatalog(mgr ctrl.Manager, o options, observer *observe.Observer) error {
+	writer := catalog.Writer{Client: mgr.GetClient(), Clock: o.clock}
 	err := ctrl.NewControllerManagedBy(mgr).Named("provider").WithOptions(controllerOptions(1)).
 		For(&v1alpha1.CapabilityProvider{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Complete(&catalog.ProviderController{Writer: writer, Providers: observer.Providers})
@@ -192,14 +191,14 @@ func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, log *a
 		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(waitingRequests(mgr.GetClient())))
 	return onCatalogue(b, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log,
-		Events: mgr.GetEventRecorder("valetkey"), Clock: clock.RealClock{}, Retention: o.retention, JobTimeout: o.jobTimeout,
+		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Retention: o.retention, JobTimeout: o.jobTimeout,
 	})
 }
 
 func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, log *audit.Log) error {
 	grants := &grant.Controller{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log,
-		Events: mgr.GetEventRecorder("valetkey"), Clock: clock.RealClock{},
+		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock,
 	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(controllerOptions(o.workers)).
 		For(&v1alpha1.CapabilityGrant{}).

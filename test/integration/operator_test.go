@@ -56,6 +56,11 @@ func (w *world) operate(ctx context.Context, dir string, flags ...string) (*oper
 }
 
 func (w *world) launch(ctx context.Context, dir string, flags ...string) (*operator, error) {
+	return w.start(ctx, exec.Command(w.manager), dir, flags...)
+}
+
+// start runs a program that is the operator.
+func (w *world) start(ctx context.Context, program *exec.Cmd, dir string, flags ...string) (*operator, error) {
 	kubeconfig, err := w.operatorKubeconfig(ctx)
 	if err != nil {
 		return nil, err
@@ -73,8 +78,9 @@ func (w *world) launch(ctx context.Context, dir string, flags ...string) (*opera
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
-	o.cmd = exec.Command(w.manager, args...)
-	o.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	o.cmd = program
+	o.cmd.Args = append(o.cmd.Args, args...)
+	o.cmd.Env = append(o.cmd.Environ(), "KUBECONFIG="+kubeconfig)
 	o.cmd.Stderr = log
 	o.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := o.cmd.Start(); err != nil {

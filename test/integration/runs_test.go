@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -75,6 +76,44 @@ func TestNothingIsIssuedWhileTheAuditLogCannotBeWritten(t *testing.T) {
 	j.finish(corev1.PodSucceeded)
 	j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
 	j.verifyAudit(disk)
+}
+
+// TestAClockThatIsFiveMinutesOff: the operator delivers and ends all the same, for a Pod's deadline is seconds, not an instant.
+func TestAClockThatIsFiveMinutesOff(t *testing.T) {
+	program := filepath.Join(stage.dir, "skewed")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./test/integration/skewed")
+	build.Dir = stage.root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for name, skew := range map[string]string{"clock-ahead": "5m", "clock-behind": "-5m"} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command(program)
+			cmd.Env = append(os.Environ(), "VALETKEY_TEST_SKEW="+skew)
+			// A clock that is behind takes the rules to be young, and the operator not to be ready, for as long. It works all the same.
+			o, err := stage.start(t.Context(), cmd, t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := o.stop(); err != nil {
+					t.Error(err)
+				}
+			})
+			j := alone(t, name, o)
+			g := j.deliverWithoutApproval()
+			// Never longer than was granted; by a clock that is ahead, the credential's own end comes sooner.
+			ttl := time.Duration(g.Spec.TTLSeconds) * time.Second
+			if lives := g.Status.ExpiresAt.Sub(g.Status.IssuedAt.Time); lives > ttl || lives < ttl-5*time.Minute-2*time.Second {
+				t.Errorf("it lives %s of %s", lives, ttl)
+			}
+			if left := time.Until(g.Status.CredentialExpiresAt.Time); left < 14*time.Minute || left > 17*time.Minute {
+				t.Errorf("the credential is said to work for %s more; STS gave it 15 minutes", left)
+			}
+			j.finish(corev1.PodSucceeded)
+			j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+		})
+	}
 }
 
 // fill writes until the disk is full to the last byte.
