@@ -21,6 +21,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -100,6 +102,27 @@ func TestAJobThatSomebodyElseCreatedIsRefused(t *testing.T) {
 	j.must(j.w.admin.Create(t.Context(), j.sampleJob()))
 	j.request()
 	j.expectRefused(v1alpha1.ReasonJobRefused, "the Job was created by admin, the request by system:serviceaccount:agents:web-app-bot")
+}
+
+func TestAJobThatHasFinishedIsRefused(t *testing.T) {
+	j := begin(t, "finished-job")
+	j.allow()
+	j.job()
+	config := rest.CopyConfig(j.w.adminConfig)
+	// Nobody else can say that it has: the rules let the job-controller alone write the status, and a held Job runs no Pod.
+	config.Impersonate.UserName = "system:serviceaccount:kube-system:job-controller"
+	jobs := kubernetes.NewForConfigOrDie(config).BatchV1().Jobs(j.namespace)
+	job, err := jobs.Get(t.Context(), v1alpha1.NamePrefix+j.name, metav1.GetOptions{})
+	j.must(err)
+	now := metav1.Now()
+	job.Status.StartTime = &now
+	for _, kind := range []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed} {
+		job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now})
+	}
+	_, err = jobs.UpdateStatus(t.Context(), job, metav1.UpdateOptions{})
+	j.must(err)
+	j.request()
+	j.expectRefused(v1alpha1.ReasonJobRefused, "the Job is already finished")
 }
 
 func TestAJobWithoutTheContainerIsRefused(t *testing.T) {
