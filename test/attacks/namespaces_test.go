@@ -44,6 +44,10 @@ func namespaceEdgeRows() []row {
 		{name: "saying that no grant lives through the finalizers", by: mallory, rule: rule, words: inUse, try: finalizes("valetkey.dev/in-use", "false")},
 		{name: "an enrolment that is not quite one", by: mallory, rule: rule, words: enrolled, try: patch(namespace, "", `{"metadata":{"labels":{"valetkey.dev/enrolled":"True"}}}`)},
 		{name: "no Pod Security under a living grant", by: mallory, rule: rule, words: security, try: patch(namespace, "", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":null}}}`)},
+		{name: "lowering Pod Security from restricted under a living grant", by: admin, rule: rule, words: security, try: lowers},
+		{name: "deleting the identities' namespace from within", by: mallory, rule: "valetkey-identities-stay", words: "ask a cluster administrator", try: func(ctx context.Context, w *world, by string) error {
+			return w.clients[by].Resource(kinds["Namespace"]).Delete(ctx, identities, metav1.DeleteOptions{DryRun: dryRun})
+		}},
 		{name: "a namespace made with a grant that does not live", by: admin, rule: rule, words: inUse, try: made(label("metadata.labels", "valetkey.dev/in-use", "true"))},
 		{name: "marking a namespace as used", by: admin, rule: rule, words: inUse, try: patch(plain, "", `{"metadata":{"labels":{"valetkey.dev/in-use":"true"}}}`)},
 		{name: "a namespace for agents and identities", by: admin, rule: rule, words: "not one that agents work in", try: made(
@@ -55,4 +59,17 @@ func namespaceEdgeRows() []row {
 		{name: "the operator holds a namespace", by: operator, rule: rule, words: ours, try: patch(plain, "", `{"metadata":{"finalizers":["example.com/hold"]}}`)},
 		{name: "the operator relabels a namespace through the status", by: operator, rule: rule, words: ours, try: patch(plain, "status", `{"metadata":{"labels":{"a":"b"}}}`)},
 	}
+}
+
+// lowers goes from the strictest Pod Security to one that would have done from the start.
+func lowers(ctx context.Context, w *world, by string) error {
+	const strict = "strict"
+	if err := w.stored(ctx, kinds["Namespace"], object("Namespace", "", strict, nil, label("metadata.labels", "valetkey.dev/enrolled", "true"),
+		label("metadata.labels", "pod-security.kubernetes.io/enforce", "restricted"))); err != nil {
+		return err
+	}
+	if _, err := w.apply(ctx, operator, "Namespace", strict, "", nil, `{"metadata":{"labels":{"valetkey.dev/in-use":"true"}}}`); err != nil {
+		return err
+	}
+	return w.patch(ctx, by, "Namespace", strict, "", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"baseline"}}}`)
 }
