@@ -65,7 +65,8 @@ func rows() []row {
 	var all []row
 	for _, group := range [][]row{requestRows(), decisionRows(), grantRows(), statusRows(), jobRows(), frozenRows(), templateRows(),
 		podRows(), joinRows(), secretRows(), operatorRows(), namespaceRows(), inputRows(), identityRows(), effectRows(),
-		requestEdgeRows(), decisionEdgeRows(), catalogueRows(), grantEdgeRows(), namespaceEdgeRows(), identityEdgeRows()} {
+		requestEdgeRows(), decisionEdgeRows(), catalogueRows(), grantEdgeRows(), namespaceEdgeRows(), identityEdgeRows(),
+		subresourceRows()} {
 		all = append(all, group...)
 	}
 	return all

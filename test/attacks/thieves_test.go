@@ -26,6 +26,7 @@ func ways(secret string) map[string]edit {
 		"a CSI volume":         volume(map[string]any{"csi": map[string]any{"driver": "d.example.com", "nodePublishSecretRef": ref}}),
 		"a flex volume":        volume(map[string]any{"flexVolume": map[string]any{"driver": "d/d", "secretRef": ref}}),
 		"a CephFS volume":      volume(map[string]any{"cephfs": map[string]any{"monitors": []any{"m"}, "secretRef": ref}}),
+		"a Cinder volume":      volume(map[string]any{"cinder": map[string]any{"volumeID": "v", "secretRef": ref}}),
 		"an RBD volume":        volume(map[string]any{"rbd": map[string]any{"monitors": []any{"m"}, "image": "i", "secretRef": ref}}),
 		"an iSCSI volume":      volume(map[string]any{"iscsi": map[string]any{"targetPortal": "p", "iqn": "iqn.2001-04.com.example:x", "lun": 0, "secretRef": ref}}),
 		"a ScaleIO volume":     volume(map[string]any{"scaleIO": map[string]any{"gateway": "g", "system": "s", "volumeName": "n", "secretRef": ref}}),
