@@ -22,7 +22,7 @@ import (
 // TestLawfulUse does, to requests, grants, namespaces and identities, what people and Kubernetes do every day.
 func TestLawfulUse(t *testing.T) {
 	w := newWorld(t.Context(), t)
-	for _, group := range []map[string]func(context.Context) error{w.lawfulRequests(), w.lawfulGrants(), w.lawfulNamespaces(), w.lawfulIdentities()} {
+	for _, group := range []map[string]func(context.Context) error{w.lawfulRequests(), w.lawfulGrants(), w.lawfulNamespaces(), w.lawfulIdentities(), w.lawfulJobs()} {
 		for name, do := range group {
 			t.Run(name, func(t *testing.T) {
 				if err := do(t.Context()); err != nil {
@@ -164,10 +164,23 @@ func (w *world) lawfulNamespaces() map[string]func(context.Context) error {
 		"a namespace's finalizers sent back":           w.replaced(admin, "Namespace", namespace, "finalize"),
 		"a new namespace":                              w.made(admin, object("Namespace", "", "q", nil)),
 		"a new namespace of identities":                w.made(admin, object("Namespace", "", "q", nil, label("metadata.labels", "valetkey.dev/identities", "true"))),
+		"Pod Security lowered where no grant lives":    w.lowered,
+		"an administrator removes the identities": func(ctx context.Context) error {
+			return w.clients[admin].Resource(kinds["Namespace"]).Delete(ctx, identities, metav1.DeleteOptions{DryRun: dryRun})
+		},
 		"a namespace in use is deleted": func(ctx context.Context) error {
 			return w.clients[admin].Resource(kinds["Namespace"]).Delete(ctx, namespace, metav1.DeleteOptions{DryRun: dryRun})
 		},
 	}
+}
+
+// lowered goes from restricted to baseline in a namespace in which nothing was granted.
+func (w *world) lowered(ctx context.Context) error {
+	const security = "pod-security.kubernetes.io/enforce"
+	if err := w.stored(ctx, kinds["Namespace"], object("Namespace", "", "idle", nil, label("metadata.labels", "valetkey.dev/enrolled", "true"), label("metadata.labels", security, "restricted"))); err != nil {
+		return err
+	}
+	return w.patch(ctx, admin, "Namespace", "idle", "", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"baseline"}}}`)
 }
 
 func (w *world) lawfulIdentities() map[string]func(context.Context) error {

@@ -46,7 +46,14 @@ func (w *world) stored(ctx context.Context, gvr schema.GroupVersionResource, o *
 
 func requestEdgeRows() []row {
 	const rule = "valetkey-requests"
-	return []row{
+	var all []row
+	for field := range forgeries {
+		all = append(all, row{name: "a requester whose " + field + " is forged by somebody else's mutating webhook", by: agent, rule: rule, words: "the user who creates the request",
+			try: creates(func(w *world) *unstructured.Unstructured {
+				return w.request0("q", label("metadata.labels", "somebody", field))
+			})})
+	}
+	return append(all, []row{
 		{name: "a request where Pod Security is not enforced", by: admin, rule: rule, words: "not enrolled", try: func(ctx context.Context, w *world, by string) error {
 			ns := object("Namespace", "", "unprotected", nil, label("metadata.labels", "valetkey.dev/enrolled", "true"))
 			if err := w.stored(ctx, kinds["Namespace"], ns); err != nil {
@@ -62,19 +69,30 @@ func requestEdgeRows() []row {
 		{name: "deleting a request apart from its grant, the old way", by: agent, rule: rule, words: "cascade", try: orphansTheOldWay("CapabilityRequest", granted)},
 		{name: "deleting all requests apart from their grants", by: mallory, rule: rule, words: "cascade", try: sweeps("CapabilityRequest")},
 		{name: "dropping an optional field of the requester", by: mallory, rule: rule, words: "never changes", try: patches("CapabilityRequest", waiting, "", `{"spec":{"requester":{"groups":null}}}`)},
-	}
+	}...)
 }
+
+// forgeries are the fields of a requester, each with a value that is nobody's.
+var forgeries = map[string]string{"username": `"system:admin"`, "uid": `"forged"`, "groups": `["system:masters"]`, "extra": `{"example.com/scopes":["all"]}`}
 
 func decisionEdgeRows() []row {
 	const rule = "valetkey-decisions"
 	approveAnd := func(rest string) string {
 		return fmt.Sprintf(`{"metadata":{"annotations":{"valetkey.dev/approve":%q}},%s}`, digest, rest)
 	}
+	mine := func(more, groups string) string {
+		return fmt.Sprintf(`{"by":"alice@example.com",%s"groups":[%s],"decision":"Approve","digest":%q}`, more, groups, digest)
+	}
+	const groups = `"release-managers","system:authenticated"`
 	bob := fmt.Sprintf(`"decisions":[{"by":"bob@example.com","decision":"Approve","digest":%q}]`, digest)
 	return []row{
 		{name: "approving and denying at once", by: alice, rule: rule, words: "not both", try: patches("CapabilityRequest", waiting, "",
 			fmt.Sprintf(`{"metadata":{"annotations":{"valetkey.dev/approve":%q,"valetkey.dev/deny":%q}}}`, digest, digest))},
 		{name: "an approval in one's own name that brings a friend's", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", approveAnd(bob))},
+		{name: "a decision with a forged UID", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", `{"decisions":[`+mine(`"uid":"forged",`, groups)+`]}`)},
+		{name: "a decision without one's groups", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", `{"decisions":[`+mine("", "")+`]}`)},
+		{name: "two decisions of one person", by: alice, rule: "CRD", words: "Duplicate", try: patches("CapabilityRequest", waiting, "", `{"decisions":[`+mine("", groups)+","+mine("", groups)+`]}`)},
+		{name: "changing one's mind to an approval after it was granted", by: alice, rule: rule, words: "not approved", try: changesMind},
 		{name: "denying one's own request", by: agent, rule: rule, words: "own request", try: decides(waiting, "deny", digest)},
 		{name: "denying without the verb", by: viewer, rule: rule, words: "lacks the verb approve", try: decides(waiting, "deny", digest)},
 		{name: "denying something else than what was reviewed", by: alice, rule: rule, words: "not the one in status.review", try: decides(granted, "deny", wrong)},
@@ -83,6 +101,30 @@ func decisionEdgeRows() []row {
 		{name: "a reason written over another's", by: mallory, rule: rule, words: "never removed", try: patches("CapabilityRequest", denied, "",
 			fmt.Sprintf(`{"decisions":[{"by":"alice@example.com","decision":"Deny","digest":%q,"groups":["release-managers","system:authenticated"],"reason":"forged"}]}`, digest))},
 	}
+}
+
+// changesMind denies a granted request, which ends its grant, and would approve it again.
+func changesMind(ctx context.Context, w *world, by string) error {
+	const name = "regretted"
+	request, err := w.clients[admin].Resource(kinds["CapabilityRequest"]).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		request, err = w.regretted(ctx, name)
+	}
+	if err != nil {
+		return err
+	}
+	return decides(request.GetName(), "approve", digest)(ctx, w, by)
+}
+
+// regretted is a request that was granted and that alice denied afterwards.
+func (w *world) regretted(ctx context.Context, name string) (*unstructured.Unstructured, error) {
+	if err := w.stored(ctx, kinds["CapabilityRequest"], w.request0(name)); err != nil {
+		return nil, err
+	}
+	if _, err := w.apply(ctx, operator, "CapabilityRequest", name, "status", nil, fmt.Sprintf(`{"status":{"review":%s,"grantName":%q}}`, reviewJSON(name), name)); err != nil {
+		return nil, err
+	}
+	return w.apply(ctx, alice, "CapabilityRequest", name, "", nil, fmt.Sprintf(`{"metadata":{"annotations":{"valetkey.dev/deny":%q}}}`, digest))
 }
 
 // catalogueRows see that nobody but the operator says of the catalogue that it works.

@@ -148,6 +148,7 @@ func podRows() []row {
 		{"taking the running Pod from its Job", mallory, rule, "frozen", change(`{"metadata":{"ownerReferences":null}}`), nil},
 		{"a longer deadline for the running Pod", mallory, rule, "frozen", change(`{"metadata":{"annotations":{"valetkey.dev/deadline-seconds":"99999"}}}`), nil},
 		{"a finalizer on the running Pod", mallory, rule, "no finalizer", change(`{"metadata":{"finalizers":["batch.kubernetes.io/job-tracking","example.com/hold"]}}`), nil},
+		{"taking the job-controller's finalizer from the running Pod, to have it run again", mallory, rule, "takes its finalizer off", change(`{"metadata":{"finalizers":null}}`), nil},
 		{"a foreign Pod that becomes a grant's", mallory, rule, "does not become a grant's", foreign(`{"metadata":{"labels":{"valetkey.dev/request":"granted"}}}`), nil},
 		{"a foreign Pod that is offered to the Job", mallory, rule, "only the job-controller sets it", foreign(`{"metadata":{"labels":{"batch.kubernetes.io/controller-uid":"5e8f1a3c-1111-4222-8333-444455556666"}}}`), nil},
 		{"a Pod of a Job that was not granted", "job-controller", rule, "not granted", func(ctx context.Context, w *world, _ string) error { return w.unprojected(ctx) }, nil},
@@ -199,6 +200,10 @@ func secretRows() []row {
 		{"deleting a grant's Secret", mallory, rule, "a grant deletes", func(ctx context.Context, w *world, by string) error {
 			return w.delete(ctx, by, "Secret", w.secret, metav1.DeleteOptions{})
 		}, nil},
+		{"an administrator deletes a grant's Secret", admin, rule, "a grant deletes", func(ctx context.Context, w *world, by string) error {
+			return w.delete(ctx, by, "Secret", w.secret, metav1.DeleteOptions{})
+		}, nil},
+		{"deleting all Secrets", mallory, rule, "a grant deletes", sweeps("Secret"), nil},
 		{"reading a grant's Secret", agent, "RBAC", "secrets", func(ctx context.Context, w *world, by string) error {
 			_, err := w.clients[by].Resource(kinds["Secret"]).Namespace(namespace).Get(ctx, w.secret, metav1.GetOptions{})
 			return err

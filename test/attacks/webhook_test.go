@@ -28,7 +28,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// somebodyElses is a mutating webhook that undoes what our stamps do, as often as it is asked, to objects labelled somebody=else.
+// somebodyElses is a mutating webhook that undoes what our stamps do, as often as it is asked, to objects labelled somebody:
+// with else, or with the field of the requester that it forges.
 func (w *world) somebodyElses(ctx context.Context, t *testing.T) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(undo))
@@ -48,7 +49,7 @@ func (w *world) somebodyElses(ctx context.Context, t *testing.T) {
 		Webhooks: []admissionv1.MutatingWebhook{{
 			Name: "undo.example.com", ClientConfig: admissionv1.WebhookClientConfig{URL: &url, CABundle: authority},
 			FailurePolicy: &fail, ReinvocationPolicy: &again, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-			ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"somebody": "else"}},
+			ObjectSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "somebody", Operator: metav1.LabelSelectorOpExists}}},
 			Rules: []admissionv1.RuleWithOperations{{Operations: []admissionv1.OperationType{admissionv1.Create},
 				Rule: admissionv1.Rule{APIGroups: []string{"batch", "valetkey.dev"}, APIVersions: []string{"*"}, Resources: []string{"jobs", "capabilityrequests"}}}},
 		}},
@@ -70,7 +71,7 @@ func undo(response http.ResponseWriter, request *http.Request) {
 	}
 	patch, kind := `[{"op":"add","path":"/spec/suspend","value":false}]`, admissionreviewv1.PatchTypeJSONPatch
 	if review.Request.Kind.Kind != "Job" {
-		patch = `[{"op":"add","path":"/spec/requester","value":{"username":"system:admin"}}]`
+		patch = forgery(review.Request.Object.Raw)
 	}
 	review.Response = &admissionreviewv1.AdmissionResponse{UID: review.Request.UID, Allowed: true, Patch: []byte(patch), PatchType: &kind}
 	review.Request = nil
@@ -78,6 +79,18 @@ func undo(response http.ResponseWriter, request *http.Request) {
 	if err := json.NewEncoder(response).Encode(review); err != nil {
 		panic(fmt.Sprintf("the API server went away: %v", err))
 	}
+}
+
+// forgery is a patch of the requester, or of the one field that the object's label names.
+func forgery(raw []byte) string {
+	var o metav1.PartialObjectMetadata
+	if err := json.Unmarshal(raw, &o); err != nil {
+		panic(fmt.Sprintf("the API server sent what it cannot read itself: %v", err))
+	}
+	if value, known := forgeries[o.Labels["somebody"]]; known {
+		return fmt.Sprintf(`[{"op":"add","path":"/spec/requester/%s","value":%s}]`, o.Labels["somebody"], value)
+	}
+	return `[{"op":"add","path":"/spec/requester","value":{"username":"system:admin"}}]`
 }
 
 func selfSigned(t *testing.T, address net.IP) (tls.Certificate, []byte) {

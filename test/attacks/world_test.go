@@ -503,7 +503,7 @@ func refused(err error, rule, words string) error {
 	if err == nil {
 		return errors.New("it was not refused")
 	}
-	mark := map[string]string{"RBAC": "cannot", "CRD": "Invalid"}[rule]
+	mark := map[string]string{"RBAC": "cannot", "CRD": "nvalid"}[rule]
 	if mark == "" {
 		mark = "ValidatingAdmissionPolicy '" + rule + "'"
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/rest"
 )
 
 // sentinel is a rule that is stored after all others. The API server learns of policies, and of bindings, in the order in which
@@ -55,6 +56,16 @@ kind: ValidatingAdmissionPolicyBinding
 metadata: {name: NAME}
 spec: {policyName: NAME, validationActions: [Deny]}
 `
+
+// InForce returns when every admission rule that was stored, changed or removed so far is obeyed as it stands now. It stores a rule of
+// its own for as long as that takes, and asks as an administrator.
+func InForce(ctx context.Context, config *rest.Config) error {
+	i, err := newInstaller(config)
+	if err != nil {
+		return err
+	}
+	return i.inForce(ctx)
+}
 
 // inForce returns when every rule stored so far is obeyed.
 func (i *installer) inForce(ctx context.Context) (err error) {
