@@ -59,8 +59,9 @@ image: build ## Build the operator's image from the Dockerfile into dist/valetke
 	go run ./hack/cluster image --name valetkey.dev/valetkey:dev --dockerfile Dockerfile --output dist/valetkey.tar .
 
 .PHONY: generate
-generate: ## Generate deep copies and the CRDs
+generate: ## Generate deep copies, the CRDs and the chart's templates
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate/go.txt crd output:crd:dir=config/crd paths=./api/...
+	go run ./hack/chart
 
 ##@ Verify
 .PHONY: verify

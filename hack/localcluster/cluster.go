@@ -152,6 +152,9 @@ func (c *Cluster) HostAddress() string { return c.rec.Slot.host() }
 // Kubectl returns the path of a kubectl of the cluster's own version.
 func (c *Cluster) Kubectl() string { return c.rec.programs().host(kubectl) }
 
+// Helm is the path of a helm of the pinned version, for a cluster that was started with Options.Helm.
+func (c *Cluster) Helm() string { return c.rec.programs().host(helm) }
+
 // SupervisorPID returns the process to enter the cluster's namespaces by: nsenter --target PID --all.
 func (c *Cluster) SupervisorPID() int { return c.rec.Supervisor.PID }
 

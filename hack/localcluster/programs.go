@@ -28,6 +28,7 @@ const (
 	containerdShim    = "containerd-shim-runc-v2"
 	ctr               = "ctr"
 	versitygw         = "versitygw"
+	helm              = "helm"
 	nodeinit          = "nodeinit"
 	pause             = "pause"
 )
@@ -65,6 +66,9 @@ func sources(root string, o Options) ([]source, error) {
 	}
 	if o.AWS {
 		list = append(list, pinned("versitygw", versitygw, "github.com/versity/versitygw/cmd/versitygw", 2*time.Minute))
+	}
+	if o.Helm {
+		list = append(list, pinned("helm", helm, "helm.sh/helm/v4/cmd/helm", 4*time.Minute))
 	}
 	// The dearest comes first: what it compiles serves the others, and the wait after it is short.
 	sort.SliceStable(list, func(i, j int) bool { return list[i].cold > list[j].cold })

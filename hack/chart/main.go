@@ -1,0 +1,102 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command chart writes the templates of charts/valetkey from config/, so that what is installed has one source. It is run in the
+// root of the repository.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	source = "config"
+	target = "charts/valetkey/templates"
+)
+
+// A setting makes a place in a manifest one that the chart's user sets. The text must occur exactly once in its file.
+type setting struct{ file, text, template string }
+
+var settings = []setting{
+	{"manager/deployment.yaml", "[ReadWriteOnce]\n", "[ReadWriteOnce]\n  {{- with .Values.audit.storageClassName }}\n  storageClassName: {{ . | quote }}\n  {{- end }}\n"},
+	{"manager/deployment.yaml", "storage: 1Gi", "storage: {{ .Values.audit.storage | quote }}"},
+	{"manager/deployment.yaml", "image: valetkey.dev/valetkey:dev", `image: {{ required "image: name the operator's image, by digest" .Values.image | quote }}`},
+	{"manager/deployment.yaml", "imagePullPolicy: IfNotPresent", "imagePullPolicy: {{ .Values.imagePullPolicy }}"},
+	{"manager/deployment.yaml", "      serviceAccountName: valetkey\n", "      serviceAccountName: valetkey\n      {{- with .Values.imagePullSecrets }}\n      imagePullSecrets: {{ toJson . }}\n      {{- end }}\n"},
+	{"manager/deployment.yaml", "args: []", "args: {{ toJson .Values.args }}"},
+	{"manager/deployment.yaml", "\n          requests: {cpu: 50m, memory: 64Mi}\n          limits: {memory: 512Mi}\n", " {{ toJson .Values.resources }}\n"},
+	// Helm's --create-namespace makes the release's namespace; a chart that brings it, too, cannot be installed into it.
+	{"namespaces/namespaces.yaml", systemNamespace, ""},
+}
+
+const systemNamespace = `apiVersion: v1
+kind: Namespace
+metadata:
+  name: valetkey-system
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+---
+`
+
+func main() {
+	if err := write(); err != nil {
+		fmt.Fprintln(os.Stderr, "chart:", err)
+		os.Exit(1)
+	}
+}
+
+func write() error {
+	old, err := filepath.Glob(filepath.Join(target, "*.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, file := range old {
+		if err := os.Remove(file); err != nil {
+			return err
+		}
+	}
+	for _, folder := range []string{"crd", "namespaces", "rbac", "admission", "manager"} {
+		files, err := filepath.Glob(filepath.Join(source, folder, "*.yaml"))
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			if filepath.Base(file) == "kustomization.yaml" {
+				continue
+			}
+			if err := template(folder, filepath.Base(file)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// template writes one file's template. The kinds are templates as well: Helm never upgrades what is in a chart's crds folder.
+func template(folder, base string) error {
+	file := folder + "/" + base
+	b, err := os.ReadFile(filepath.Join(source, file))
+	if err != nil {
+		return err
+	}
+	// What looks like a template in a manifest is text.
+	text := strings.ReplaceAll(string(b), "{{", "{{ `{{` }}")
+	for _, s := range settings {
+		if s.file != file {
+			continue
+		}
+		if n := strings.Count(text, s.text); n != 1 {
+			return fmt.Errorf("%s: %q is there %d times, not once: mend hack/chart", file, s.text, n)
+		}
+		text = strings.Replace(text, s.text, s.template, 1)
+	}
+	if folder == "crd" {
+		// Removing the kinds would remove every request and grant with them.
+		text = strings.Replace(text, "  annotations:\n", "  annotations:\n    helm.sh/resource-policy: keep\n", 1)
+	}
+	header := fmt.Sprintf("{{- /* Generated from %s/%s by hack/chart; DO NOT EDIT. */ -}}\n", source, file)
+	return os.WriteFile(filepath.Join(target, folder+"-"+base), []byte(header+text), 0o644)
+}

@@ -1,0 +1,171 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration
+
+package manifests
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/valetkey/valetkey/hack/localcluster"
+)
+
+const keep = "helm.sh/resource-policy"
+
+// TestChart sees that the chart installs what kustomize does, on a real API server, and keeps the kinds when it is removed.
+func TestChart(t *testing.T) {
+	ctx := t.Context()
+	cluster, err := localcluster.Start(ctx, localcluster.Options{Fast: true, Helm: true, Progress: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Stop(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	})
+	h := helm{t: t, cluster: cluster, chart: filepath.Join("..", "..", "charts", "valetkey")}
+	const image = "image=valetkey.dev/valetkey:dev"
+
+	t.Run("it renders what config holds", func(t *testing.T) {
+		rendered, err := decode([]byte(h.must(ctx, "template", "valetkey", h.chart, "--set", image)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]any{}
+		for _, folder := range []string{"crd", "namespaces", "rbac", "admission", "manager"} {
+			objects, err := read(filepath.Join("..", "..", "config", folder))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range objects {
+				want[o.GetKind()+" "+o.GetName()] = o.Object
+			}
+		}
+		delete(want, "Namespace valetkey-system") // helm's --create-namespace makes it
+		got := map[string]any{}
+		for _, o := range rendered {
+			annotations := o.GetAnnotations()
+			if kept := annotations[keep] == "keep"; kept != (o.GetKind() == "CustomResourceDefinition") {
+				t.Errorf("%s %s: kept is %v", o.GetKind(), o.GetName(), kept)
+			}
+			delete(annotations, keep)
+			if len(annotations) > 0 {
+				o.SetAnnotations(annotations)
+			}
+			got[o.GetKind()+" "+o.GetName()] = o.Object
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("it refuses what cannot work", func(t *testing.T) {
+		for words, args := range map[string][]string{
+			"name the operator's image":             {},
+			"install into the namespace":            {"--set", image, "--namespace", "default"},
+			"additional properties 'imag'":          {"--set", "imag=x"},
+			"'/args/0': 'verbose' does not match":   {"--set", image, "--set", "args={verbose}"},
+			"'/audit/storage': 'much' does not ":    {"--set", image, "--set", "audit.storage=much"},
+			"'/imagePullPolicy': value must be one": {"--set", image, "--set", "imagePullPolicy=Sometimes"},
+		} {
+			if out, err := h.run(ctx, append([]string{"template", "valetkey", h.chart}, args...)...); err == nil || !strings.Contains(out, words) {
+				t.Errorf("%v: %v\n%s\nwant %q", args, err, out, words)
+			}
+		}
+	})
+	t.Run("its settings arrive", func(t *testing.T) {
+		out := h.must(ctx, "template", "valetkey", h.chart, "--set", "image=example.com/v@sha256:1", "--set", "args={--aws-endpoint=https://sts.example.com}",
+			"--set", "imagePullSecrets[0].name=pull", "--set", "audit.storageClassName=fast", "--set", "audit.storage=5Gi", "--set", "resources.limits.memory=1Gi")
+		rendered, err := decode([]byte(out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range rendered {
+			switch o.GetKind() {
+			case "PersistentVolumeClaim":
+				has(t, o, "fast", "spec", "storageClassName")
+				has(t, o, "5Gi", "spec", "resources", "requests", "storage")
+			case "Deployment":
+				pod, _, _ := unstructured.NestedMap(o.Object, "spec", "template", "spec")
+				container := pod["containers"].([]any)[0].(map[string]any)
+				got := []any{pod["imagePullSecrets"], container["image"], container["args"], container["resources"].(map[string]any)["limits"]}
+				want := []any{[]any{map[string]any{"name": "pull"}}, "example.com/v@sha256:1", []any{"--aws-endpoint=https://sts.example.com"}, map[string]any{"memory": "1Gi"}}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Error(diff)
+				}
+			}
+		}
+	})
+	t.Run("it is installed, upgraded and removed", func(t *testing.T) {
+		h.must(ctx, "install", "valetkey", h.chart, "--create-namespace", "--set", image)
+		i, err := newInstaller(cluster.AdminConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := i.inForce(ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.must(ctx, "upgrade", "valetkey", h.chart, "--set", image, "--set", "args={--audit-backups=9}")
+		h.must(ctx, "uninstall", "valetkey")
+		out, err := exec.CommandContext(ctx, cluster.Kubectl(), "--kubeconfig", h.kubeconfig(), "get", "crd,validatingadmissionpolicies", "-o", "name").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if n := strings.Count(string(out), "valetkey.dev"); n != 5 || strings.Contains(string(out), "validatingadmissionpolicy") {
+			t.Errorf("after its removal there are:\n%s", out)
+		}
+	})
+	if out := h.must(ctx, "lint", "--strict", h.chart, "--set", image); !strings.Contains(out, "0 chart(s) failed") {
+		t.Error(out)
+	}
+}
+
+func has(t *testing.T, o *unstructured.Unstructured, want string, path ...string) {
+	t.Helper()
+	if got, _, err := unstructured.NestedString(o.Object, path...); err != nil || got != want {
+		t.Errorf("%s: %q, %v; want %q", strings.Join(path, "."), got, err, want)
+	}
+}
+
+// helm runs helm against the cluster, in the operator's namespace where no other is said.
+type helm struct {
+	t       *testing.T
+	cluster *localcluster.Cluster
+	chart   string
+}
+
+func (h helm) kubeconfig() string {
+	path, err := h.cluster.Kubeconfig("helm", "system:masters")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return path
+}
+
+func (h helm) run(ctx context.Context, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, h.cluster.Helm(), args...)
+	command.Env = append(os.Environ(), "HELM_NAMESPACE=valetkey-system", "KUBECONFIG="+h.kubeconfig(), "HOME="+h.t.TempDir())
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	err := command.Run()
+	return out.String(), err
+}
+
+func (h helm) must(ctx context.Context, args ...string) string {
+	h.t.Helper()
+	out, err := h.run(ctx, args...)
+	if err != nil {
+		h.t.Fatalf("helm %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
