@@ -7,7 +7,9 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"sort"
 	"strings"
@@ -43,7 +45,7 @@ func (s Status) Message() string {
 	if len(list) > most {
 		list, more = list[:most], fmt.Sprintf(" and %d more", len(s.Problems)-most)
 	}
-	return "the admission rules are not whole: " + strings.Join(list, "; ") + more + "; apply config/admission again"
+	return "the admission rules are not whole: " + strings.Join(list, "; ") + more + "; apply config/admission again, and use kubectl replace for a rule that still differs"
 }
 
 // Checker compares the API server's rules with the shipped ones.
@@ -99,11 +101,14 @@ func decodeFile(files fs.FS, name string, decoder runtime.Decoder) ([]client.Obj
 	buffer := make([]byte, 1<<20)
 	for {
 		n, err := documents.Read(buffer)
-		if n == 0 && err != nil {
+		if errors.Is(err, io.EOF) {
 			return objects, nil
 		}
-		object, kind, err := decoder.Decode(buffer[:n], nil, nil)
-		if runtime.IsNotRegisteredError(err) || (err != nil && (kind == nil || kind.Group != admissionv1.GroupName)) {
+		if err != nil {
+			return nil, err
+		}
+		object, _, err := decoder.Decode(buffer[:n], nil, nil)
+		if runtime.IsNotRegisteredError(err) {
 			continue
 		}
 		if err != nil {
