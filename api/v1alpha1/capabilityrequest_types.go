@@ -116,8 +116,14 @@ type Identity struct {
 	// extra as the authenticator reports it.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
-	Extra map[string][]string `json:"extra,omitempty"`
+	Extra map[string]ExtraValue `json:"extra,omitempty"`
 }
+
+// ExtraValue is what an authenticator reports under one key beside names and groups.
+//
+// +kubebuilder:validation:MaxItems=256
+// +kubebuilder:validation:items:MaxLength=1024
+type ExtraValue []string
 
 // DecisionKind is Approve or Deny.
 //
@@ -148,6 +154,10 @@ type Decision struct {
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=512
 	Groups []string `json:"groups,omitempty"`
+	// extra of the person, as the authenticator reports it.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Extra map[string]ExtraValue `json:"extra,omitempty"`
 	// decision is Approve or Deny.
 	// +required
 	Decision DecisionKind `json:"decision"`

@@ -27,6 +27,7 @@ type options struct {
 	auditBackups        int
 	retention           time.Duration
 	jobTimeout          time.Duration
+	identityExtraKey    string
 	workers             int
 	leaderElect         bool
 	leaseDuration       time.Duration
@@ -54,6 +55,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.auditBackups, "audit-backups", 0, "rotated audit logs that are kept; 0 keeps all")
 	f.DurationVar(&o.retention, "retention", 7*24*time.Hour, "how long an ended request and its grant are kept")
 	f.DurationVar(&o.jobTimeout, "job-timeout", 10*time.Minute, "how long a request waits for its Job")
+	f.StringVar(&o.identityExtraKey, "identity-extra-key", "", "key of a user's extra, such as example.com/employee-id, whose value is the same for one person under every user name; nobody approves twice, or their own request, under another name (default: the user name alone)")
 	f.IntVar(&o.workers, "workers", 16, "requests, and grants, worked on at the same time")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "let one of several operators work at a time")
 	f.DurationVar(&o.leaseDuration, "leader-lease", 15*time.Second, "how long a leader that is not heard of keeps its lease")

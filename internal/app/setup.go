@@ -135,6 +135,7 @@ func newObserver(mgr ctrl.Manager, o options) (*observe.Observer, error) {
 	return &observe.Observer{
 		Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Access: mgr.GetClient(), Providers: providers,
 		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: o.clock,
+		IdentityExtraKey: o.identityExtraKey,
 	}, nil
 }
 

@@ -47,11 +47,11 @@ func (e *evaluation) awaitingApproval() *Decision {
 		d.Message = e.whoApproves(missing, "")
 	case e.Now.Before(deadline):
 		d.Recheck = deadline
-		d.Message = e.whoApproves(missing, " by "+deadline.UTC().Format(time.RFC3339))
+		d.Message = e.whoApproves(missing, " by "+deadline.UTC().Format(time.RFC3339)) + e.notCounted()
 	default:
 		d.Verdict, d.Reason = Deny, v1alpha1.ReasonApprovalTimedOut
 		d.Message = fmt.Sprintf("policy %s asks for %s by %s, and %s missing; create another request", e.chosen.name(),
-			approvals(required), deadline.UTC().Format(time.RFC3339), wereMissing(missing))
+			approvals(required), deadline.UTC().Format(time.RFC3339), wereMissing(missing)) + e.notCounted()
 	}
 	return d
 }
@@ -80,50 +80,114 @@ func wereMissing(n int32) string {
 }
 
 // approvedBy are the different people whose approval counts: of this digest, seen in time, by somebody whom the chosen policy
-// takes, and not by whoever asked. It is sorted.
+// takes, and not by whoever asked. It is sorted. What was given and does not count is kept, to be told.
 func (e *evaluation) approvedBy(deadline time.Time) []string {
-	people := newPeople(e.Request.Spec.Requester)
+	everybody := e.everybody()
+	requester := everybody.person(e.Request.Spec.Requester.Username)
+	known := map[string]string{}
 	var names []string
 	for _, d := range e.Request.Decisions {
-		if !e.counts(d, deadline) || !people.add(d.By, d.UID) {
+		if !e.given(d, deadline) {
 			continue
 		}
-		names = append(names, d.By)
+		who := everybody.person(d.By)
+		switch first, again := known[who]; {
+		case !e.takes(d):
+			e.uncounted = append(e.uncounted, d.By+" is no approver of this policy"+unlessNamed(d.By))
+		case who == requester:
+			e.uncounted = append(e.uncounted, d.By+" is the requester under another name, and nobody approves their own request")
+		case again:
+			e.uncounted = append(e.uncounted, d.By+" is "+first+" under another name, and one person counts once")
+		default:
+			known[who] = d.By
+			names = append(names, d.By)
+		}
 	}
 	slices.Sort(names)
 	return names
 }
 
-func (e *evaluation) counts(d v1alpha1.Decision, deadline time.Time) bool {
+// given reports whether it is an approval of what is reviewed, seen in time.
+func (e *evaluation) given(d v1alpha1.Decision, deadline time.Time) bool {
 	if e.Digest == "" || d.Digest != e.Digest || d.Decision != v1alpha1.DecisionApprove {
 		return false
 	}
-	taken := slices.ContainsFunc(e.chosen.approvers(), func(s v1alpha1.Subject) bool { return matchApprover(s, d.By, d.Groups) })
-	return taken && slices.ContainsFunc(e.Seen, func(s v1alpha1.SeenDecision) bool {
+	return slices.ContainsFunc(e.Seen, func(s v1alpha1.SeenDecision) bool {
 		return s.By == d.By && s.Decision == d.Decision && s.Digest == d.Digest && s.SeenAt.Time.Before(deadline)
 	})
 }
 
-// people tells persons apart. Two names are one person if an authenticator reports the same uid for both, or if they differ in
-// case alone: counting one person twice is worse than not counting a second.
-type people struct {
-	names, uids map[string]bool
+// takes reports whether the chosen policy takes the person as an approver.
+func (e *evaluation) takes(d v1alpha1.Decision) bool {
+	return slices.ContainsFunc(e.chosen.approvers(), func(s v1alpha1.Subject) bool { return matchApprover(s, d.By, d.Groups) })
 }
 
-// newPeople begins with the requester, who never counts.
-func newPeople(requester v1alpha1.Identity) people {
-	p := people{names: map[string]bool{}, uids: map[string]bool{}}
-	p.add(requester.Username, requester.UID)
+func unlessNamed(username string) string {
+	if strings.HasPrefix(username, serviceAccountPrefix) {
+		return ", which takes a ServiceAccount only where it names it as one"
+	}
+	return ""
+}
+
+// notCounted goes on after a sentence: which approvals were given in vain, and why.
+func (e *evaluation) notCounted() string {
+	if len(e.uncounted) == 0 {
+		return ""
+	}
+	return "; not counted: " + strings.Join(e.uncounted[:min(len(e.uncounted), maxListed)], "; ")
+}
+
+// everybody is whoever asked and whoever decided.
+func (e *evaluation) everybody() people {
+	p := people{}
+	r := e.Request.Spec.Requester
+	p.meet(r.Username, r.UID, values(r.Extra, e.IdentityExtraKey))
+	for _, d := range e.Request.Decisions {
+		p.meet(d.By, d.UID, values(d.Extra, e.IdentityExtraKey))
+	}
 	return p
 }
 
-// add reports whether the person is new. What is learnt of a known person is kept, so that an alias of an alias is known too.
-func (p people) add(name, uid string) bool {
-	name = strings.ToLower(name)
-	known := p.names[name] || (uid != "" && p.uids[uid])
-	p.names[name] = true
-	if uid != "" {
-		p.uids[uid] = true
+// values are those under a key, which API servers write in lower case and other authenticators as they like.
+func values(extra map[string]v1alpha1.ExtraValue, key string) []string {
+	var all []string
+	for k, v := range extra {
+		if key != "" && strings.EqualFold(k, key) {
+			all = append(all, v...)
+		}
 	}
-	return !known
+	return all
+}
+
+// people tells persons apart. Two names are one person if they differ in case alone, if an authenticator reports the same uid for
+// both, or the same value of the identity key, or if both are one person with a third: counting one person twice is worse than not
+// counting a second. It leads from each mark that a person was met by to another of the same person; the last one leads nowhere.
+type people map[string]string
+
+// meet learns that a name, a uid and values belong to one person.
+func (p people) meet(name, uid string, values []string) {
+	if uid != "" {
+		p.join(name, "uid "+uid)
+	}
+	for _, value := range values {
+		if value = strings.ToLower(strings.TrimSpace(value)); value != "" {
+			p.join(name, "value "+value)
+		}
+	}
+}
+
+func (p people) join(name, mark string) {
+	if a, b := p.person(name), p.last(mark); a != b {
+		p[b] = a
+	}
+}
+
+// person is the same for all names of one person.
+func (p people) person(name string) string { return p.last("name " + strings.ToLower(name)) }
+
+func (p people) last(mark string) string {
+	for p[mark] != "" {
+		mark = p[mark]
+	}
+	return mark
 }

@@ -251,15 +251,105 @@ func TestManyApproversAreNotAllTold(t *testing.T) {
 	}
 }
 
-func TestAnAliasOfAnAliasIsTheSamePerson(t *testing.T) {
-	p := newPeople(v1alpha1.Identity{Username: "alice", UID: "1"})
-	for _, alias := range []struct{ name, uid string }{{"ALICE", "2"}, {"al", "2"}, {"Al", ""}, {"other", "1"}} {
-		if p.add(alias.name, alias.uid) {
-			t.Errorf("%v was taken for somebody else", alias)
+const employee = "example.com/employee-id"
+
+// as says by which employee numbers an authenticator knows a person.
+func as(numbers ...string) map[string]v1alpha1.ExtraValue {
+	return map[string]v1alpha1.ExtraValue{employee: numbers, "example.com/office": {"Zürich"}}
+}
+
+func TestThePersonUnderAnotherNameIsTheSamePerson(t *testing.T) {
+	// decided are the approvals of the names, each with its extra; two are needed.
+	decided := func(extras map[string]map[string]v1alpha1.ExtraValue, names ...string) func(w *world) {
+		return func(w *world) {
+			w.IdentityExtraKey = employee
+			w.needs(2)
+			w.Request.Spec.Requester.Extra = extras[agent]
+			for _, name := range names {
+				w.decides(name, v1alpha1.DecisionApprove, time.Minute).Extra = extras[name]
+			}
 		}
 	}
-	if !p.add("bob", "") || !p.add("carol", "") {
-		t.Error("people without a uid were taken for one person")
+	waits := func(name string, by []string, given func(w *world), says ...string) row {
+		return row{name: name, given: given, verdict: Pending, reason: v1alpha1.ReasonAwaitingApproval, policy: "preview-builds",
+			missing: 2 - int32(len(by)), by: by, recheck: noon().Add(time.Hour), says: says}
+	}
+	allowed := func(name string, given func(w *world)) row {
+		return row{name: name, given: given, verdict: Allow, reason: v1alpha1.ReasonAllowed, policy: "preview-builds", by: []string{"alice", "bob"}}
+	}
+	type extras = map[string]map[string]v1alpha1.ExtraValue
+	run(t, []row{
+		waits("two names, one number", []string{"alice"}, decided(extras{"alice": as("7"), "bob": as("7")}, "alice", "bob"),
+			"not counted: bob is alice under another name, and one person counts once"),
+		waits("the requester's number", []string{"bob"}, decided(extras{agent: as("7"), "alice": as("7"), "bob": as("8")}, "alice", "bob"),
+			"not counted: alice is the requester under another name, and nobody approves their own request"),
+		waits("one number of several", []string{"alice"}, decided(extras{"alice": as("7", "70"), "bob": as("8", "70")}, "alice", "bob"), "bob is alice"),
+		waits("a number in another case, with a space", []string{"alice"}, decided(extras{"alice": as("e-7"), "bob": as(" E-7")}, "alice", "bob"), "bob is alice"),
+		waits("a key in another case", []string{"alice"}, decided(extras{"alice": as("7"), "bob": {"Example.com/Employee-ID": {"7"}}}, "alice", "bob"), "bob is alice"),
+		waits("two who are one with a third who denied nothing and approved something else", []string{"alice"}, func(w *world) {
+			decided(extras{"alice": as("7"), "bob": as("8"), "carol": as("7", "8")}, "alice", "bob", "carol")(w)
+			w.Request.Decisions[2].Digest = otherDigest
+		}, "bob is alice"),
+		waits("a name in another case that has the other's number", []string{"alice"},
+			decided(extras{"alice": as("7"), "bob": as("8"), "Bob": as("7")}, "alice", "bob", "Bob"), "bob is alice", "Bob is alice"),
+		waits("the requester's number, of a person who has none, by the uid of one who has", nil, func(w *world) {
+			decided(extras{agent: as("7"), "alice": as("7")}, "alice", "bob")(w)
+			w.Request.Decisions[0].UID, w.Request.Decisions[1].UID = "u", "u"
+		}, "alice is the requester", "bob is the requester"),
+		allowed("two numbers", decided(extras{agent: as("9"), "alice": as("7"), "bob": as("8")}, "alice", "bob")),
+		allowed("only one has a number", decided(extras{agent: as("9"), "alice": as("7")}, "alice", "bob")),
+		allowed("nobody has a number", decided(nil, "alice", "bob")),
+		allowed("empty numbers are none", decided(extras{agent: as(""), "alice": as("", " "), "bob": as("")}, "alice", "bob")),
+		allowed("a number is not a uid", func(w *world) {
+			decided(extras{"alice": as("7")}, "alice", "bob")(w)
+			w.Request.Decisions[1].UID = "7"
+		}),
+		allowed("what is equal stands under another key", func(w *world) {
+			decided(extras{agent: as("7"), "alice": as("7"), "bob": as("7")}, "alice", "bob")(w)
+			w.IdentityExtraKey = "example.com/badge"
+		}),
+		allowed("no key is set", func(w *world) {
+			decided(extras{agent: as("7"), "alice": as("7"), "bob": as("7")}, "alice", "bob")(w)
+			w.IdentityExtraKey = ""
+		}),
+	})
+}
+
+func TestAnApprovalThatDoesNotCountIsSaidNotTo(t *testing.T) {
+	for who, words := range map[string]string{
+		"mallory":                            "not counted: mallory is no approver of this policy",
+		"system:serviceaccount:ci:front-end": "is no approver of this policy, which takes a ServiceAccount only where it names it as one",
+	} {
+		w := newWorld()
+		w.needs(1)
+		w.decides(who, v1alpha1.DecisionApprove, time.Minute).Groups = nil
+		if got := w.decide(t); !strings.Contains(got.Message, words) {
+			t.Errorf("want %q in %s", words, got.Message)
+		}
+		w.Now = noon().Add(2 * time.Hour)
+		if got := Evaluate(w.Facts); got.Reason != v1alpha1.ReasonApprovalTimedOut || !strings.Contains(got.Message, words) {
+			t.Errorf("want %q in %s: %s", words, got.Reason, got.Message)
+		}
+	}
+}
+
+func TestAnAliasOfAnAliasIsTheSamePerson(t *testing.T) {
+	type mark struct{ name, uid string }
+	all := []mark{{"alice", "1"}, {"ALICE", "2"}, {"al", "2"}, {"Al", ""}, {"other", "1"}, {"bob", ""}, {"carol", ""}}
+	for first := range all { // in whatever order they are met
+		p := people{}
+		for i := range all {
+			m := all[(first+i*3)%len(all)]
+			p.meet(m.name, m.uid, nil)
+		}
+		for _, m := range all[:5] {
+			if p.person(m.name) != p.person("alice") {
+				t.Errorf("from %d, %v was taken for somebody else", first, m)
+			}
+		}
+		if p.person("bob") == p.person("carol") || p.person("bob") == p.person("alice") {
+			t.Error("people without a uid were taken for one person")
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ func TestExpressionsThatAreEachCheapCanTogetherCostTooMuch(t *testing.T) {
 func TestAnExpressionIsStoppedWhenItRunsTooLong(t *testing.T) {
 	w := newWorld()
 	w.preview().When = when("request.requester.extra['a'].all(v, v.matches('^[a-z]+$'))", "letters")
-	w.Request.Spec.Requester.Extra = map[string][]string{"a": slices.Repeat([]string{strings.Repeat("a", 100_000)}, 30)}
+	w.Request.Spec.Requester.Extra = map[string]v1alpha1.ExtraValue{"a": slices.Repeat([]string{strings.Repeat("a", 100_000)}, 30)}
 	got := w.decide(t)
 	if got.Verdict != Deny || !strings.Contains(got.Message, "cost limit exceeded") {
 		t.Errorf("%s: %s", got.Verdict, got.Message)

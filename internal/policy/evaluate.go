@@ -33,6 +33,8 @@ type Facts struct {
 	ReviewedAt time.Time
 	// Seen are the decisions that the operator stored having seen.
 	Seen []v1alpha1.SeenDecision
+	// IdentityExtraKey is the key of a user's extra whose value is the same for one person under every name; empty for none.
+	IdentityExtraKey string
 	// Active counts the credentials that still work, by the policy that allowed them, without this request's own.
 	Active map[string]int
 	// Granted is set when a living grant is looked at again: approvals, limits and the Job's being held are not asked again,
@@ -100,12 +102,14 @@ func Evaluate(f Facts) Decision {
 	return e.allowed()
 }
 
-// evaluation is Evaluate on its way: chosen is set by notAllowed, approvers by awaitingApproval.
+// evaluation is Evaluate on its way: chosen is set by notAllowed, approvers and uncounted by awaitingApproval.
 type evaluation struct {
 	Facts
 	vars      map[string]any
 	chosen    *Compiled
 	approvers []string
+	// uncounted says of each approval that was given in vain why it does not count.
+	uncounted []string
 }
 
 func (e *evaluation) notStamped() *Decision {

@@ -10,12 +10,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 )
 
 // sweeps is an attack by deleting every object of a kind apart from what depends on it.
@@ -91,6 +94,12 @@ func decisionEdgeRows() []row {
 		{name: "an approval in one's own name that brings a friend's", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", approveAnd(bob))},
 		{name: "a decision with a forged UID", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", `{"decisions":[`+mine(`"uid":"forged",`, groups)+`]}`)},
 		{name: "a decision without one's groups", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", `{"decisions":[`+mine("", "")+`]}`)},
+		{name: "a decision with a forged employee number", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "",
+			`{"decisions":[`+mine(`"extra":{"example.com/employee-id":["7"]},`, groups)+`]}`)},
+		{name: "a decision without what the authenticator reports beside one's groups", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", `{"decisions":[`+mine("", groups)+`]}`)},
+		{name: "an employee number planted beside an approval", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "",
+			approveAnd(`"decisions":[{"by":"bob@example.com","extra":{"example.com/employee-id":["7"]},"decision":"Approve","digest":"`+digest+`"}]`))},
+		{name: "a decision is recorded with all that the authenticator reports", by: alice, rule: "valetkey-record-decision", shows: recordedWithExtra},
 		{name: "two decisions of one person", by: alice, rule: "CRD", words: "Duplicate", try: patches("CapabilityRequest", waiting, "", `{"decisions":[`+mine("", groups)+","+mine("", groups)+`]}`)},
 		{name: "changing one's mind to an approval after it was granted", by: alice, rule: rule, words: "not approved", try: changesMind},
 		{name: "denying one's own request", by: agent, rule: rule, words: "own request", try: decides(waiting, "deny", digest)},
@@ -101,6 +110,25 @@ func decisionEdgeRows() []row {
 		{name: "a reason written over another's", by: mallory, rule: rule, words: "never removed", try: patches("CapabilityRequest", denied, "",
 			fmt.Sprintf(`{"decisions":[{"by":"alice@example.com","decision":"Deny","digest":%q,"groups":["release-managers","system:authenticated"],"reason":"forged"}]}`, digest))},
 	}
+}
+
+// recordedWithExtra has alice approve with an employee number, and with another of her own making.
+func recordedWithExtra(ctx context.Context, w *world) error {
+	config := rest.CopyConfig(w.configs[admin])
+	config.Impersonate = rest.ImpersonationConfig{UserName: alice, UID: "u", Groups: []string{"release-managers", "system:authenticated"},
+		Extra: map[string][]string{"example.com/employee-id": {"7", "70"}}}
+	body := fmt.Sprintf(`{"metadata":{"annotations":{"valetkey.dev/approve":%q}},"decisions":[{"by":%q,"extra":{"example.com/employee-id":["8"]},"decision":"Approve","digest":%q}]}`, digest, alice, digest)
+	o, err := dynamic.NewForConfigOrDie(config).Resource(kinds["CapabilityRequest"]).Namespace(namespace).
+		Patch(ctx, waiting, types.MergePatchType, []byte(body), metav1.PatchOptions{DryRun: dryRun})
+	if err != nil {
+		return err
+	}
+	want := []any{map[string]any{"by": alice, "uid": "u", "groups": []any{"release-managers", "system:authenticated"}, "decision": "Approve", "digest": digest,
+		"extra": map[string]any{"example.com/employee-id": []any{"7", "70"}}}}
+	if got := o.Object["decisions"]; !reflect.DeepEqual(got, want) {
+		return fmt.Errorf("recorded %v", got)
+	}
+	return nil
 }
 
 // changesMind denies a granted request, which ends its grant, and would approve it again.

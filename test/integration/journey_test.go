@@ -18,6 +18,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -64,6 +65,16 @@ func alone(t *testing.T, name string, o *operator) *journey {
 func (j *journey) account(name string) client.Client {
 	j.Helper()
 	c, err := j.w.account(j.Context(), j.namespace, name)
+	j.must(err)
+	return c
+}
+
+// as is a person whom an authenticator knows by more than a name.
+func (j *journey) as(name string, extra map[string][]string, groups ...string) client.Client {
+	j.Helper()
+	config := rest.CopyConfig(j.w.adminConfig)
+	config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: append(groups, "system:authenticated"), Extra: extra}
+	c, err := client.New(config, client.Options{Scheme: j.w.scheme})
 	j.must(err)
 	return c
 }

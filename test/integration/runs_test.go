@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -114,6 +116,54 @@ func TestAClockThatIsFiveMinutesOff(t *testing.T) {
 			j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
 		})
 	}
+}
+
+// TestOnePersonUnderTwoNamesIsOnePerson: dana is d-7, bob is b-8 and carol c-9, whatever they call themselves; erin has no number.
+func TestOnePersonUnderTwoNamesIsOnePerson(t *testing.T) {
+	const key = "example.com/employee-id"
+	j := alone(t, "one-person", stage.ownOperator(t, "--identity-extra-key="+key))
+	number := func(n string) map[string][]string { return map[string][]string{key: {n}} }
+	j.store(&rbacv1.RoleBinding{ObjectMeta: j.meta("dana"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "valetkey-requester"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "dana"}}})
+	j.allow(func(p *v1alpha1.CapabilityPolicySpec) {
+		byAlice(p)
+		p.Approval.Required = 3
+		p.Requesters = []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "dana"}}
+	})
+	j.agent = j.as("dana", number("d-7"))
+	j.ask()
+	digest := j.awaitDecision(v1alpha1.ReasonAwaitingApproval).Status.Review.Digest
+	for _, approval := range []struct{ name, number, words string }{
+		{"dana-admin", "d-7", "waits for 3 approvals"},
+		{"bob", "b-8", "waits for 2 approvals"},
+		{"bob-admin", "b-8", "bob-admin is bob under another name, and one person counts once"},
+		{"erin", "", "dana-admin is the requester under another name, and nobody approves their own request"},
+	} {
+		extra := number(approval.number)
+		if approval.number == "" {
+			extra = nil
+		}
+		j.annotate(j.as(approval.name, extra, "release-managers"), j.requestObject(), v1alpha1.AnnotationApprove, digest)
+		j.expectStillAwaiting(approval.name, approval.words)
+	}
+	j.annotate(j.as("carol", number("c-9"), "release-managers"), j.requestObject(), v1alpha1.AnnotationApprove, digest)
+	if by := j.awaitDelivered().Spec.Approval.ApprovedBy; !slices.Equal(by, []string{"bob", "carol", "erin"}) {
+		t.Errorf("approved by %v", by)
+	}
+}
+
+// expectStillAwaiting: the operator has seen somebody's approval, says so in words that help, and goes on waiting.
+func (j *journey) expectStillAwaiting(seen, words string) {
+	j.Helper()
+	r := await(j.T, j.w, j.requestObject(), "seen and waiting: "+words, func(r *v1alpha1.CapabilityRequest) bool {
+		known := slices.ContainsFunc(r.Status.SeenDecisions, func(s v1alpha1.SeenDecision) bool { return s.By == seen })
+		c := condition(r.Status.Conditions, v1alpha1.ConditionAllowed)
+		return r.Status.GrantName != "" || r.Status.EndedAt != nil || known && strings.Contains(c.Message, words)
+	})
+	if c := condition(r.Status.Conditions, v1alpha1.ConditionAllowed); c.Reason != v1alpha1.ReasonAwaitingApproval {
+		j.Errorf("the request does not wait: %s: %s", c.Reason, c.Message)
+	}
+	j.expectNothingIssued()
 }
 
 // fill writes until the disk is full to the last byte.

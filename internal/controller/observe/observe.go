@@ -31,7 +31,7 @@ type Guard interface {
 	Probe(ctx context.Context) (string, error)
 }
 
-// Observer gathers facts. Its fields are all required.
+// Observer gathers facts. Its fields are all required, but IdentityExtraKey.
 type Observer struct {
 	// Cache reads what the operator watches.
 	Cache client.Reader
@@ -45,6 +45,8 @@ type Observer struct {
 	Policies *Policies
 	// Guard is asked before anything is decided or issued.
 	Guard Guard
+	// IdentityExtraKey is the key of userInfo.extra by which people are told apart; empty where the user name alone tells.
+	IdentityExtraKey string
 	// Clock is the present time.
 	Clock clock.PassiveClock
 }
@@ -65,7 +67,7 @@ type Observation struct {
 
 // Observe gathers the facts about a request. An error means that something could not be found out.
 func (o *Observer) Observe(ctx context.Context, request *v1alpha1.CapabilityRequest) (Observation, error) {
-	found := Observation{Facts: policy.Facts{Request: request, Now: o.Clock.Now(), Seen: request.Status.SeenDecisions}}
+	found := Observation{Facts: policy.Facts{Request: request, Now: o.Clock.Now(), Seen: request.Status.SeenDecisions, IdentityExtraKey: o.IdentityExtraKey}}
 	if review := request.Status.Review; review != nil {
 		found.Facts.Digest, found.Facts.ReviewedAt = review.Digest, review.At.Time
 	}
@@ -269,7 +271,7 @@ func (o *Observer) subjects(ctx context.Context, request *v1alpha1.CapabilityReq
 func (o *Observer) allowed(ctx context.Context, who v1alpha1.Identity, namespace string, q access) (bool, error) {
 	extra := make(map[string]authorizationv1.ExtraValue, len(who.Extra))
 	for key, value := range who.Extra {
-		extra[key] = value
+		extra[key] = authorizationv1.ExtraValue(value)
 	}
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: who.Username, UID: who.UID, Groups: who.Groups, Extra: extra,
