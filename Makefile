@@ -40,6 +40,10 @@ test-integration: ## Run the tests against a real API server, STS and S3
 test-attacks: ## Try to break in, and print what refused each attack
 	go test -tags integration -count=1 -v -timeout 30m ./test/attacks/...
 
+.PHONY: test-crash
+test-crash: ## Kill and pause the operator at every step and under load, 200 times and more
+	go test -tags integration -count=1 -v -timeout 60m -run TestCrashes ./test/integration/ -args -thorough
+
 .PHONY: test-mutation
 test-mutation: ## Take out each admission rule in turn; each must be missed by an attack
 	go test -tags mutation -count=1 -v -timeout 60m ./test/attacks/...

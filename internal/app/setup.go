@@ -20,11 +20,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/config"
@@ -199,13 +201,14 @@ func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, log *a
 func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, log *audit.Log) error {
 	grants := &grant.Controller{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log,
-		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock,
+		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Answered: make(chan event.GenericEvent),
 	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(controllerOptions(o.workers)).
 		For(&v1alpha1.CapabilityGrant{}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(seenBy(grants))).
-		Watches(&v1alpha1.CapabilityRequest{}, &handler.EnqueueRequestForObject{})
+		Watches(&v1alpha1.CapabilityRequest{}, &handler.EnqueueRequestForObject{}).
+		WatchesRawSource(source.Channel(grants.Answered, &handler.EnqueueRequestForObject{}))
 	if err := onCatalogue(b, livingGrants(mgr.GetClient())).Complete(grants); err != nil {
 		return err
 	}

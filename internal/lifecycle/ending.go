@@ -15,6 +15,9 @@ func ending(f Facts, now time.Time) Action {
 	switch {
 	case f.jobMayRun():
 		return Action{Step: StopJob}
+	case f.Attempt.Minting:
+		// What is revoked before it is issued would live on.
+		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Message: "waiting for the back end, which was asked for the credential, to answer"}
 	case !f.Attempt.Revoked:
 		return Action{Step: Revoke}
 	}

@@ -108,6 +108,8 @@ type PolicyFacts struct {
 type AttemptFacts struct {
 	// Began is the attempt that this process stored in status.attempt; 0 when it stored none.
 	Began int32
+	// Minting: the back end was asked for that attempt's credential and has not answered.
+	Minting bool
 	// Minted: it holds that attempt's credential, or stored it in the Secret.
 	Minted bool
 	// Stored: that attempt's Secret exists.

@@ -18,7 +18,7 @@ const (
 	Wait Step = "Wait"
 	// BeginAttempt stores status.attempt, guarded by resourceVersion, before anything is minted under that number.
 	BeginAttempt Step = "BeginAttempt"
-	// Mint audits the attempt, asks the back end for the credential and audits what came.
+	// Mint audits the attempt and asks the back end for the credential, without waiting for the answer.
 	Mint Step = "Mint"
 	// StoreSecret creates the attempt's Secret and stores what was issued in the status.
 	StoreSecret Step = "StoreSecret"
@@ -191,6 +191,8 @@ func lastFailure(f Facts) string {
 // issuing is the way from a stored grant to a started Job.
 func issuing(f Facts, now time.Time) Action {
 	switch {
+	case f.Attempt.Minting:
+		return Action{Step: Wait, Reason: v1alpha1.ReasonIssuing}
 	case f.Guard.Reason != "":
 		return Action{Step: Wait, Reason: f.Guard.Reason, Message: f.Guard.Message, Until: now.Add(Recheck)}
 	case !f.Policy.Known:

@@ -90,8 +90,11 @@ func TestNext(t *testing.T) {
 		reason  string
 		outcome v1alpha1.GrantOutcome
 	}{
-		"a stored grant begins its first attempt":                 {facts: stored(), want: BeginAttempt},
-		"a begun attempt is minted":                               {facts: stored(began(1)), want: Mint},
+		"a stored grant begins its first attempt":      {facts: stored(), want: BeginAttempt},
+		"a begun attempt is minted":                    {facts: stored(began(1)), want: Mint},
+		"a back end that was asked is not asked again": {facts: stored(began(1), func(f *Facts) { f.Attempt.Minting = true }), want: Wait, reason: v1alpha1.ReasonIssuing},
+		"what was asked for is waited for before it is revoked": {facts: stored(began(1), func(f *Facts) { f.Attempt.Minting = true; f.Grant.Status.Stop = &v1alpha1.GrantStop{} }),
+			want: Wait, reason: v1alpha1.ReasonEnding},
 		"a minted credential is stored":                           {facts: stored(began(1), func(f *Facts) { f.Attempt.Minted = true }), want: StoreSecret},
 		"a stored credential starts the Job":                      {facts: stored(began(1), func(f *Facts) { f.Attempt.Minted, f.Attempt.Stored = true, true }), want: StartJob},
 		"another process's attempt is begun anew":                 {facts: stored(func(f *Facts) { f.Grant.Status.Attempt = 3 }), want: BeginAttempt},

@@ -56,15 +56,15 @@ func (w *world) operate(ctx context.Context, dir string, flags ...string) (*oper
 }
 
 func (w *world) launch(ctx context.Context, dir string, flags ...string) (*operator, error) {
-	return w.start(ctx, exec.Command(w.manager), dir, flags...)
-}
-
-// start runs a program that is the operator.
-func (w *world) start(ctx context.Context, program *exec.Cmd, dir string, flags ...string) (*operator, error) {
 	kubeconfig, err := w.operatorKubeconfig(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return w.start(exec.Command(w.manager), kubeconfig, dir, flags...)
+}
+
+// start runs a program that is the operator.
+func (w *world) start(program *exec.Cmd, kubeconfig, dir string, flags ...string) (*operator, error) {
 	health, err := freeAddress()
 	if err != nil {
 		return nil, err

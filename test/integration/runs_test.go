@@ -93,7 +93,11 @@ func TestAClockThatIsFiveMinutesOff(t *testing.T) {
 			cmd := exec.Command(program)
 			cmd.Env = append(os.Environ(), "VALETKEY_TEST_SKEW="+skew)
 			// A clock that is behind takes the rules to be young, and the operator not to be ready, for as long. It works all the same.
-			o, err := stage.start(t.Context(), cmd, t.TempDir())
+			kubeconfig, err := stage.operatorKubeconfig(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, err := stage.start(cmd, kubeconfig, t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}

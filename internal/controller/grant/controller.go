@@ -19,6 +19,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
@@ -45,6 +46,8 @@ type Controller struct {
 	Events events.EventRecorder
 	// Clock is the present time.
 	Clock clock.PassiveClock
+	// Answered is told of each grant whose back end has answered; what it is told comes back to Reconcile.
+	Answered chan event.GenericEvent
 
 	mu     sync.Mutex
 	memory map[types.UID]*memory
@@ -70,6 +73,9 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	grant = grant.DeepCopy()
 	mem := c.recall(grant)
 	for range maxSteps {
+		if err := c.hear(ctx, grant, mem); err != nil {
+			return ctrl.Result{}, ignoreAgain(err)
+		}
 		facts, err := c.facts(ctx, grant, mem)
 		if err != nil {
 			return ctrl.Result{}, err

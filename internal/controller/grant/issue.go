@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
@@ -75,7 +76,8 @@ func (c *Controller) lease(ctx context.Context, g *v1alpha1.CapabilityGrant, att
 	}, backend, nil
 }
 
-// mint asks the back end, once, for this attempt's credential. The attempt is in the audit log before it is asked.
+// mint asks the back end, once, for this attempt's credential. The attempt is in the audit log before it is asked. The answer is
+// not waited for: a back end that is slow to say no would keep those waiting whose back end says yes.
 func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	lease, backend, err := c.lease(ctx, g, mem.Began)
 	if err != nil {
@@ -84,11 +86,53 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	if err := c.record(ctx, g, audit.EventIssuing, func(r *audit.Record) { r.Session = lease.Session() }); err != nil {
 		return err
 	}
-	credential, err := backend.Issue(ctx, lease)
-	if err != nil {
-		return c.mintFailed(ctx, g, mem, err)
+	mem.Minting = true
+	asked := event.GenericEvent{Object: &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Name}}}
+	go func() {
+		credential, err := backend.Issue(ctx, lease)
+		c.mu.Lock()
+		mem.answer = &answer{credential: credential, failure: err, at: c.Clock.Now()}
+		c.mu.Unlock()
+		select {
+		case c.Answered <- asked:
+		case <-ctx.Done():
+		}
+	}()
+	return nil
+}
+
+// answer is what a back end said to the attempt that this process asked it for.
+type answer struct {
+	credential *provider.Credential
+	failure    error
+	at         time.Time
+}
+
+// hear takes in what the back end has answered, if it has. A credential that came when the grant was being ended already is
+// recorded, and forgotten.
+func (c *Controller) hear(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	c.mu.Lock()
+	heard := mem.answer
+	c.mu.Unlock()
+	if heard == nil {
+		return nil
 	}
-	mem.credential, mem.issuedAt, mem.Minted = credential, c.Clock.Now(), true
+	var err error
+	switch {
+	case heard.failure != nil:
+		err = c.mintFailed(ctx, g, mem, heard.failure)
+	case g.Status.Stop != nil:
+		err = c.record(ctx, g, audit.EventIssued, func(r *audit.Record) { r.CredentialID = heard.credential.ID() })
+	default:
+		mem.credential, mem.issuedAt, mem.Minted = heard.credential, heard.at, true
+	}
+	if err != nil {
+		return err
+	}
+	mem.Minting = false
+	c.mu.Lock()
+	mem.answer = nil
+	c.mu.Unlock()
 	return nil
 }
 
@@ -101,9 +145,16 @@ func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant
 	if err := c.record(ctx, g, audit.EventIssueFailed, record); err != nil {
 		return err
 	}
+	if g.Status.Attempt != mem.Began {
+		// Another process has begun the next one meanwhile: the status tells of that.
+		return nil
+	}
 	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		if provider.IsRefused(failure) {
 			s.CredentialExpiresAt = mem.exposedBefore
+		}
+		if s.Stop != nil {
+			return
 		}
 		reason := v1alpha1.ReasonBackingOff
 		if mem.Failure.Final {

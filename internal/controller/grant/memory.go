@@ -22,6 +22,8 @@ type memory struct {
 	lifecycle.AttemptFacts
 	// credential that this process minted and has not delivered.
 	credential *provider.Credential
+	// answer of the back end that was not heard yet. The controller's lock guards it.
+	answer *answer
 	// issuedAt is when it was minted.
 	issuedAt time.Time
 	// exposedBefore is until when earlier attempts' credentials may work.
