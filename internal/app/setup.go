@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/workqueue"
@@ -136,7 +137,7 @@ func newObserver(mgr ctrl.Manager, o options) (*observe.Observer, error) {
 	}
 	return &observe.Observer{
 		Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Access: mgr.GetClient(), Providers: providers,
-		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: o.clock,
+		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: o.clock, Answers: observe.NewAnswers(o.clock),
 		IdentityExtraKey: o.identityExtraKey,
 	}, nil
 }
@@ -191,8 +192,8 @@ func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, log *a
 		Owns(&v1alpha1.CapabilityGrant{}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
 		// A grant that ended makes room within its policy's limit for others.
-		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(waitingRequests(mgr.GetClient())))
-	return onCatalogue(b, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
+		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(waitingRequests(mgr.GetClient(), forRoom)), builder.WithPredicates(endOfAGrant()))
+	return onCatalogue(b, waitingRequests(mgr.GetClient(), forAnything)).Complete(&request.Controller{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Retention: o.retention, JobTimeout: o.jobTimeout,
 	})
@@ -245,15 +246,36 @@ func itsNamespace(_ context.Context, object client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: object.GetNamespace()}}}
 }
 
-func waitingRequests(reader client.Reader) handler.MapFunc {
+// endOfAGrant lets pass what makes room: the end of a grant, and its removal. Whatever else is written to a thousand grants need not
+// have a thousand requests looked at.
+func endOfAGrant() predicate.Funcs {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, known := e.ObjectOld.(*v1alpha1.CapabilityGrant)
+			after, same := e.ObjectNew.(*v1alpha1.CapabilityGrant)
+			return known && same && before.Status.EndedAt == nil && after.Status.EndedAt != nil
+		},
+	}
+}
+
+func forRoom(r *v1alpha1.CapabilityRequest) bool {
+	c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAllowed)
+	return c != nil && c.Reason == v1alpha1.ReasonLimitReached
+}
+
+func forAnything(*v1alpha1.CapabilityRequest) bool { return true }
+
+func waitingRequests(reader client.Reader, waits func(*v1alpha1.CapabilityRequest) bool) handler.MapFunc {
 	return func(ctx context.Context, _ client.Object) []reconcile.Request {
 		list := &v1alpha1.CapabilityRequestList{}
-		if err := reader.List(ctx, list); err != nil {
+		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil
 		}
 		var keys []reconcile.Request
 		for i := range list.Items {
-			if r := &list.Items[i]; r.Status.EndedAt == nil && r.Status.GrantName == "" {
+			if r := &list.Items[i]; r.Status.EndedAt == nil && r.Status.GrantName == "" && waits(r) {
 				keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(r)})
 			}
 		}
@@ -264,7 +286,7 @@ func waitingRequests(reader client.Reader) handler.MapFunc {
 func livingGrants(reader client.Reader) handler.MapFunc {
 	return func(ctx context.Context, _ client.Object) []reconcile.Request {
 		list := &v1alpha1.CapabilityGrantList{}
-		if err := reader.List(ctx, list); err != nil {
+		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil
 		}
 		var keys []reconcile.Request

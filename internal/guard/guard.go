@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"reflect"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -54,6 +56,16 @@ type Checker struct {
 	prober   client.Client
 	probeNS  string
 	expected []client.Object
+
+	mu sync.Mutex
+	// compared is what was found of each expected rule, in their order, under the resourceVersion of then.
+	compared []comparison
+}
+
+type comparison struct {
+	resourceVersion string
+	problem         string
+	changed         time.Time
 }
 
 // New reads the shipped rules from files. The reader sees the API server's rules; the prober's identity is the operator's.
@@ -65,7 +77,7 @@ func New(files fs.FS, reader client.Reader, prober client.Client, probeNamespace
 	if len(expected) == 0 {
 		return nil, fmt.Errorf("no admission rules were shipped with this program")
 	}
-	return &Checker{reader: reader, prober: prober, probeNS: probeNamespace, expected: expected}, nil
+	return &Checker{reader: reader, prober: prober, probeNS: probeNamespace, expected: expected, compared: make([]comparison, len(expected))}, nil
 }
 
 // Decode reads every admission rule and binding from the YAML files, and passes other documents over.
@@ -129,26 +141,45 @@ func Kinds() []client.Object {
 // Check compares every rule. An error means only that it could not be found out.
 func (c *Checker) Check(ctx context.Context) (Status, error) {
 	var status Status
-	for _, want := range c.expected {
-		got := want.DeepCopyObject().(client.Object)
-		err := c.reader.Get(ctx, client.ObjectKeyFromObject(want), got)
-		switch {
-		case apierrors.IsNotFound(err):
+	for i, want := range c.expected {
+		got := reflect.New(reflect.TypeOf(want).Elem()).Interface().(client.Object)
+		err := c.reader.Get(ctx, client.ObjectKeyFromObject(want), got, client.UnsafeDisableDeepCopy)
+		if apierrors.IsNotFound(err) {
 			status.Problems = append(status.Problems, describe(want)+" is missing")
 			continue
-		case err != nil:
-			return Status{}, fmt.Errorf("looking at %s: %w", describe(want), err)
-		case got.GetDeletionTimestamp() != nil:
-			status.Problems = append(status.Problems, describe(want)+" is being deleted")
-		case !equality.Semantic.DeepEqual(spec(want), spec(got)):
-			status.Problems = append(status.Problems, describe(want)+" differs from the shipped one")
 		}
-		if changed := lastChanged(got); changed.After(status.Since) {
-			status.Since = changed
+		if err != nil {
+			return Status{}, fmt.Errorf("looking at %s: %w", describe(want), err)
+		}
+		found := c.compare(i, got)
+		if found.problem != "" {
+			status.Problems = append(status.Problems, found.problem)
+		}
+		if found.changed.After(status.Since) {
+			status.Since = found.changed
 		}
 	}
 	sort.Strings(status.Problems)
 	return status, nil
+}
+
+// compare compares an expected rule with the stored one, once for each of its resourceVersions.
+func (c *Checker) compare(i int, got client.Object) comparison {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.compared[i]; known.resourceVersion != "" && known.resourceVersion == got.GetResourceVersion() {
+		return known
+	}
+	want := c.expected[i]
+	found := comparison{resourceVersion: got.GetResourceVersion(), changed: lastChanged(got)}
+	switch {
+	case got.GetDeletionTimestamp() != nil:
+		found.problem = describe(want) + " is being deleted"
+	case !equality.Semantic.DeepEqual(spec(want), spec(got)):
+		found.problem = describe(want) + " differs from the shipped one"
+	}
+	c.compared[i] = found
+	return found
 }
 
 // Probe asks, by a dry run, for something that the rules must refuse to the operator itself: a Secret that is not a grant's.

@@ -184,7 +184,7 @@ func (c *crasher) begins(t *testing.T, step string) *journey {
 	}
 	one.request(func(r *v1alpha1.CapabilityRequest) {
 		r.Spec.Environment = c.name
-		if slices.Contains(stepsOfARemoval, step) {
+		if step == "stopping the Job" {
 			// A Pod that went while no operator looked may have been removed by force: its grant ends at the Pod's deadline.
 			r.Spec.TTLSeconds = ptr.To[int32](10)
 		}
@@ -324,16 +324,19 @@ func (c *crasher) leaders(t *testing.T) {
 func (c *crasher) killedUnderLoad(t *testing.T) {
 	kills, most := 6, 60
 	if *thorough {
-		kills = max(200-c.tally.kills, 100)
+		kills = 200
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	m := c.newMember(t)
 	c.run(t, m)
-	enough := make(chan struct{})
+	if err := m.awaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	enough, failed := make(chan struct{}), make(chan error, 4)
 	var agents sync.WaitGroup
-	for i := range 4 {
+	for i := range cap(failed) {
 		agents.Go(func() {
 			for n := 0; ; n++ {
 				select {
@@ -343,7 +346,8 @@ func (c *crasher) killedUnderLoad(t *testing.T) {
 				}
 				name := fmt.Sprintf("load-%d-%d", i, n)
 				if err := c.live(t, name); err != nil {
-					c.tally.hangs(name + ": " + err.Error())
+					c.tally.hangs(name)
+					failed <- err
 					return
 				}
 			}
@@ -352,7 +356,11 @@ func (c *crasher) killedUnderLoad(t *testing.T) {
 	for range kills {
 		left, after := int64(1+random.IntN(most)), random.IntN(2) == 0
 		c.killIn(m, left, after)
-		<-m.ended
+		select {
+		case <-m.ended:
+		case err := <-failed:
+			t.Fatal(err)
+		}
 		c.tally.count(1, 0)
 		m.gate.on(nil)
 		c.run(t, m)

@@ -37,13 +37,15 @@ func stepOf(r *http.Request, body []byte) string {
 	if verb == http.MethodGet || r.URL.Query().Get("dryRun") != "" {
 		return ""
 	}
-	kinds := []string{"serviceaccounts", "capabilityrequests", "capabilitygrants", "secrets", "jobs", "namespaces"}
 	kind := ""
 	for i, part := range path {
-		for _, k := range kinds {
-			if part == k && !(k == "namespaces" && i+2 < len(path)) {
-				kind = k
+		switch part {
+		case "namespaces":
+			if i+2 >= len(path) {
+				kind = part
 			}
+		case "serviceaccounts", "capabilityrequests", "capabilitygrants", "secrets", "jobs":
+			kind = part
 		}
 	}
 	switch last := path[len(path)-1]; last {
@@ -139,6 +141,9 @@ type gate struct {
 
 type fateKey struct{}
 
+// nobodysLog takes what a server says of connections that a test broke on purpose.
+func nobodysLog() *log.Logger { return log.New(io.Discard, "", 0) }
+
 // newGate lets everything through, until on is told otherwise.
 func newGate(t *testing.T, target string, transport http.RoundTripper, encrypted bool) *gate {
 	t.Helper()
@@ -148,7 +153,7 @@ func newGate(t *testing.T, target string, transport http.RoundTripper, encrypted
 	}
 	g := &gate{}
 	proxy := &httputil.ReverseProxy{
-		Transport: transport, FlushInterval: -1, ErrorLog: log.New(io.Discard, "", 0),
+		Transport: transport, FlushInterval: -1, ErrorLog: nobodysLog(),
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) },
 		ModifyResponse: func(answer *http.Response) error {
 			f := answer.Request.Context().Value(fateKey{}).(fate)
@@ -163,7 +168,7 @@ func newGate(t *testing.T, target string, transport http.RoundTripper, encrypted
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	g.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(proxy, w, r) }))
-	g.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	g.server.Config.ErrorLog = nobodysLog()
 	if encrypted {
 		g.server.StartTLS()
 	} else {

@@ -20,6 +20,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -102,6 +103,29 @@ func TestAJobThatSomebodyElseCreatedIsRefused(t *testing.T) {
 	j.must(j.w.admin.Create(t.Context(), j.sampleJob()))
 	j.request()
 	j.expectRefused(v1alpha1.ReasonJobRefused, "the Job was created by admin, the request by system:serviceaccount:agents:web-app-bot")
+}
+
+// TestARequesterWhoCouldReadTheCredentialIsRefused: not the requester itself, but an account that it could run a Pod as.
+func TestARequesterWhoCouldReadTheCredentialIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		rule  rbacv1.PolicyRule
+		words string
+	}{
+		"secret-lister":   {rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"list"}}, "system:serviceaccount:secret-lister:runner may list Secrets in namespace secret-lister"},
+		"secret-approver": {rbacv1.PolicyRule{APIGroups: []string{"valetkey.dev"}, Resources: []string{"capabilityrequests"}, Verbs: []string{"approve"}}, "system:serviceaccount:secret-approver:runner may approve requests in namespace secret-approver"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := begin(t, name)
+			j.enrol(name)
+			j.allow()
+			j.must(j.w.admin.Create(t.Context(), &rbacv1.Role{ObjectMeta: j.meta("power"), Rules: []rbacv1.PolicyRule{row.rule}}))
+			j.must(j.w.admin.Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("power"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "power"},
+				Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: j.namespace, Name: "runner"}}}))
+			j.ask()
+			j.expectRefused(v1alpha1.ReasonRequesterTooStrong, row.words)
+		})
+	}
 }
 
 func TestAJobThatHasFinishedIsRefused(t *testing.T) {

@@ -47,18 +47,26 @@ type tally struct {
 	// outlived are Pods that ran when their grant was said to have ended.
 	outlived []string
 	// ended are the grants as they ended, with what they remember of the audit log.
-	ended []v1alpha1.CapabilityGrant
+	ended map[types.UID]v1alpha1.CapabilityGrant
 	stuck []string
 }
 
 // newTally watches a namespace. A Pod there ends well as soon as it runs, unless its name begins with valetkey-hold.
 func newTally(t *testing.T, w *world, namespace string) *tally {
 	t.Helper()
-	c := &tally{w: w, namespace: namespace, minted: map[string]bool{}, started: map[types.UID]map[string]bool{}, pods: map[types.UID]map[types.UID]bool{}, delivered: map[string]bool{}}
+	c := &tally{w: w, namespace: namespace, minted: map[string]bool{}, started: map[types.UID]map[string]bool{}, pods: map[types.UID]map[types.UID]bool{}, delivered: map[string]bool{},
+		ended: map[types.UID]v1alpha1.CapabilityGrant{}}
+	c.watch(t)
+	return c
+}
+
+// watch begins to watch; once more after an outage, for a watch that was lost is slow to come back.
+func (c *tally) watch(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	for object, see := range map[client.Object]func(any){&batchv1.Job{}: c.seeJob, &corev1.Pod{}: c.seePod(ctx), &v1alpha1.CapabilityGrant{}: c.seeGrant(ctx)} {
-		source, err := w.source(object, namespace, nil, v1alpha1.LabelRequest)
+		source, err := c.w.source(object, c.namespace, nil, v1alpha1.LabelRequest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +77,6 @@ func newTally(t *testing.T, w *world, namespace string) *tally {
 			t.Fatal(ctx.Err())
 		}
 	}
-	return c
 }
 
 func (c *tally) seeJob(object any) {
@@ -105,13 +112,14 @@ func (c *tally) seePod(ctx context.Context) func(any) {
 }
 
 func (c *tally) seeGrant(ctx context.Context) func(any) {
-	seen := map[types.UID]bool{}
 	return func(object any) {
 		g := object.(*v1alpha1.CapabilityGrant)
-		if g.Status.EndedAt == nil || seen[g.UID] {
+		c.mu.Lock()
+		_, seen := c.ended[g.UID]
+		c.mu.Unlock()
+		if g.Status.EndedAt == nil || seen {
 			return
 		}
-		seen[g.UID] = true
 		pods := &corev1.PodList{}
 		if err := c.w.admin.List(ctx, pods, client.InNamespace(c.namespace), client.MatchingLabels{v1alpha1.LabelRequest: g.Name}); err != nil {
 			fmt.Fprintln(os.Stderr, "looking for Pods that outlive their grant:", err)
@@ -119,7 +127,7 @@ func (c *tally) seeGrant(ctx context.Context) func(any) {
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.ended = append(c.ended, *g)
+		c.ended[g.UID] = *g
 		for _, pod := range pods.Items {
 			if pod.Annotations[v1alpha1.AnnotationGrant] == string(g.UID) && pod.Status.Phase == corev1.PodRunning {
 				c.outlived = append(c.outlived, pod.Name)
@@ -227,9 +235,10 @@ audit gaps                              %d
 // verify has the operator's own program verify all logs, against what the ended grants remember.
 func (c *tally) verify(t *testing.T) (string, error) {
 	t.Helper()
-	list := v1alpha1.CapabilityGrantList{TypeMeta: metav1.TypeMeta{Kind: "CapabilityGrantList", APIVersion: v1alpha1.GroupVersion.String()}, Items: c.ended}
-	for i := range list.Items {
-		list.Items[i].TypeMeta = metav1.TypeMeta{Kind: "CapabilityGrant", APIVersion: v1alpha1.GroupVersion.String()}
+	list := v1alpha1.CapabilityGrantList{TypeMeta: metav1.TypeMeta{Kind: "CapabilityGrantList", APIVersion: v1alpha1.GroupVersion.String()}}
+	for _, g := range c.ended {
+		g.TypeMeta = metav1.TypeMeta{Kind: "CapabilityGrant", APIVersion: v1alpha1.GroupVersion.String()}
+		list.Items = append(list.Items, g)
 	}
 	text, err := json.Marshal(list)
 	if err != nil {

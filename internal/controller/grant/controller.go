@@ -84,7 +84,9 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		action := lifecycle.Next(facts, now)
 		if action.Step == lifecycle.Wait {
 			err := c.wait(ctx, grant, facts, action)
-			return requeue(action.Until, now), ignoreAgain(err)
+			result := requeue(action.Until, now)
+			result.Priority = priority(action.Reason)
+			return result, ignoreAgain(err)
 		}
 		if err := c.take(ctx, grant, mem, facts, action); err != nil {
 			return ctrl.Result{}, ignoreAgain(err)
@@ -94,6 +96,17 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		}
 	}
 	return ctrl.Result{}, fmt.Errorf("no rest after %d steps", maxSteps)
+}
+
+// later is the priority of a grant whose back end has failed it: those that nobody has looked at yet come first.
+const later = -10
+
+func priority(reason string) *int {
+	p := 0
+	if reason == v1alpha1.ReasonBackingOff {
+		p = later
+	}
+	return &p
 }
 
 func requeue(until, now time.Time) ctrl.Result {

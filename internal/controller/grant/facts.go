@@ -38,7 +38,7 @@ func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 	f.Request = requestFacts(request, g)
 	f.Request.Replaced = replaced
 	if g.Status.EndedAt == nil && g.Status.Stop == nil && f.Request.Exists && f.Job.Exists {
-		c.permission(ctx, g, request, job, &f)
+		c.permission(ctx, g, request, job, mem, &f)
 	}
 	f.Attempt = mem.AttemptFacts
 	return f, nil
@@ -170,7 +170,7 @@ func requestFacts(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) li
 
 // permission asks whether the grant is still allowed and, before it is delivered, whether anything keeps it from being issued.
 // What cannot be found out is left unknown: it neither ends a grant nor lets it be issued.
-func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v1alpha1.CapabilityRequest, job *batchv1.Job, f *lifecycle.Facts) {
+func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v1alpha1.CapabilityRequest, job *batchv1.Job, mem *memory, f *lifecycle.Facts) {
 	if f.Job.Complete || f.Job.Failed {
 		return
 	}
@@ -183,7 +183,7 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 		f.Policy = lifecycle.PolicyFacts{Known: true, Message: "what was approved has changed since (the capability, its provider, its scope or the Job)"}
 		return
 	}
-	issuing := f.Job.StartedFor == ""
+	issuing := f.Job.StartedFor == "" && !mem.atRest(c.Clock.Now())
 	if issuing {
 		exposure, err := c.Observer.Exposure(ctx, r)
 		if err != nil {
@@ -210,7 +210,7 @@ func (c *Controller) obstacle(ctx context.Context, r *v1alpha1.CapabilityRequest
 	if fence.Reason != "" {
 		return lifecycle.Obstacle{Reason: fence.Reason, Message: fence.Message}
 	}
-	problem, err := c.Observer.Guard.Probe(ctx)
+	problem, err := c.Observer.Probe(ctx)
 	if err != nil {
 		return unknown(err)
 	}

@@ -38,6 +38,12 @@ type memory struct {
 	watched map[types.UID]watchedPod
 }
 
+// atRest: the back end is being asked, or is not to be asked before a time. What is costly to find out, and decides about the next
+// step of issuing alone, need not be known.
+func (m *memory) atRest(now time.Time) bool {
+	return m.Minting || m.Failure.Message != "" && now.Before(m.NotBefore)
+}
+
 type watchedPod struct {
 	job   types.UID
 	facts lifecycle.PodFacts

@@ -27,7 +27,7 @@ func (c *NamespaceController) Reconcile(ctx context.Context, key ctrl.Request) (
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	grants := &v1alpha1.CapabilityGrantList{}
-	if err := c.Client.List(ctx, grants, client.InNamespace(ns.Name)); err != nil {
+	if err := c.Client.List(ctx, grants, client.InNamespace(ns.Name), client.UnsafeDisableDeepCopy); err != nil {
 		return ctrl.Result{}, err
 	}
 	for i := range grants.Items {

@@ -7,6 +7,7 @@ package observe
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -49,6 +50,8 @@ type Observer struct {
 	IdentityExtraKey string
 	// Clock is the present time.
 	Clock clock.PassiveClock
+	// Answers are what the API server said of late.
+	Answers *Answers
 }
 
 // Observation is what was found about one request.
@@ -101,7 +104,7 @@ func (o *Observer) job(ctx context.Context, request *v1alpha1.CapabilityRequest)
 // works, which can be later than its grant ended.
 func (o *Observer) active(ctx context.Context, request *v1alpha1.CapabilityRequest) (map[string]int, error) {
 	grants := &v1alpha1.CapabilityGrantList{}
-	if err := o.Cache.List(ctx, grants); err != nil {
+	if err := o.Cache.List(ctx, grants, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing grants: %w", err)
 	}
 	active := map[string]int{}
@@ -233,6 +236,27 @@ var questions = [...]access{
 // Exposure asks the authorizer whether the requester, or any ServiceAccount of the namespace, could read the credential or
 // approve the request. Every ServiceAccount is asked about, not the Job's alone: who may create a Job can run as any of them.
 func (o *Observer) Exposure(ctx context.Context, request *v1alpha1.CapabilityRequest) ([]policy.Risk, error) {
+	who, err := json.Marshal(request.Spec.Requester)
+	if err != nil {
+		return nil, err
+	}
+	risks, err := o.Answers.of("exposure/"+request.Namespace+"/"+string(who), func() (any, error) { return o.exposure(ctx, request) })
+	if err != nil {
+		return nil, err
+	}
+	return risks.([]policy.Risk), nil
+}
+
+// Probe asks the guard for what it must refuse, and says in words if it does not.
+func (o *Observer) Probe(ctx context.Context) (string, error) {
+	problem, err := o.Answers.of("probe", func() (any, error) { return o.Guard.Probe(ctx) })
+	if err != nil {
+		return "", err
+	}
+	return problem.(string), nil
+}
+
+func (o *Observer) exposure(ctx context.Context, request *v1alpha1.CapabilityRequest) ([]policy.Risk, error) {
 	subjects, err := o.subjects(ctx, request)
 	if err != nil {
 		return nil, err

@@ -60,7 +60,7 @@ func (c *Controller) recount(ctx context.Context, r *v1alpha1.CapabilityRequest,
 	}
 	found.Facts.Active = fresh.Facts.Active
 	shown := &v1alpha1.CapabilityGrantList{}
-	if err := c.Client.List(ctx, shown); err != nil {
+	if err := c.Client.List(ctx, shown, client.UnsafeDisableDeepCopy); err != nil {
 		return err
 	}
 	if c.assumed == nil {

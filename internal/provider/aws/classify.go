@@ -4,6 +4,7 @@
 package aws
 
 import (
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"strconv"
@@ -54,6 +55,9 @@ func verdictOf(code string) (verdict, bool) {
 // classify sorts what went wrong by the code and the status that STS answered. Not one word of an answer is repeated.
 func classify(err error) error {
 	unreadable := &provider.Error{Class: provider.Retryable, Message: "STS did not answer, or not in a form that can be read"}
+	if untrusted := (*tls.CertificateVerificationError)(nil); errors.As(err, &untrusted) {
+		return &provider.Error{Class: provider.Retryable, Refused: true, Message: "the certificate of STS is not one that the operator trusts; nothing was sent"}
+	}
 	var answer smithy.APIError
 	var response *awshttp.ResponseError
 	if !errors.As(err, &answer) || !errors.As(err, &response) {
