@@ -25,7 +25,7 @@ cluster-down: ## Remove that cluster and everything it left
 
 ##@ Test
 .PHONY: test
-test: verify ## Verify the tree, then run every test: units, a real API server, a real node
+test: verify fuzz ## Verify the tree, fuzz for seconds, then run every test: units, a real API server, a real node
 	$(TEST) -tags $(TAGS) -p 1 -timeout 30m ./...
 
 .PHONY: test-unit
@@ -39,6 +39,10 @@ test-integration: ## Run the tests against a real API server, STS and S3
 .PHONY: test-attacks
 test-attacks: ## Try to break in, and print what refused each attack
 	go test -tags integration -count=1 -v -timeout 30m ./test/attacks/...
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME, 3s each if not set
+	hack/fuzz.sh
 
 .PHONY: test-crash
 test-crash: ## Kill and pause the operator at every step and under load, 200 times and more

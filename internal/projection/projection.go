@@ -113,7 +113,8 @@ func needed() []string {
 // StopPatch is the JSON merge patch that stops a Job, whatever else changed about it: it is guarded by the UID alone, so that
 // nobody can hold it off by changing the Job again and again. The API server refuses it as invalid for another Job of that name.
 func StopPatch(job *batchv1.Job) []byte {
-	return fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"suspend":true}}`, job.UID)
+	uid, _ := json.Marshal(job.UID) // a string can always be encoded
+	return fmt.Appendf(nil, `{"metadata":{"uid":%s},"spec":{"suspend":true}}`, uid)
 }
 
 // Started reads from a Job's template which grant started it, with which Secret; false when none did.

@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -136,15 +137,20 @@ func TestAJobThatHasFinishedIsRefused(t *testing.T) {
 	// Nobody else can say that it has: the rules let the job-controller alone write the status, and a held Job runs no Pod.
 	config.Impersonate.UserName = "system:serviceaccount:kube-system:job-controller"
 	jobs := kubernetes.NewForConfigOrDie(config).BatchV1().Jobs(j.namespace)
-	job, err := jobs.Get(t.Context(), v1alpha1.NamePrefix+j.name, metav1.GetOptions{})
-	j.must(err)
-	now := metav1.Now()
-	job.Status.StartTime = &now
-	for _, kind := range []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed} {
-		job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now})
-	}
-	_, err = jobs.UpdateStatus(t.Context(), job, metav1.UpdateOptions{})
-	j.must(err)
+	// The real job-controller writes it, too: it says that the Job is held.
+	j.must(retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		job, err := jobs.Get(t.Context(), v1alpha1.NamePrefix+j.name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		now := metav1.Now()
+		job.Status.StartTime = &now
+		for _, kind := range []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed} {
+			job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now})
+		}
+		_, err = jobs.UpdateStatus(t.Context(), job, metav1.UpdateOptions{})
+		return err
+	}))
 	j.request()
 	j.expectRefused(v1alpha1.ReasonJobRefused, "the Job is already finished")
 }

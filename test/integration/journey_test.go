@@ -237,7 +237,7 @@ func (j *journey) awaitEnd(outcome v1alpha1.GrantOutcome, reason string) *v1alph
 	g := await(j.T, j.w, j.grantObject(), "ended", func(g *v1alpha1.CapabilityGrant) bool { return g.Status.EndedAt != nil })
 	c := condition(g.Status.Conditions, v1alpha1.ConditionEnded)
 	if g.Status.Outcome != outcome || c.Status != metav1.ConditionTrue || c.Reason != reason {
-		j.Errorf("the grant ended with %s, %s=%s; want %s, %s", g.Status.Outcome, c.Reason, c.Status, outcome, reason)
+		j.Errorf("the grant ended with %s, %s=%s: %s; want %s, %s", g.Status.Outcome, c.Reason, c.Status, c.Message, outcome, reason)
 	}
 	j.expectNoSecret()
 	return g
