@@ -18,7 +18,6 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/randfill"
 	"sigs.k8s.io/yaml"
 
@@ -26,8 +25,8 @@ import (
 )
 
 // kinds are the five, each with the name of its CRD's file.
-func kinds() map[string]client.Object {
-	return map[string]client.Object{
+func kinds() map[string]runtime.Object {
+	return map[string]runtime.Object{
 		"capabilityproviders": &v1alpha1.CapabilityProvider{}, "capabilities": &v1alpha1.Capability{}, "capabilitypolicies": &v1alpha1.CapabilityPolicy{},
 		"capabilityrequests": &v1alpha1.CapabilityRequest{}, "capabilitygrants": &v1alpha1.CapabilityGrant{},
 	}
@@ -77,7 +76,7 @@ func FuzzRoundTrip(f *testing.F) {
 	})
 }
 
-func roundTrip(t *testing.T, name string, object client.Object, schema *structuralschema.Structural) {
+func roundTrip(t *testing.T, name string, object runtime.Object, schema *structuralschema.Structural) {
 	t.Helper()
 	text, err := json.Marshal(object)
 	if err != nil {

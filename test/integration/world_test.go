@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -89,30 +91,39 @@ func (w *world) inspect(ctx context.Context) error {
 	if w.shared == nil {
 		return nil
 	}
+	environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", w.shared.cmd.Process.Pid))
+	if err != nil {
+		return err
+	}
 	if err := w.shared.stop(); err != nil {
 		return err
 	}
 	if out, err := exec.CommandContext(ctx, w.manager, "verify-audit", w.shared.audit).CombinedOutput(); err != nil {
 		return fmt.Errorf("the audit log is not sound: %w\n%s", err, out)
 	}
-	objects, err := w.kubectl(ctx, "get", "-A", "-o", "yaml", "valetkey,jobs,pods,events,events.events.k8s.io,configmaps,namespaces,leases")
+	kinds, err := w.kubectl(ctx, "api-resources", "--verbs=list", "-o", "name")
 	if err != nil {
 		return err
 	}
-	for where, path := range map[string]string{"the audit log": w.shared.audit, "the operator's log": w.shared.log, "an object": ""} {
-		content := objects
-		if path != "" {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			content = string(text)
+	all := slices.DeleteFunc(strings.Fields(kinds), func(kind string) bool { return kind == "secrets" })
+	objects, err := w.kubectl(ctx, "get", "-A", "-o", "yaml", strings.Join(all, ","))
+	if err != nil {
+		return err
+	}
+	texts := map[string]string{"an object": objects, "its environment": string(environment)}
+	for where, path := range map[string]string{"the audit log": w.shared.audit, "the operator's log": w.shared.log} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
 		}
-		if w.canary.stands(content) {
+		texts[where] = string(text)
+	}
+	for where, text := range texts {
+		if w.canary.stands(text) {
 			return fmt.Errorf("a credential stands in %s", where)
 		}
 	}
-	fmt.Fprintf(os.Stderr, "no one of %d secret values stands in a log, object or event\n", w.canary.count())
+	fmt.Fprintf(os.Stderr, "no one of %d secret values stands in a log, an object, an event or the operator's environment\n", w.canary.count())
 	return nil
 }
 
