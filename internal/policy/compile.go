@@ -63,8 +63,10 @@ type clause struct {
 // Such an Allow allows nothing, and such a Deny refuses all that its other fields match.
 func (c *Compiled) Err() error { return c.err }
 
-// Compile compiles a policy. It never returns nil; see [Compiled.Err]. The policy must not be changed afterwards.
+// Compile compiles a policy. It never returns nil; see [Compiled.Err]. It keeps a copy: whoever stores a status has its object
+// emptied and filled again, and a policy that is empty for a moment would refuse everything.
 func (c *Compiler) Compile(p *v1alpha1.CapabilityPolicy) *Compiled {
+	p = p.DeepCopy()
 	compiled := &Compiled{policy: p}
 	var problems []error
 	if p.Spec.Effect != v1alpha1.EffectAllow && p.Spec.Effect != v1alpha1.EffectDeny {

@@ -140,3 +140,13 @@ func TestACompilerServesManyAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestWhatBecomesOfAPolicyAfterwardsIsNothingToTheCompiledOne(t *testing.T) {
+	w := newWorld()
+	compiled := newCompiler(t).Compile(w.policies[0])
+	*w.policies[0] = v1alpha1.CapabilityPolicy{} // as decoding an answer of the API server does for a moment
+	w.Policies = []*Compiled{compiled}
+	if got := Evaluate(w.Facts); got.Verdict != Allow {
+		t.Errorf("%s: %s", got.Verdict, got.Message)
+	}
+}

@@ -8,7 +8,6 @@ package integration
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +24,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
-	"github.com/valetkey/valetkey/internal/audit"
 )
 
 // The tests in this file run operators of their own, so none of them is parallel.
@@ -235,75 +233,6 @@ func TestALivingGrantEndsThoughTheGuardIsNotWhole(t *testing.T) {
 	j.finish(corev1.PodSucceeded)
 	j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
 	j.repairGuard()
-}
-
-func TestAnOperatorThatIsKilledDeliversOnceAndReachesTheEnd(t *testing.T) {
-	type grant = v1alpha1.CapabilityGrant
-	// finished: the Job is over when the operator is killed.
-	for i, moment := range []struct {
-		name     string
-		finished bool
-		come     func(*grant) bool
-	}{
-		{"when the grant is stored", false, func(*grant) bool { return true }},
-		{"when an attempt is begun", false, func(g *grant) bool { return g.Status.Attempt == 1 }},
-		{"when the credential is issued", false, func(g *grant) bool { return g.Status.IssuedAt != nil }},
-		{"when it is delivered", false, func(g *grant) bool {
-			return condition(g.Status.Conditions, v1alpha1.ConditionDelivered).Status == metav1.ConditionTrue
-		}},
-		{"when the Pod runs", false, func(g *grant) bool { return g.Status.PodsStarted == 1 }},
-		{"when the grant is being ended", true, func(g *grant) bool { return g.Status.Stop != nil }},
-		{"when the credential is revoked", true, func(g *grant) bool { return g.Status.Revocation != nil }},
-		{"when the grant has ended", true, func(g *grant) bool { return g.Status.EndedAt != nil }},
-	} {
-		t.Run(moment.name, func(t *testing.T) {
-			dir := t.TempDir()
-			o, err := stage.operate(t.Context(), dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			j := alone(t, fmt.Sprintf("killed-%d", i), o)
-			j.allow()
-			j.ask()
-			if moment.finished {
-				j.awaitDelivered()
-				j.finish(corev1.PodSucceeded)
-			}
-			await(t, j.w, j.grantObject(), moment.name, moment.come)
-			j.must(o.kill())
-			j.operator, err = stage.operate(t.Context(), dir)
-			j.must(err)
-			j.awaitDelivered()
-			if !moment.finished {
-				j.expectSecrets(1)
-				j.finish(corev1.PodSucceeded)
-			}
-			g := j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
-			if g.Status.PodsStarted != 1 || g.Status.Attempt > 2 {
-				t.Errorf("%d Pods started, %d attempts", g.Status.PodsStarted, g.Status.Attempt)
-			}
-			j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "Completed")
-			j.must(j.operator.stop())
-			j.verifyAudit(dir)
-			j.expectDelivered(1)
-		})
-	}
-}
-
-// expectDelivered counts the attempts that were about to start the Job, and that ended.
-func (j *journey) expectDelivered(want int) {
-	j.Helper()
-	records, err := j.operator.records(j.namespace, j.name)
-	j.must(err)
-	attempts := map[int32]bool{}
-	for _, r := range records {
-		if r.Event == audit.EventDelivering {
-			attempts[r.Attempt] = true
-		}
-	}
-	if len(attempts) != want {
-		j.Errorf("%d attempts were delivered; want %d", len(attempts), want)
-	}
 }
 
 func TestOneOfTwoOperatorsWorksAndTheOtherTakesOver(t *testing.T) {
