@@ -224,13 +224,16 @@ type access struct {
 	group    string
 	resource string
 	can      string
+	// named asks about the request's own name: whoever asks has chosen it, and a right on one name is as good as on all. The name
+	// of a grant's Secret nobody knows beforehand.
+	named bool
 }
 
 var questions = [...]access{
-	{v1alpha1.AcceptSecretReader, "get", "", "secrets", "read Secrets"},
-	{v1alpha1.AcceptSecretReader, "list", "", "secrets", "list Secrets"},
-	{v1alpha1.AcceptSecretReader, "watch", "", "secrets", "watch Secrets"},
-	{v1alpha1.AcceptRequesterMayApprove, "approve", v1alpha1.GroupVersion.Group, "capabilityrequests", "approve requests"},
+	{v1alpha1.AcceptSecretReader, "get", "", "secrets", "read Secrets", false},
+	{v1alpha1.AcceptSecretReader, "list", "", "secrets", "list Secrets", false},
+	{v1alpha1.AcceptSecretReader, "watch", "", "secrets", "watch Secrets", false},
+	{v1alpha1.AcceptRequesterMayApprove, "approve", v1alpha1.GroupVersion.Group, "capabilityrequests", "approve requests", true},
 }
 
 // Exposure asks the authorizer whether the requester, or any ServiceAccount of the namespace, could read the credential or
@@ -264,7 +267,7 @@ func (o *Observer) exposure(ctx context.Context, request *v1alpha1.CapabilityReq
 	var risks []policy.Risk
 	for _, subject := range subjects {
 		for _, q := range questions {
-			allowed, err := o.allowed(ctx, subject, request.Namespace, q)
+			allowed, err := o.allowed(ctx, subject, request, q)
 			if err != nil {
 				return nil, err
 			}
@@ -292,14 +295,18 @@ func (o *Observer) subjects(ctx context.Context, request *v1alpha1.CapabilityReq
 	return subjects, nil
 }
 
-func (o *Observer) allowed(ctx context.Context, who v1alpha1.Identity, namespace string, q access) (bool, error) {
+func (o *Observer) allowed(ctx context.Context, who v1alpha1.Identity, request *v1alpha1.CapabilityRequest, q access) (bool, error) {
+	attributes := &authorizationv1.ResourceAttributes{Namespace: request.Namespace, Verb: q.verb, Group: q.group, Resource: q.resource}
+	if q.named {
+		attributes.Name = request.Name
+	}
 	extra := make(map[string]authorizationv1.ExtraValue, len(who.Extra))
 	for key, value := range who.Extra {
 		extra[key] = authorizationv1.ExtraValue(value)
 	}
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: who.Username, UID: who.UID, Groups: who.Groups, Extra: extra,
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: q.verb, Group: q.group, Resource: q.resource},
+		ResourceAttributes: attributes,
 	}}
 	if err := o.Access.Create(ctx, review); err != nil {
 		return false, fmt.Errorf("asking what %s may do: %w", who.Username, err)
