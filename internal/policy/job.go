@@ -75,6 +75,8 @@ func held(job *batchv1.Job) findings {
 	f.add(job.Spec.Suspend == nil || !*job.Spec.Suspend, "the Job is not suspended")
 	s := &job.Status
 	f.add(s.Active > 0 || s.Succeeded > 0 || s.Failed > 0 || (s.Terminating != nil && *s.Terminating > 0), "the Job already ran a Pod")
+	f.add(annotationsSize(job.Spec.Template.Annotations) > maxAnnotationsSize,
+		"the annotations of the Job's template are longer than %d bytes; the API server takes twice as much, but the grant's own must fit too", maxAnnotationsSize)
 	for _, annotation := range startAnnotations() {
 		_, there := job.Spec.Template.Annotations[annotation]
 		f.add(there, "the Job's template has the annotation %s, which is the operator's", annotation)
@@ -162,6 +164,17 @@ func showable(job *batchv1.Job) findings {
 		f.add(size(c.Command)+size(c.Args) > maxProgramSize, "command and args of container %s are longer than %d bytes", c.Name, maxProgramSize)
 	}
 	return f
+}
+
+// maxAnnotationsSize leaves room: a Job that cannot take the grant's annotations could never be started with what was issued for it.
+const maxAnnotationsSize = 128 << 10
+
+func annotationsSize(annotations map[string]string) int {
+	sum := 0
+	for k, v := range annotations {
+		sum += len(k) + len(v)
+	}
+	return sum
 }
 
 func size(words []string) int {

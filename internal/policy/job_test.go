@@ -73,6 +73,9 @@ func TestAJobThatIsNotTheRequestsOrNotHeldIsRefused(t *testing.T) {
 		{"it is about to fail", condition(batchv1.JobFailureTarget), "already finished"},
 		{"it is suspended, which is no end", condition(batchv1.JobSuspended), ""},
 		{"it is not suspended", func(j *batchv1.Job, _ *corev1.PodSpec, _ *corev1.Container) { j.Spec.Suspend = ptr.To(false) }, "not suspended"},
+		{"its template's annotations leave no room for the grant's", func(j *batchv1.Job, _ *corev1.PodSpec, _ *corev1.Container) {
+			j.Spec.Template.Annotations = map[string]string{"example.com/huge": strings.Repeat("x", 128<<10)}
+		}, "the annotations of the Job's template are longer than 131072 bytes"},
 		{"it does not say whether it is suspended", func(j *batchv1.Job, _ *corev1.PodSpec, _ *corev1.Container) { j.Spec.Suspend = nil }, "not suspended"},
 		{"a Pod of it runs", func(j *batchv1.Job, _ *corev1.PodSpec, _ *corev1.Container) { j.Status.Active = 1 }, "already ran a Pod"},
 		{"a Pod of it succeeded", func(j *batchv1.Job, _ *corev1.PodSpec, _ *corev1.Container) { j.Status.Succeeded = 1 }, "already ran a Pod"},
