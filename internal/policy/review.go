@@ -133,3 +133,24 @@ func ConfigMapNames(job *batchv1.Job) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// Changed says what differs between what was reviewed and what is there now, of which only the digest is known to differ.
+func Changed(was, is *v1alpha1.Review) string {
+	var changes []string
+	differs := func(what, before, now string) {
+		if before != now {
+			changes = append(changes, fmt.Sprintf("%s is %s and was %s", what, now, before))
+		}
+	}
+	if was.Job.UID != is.Job.UID {
+		changes = append(changes, "the Job is another one of the same name")
+	}
+	differs("the provider", was.Capability.Provider, is.Capability.Provider)
+	differs("the principal", was.Capability.Principal, is.Capability.Principal)
+	differs("the scope", strings.Join(was.Scope, " and "), strings.Join(is.Scope, " and "))
+	differs("ttlSeconds", fmt.Sprint(was.TTLSeconds), fmt.Sprint(is.TTLSeconds))
+	if len(changes) == 0 {
+		return "the Job's template, or a field of the capability or of its provider, or a ConfigMap"
+	}
+	return clip(strings.Join(changes, "; "), maxMessageLength)
+}

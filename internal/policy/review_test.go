@@ -214,3 +214,29 @@ func TestConfigMapNames(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestWhatChangedSinceTheReviewIsSaid(t *testing.T) {
+	was := v1alpha1.Review{Job: v1alpha1.ReviewedJob{UID: "1"}, Capability: v1alpha1.ReviewedCapability{Provider: "p", Principal: "role/a"}, Scope: []string{"put on x"}, TTLSeconds: 900}
+	for want, change := range map[string]func(*v1alpha1.Review){
+		"the Job is another one of the same name": func(r *v1alpha1.Review) { r.Job.UID = "2" },
+		"the provider is q and was p":             func(r *v1alpha1.Review) { r.Capability.Provider = "q" },
+		"the principal is role/b and was role/a":  func(r *v1alpha1.Review) { r.Capability.Principal = "role/b" },
+		"the scope is put on * and was put on x":  func(r *v1alpha1.Review) { r.Scope = []string{"put on *"} },
+		"ttlSeconds is 901 and was 900":           func(r *v1alpha1.Review) { r.TTLSeconds = 901 },
+		"the provider is q and was p; the scope is put on x and put on y and was put on x": func(r *v1alpha1.Review) {
+			r.Capability.Provider, r.Scope = "q", []string{"put on x", "put on y"}
+		},
+		"the Job's template, or a field of the capability or of its provider, or a ConfigMap": func(r *v1alpha1.Review) { r.Digest = "2" },
+	} {
+		is := *was.DeepCopy()
+		change(&is)
+		if got := Changed(&was, &is); got != want {
+			t.Errorf("it says %q; want %q", got, want)
+		}
+	}
+	long := *was.DeepCopy()
+	long.Scope = []string{strings.Repeat("é", 2000)}
+	if got := Changed(&was, &long); len(got) > maxMessageLength {
+		t.Errorf("it says %d bytes", len(got))
+	}
+}

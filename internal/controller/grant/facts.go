@@ -180,7 +180,7 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 		return
 	}
 	if found.Review != nil && found.Review.Digest != g.Spec.Approval.Digest {
-		f.Policy = lifecycle.PolicyFacts{Known: true, Message: "what was approved has changed since (the capability, its provider, its scope or the Job)"}
+		f.Policy = lifecycle.PolicyFacts{Known: true, Message: "what was approved has changed: " + changed(r, found.Review)}
 		return
 	}
 	issuing := f.Job.StartedFor == "" && !mem.atRest(c.Clock.Now())
@@ -196,6 +196,13 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 	found.Facts.Granted = true
 	d := policy.Evaluate(found.Facts)
 	f.Policy = lifecycle.PolicyFacts{Known: d.Verdict == policy.Allow || d.Verdict == policy.Deny, Allows: d.Verdict == policy.Allow, Message: d.Message}
+}
+
+func changed(r *v1alpha1.CapabilityRequest, now *v1alpha1.Review) string {
+	if r.Status.Review == nil {
+		return "the review is gone"
+	}
+	return policy.Changed(r.Status.Review, now)
 }
 
 // obstacle is what keeps the credential from being issued for now.

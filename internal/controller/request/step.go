@@ -98,7 +98,7 @@ func (c *Controller) see(r *v1alpha1.CapabilityRequest) bool {
 func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, found observe.Observation) (outcome, error) {
 	if review := r.Status.Review; review != nil && found.Review != nil && review.Digest != found.Review.Digest {
 		return c.refuse(ctx, r, v1alpha1.ReasonReviewChanged,
-			"what was reviewed has changed since (the Job, the capability, its provider, its scope or a ConfigMap); create another request", nil)
+			"no approval counts any more, for what was reviewed has changed: "+policy.Changed(review, found.Review)+"; create another request", nil)
 	}
 	if found.Facts.Job == nil {
 		return c.withoutJob(ctx, r, found)
