@@ -39,6 +39,7 @@ test-integration: ## Run the tests against a real API server, STS and S3
 .PHONY: test-attacks
 test-attacks: ## Try to break in, and print what refused each attack
 	go test -tags integration -count=1 -v -timeout 30m ./test/attacks/...
+	go test -tags integration -count=1 -v -timeout 30m -run TestAttacksOnTheOperator ./test/integration/
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME, 3s each if not set

@@ -21,6 +21,8 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
+
+	"github.com/valetkey/valetkey/test/refusal"
 )
 
 // operatorsRules reads the operator's rules from the shipped file: those for the whole cluster and those by namespace.
@@ -103,7 +105,7 @@ func TestOperatorsRightsInFact(t *testing.T) {
 	for name, try := range tries {
 		t.Run(name, func(t *testing.T) {
 			// The authorizer's cache can be behind the binding that was just deleted.
-			eventually(t, func() error { return refused(try(ctx), "RBAC", "") })
+			eventually(t, func() error { return refusal.By(try(ctx), "RBAC", "") })
 		})
 	}
 }

@@ -14,6 +14,8 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/valetkey/valetkey/test/refusal"
 )
 
 // row is one thing that must not work, or, where shows is set, one thing that a rule must do.
@@ -32,7 +34,7 @@ func (r row) holds(ctx context.Context, w *world) error {
 	if r.shows != nil {
 		return r.shows(ctx, w)
 	}
-	return refused(r.try(ctx, w, r.by), r.rule, r.words)
+	return refusal.By(r.try(ctx, w, r.by), r.rule, r.words)
 }
 
 // creates is an attack by creating an object.

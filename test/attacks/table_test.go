@@ -6,33 +6,32 @@
 package attacks
 
 import (
-	"fmt"
 	"os"
 	"testing"
-	"text/tabwriter"
+
+	"github.com/valetkey/valetkey/test/refusal"
 )
 
 // TestAttacks tries every row, and prints what refused it.
 func TestAttacks(t *testing.T) {
 	w := newWorld(t.Context(), t)
-	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(out, "ATTACK\tBY\tREFUSED BY\tWORDS")
+	var table refusal.Table
 	all := rows()
 	for _, r := range all {
+		holds := table.Add(r.name, r.by, r.rule, r.words)
 		t.Run(r.name, func(t *testing.T) {
 			if err := r.holds(t.Context(), w); err != nil {
 				t.Error(err)
 				return
 			}
-			_, _ = fmt.Fprintf(out, "%s\t%s\t%s\t%s\n", r.name, r.by, r.rule, r.words)
+			holds()
 		})
 	}
-	if err := out.Flush(); err != nil {
+	if err := table.Print(os.Stdout); err != nil {
 		t.Fatal(err)
 	}
 	const least = 60
 	if len(all) < least {
 		t.Errorf("%d rows, want at least %d", len(all), least)
 	}
-	fmt.Printf("%d rows\n", len(all))
 }

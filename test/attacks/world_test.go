@@ -498,21 +498,6 @@ func (w *world) startPatch(container string, edits ...edit) string {
 	return string(text)
 }
 
-// refused reports whether the error is the refusal that the row expects.
-func refused(err error, rule, words string) error {
-	if err == nil {
-		return errors.New("it was not refused")
-	}
-	mark := map[string]string{"RBAC": "cannot", "CRD": "nvalid"}[rule]
-	if mark == "" {
-		mark = "ValidatingAdmissionPolicy '" + rule + "'"
-	}
-	if !strings.Contains(err.Error(), mark) || !strings.Contains(err.Error(), words) {
-		return fmt.Errorf("it was refused by something else: %w", err)
-	}
-	return nil
-}
-
 // projectAgain makes the job-controller's Pod once more, as the job-controller would: a dry run by an impersonating administrator.
 // It sees that the projection happens now, not only that it once did.
 func (w *world) projectAgain(ctx context.Context, made *unstructured.Unstructured) error {

@@ -89,6 +89,15 @@ func (j *journey) must(err error) {
 // allow stores the journey's policy, which asks for no approval unless an edit says so, and waits until the operator knows it.
 func (j *journey) allow(edits ...func(*v1alpha1.CapabilityPolicySpec)) *v1alpha1.CapabilityPolicy {
 	j.Helper()
+	p := j.policy(edits...)
+	j.store(p)
+	return await(j.T, j.w, p, "known to the operator", func(p *v1alpha1.CapabilityPolicy) bool {
+		return condition(p.Status.Conditions, v1alpha1.ConditionReady).Status == metav1.ConditionTrue
+	})
+}
+
+// policy is the journey's, which asks for no approval unless an edit says so.
+func (j *journey) policy(edits ...func(*v1alpha1.CapabilityPolicySpec)) *v1alpha1.CapabilityPolicy {
 	p := &v1alpha1.CapabilityPolicy{ObjectMeta: metav1.ObjectMeta{Name: j.name}, Spec: v1alpha1.CapabilityPolicySpec{
 		Effect: v1alpha1.EffectAllow, Capabilities: []string{"*"}, Repos: []string{"web-app"}, Environments: []string{j.name},
 		Requesters: []v1alpha1.Subject{{Kind: v1alpha1.SubjectServiceAccount, Namespace: j.namespace, Name: "web-app-bot"}},
@@ -96,10 +105,7 @@ func (j *journey) allow(edits ...func(*v1alpha1.CapabilityPolicySpec)) *v1alpha1
 	for _, edit := range edits {
 		edit(&p.Spec)
 	}
-	j.store(p)
-	return await(j.T, j.w, p, "known to the operator", func(p *v1alpha1.CapabilityPolicy) bool {
-		return condition(p.Status.Conditions, v1alpha1.ConditionReady).Status == metav1.ConditionTrue
-	})
+	return p
 }
 
 // byAlice asks for one approval of a release manager.

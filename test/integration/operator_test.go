@@ -31,6 +31,9 @@ import (
 // patience bounds every wait.
 const patience = 90 * time.Second
 
+// employee is the key by which the shared operator tells people apart.
+const employee = "example.com/employee-id"
+
 // operator is the real program, running.
 type operator struct {
 	cmd    *exec.Cmd
@@ -227,7 +230,7 @@ func (w *world) sharedOperator(t *testing.T) *operator {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		o, err := w.operate(context.Background(), dir)
+		o, err := w.operate(context.Background(), dir, "--identity-extra-key="+employee)
 		if err != nil {
 			t.Fatal(err)
 		}

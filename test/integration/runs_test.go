@@ -122,9 +122,8 @@ func TestAClockThatIsFiveMinutesOff(t *testing.T) {
 
 // TestOnePersonUnderTwoNamesIsOnePerson: dana is d-7, bob is b-8 and carol c-9, whatever they call themselves; erin has no number.
 func TestOnePersonUnderTwoNamesIsOnePerson(t *testing.T) {
-	const key = "example.com/employee-id"
-	j := alone(t, "one-person", stage.ownOperator(t, "--identity-extra-key="+key))
-	number := func(n string) map[string][]string { return map[string][]string{key: {n}} }
+	j := alone(t, "one-person", stage.ownOperator(t, "--identity-extra-key="+employee))
+	number := func(n string) map[string][]string { return map[string][]string{employee: {n}} }
 	j.store(&rbacv1.RoleBinding{ObjectMeta: j.meta("dana"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "valetkey-requester"},
 		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "dana"}}})
 	j.allow(func(p *v1alpha1.CapabilityPolicySpec) {
