@@ -156,7 +156,8 @@ func (w *world) people(ctx context.Context, t *testing.T) {
 		}
 		w.configs[who.name] = config
 	}
-	for who, account := range map[string][2]string{agent: {namespace, "web-app-bot"}, operator: {"valetkey-system", "valetkey"}} {
+	for who, account := range map[string][2]string{agent: {namespace, "web-app-bot"}, operator: {"valetkey-system", "valetkey"},
+		gitops: {plain, gitops}, gitopsStar: {plain, gitopsStar}, ingress: {plain, ingress}} {
 		w.configs[who] = w.tokenConfig(ctx, t, account[0], account[1])
 	}
 	for who, config := range w.configs {

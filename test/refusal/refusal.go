@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -24,11 +25,12 @@ func By(err error, rule, words string) error {
 	if err == nil {
 		return errors.New("it was not refused")
 	}
-	mark := map[string]string{RBAC: "cannot", CRD: "nvalid"}[rule]
-	if mark == "" {
-		mark = "ValidatingAdmissionPolicy '" + rule + "'"
+	marks := map[string][]string{RBAC: {"cannot", "attempting to grant RBAC permissions"}, CRD: {"nvalid"}}[rule]
+	if marks == nil {
+		marks = []string{"ValidatingAdmissionPolicy '" + rule + "'"}
 	}
-	if !strings.Contains(err.Error(), mark) || !strings.Contains(err.Error(), words) {
+	said := func(words string) bool { return strings.Contains(err.Error(), words) }
+	if !slices.ContainsFunc(marks, said) || !said(words) {
 		return fmt.Errorf("it was refused by something else: %w", err)
 	}
 	return nil
