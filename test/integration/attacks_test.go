@@ -263,6 +263,10 @@ func peopleAttacks() []attack {
 			})
 			return j.approve(gate, digest)
 		}},
+		{"a GitOps controller with every right in the namespace approves", "ServiceAccount ci/gitops", waits, "gitops is no approver of this policy, which takes a ServiceAccount only", func(j *journey) error {
+			digest := j.waitsForApproval()
+			return j.approve(j.deputy("gitops", "cluster-admin"), digest)
+		}},
 		{"a ServiceAccount named as a user", "admin", refusal.CRD, "name a ServiceAccount by kind ServiceAccount", func(j *journey) error {
 			return j.w.admin.Create(j.Context(), j.policy(byAlice, func(p *v1alpha1.CapabilityPolicySpec) {
 				p.Approval.Approvers = []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "system:serviceaccount:ci:gate"}}
@@ -274,11 +278,17 @@ func peopleAttacks() []attack {
 // gate is a ServiceAccount of another namespace that may approve here.
 func (j *journey) gate() client.Client {
 	j.Helper()
+	return j.deputy("gate", "valetkey-approver")
+}
+
+// deputy is a ServiceAccount of another namespace that has a role here.
+func (j *journey) deputy(name, role string) client.Client {
+	j.Helper()
 	ci := "ci-" + j.name
 	j.store(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ci}})
-	j.must(j.w.admin.Create(j.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ci, Name: "gate"}}))
-	j.bind("valetkey-approver", serviceAccount(ci, "gate"))
-	c, err := j.w.account(j.Context(), ci, "gate")
+	j.must(j.w.admin.Create(j.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ci, Name: name}}))
+	j.bind(role, serviceAccount(ci, name))
+	c, err := j.w.account(j.Context(), ci, name)
 	j.must(err)
 	return c
 }
@@ -560,6 +570,24 @@ func exposureAttacks() []attack {
 		{"an account that the requester can run as may get Secrets", "agent", strong, "runner may read Secrets", may("runner", secrets("get"))},
 		{"an account that the requester can run as may approve", "agent", strong, "runner may approve requests", may("runner", approve)},
 		{"an account that the requester can run as may approve this one request", "agent", strong, "runner may approve requests", byName},
+		{"an ingress controller that lives in the namespace and reads every Secret", "agent", strong, "runner may read Secrets", func(j *journey) error {
+			role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: j.name}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "list", "watch"}}}}
+			j.store(role)
+			j.enrol(j.name)
+			j.store(&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: j.name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+				Subjects: []rbacv1.Subject{serviceAccount(j.namespace, "runner")}})
+			j.allow()
+			j.ask()
+			return nil
+		}},
+		{"a GitOps controller that asks for itself", "ServiceAccount web-app-bot, admin of the namespace", strong, "web-app-bot may read Secrets", func(j *journey) error {
+			j.enrol(j.name)
+			j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("admin"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
+				Subjects: []rbacv1.Subject{serviceAccount(j.namespace, "web-app-bot")}}))
+			j.allow()
+			j.ask()
+			return nil
+		}},
 		{"a group of all the namespace's accounts may get Secrets", "agent", strong, "may read Secrets", func(j *journey) error {
 			j.enrol(j.name)
 			j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("all"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
