@@ -360,10 +360,11 @@ func changeAttacks() []attack {
 		{"a capability lets go of its runner while its request waits", by, changed, "a field of the capability or of its provider", changes(updates(func(c *v1alpha1.Capability) {
 			c.Spec.Runner = nil
 		}))},
-		{"a capability is made again under its name while its request waits", by, v1alpha1.ReasonReviewChanged, "the principal is", func(j *journey) error {
+		{"a capability is made again under its name while its request waits", by, v1alpha1.ReasonDeniedByPolicy, "there is no capability", func(j *journey) error {
 			c := j.ownCapability()
 			digest := j.waitsForApproval()
 			j.must(j.w.admin.Delete(j.Context(), c))
+			j.awaitRequestEnd(v1alpha1.ReasonRefused, "there is no capability")
 			again := j.capabilityObject(j.name, "arn:aws:iam::123456789012:role/administrator")
 			j.must(j.w.admin.Create(j.Context(), again))
 			return j.approve(j.w.alice, digest)

@@ -239,27 +239,6 @@ var questions = [...]access{
 // Exposure asks the authorizer whether the requester, or any ServiceAccount of the namespace, could read the credential or
 // approve the request. Every ServiceAccount is asked about, not the Job's alone: who may create a Job can run as any of them.
 func (o *Observer) Exposure(ctx context.Context, request *v1alpha1.CapabilityRequest) ([]policy.Risk, error) {
-	who, err := json.Marshal(request.Spec.Requester)
-	if err != nil {
-		return nil, err
-	}
-	risks, err := o.Answers.of("exposure/"+request.Namespace+"/"+string(who), func() (any, error) { return o.exposure(ctx, request) })
-	if err != nil {
-		return nil, err
-	}
-	return risks.([]policy.Risk), nil
-}
-
-// Probe asks the guard for what it must refuse, and says in words if it does not.
-func (o *Observer) Probe(ctx context.Context) (string, error) {
-	problem, err := o.Answers.of("probe", func() (any, error) { return o.Guard.Probe(ctx) })
-	if err != nil {
-		return "", err
-	}
-	return problem.(string), nil
-}
-
-func (o *Observer) exposure(ctx context.Context, request *v1alpha1.CapabilityRequest) ([]policy.Risk, error) {
 	subjects, err := o.subjects(ctx, request)
 	if err != nil {
 		return nil, err
@@ -280,11 +259,24 @@ func (o *Observer) exposure(ctx context.Context, request *v1alpha1.CapabilityReq
 	return risks, nil
 }
 
+// Probe asks the guard for what it must refuse, and says in words if it does not.
+func (o *Observer) Probe(ctx context.Context) (string, error) {
+	problem, err := o.Answers.of("probe", func() (any, error) { return o.Guard.Probe(ctx) })
+	if err != nil {
+		return "", err
+	}
+	return problem.(string), nil
+}
+
 func (o *Observer) subjects(ctx context.Context, request *v1alpha1.CapabilityRequest) ([]v1alpha1.Identity, error) {
-	accounts := &corev1.ServiceAccountList{}
-	if err := o.Live.List(ctx, accounts, client.InNamespace(request.Namespace)); err != nil {
+	listed, err := o.Answers.of("accounts/"+request.Namespace, func() (any, error) {
+		accounts := &corev1.ServiceAccountList{}
+		return accounts, o.Live.List(ctx, accounts, client.InNamespace(request.Namespace))
+	})
+	if err != nil {
 		return nil, fmt.Errorf("listing ServiceAccounts: %w", err)
 	}
+	accounts := listed.(*corev1.ServiceAccountList)
 	subjects := []v1alpha1.Identity{request.Spec.Requester}
 	for i := range accounts.Items {
 		subjects = append(subjects, v1alpha1.Identity{
@@ -308,8 +300,16 @@ func (o *Observer) allowed(ctx context.Context, who v1alpha1.Identity, request *
 		User: who.Username, UID: who.UID, Groups: who.Groups, Extra: extra,
 		ResourceAttributes: attributes,
 	}}
-	if err := o.Access.Create(ctx, review); err != nil {
+	question, err := json.Marshal(review.Spec)
+	if err != nil {
+		return false, err
+	}
+	answer, err := o.Answers.of(string(question), func() (any, error) {
+		err := o.Access.Create(ctx, review)
+		return review.Status.Allowed, err
+	})
+	if err != nil {
 		return false, fmt.Errorf("asking what %s may do: %w", who.Username, err)
 	}
-	return review.Status.Allowed, nil
+	return answer.(bool), nil
 }
