@@ -46,8 +46,8 @@ fuzz: ## Fuzz every target for FUZZTIME, 3s each if not set
 	hack/fuzz.sh
 
 .PHONY: test-crash
-test-crash: ## Kill and pause the operator at every step and under load, 200 times and more
-	go test -tags integration -count=1 -v -timeout 60m -run TestCrashes ./test/integration/ -args -thorough
+test-crash: ## Kill and pause the operator at every step and under load, 270 times, and have all that it talks to fail
+	go test -tags integration -count=1 -v -timeout 60m -run 'TestCrashes|TestEveryWriteFailsOnce|TestTheAPIServerIsAway|TestHopelessRequestsKeepNobodyWaiting' ./test/integration/ -args -thorough
 
 .PHONY: test-mutation
 test-mutation: ## Take out each admission rule in turn; each must be missed by an attack

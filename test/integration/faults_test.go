@@ -196,10 +196,10 @@ func (c *crasher) awaitFailures(count int) {
 	}
 }
 
-// TestHopelessRequestsKeepNobodyWaiting has an STS that never answers for one capability asked for a hundred times, or a thousand,
+// TestHopelessRequestsKeepNobodyWaiting has an STS that never answers for one capability asked for fifty times, or a thousand when thorough,
 // while ten ask for another.
 func TestHopelessRequestsKeepNobodyWaiting(t *testing.T) {
-	hopeless := 100
+	hopeless := 50
 	if *thorough {
 		hopeless = 1000
 	}
