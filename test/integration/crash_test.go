@@ -234,11 +234,10 @@ func (c *crasher) killedAtEachStep(t *testing.T) {
 				c.run(t, m)
 			}()
 			c.ends(j, step)
-			select {
-			case <-restarted:
-			default:
-				t.Fatalf("the step never came")
+			if !s.came.Load() {
+				t.Fatal("the step never came")
 			}
+			<-restarted
 		})
 	})
 	if err := m.awaitReady(t.Context()); err != nil {
@@ -289,11 +288,10 @@ func (c *crasher) leaders(t *testing.T) {
 					taken <- c.awaitLeader(holder)
 				}()
 				c.ends(j, step)
-				select {
-				case holder = <-taken:
-				default:
+				if !s.came.Load() {
 					t.Fatal("the step never came")
 				}
+				holder = <-taken // the last step is over before the other takes over
 				if paused {
 					if err := leader.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 						t.Fatal(err)
