@@ -74,7 +74,7 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	mem := c.recall(grant)
 	for range maxSteps {
 		if err := c.hear(ctx, grant, mem); err != nil {
-			return ctrl.Result{}, ignoreAgain(err)
+			return again(err)
 		}
 		facts, err := c.facts(ctx, grant, mem)
 		if err != nil {
@@ -86,10 +86,13 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 			err := c.wait(ctx, grant, facts, action)
 			result := requeue(action.Until, now)
 			result.Priority = priority(action.Reason)
-			return result, ignoreAgain(err)
+			if err != nil {
+				return again(err)
+			}
+			return result, nil
 		}
 		if err := c.take(ctx, grant, mem, facts, action); err != nil {
-			return ctrl.Result{}, ignoreAgain(err)
+			return again(err)
 		}
 		if action.Step == lifecycle.Release {
 			return ctrl.Result{}, nil
@@ -116,11 +119,12 @@ func requeue(until, now time.Time) ctrl.Result {
 	return ctrl.Result{RequeueAfter: max(until.Sub(now), time.Millisecond)}
 }
 
-func ignoreAgain(err error) error {
+// again looks at a grant that has moved on once more: what moved it brings it back as a rule, and a second later in any case.
+func again(err error) (ctrl.Result, error) {
 	if errors.Is(err, errAgain) {
-		return nil
+		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
-	return err
+	return ctrl.Result{}, err
 }
 
 // write stores the status, guarded by resourceVersion, and leaves the stored object in grant.
