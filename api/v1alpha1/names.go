@@ -34,7 +34,7 @@ const (
 	AnnotationCreatedBy = "valetkey.dev/created-by"
 
 	// AnnotationGrant on a Job's Pod template is the UID of the grant that started the Job. Only the operator writes it,
-	// and the six annotations below, in the one patch that starts the Job.
+	// and the annotations below, in the one patch that starts the Job.
 	AnnotationGrant = "valetkey.dev/grant"
 	// AnnotationSecret on a Job's Pod template is the name of the Secret to project.
 	AnnotationSecret = "valetkey.dev/secret"
@@ -46,6 +46,9 @@ const (
 	AnnotationVariables = "valetkey.dev/variables"
 	// AnnotationFiles on a Job's Pod template lists the keys of the Secret that become files: key=path, comma separated.
 	AnnotationFiles = "valetkey.dev/files"
+	// AnnotationContainers on a Job's Pod template lists all of the Pod's containers as they were approved, those that initialise
+	// first: name=image, comma separated, of an image by digest only what follows its name. No Pod with others is made.
+	AnnotationContainers = "valetkey.dev/containers"
 	// AnnotationDeadlineSeconds on a Job's Pod template is the Pod's activeDeadlineSeconds.
 	AnnotationDeadlineSeconds = "valetkey.dev/deadline-seconds"
 

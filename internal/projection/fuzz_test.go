@@ -25,7 +25,7 @@ func FuzzPatches(f *testing.F) {
 	f.Fuzz(func(t *testing.T, uid, version, container, secret string, left int64) {
 		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid), ResourceVersion: version}}
 		note := map[string]string{v1alpha1.AnnotationGrant: uid, v1alpha1.AnnotationSecret: secret, v1alpha1.AnnotationContainer: container,
-			v1alpha1.AnnotationDeadlineSeconds: "1"}
+			v1alpha1.AnnotationContainers: container + "=", v1alpha1.AnnotationDeadlineSeconds: "1"}
 		patch, err := StartPatch(job, note, time.Duration(left))
 		if (err == nil) != (uid != "" && version != "" && container != "" && secret != "") {
 			t.Fatalf("a patch for %q, %q, %q, %q: %v", uid, version, container, secret, err)

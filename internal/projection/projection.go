@@ -56,7 +56,7 @@ func Secret(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential) 
 func fileKey(path string) string { return strings.ReplaceAll(path, "/", ".") }
 
 // Annotations are what the Job's template is told: nothing of it is secret. left is the time until the TTL is over.
-func Annotations(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential, left time.Duration) map[string]string {
+func Annotations(g *v1alpha1.CapabilityGrant, job *batchv1.Job, attempt int32, c *provider.Credential, left time.Duration) map[string]string {
 	files := map[string]string{}
 	for path := range c.Files() {
 		files[fileKey(path)] = path
@@ -68,8 +68,22 @@ func Annotations(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credent
 		v1alpha1.AnnotationFiles:           pairs(files),
 		v1alpha1.AnnotationPointers:        pairs(c.Pointers()),
 		v1alpha1.AnnotationVariables:       strings.Join(slices.Sorted(maps.Keys(c.Variables())), ","),
+		v1alpha1.AnnotationContainers:      containers(&job.Spec.Template.Spec),
 		v1alpha1.AnnotationDeadlineSeconds: strconv.FormatInt(seconds(left), 10),
 	}
+}
+
+// containers are a Pod's containers as [v1alpha1.AnnotationContainers] has them. The same digest from a mirror is the same image.
+func containers(pod *corev1.PodSpec) string {
+	list := make([]string, 0, len(pod.InitContainers)+len(pod.Containers))
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		image := c.Image
+		if at := strings.Index(image, "@"); at >= 0 {
+			image = image[at:]
+		}
+		list = append(list, c.Name+"="+image)
+	}
+	return strings.Join(list, ",")
 }
 
 func pairs(values map[string]string) string {
@@ -107,7 +121,8 @@ func StartPatch(job *batchv1.Job, annotations map[string]string, left time.Durat
 
 // needed are the annotations that are never empty. A credential has files or variables, and may have no pointers.
 func needed() []string {
-	return []string{v1alpha1.AnnotationGrant, v1alpha1.AnnotationSecret, v1alpha1.AnnotationContainer, v1alpha1.AnnotationDeadlineSeconds}
+	return []string{v1alpha1.AnnotationGrant, v1alpha1.AnnotationSecret, v1alpha1.AnnotationContainer, v1alpha1.AnnotationContainers,
+		v1alpha1.AnnotationDeadlineSeconds}
 }
 
 // StopPatch is the JSON merge patch that stops a Job, whatever else changed about it: it is guarded by the UID alone, so that

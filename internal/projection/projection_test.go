@@ -45,7 +45,10 @@ func job() *batchv1.Job {
 		ObjectMeta: metav1.ObjectMeta{Name: "valetkey-publish-pr-184", Namespace: "agents", UID: "j", ResourceVersion: "42"},
 		Spec: batchv1.JobSpec{Suspend: &yes, Template: corev1.PodTemplateSpec{
 			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}, Annotations: map[string]string{"note": "kept"}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "publish"}}},
+			Spec: corev1.PodSpec{
+				InitContainers: []corev1.Container{{Name: "fetch", Image: "fetch:1.2"}},
+				Containers:     []corev1.Container{{Name: "publish", Image: "registry.example.com:5000/publisher:v1@sha256:9f86"}, {Name: "beside", Image: ""}},
+			},
 		}},
 	}
 }
@@ -118,16 +121,17 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 		"valetkey.dev/files":            "aws.config=aws/config,aws.credentials=aws/credentials",
 		"valetkey.dev/pointers":         "AWS_CONFIG_FILE=/var/run/secrets/valetkey.dev/aws/config,AWS_REGION=us-east-1",
 		"valetkey.dev/variables":        "",
+		"valetkey.dev/containers":       "fetch=fetch:1.2,publish=@sha256:9f86,beside=",
 		"valetkey.dev/deadline-seconds": "899",
 	}
-	got := projection.Annotations(grant(), 2, files(t), 899*time.Second+999*time.Millisecond)
+	got := projection.Annotations(grant(), job(), 2, files(t), 899*time.Second+999*time.Millisecond)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	want["valetkey.dev/files"], want["valetkey.dev/variables"] = "", "AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY"
 	want["valetkey.dev/pointers"] = "AWS_ENDPOINT_URL=http://s3.example.com:80/?a=b"
 	want["valetkey.dev/deadline-seconds"] = "1"
-	got = projection.Annotations(grant(), 2, variables(t), time.Millisecond)
+	got = projection.Annotations(grant(), job(), 2, variables(t), time.Millisecond)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
 	}
@@ -140,7 +144,7 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 func TestEveryKeyOfTheSecretIsNamedOnce(t *testing.T) {
 	for name, c := range map[string]*provider.Credential{"files": files(t), "variables": variables(t)} {
 		t.Run(name, func(t *testing.T) {
-			notes := projection.Annotations(grant(), 1, c, time.Minute)
+			notes := projection.Annotations(grant(), job(), 1, c, time.Minute)
 			named := map[string]string{}
 			for _, pair := range list(notes[v1alpha1.AnnotationFiles]) {
 				key, path, _ := strings.Cut(pair, "=")
@@ -194,7 +198,7 @@ func apply(t *testing.T, j *batchv1.Job, patch []byte) *batchv1.Job {
 }
 
 func TestTheStartPatchChangesWhatItMustAndNothingElse(t *testing.T) {
-	notes := projection.Annotations(grant(), 2, files(t), 90*time.Second)
+	notes := projection.Annotations(grant(), job(), 2, files(t), 90*time.Second)
 	patch, err := projection.StartPatch(job(), notes, 90*time.Second)
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +219,7 @@ func TestTheStartPatchChangesWhatItMustAndNothingElse(t *testing.T) {
 }
 
 func TestTheStartPatchIsRefusedByAJobThatChanged(t *testing.T) {
-	patch, err := projection.StartPatch(job(), projection.Annotations(grant(), 1, files(t), time.Minute), time.Minute)
+	patch, err := projection.StartPatch(job(), projection.Annotations(grant(), job(), 1, files(t), time.Minute), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,13 +235,14 @@ func TestTheStartPatchIsRefusedByAJobThatChanged(t *testing.T) {
 }
 
 func TestNoStartPatchIsMadeWithoutItsGuard(t *testing.T) {
-	whole := func() map[string]string { return projection.Annotations(grant(), 1, files(t), time.Minute) }
+	whole := func() map[string]string { return projection.Annotations(grant(), job(), 1, files(t), time.Minute) }
 	tests := map[string]func(*batchv1.Job, map[string]string){
 		"no UID":             func(j *batchv1.Job, _ map[string]string) { j.UID = "" },
 		"no resourceVersion": func(j *batchv1.Job, _ map[string]string) { j.ResourceVersion = "" },
 		"no grant":           func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationGrant) },
 		"no Secret":          func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationSecret) },
 		"no container":       func(_ *batchv1.Job, n map[string]string) { n[v1alpha1.AnnotationContainer] = "" },
+		"no containers":      func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationContainers) },
 		"no deadline":        func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationDeadlineSeconds) },
 	}
 	for name, spoil := range tests {

@@ -68,7 +68,7 @@ func rows() []row {
 	for _, group := range [][]row{requestRows(), decisionRows(), grantRows(), statusRows(), jobRows(), frozenRows(), templateRows(),
 		podRows(), joinRows(), secretRows(), operatorRows(), namespaceRows(), inputRows(), identityRows(), effectRows(),
 		requestEdgeRows(), decisionEdgeRows(), catalogueRows(), grantEdgeRows(), namespaceEdgeRows(), identityEdgeRows(),
-		subresourceRows(), jobEdgeRows(), deputyRows()} {
+		subresourceRows(), jobEdgeRows(), deputyRows(), webhookRows()} {
 		all = append(all, group...)
 	}
 	return all

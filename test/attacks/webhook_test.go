@@ -29,7 +29,7 @@ import (
 )
 
 // somebodyElses is a mutating webhook that undoes what our stamps do, as often as it is asked, to objects labelled somebody:
-// with else, or with the field of the requester that it forges.
+// with else, or with what of them it forges.
 func (w *world) somebodyElses(ctx context.Context, t *testing.T) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(undo))
@@ -50,8 +50,8 @@ func (w *world) somebodyElses(ctx context.Context, t *testing.T) {
 			Name: "undo.example.com", ClientConfig: admissionv1.WebhookClientConfig{URL: &url, CABundle: authority},
 			FailurePolicy: &fail, ReinvocationPolicy: &again, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
 			ObjectSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "somebody", Operator: metav1.LabelSelectorOpExists}}},
-			Rules: []admissionv1.RuleWithOperations{{Operations: []admissionv1.OperationType{admissionv1.Create},
-				Rule: admissionv1.Rule{APIGroups: []string{"batch", "valetkey.dev"}, APIVersions: []string{"*"}, Resources: []string{"jobs", "capabilityrequests"}}}},
+			Rules: []admissionv1.RuleWithOperations{{Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Rule: admissionv1.Rule{APIGroups: []string{"", "batch", "valetkey.dev"}, APIVersions: []string{"*"}, Resources: []string{"pods", "jobs", "capabilityrequests"}}}},
 		}},
 	}, metav1.CreateOptions{})
 	if err != nil {
@@ -62,7 +62,59 @@ func (w *world) somebodyElses(ctx context.Context, t *testing.T) {
 	}
 }
 
-// undo answers with a patch that starts the Job, or names another requester.
+// podPatches are what the webhook does to a Pod, by the value of its label.
+var podPatches = map[string]string{
+	"image":    `[{"op":"replace","path":"/spec/containers/0/image","value":"registry.example.com/evil@sha256:e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1"}]`,
+	"tag":      `[{"op":"replace","path":"/spec/containers/0/image","value":"registry.example.com/publisher:latest"}]`,
+	"sidecar":  `[{"op":"add","path":"/spec/containers/-","value":{"name":"mesh","image":"` + image + `"}}]`,
+	"first":    `[{"op":"add","path":"/spec/initContainers","value":[{"name":"mesh","image":"` + image + `"}]}]`,
+	"deadline": `[{"op":"replace","path":"/spec/activeDeadlineSeconds","value":99999}]`,
+	"grace":    `[{"op":"replace","path":"/spec/terminationGracePeriodSeconds","value":99999}]`,
+	"holder":   `[{"op":"add","path":"/spec/containers/1/volumeMounts","value":[{"name":"valetkey","mountPath":"/here"}]}]`,
+	"mirror":   `[{"op":"replace","path":"/spec/containers/0/image","value":"mirror.example.com/publisher` + imageDigest + `"}]`,
+	"variable": `[{"op":"add","path":"/spec/containers/0/env/-","value":{"name":"TRACE","value":"on"}}]`,
+}
+
+// webhookRows are what somebody else's webhook does to a granted Pod as it is made, and to a request as it is decided on.
+func webhookRows() []row {
+	makes := func(how string) func(context.Context, *world) error {
+		return func(ctx context.Context, w *world) error { return w.madeAgain(ctx, how) }
+	}
+	pod := func(name, how, words string) row {
+		return row{name: "somebody else's mutating webhook " + name, by: "job-controller", rule: "valetkey-pods", words: words,
+			try: func(ctx context.Context, w *world, _ string) error { return makes(how)(ctx, w) }}
+	}
+	const containers, whole = "are not those of the Job that was approved", "not projected whole"
+	return []row{
+		pod("swaps the image of a granted Pod", "image", containers),
+		pod("names the image of a granted Pod by a tag", "tag", containers),
+		pod("adds a container to a granted Pod", "sidecar", containers),
+		pod("adds an init container to a granted Pod", "first", containers),
+		pod("takes the deadline from a granted Pod", "deadline", whole),
+		pod("gives a granted Pod more grace", "grace", whole),
+		pod("gives the credential to a second container", "holder", whole),
+		{name: "somebody else's mutating webhook takes a granted Pod's image from a mirror, by its digest", rule: outside, shows: makes("mirror")},
+		{name: "somebody else's mutating webhook adds a variable to a granted Pod", rule: outside, shows: makes("variable")},
+		{name: "somebody else's mutating webhook approves in a person's name", by: viewer, rule: "valetkey-decisions", words: "one's own name",
+			try: patches("CapabilityRequest", waiting, "", `{"metadata":{"labels":{"somebody":"approval"}}}`)},
+		{name: "somebody else's mutating webhook changes a request", by: viewer, rule: "valetkey-requests", words: "never changes",
+			try: patches("CapabilityRequest", waiting, "", `{"metadata":{"labels":{"somebody":"else"}}}`)},
+	}
+}
+
+// madeAgain makes the granted Pod once more, as the job-controller would, past the webhook that does that to it.
+func (w *world) madeAgain(ctx context.Context, how string) error {
+	made, err := w.clients[admin].Resource(kinds["Pod"]).Namespace(namespace).Get(ctx, w.pod, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	o := w.template(ctx, made, true)
+	label("metadata.labels", "somebody", how)(o.Object)
+	_, err = w.asJobController().Resource(kinds["Pod"]).Namespace(namespace).Create(ctx, o, metav1.CreateOptions{DryRun: dryRun})
+	return err
+}
+
+// undo answers with a patch that starts the Job, changes the Pod, decides, or names another requester.
 func undo(response http.ResponseWriter, request *http.Request) {
 	var review admissionreviewv1.AdmissionReview
 	if err := json.NewDecoder(request.Body).Decode(&review); err != nil {
@@ -71,7 +123,7 @@ func undo(response http.ResponseWriter, request *http.Request) {
 	}
 	patch, kind := `[{"op":"add","path":"/spec/suspend","value":false}]`, admissionreviewv1.PatchTypeJSONPatch
 	if review.Request.Kind.Kind != "Job" {
-		patch = forgery(review.Request.Object.Raw)
+		patch = forgery(review.Request.Kind.Kind, review.Request.Object.Raw)
 	}
 	review.Response = &admissionreviewv1.AdmissionResponse{UID: review.Request.UID, Allowed: true, Patch: []byte(patch), PatchType: &kind}
 	review.Request = nil
@@ -81,11 +133,17 @@ func undo(response http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// forgery is a patch of the requester, or of the one field that the object's label names.
-func forgery(raw []byte) string {
+// forgery is a patch of a Pod, of a request's decisions, of its requester, or of the one field that the object's label names.
+func forgery(kind string, raw []byte) string {
 	var o metav1.PartialObjectMetadata
 	if err := json.Unmarshal(raw, &o); err != nil {
 		panic(fmt.Sprintf("the API server sent what it cannot read itself: %v", err))
+	}
+	if kind == "Pod" {
+		return podPatches[o.Labels["somebody"]]
+	}
+	if o.Labels["somebody"] == "approval" {
+		return `[{"op":"add","path":"/decisions","value":[{"by":"alice@example.com","decision":"Approve","digest":"` + digest + `"}]}]`
 	}
 	if value, known := forgeries[o.Labels["somebody"]]; known {
 		return fmt.Sprintf(`[{"op":"add","path":"/spec/requester/%s","value":%s}]`, o.Labels["somebody"], value)

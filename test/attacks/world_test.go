@@ -419,7 +419,10 @@ func parse(manifest string) map[string]any {
 	return o
 }
 
-const image = "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+const (
+	imageDigest = "@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	image       = "registry.example.com/publisher" + imageDigest
+)
 
 func podSpec() map[string]any {
 	return parse("restartPolicy: Never\nautomountServiceAccountToken: false\ncontainers:\n- {name: publish, image: " + image + ", resources: {requests: {cpu: 100m}}}\n- {name: beside, image: " + image + "}\n")
@@ -488,6 +491,7 @@ func (w *world) startPatch(container string, edits ...edit) string {
 	patch := map[string]any{"spec": map[string]any{"suspend": false, "activeDeadlineSeconds": 600, "template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{
 		"valetkey.dev/grant": w.grantUID, "valetkey.dev/secret": w.secret, "valetkey.dev/container": container, "valetkey.dev/files": "aws.credentials=aws/credentials",
 		"valetkey.dev/pointers": "AWS_REGION=us-east-1,AWS_CONFIG_FILE=/var/run/secrets/valetkey.dev/aws/config", "valetkey.dev/variables": "", "valetkey.dev/deadline-seconds": "600",
+		"valetkey.dev/containers": "publish=" + imageDigest + ",beside=" + imageDigest,
 	}}}}}
 	for _, e := range edits {
 		e(patch)

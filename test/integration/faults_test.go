@@ -196,12 +196,12 @@ func (c *crasher) awaitFailures(count int) {
 	}
 }
 
-// TestHopelessRequestsKeepNobodyWaiting has an STS that never answers for one capability asked for fifty times, or a thousand when thorough,
+// TestHopelessRequestsKeepNobodyWaiting has an STS that never answers for one capability asked for fifty times, or three thousand when thorough,
 // while ten ask for another.
 func TestHopelessRequestsKeepNobodyWaiting(t *testing.T) {
 	hopeless := 50
 	if *thorough {
-		hopeless = 1000
+		hopeless = 3000
 	}
 	c, m := faulty(t, "hopeless")
 	c.sts.on(func(_ string, r *http.Request, body []byte) fate {

@@ -222,7 +222,7 @@ func (c *Controller) startJob(ctx context.Context, g *v1alpha1.CapabilityGrant, 
 	if err := c.record(ctx, g, audit.EventDelivering, nil); err != nil {
 		return err
 	}
-	patch, err := projection.StartPatch(job, projection.Annotations(g, mem.Began, mem.credential, left), left)
+	patch, err := projection.StartPatch(job, projection.Annotations(g, job, mem.Began, mem.credential, left), left)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ package request
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -66,22 +67,24 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	if err != nil {
 		outcome.waits(request, v1alpha1.ReasonIndeterminate, "the operator could not find out: "+reasonOf(err))
 	}
-	if written, writeErr := c.write(ctx, stored, request); writeErr != nil || written {
-		return ctrl.Result{RequeueAfter: outcome.after}, firstOf(ignoreConflict(writeErr), err)
+	writeErr := c.write(ctx, stored, request)
+	if apierrors.IsConflict(writeErr) {
+		// Somebody else wrote in between. Their write brings the request back here as a rule, and a second in any case.
+		return ctrl.Result{RequeueAfter: time.Second}, err
 	}
-	return ctrl.Result{RequeueAfter: outcome.after}, err
+	return ctrl.Result{RequeueAfter: outcome.after}, errors.Join(client.IgnoreNotFound(writeErr), err)
 }
 
 // write stores the status if it changed, and tells people of it afterwards.
-func (c *Controller) write(ctx context.Context, before, after *v1alpha1.CapabilityRequest) (bool, error) {
+func (c *Controller) write(ctx context.Context, before, after *v1alpha1.CapabilityRequest) error {
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
-		return false, nil
+		return nil
 	}
 	if err := c.Client.Status().Update(ctx, after); err != nil {
-		return false, err
+		return err
 	}
 	c.announce(before, after)
-	return true, nil
+	return nil
 }
 
 // reasonOf keeps an error short: the API server's own words can be long, and repeat what a user wrote.
@@ -94,21 +97,4 @@ func reasonOf(err error) string {
 		return text
 	}
 	return err.Error()[:most]
-}
-
-// ignoreConflict: somebody else wrote in between, and their write brings the request back here.
-func ignoreConflict(err error) error {
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return nil
-	}
-	return err
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
