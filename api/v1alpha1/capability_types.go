@@ -33,7 +33,7 @@ type Capability struct {
 
 // CapabilitySpec is what a capability means, for exactly one back end.
 //
-// +kubebuilder:validation:ExactlyOneOf=aws
+// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes
 // +kubebuilder:validation:XValidation:rule="self.defaultTTLSeconds <= self.maxTTLSeconds",message="defaultTTLSeconds is at most maxTTLSeconds"
 type CapabilitySpec struct {
 	// description says in a sentence what a holder can do. People who approve read it.
@@ -65,6 +65,9 @@ type CapabilitySpec struct {
 	// aws is a role of AWS and the part of it that a holder gets.
 	// +optional
 	AWS *AWSCapability `json:"aws,omitempty"`
+	// kubernetes is a ServiceAccount of this cluster, with the roles that are bound to it.
+	// +optional
+	Kubernetes *KubernetesCapability `json:"kubernetes,omitempty"`
 	// runner lists the steps that may hold the credential: the container of the Job must be exactly one of them. Empty means
 	// any step that the policy and the people who approve accept.
 	// +optional
@@ -142,6 +145,36 @@ type AWSStatement struct {
 	// +kubebuilder:validation:items:MaxLength=512
 	// +kubebuilder:validation:items:Pattern=`^arn:aws(-[a-z]+)*:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:([A-Za-z0-9/_.:=@+-]|\$\{request\.(repo|environment|namespace)\})([A-Za-z0-9/_.:=@+*-]|\$\{request\.(repo|environment|namespace)\})*$`
 	Resources []string `json:"resources"`
+}
+
+// KubernetesAcceptance is a breadth of rights that a capability accepts in as many words.
+//
+// +kubebuilder:validation:Enum=Wildcards;Escalation
+type KubernetesAcceptance string
+
+const (
+	// AcceptWildcards: a role that is bound may say * for verbs, API groups, resources or URLs, as cluster-admin does.
+	AcceptWildcards KubernetesAcceptance = "Wildcards"
+	// AcceptEscalation: a role that is bound may let its holder gain other rights: bind, escalate, impersonate, or make tokens.
+	AcceptEscalation KubernetesAcceptance = "Escalation"
+)
+
+// KubernetesCapability is a ServiceAccount whose token is issued. What a holder may do is what its roles say: they are shown to
+// whoever approves, and a grant ends when they change.
+type KubernetesCapability struct {
+	// serviceAccountName is the capability's identity: a ServiceAccount in the identities' namespace whose annotation
+	// valetkey.dev/capability names this capability. Bind roles to it where it is to work.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	ServiceAccountName string `json:"serviceAccountName"`
+	// accept lists the breadths of rights that the bound roles may have: Wildcards, Escalation. Without them such roles make the
+	// capability not Ready.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=2
+	Accept []KubernetesAcceptance `json:"accept,omitempty"`
 }
 
 // Runner is one step that may hold a credential. The container must match it whole: whatever it does not list, the

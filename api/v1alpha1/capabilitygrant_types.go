@@ -69,7 +69,8 @@ type CapabilityGrantSpec struct {
 	// provider is where the credential comes from.
 	// +required
 	Provider GrantProvider `json:"provider"`
-	// scope is what the credential can do, in the back end's own terms: for AWS, the actions.
+	// scope is what the credential can do, in the back end's own terms: for AWS, the actions; for Kubernetes, the rules of the
+	// roles that are bound to the ServiceAccount.
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=128
@@ -106,7 +107,7 @@ type GrantProvider struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
-	// type of the back end: aws-sts.
+	// type of the back end: aws-sts or kubernetes.
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	Type string `json:"type"`
@@ -177,7 +178,8 @@ type RevocationMode string
 const (
 	// RevocationNone: nothing was ever issued.
 	RevocationNone RevocationMode = "None"
-	// RevocationImmediate: the back end was asked and confirmed that the credential works no more.
+	// RevocationImmediate: the back end was asked and confirmed that the credential works no more. Where exposedUntil is set, a part
+	// of the back end that was not asked may accept it until then.
 	RevocationImmediate RevocationMode = "Immediate"
 	// RevocationAtExpiry: the back end cannot end it early. It works until exposedUntil for whoever kept a copy.
 	RevocationAtExpiry RevocationMode = "AtExpiry"
@@ -234,11 +236,11 @@ type CapabilityGrantStatus struct {
 
 // CredentialReference identifies a credential without being one.
 type CredentialReference struct {
-	// id of the credential, as the back end's log names it: for AWS, the access key ID.
+	// id of the credential, as the back end's log names it: for AWS, the access key ID; for Kubernetes, JTI= and the token's ID.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	ID string `json:"id,omitempty"`
-	// principal that the credential acts as: for AWS, the assumed role's ARN with the session name.
+	// principal that the credential acts as: for AWS, the assumed role's ARN with the session name; for Kubernetes, the user name.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Principal string `json:"principal,omitempty"`

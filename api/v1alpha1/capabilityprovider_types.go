@@ -30,11 +30,25 @@ type CapabilityProvider struct {
 
 // CapabilityProviderSpec names exactly one back end.
 //
-// +kubebuilder:validation:ExactlyOneOf=aws
+// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes
 type CapabilityProviderSpec struct {
 	// aws issues sessions of an IAM role through AWS STS and web identity federation.
 	// +optional
 	AWS *AWSProvider `json:"aws,omitempty"`
+	// kubernetes issues tokens of ServiceAccounts of the cluster that the operator runs in.
+	// +optional
+	Kubernetes *KubernetesProvider `json:"kubernetes,omitempty"`
+}
+
+// KubernetesProvider is the cluster that the operator runs in.
+type KubernetesProvider struct {
+	// server is the URL of the API server in the projected kubeconfig. Only a URL that the operator was started with
+	// (--kubernetes-server) is used.
+	// +optional
+	// +kubebuilder:default="https://kubernetes.default.svc"
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^https://[a-z0-9.-]+(:[0-9]{1,5})?$`
+	Server string `json:"server,omitempty"`
 }
 
 // AWSProvider is an AWS region, or a service that speaks the same protocol.
@@ -68,7 +82,7 @@ type AWSProvider struct {
 
 // CapabilityProviderStatus is what the operator found.
 type CapabilityProviderStatus struct {
-	// type is the kind of back end, as audit records name it: aws-sts.
+	// type is the kind of back end, as audit records name it: aws-sts or kubernetes.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Type string `json:"type,omitempty"`

@@ -60,6 +60,8 @@ const (
 
 	// SecretType is the type of every Secret that holds a credential.
 	SecretType = "valetkey.dev/credential"
+	// AnchorType is the type of the empty Secrets in the identities' namespace that tokens are bound to: deleting one ends its token.
+	AnchorType = "valetkey.dev/anchor"
 	// NamePrefix begins the name of every Job, Pod and Secret of a grant. It is reserved in enrolled namespaces.
 	NamePrefix = "valetkey-"
 	// VolumeName is the Pod volume that holds the credential's files. It is reserved in a grant's Job.
@@ -69,3 +71,11 @@ const (
 	// PodGraceSeconds is the terminationGracePeriodSeconds of a Pod that holds a credential.
 	PodGraceSeconds = 5
 )
+
+// StartAnnotations are those of a Job's Pod template that only the patch which starts the Job writes. No review covers them.
+func StartAnnotations() []string {
+	return []string{
+		AnnotationGrant, AnnotationSecret, AnnotationContainer, AnnotationPointers, AnnotationVariables, AnnotationFiles,
+		AnnotationContainers, AnnotationDeadlineSeconds,
+	}
+}

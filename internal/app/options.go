@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ type options struct {
 	identitiesNamespace string
 	awsEndpoints        list
 	awsAudiences        list
+	kubernetesServers   list
 	auditFile           string
 	auditMaxSizeMB      int
 	auditBackups        int
@@ -35,6 +37,9 @@ type options struct {
 	healthAddress       string
 	verbose             bool
 }
+
+// defaultServer is the API server's name in every cluster.
+const defaultServer = "https://kubernetes.default.svc"
 
 // list is a flag that can be given more than once.
 type list []string
@@ -50,6 +55,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.identitiesNamespace, "identities-namespace", "valetkey-identities", "namespace of the capabilities' ServiceAccounts")
 	f.Var(&o.awsEndpoints, "aws-endpoint", "URL that a CapabilityProvider may name as stsEndpoint or serviceEndpoint, beside AWS's own; can be repeated")
 	f.Var(&o.awsAudiences, "aws-audience", "audience that a CapabilityProvider may name; can be repeated (default sts.amazonaws.com)")
+	f.Var(&o.kubernetesServers, "kubernetes-server", "URL of the API server that a CapabilityProvider may name, as Pods reach it; can be repeated (default "+defaultServer+")")
 	f.StringVar(&o.auditFile, "audit-file", "/var/log/valetkey/audit.log", "file of the audit log; nothing is issued while it cannot be written")
 	f.IntVar(&o.auditMaxSizeMB, "audit-max-size", 100, "size in MiB at which the audit log is rotated")
 	f.IntVar(&o.auditBackups, "audit-backups", 0, "rotated audit logs that are kept; 0 keeps all")
@@ -68,6 +74,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if len(o.awsAudiences) == 0 {
 		o.awsAudiences = list{"sts.amazonaws.com"}
 	}
+	if len(o.kubernetesServers) == 0 {
+		o.kubernetesServers = list{defaultServer}
+	}
 	return o, o.validate(f.Args())
 }
 
@@ -77,9 +86,13 @@ func (o options) validate(rest []string) error {
 		problems = append(problems, fmt.Errorf("unexpected argument %q", rest[0]))
 	}
 	for _, endpoint := range o.awsEndpoints {
-		u, err := url.Parse(endpoint)
-		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil || u.RawQuery != "" {
+		if !isServer(endpoint, "https", "http") {
 			problems = append(problems, fmt.Errorf("--aws-endpoint %q: want a URL such as https://sts.example.com", endpoint))
+		}
+	}
+	for _, server := range o.kubernetesServers {
+		if !isServer(server, "https") {
+			problems = append(problems, fmt.Errorf("--kubernetes-server %q: want a URL such as %s", server, defaultServer))
 		}
 	}
 	if o.auditFile == "" {
@@ -94,4 +107,10 @@ func (o options) validate(rest []string) error {
 		problems = append(problems, errors.New("--workers and --audit-max-size are at least 1, --audit-backups at least 0"))
 	}
 	return errors.Join(problems...)
+}
+
+// isServer reports whether a URL names a server and nothing else.
+func isServer(text string, schemes ...string) bool {
+	u, err := url.Parse(text)
+	return err == nil && slices.Contains(schemes, u.Scheme) && u.Host != "" && strings.Trim(u.Path, "/") == "" && u.User == nil && u.RawQuery == ""
 }

@@ -7,15 +7,18 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -41,6 +44,7 @@ import (
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/aws"
+	kubernetesprovider "github.com/valetkey/valetkey/internal/provider/kubernetes"
 )
 
 // The longest a step that failed waits to be tried again, and the shortest.
@@ -112,14 +116,26 @@ func newProviders(mgr ctrl.Manager, o options) (provider.Set, error) {
 	if err != nil {
 		return provider.Set{}, err
 	}
-	identities := identity.NewSource(clients.CoreV1(), o.identitiesNamespace)
+	identities := identity.NewSource(clients, o.identitiesNamespace)
 	instrument, err := provider.NewInstrument(metrics.Registry, o.clock)
 	if err != nil {
 		return provider.Set{}, err
 	}
 	return provider.NewSet(
 		instrument.Wrap(aws.New(aws.Options{Endpoints: o.awsEndpoints, Audiences: o.awsAudiences, Identities: identities, Clock: o.clock})),
+		instrument.Wrap(kubernetesprovider.New(kubernetesprovider.Options{Servers: o.kubernetesServers, CA: authority(mgr.GetConfig()), Namespace: o.identitiesNamespace,
+			Identities: identities, Roles: mgr.GetClient()})),
 	), nil
+}
+
+// authority reads the certificate by which the operator itself knows the API server. It may be renewed.
+func authority(config *rest.Config) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		if len(config.CAData) > 0 {
+			return config.CAData, nil
+		}
+		return os.ReadFile(config.CAFile)
+	}
 }
 
 func newObserver(mgr ctrl.Manager, o options) (*observe.Observer, error) {
@@ -221,7 +237,8 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, log *aud
 
 // onCatalogue looks again at what waits, or lives, whenever something that a decision depends on changes.
 func onCatalogue(b *builder.Builder, whom handler.MapFunc) *builder.Builder {
-	depends := append(guard.Kinds(), &v1alpha1.CapabilityPolicy{}, &v1alpha1.Capability{}, &v1alpha1.CapabilityProvider{}, &corev1.Namespace{})
+	depends := append(guard.Kinds(), &v1alpha1.CapabilityPolicy{}, &v1alpha1.Capability{}, &v1alpha1.CapabilityProvider{}, &corev1.Namespace{},
+		&rbacv1.Role{}, &rbacv1.RoleBinding{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{})
 	for _, kind := range depends {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(whom))
 	}

@@ -14,6 +14,8 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	authenticationv1client "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -30,12 +32,15 @@ const (
 // Source makes tokens of the ServiceAccounts of one namespace.
 type Source struct {
 	accounts  corev1client.ServiceAccountInterface
+	secrets   corev1client.SecretInterface
+	reviews   authenticationv1client.TokenReviewInterface
 	namespace string
 }
 
 // NewSource makes tokens of the ServiceAccounts of the namespace.
-func NewSource(client corev1client.ServiceAccountsGetter, namespace string) *Source {
-	return &Source{accounts: client.ServiceAccounts(namespace), namespace: namespace}
+func NewSource(clients kubernetes.Interface, namespace string) *Source {
+	return &Source{accounts: clients.CoreV1().ServiceAccounts(namespace), secrets: clients.CoreV1().Secrets(namespace),
+		reviews: clients.AuthenticationV1().TokenReviews(), namespace: namespace}
 }
 
 // Token is a ServiceAccount's token. It cannot be printed.
@@ -83,11 +88,7 @@ func (s *Source) Token(ctx context.Context, capability, account, audience string
 		// The API server would put its own there: the token would be a key to the cluster.
 		return Token{}, &provider.Error{Class: provider.Final, Refused: true, Message: "a token needs an audience"}
 	}
-	err := s.Check(ctx, capability, account)
-	if problem := (*provider.NotReadyError)(nil); errors.As(err, &problem) {
-		return Token{}, &provider.Error{Class: provider.Final, Refused: true, Message: problem.Message}
-	}
-	if err != nil {
+	if err := s.mine(ctx, capability, account); err != nil {
 		return Token{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
@@ -106,6 +107,15 @@ func (s *Source) Token(ctx context.Context, capability, account, audience string
 	return Token{reveal: func() string { return answer.Status.Token }}, nil
 }
 
+// mine refuses an account that is not the capability's identity.
+func (s *Source) mine(ctx context.Context, capability, account string) error {
+	err := s.Check(ctx, capability, account)
+	if problem := (*provider.NotReadyError)(nil); errors.As(err, &problem) {
+		return &provider.Error{Class: provider.Final, Refused: true, Message: problem.Message}
+	}
+	return err
+}
+
 // failure keeps the API server's reason, where it is one that Kubernetes documents, and drops its words. What was refused for
 // want of rights, or by a rule, is retryable: that is the installation's fault, which can be mended while the grant waits.
 func failure(what string, err error) error {
@@ -121,7 +131,7 @@ func failure(what string, err error) error {
 
 func reason(err error) string {
 	switch r := apierrors.ReasonForError(err); r {
-	case metav1.StatusReasonUnauthorized, metav1.StatusReasonForbidden, metav1.StatusReasonNotFound, metav1.StatusReasonConflict,
+	case metav1.StatusReasonUnauthorized, metav1.StatusReasonForbidden, metav1.StatusReasonNotFound, metav1.StatusReasonConflict, metav1.StatusReasonAlreadyExists,
 		metav1.StatusReasonInvalid, metav1.StatusReasonBadRequest, metav1.StatusReasonServerTimeout, metav1.StatusReasonTimeout,
 		metav1.StatusReasonTooManyRequests, metav1.StatusReasonInternalError, metav1.StatusReasonServiceUnavailable:
 		return string(r)

@@ -47,7 +47,7 @@ func TestARealAPIServersTokenIsTheAccountsOwnForOneAudience(t *testing.T) {
 	if _, err := admin.CoreV1().ServiceAccounts("identities").Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	token, err := identity.NewSource(admin.CoreV1(), "identities").Token(t.Context(), "publish", "publisher", "sts.amazonaws.com")
+	token, err := identity.NewSource(admin, "identities").Token(t.Context(), "publish", "publisher", "sts.amazonaws.com")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestARealAPIServersTokenIsTheAccountsOwnForOneAudience(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = identity.NewSource(nobody.CoreV1(), "identities").Token(t.Context(), "publish", "publisher", "sts.amazonaws.com")
+	_, err = identity.NewSource(nobody, "identities").Token(t.Context(), "publish", "publisher", "sts.amazonaws.com")
 	if !provider.IsRetryable(err) || !provider.IsRefused(err) || err.Error() != "looking up ServiceAccount publisher: Forbidden" {
 		t.Errorf("without a right: got %v", err)
 	}

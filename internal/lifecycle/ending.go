@@ -18,6 +18,8 @@ func ending(f Facts, now time.Time) Action {
 	case f.Attempt.Minting:
 		// What is revoked before it is issued would live on.
 		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Message: "waiting for the back end, which was asked for the credential, to answer"}
+	case !f.Attempt.Revoked && now.Before(f.Attempt.RevokeNotBefore):
+		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: f.Attempt.RevokeNotBefore}
 	case !f.Attempt.Revoked:
 		return Action{Step: Revoke}
 	}
@@ -83,8 +85,8 @@ func revocation(g *v1alpha1.CapabilityGrant) v1alpha1.Revocation {
 	return v1alpha1.Revocation{Mode: v1alpha1.RevocationNone}
 }
 
-// afterEnd deletes every attempt's Secret once more, at once and again when the credential has expired, for a leader that woke
-// late may have created one in between.
+// afterEnd deletes every attempt's Secret once more, and asks the back end once more, at once and again when the credential has expired:
+// a leader that woke late may have created one in between.
 func afterEnd(f Facts, now time.Time) Action {
 	g, swept := f.Grant, f.Attempt.SweptAt
 	switch {

@@ -120,7 +120,9 @@ type AttemptFacts struct {
 	NotBefore time.Time
 	// Revoked: this process asked the back end to end what was issued, and it answered.
 	Revoked bool
-	// SweptAt is when this process last deleted every attempt's Secret after the end; zero when it has not.
+	// RevokeNotBefore is when the back end may be asked again to end it, after it could not confirm that.
+	RevokeNotBefore time.Time
+	// SweptAt is when this process last deleted every attempt's Secret after the end, and asked the back end once more; zero when it has not.
 	SweptAt time.Time
 }
 

@@ -34,7 +34,8 @@ const (
 	Revoke Step = "Revoke"
 	// End audits the end and stores the outcome.
 	End Step = "End"
-	// Sweep deletes the Secrets of every attempt once more: a leader that woke late may have created one.
+	// Sweep deletes the Secrets of every attempt, and asks the back end to end the credential, once more: a leader that woke late may
+	// have had one issued and stored.
 	Sweep Step = "Sweep"
 	// Release removes the finalizer.
 	Release Step = "Release"

@@ -18,14 +18,6 @@ import (
 // digestVersion begins what is hashed. It changes whenever the same inputs would give another digest.
 const digestVersion = "valetkey.dev/review/v1\n"
 
-// startAnnotations are those of a Job's Pod template that only the patch which starts the Job writes.
-func startAnnotations() []string {
-	return []string{
-		v1alpha1.AnnotationGrant, v1alpha1.AnnotationSecret, v1alpha1.AnnotationContainer, v1alpha1.AnnotationPointers,
-		v1alpha1.AnnotationVariables, v1alpha1.AnnotationFiles, v1alpha1.AnnotationDeadlineSeconds,
-	}
-}
-
 // reviewed is what is hashed. Maps are encoded in the order of their keys.
 type reviewed struct {
 	Request    reviewedRequest
@@ -91,7 +83,7 @@ func Digest(in ReviewInput) string {
 func asCreated(spec *batchv1.JobSpec) batchv1.JobSpec {
 	s := *spec.DeepCopy()
 	s.Suspend, s.ActiveDeadlineSeconds = nil, nil
-	for _, annotation := range startAnnotations() {
+	for _, annotation := range v1alpha1.StartAnnotations() {
 		delete(s.Template.Annotations, annotation)
 	}
 	for _, label := range []string{

@@ -219,9 +219,9 @@ func TestWhatTheOperatorAndTheAPIServerWriteDoesNotChangeTheDigest(t *testing.T)
 	}{
 		{"the Job is started", func(in *ReviewInput) {
 			in.Job.Spec.Suspend, in.Job.Spec.ActiveDeadlineSeconds = ptr.To(false), ptr.To[int64](900)
-			in.Job.Spec.Template.Annotations = map[string]string{
-				v1alpha1.AnnotationGrant: "g", v1alpha1.AnnotationSecret: "s", v1alpha1.AnnotationContainer: "c", v1alpha1.AnnotationPointers: "p",
-				v1alpha1.AnnotationVariables: "v", v1alpha1.AnnotationFiles: "f", v1alpha1.AnnotationDeadlineSeconds: "900",
+			in.Job.Spec.Template.Annotations = map[string]string{}
+			for _, name := range v1alpha1.StartAnnotations() {
+				in.Job.Spec.Template.Annotations[name] = "x"
 			}
 		}},
 		{"the template gets the Job's own labels", func(in *ReviewInput) {

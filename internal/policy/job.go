@@ -77,7 +77,7 @@ func held(job *batchv1.Job) findings {
 	f.add(s.Active > 0 || s.Succeeded > 0 || s.Failed > 0 || (s.Terminating != nil && *s.Terminating > 0), "the Job already ran a Pod")
 	f.add(annotationsSize(job.Spec.Template.Annotations) > maxAnnotationsSize,
 		"the annotations of the Job's template are longer than %d bytes; the API server takes twice as much, but the grant's own must fit too", maxAnnotationsSize)
-	for _, annotation := range startAnnotations() {
+	for _, annotation := range v1alpha1.StartAnnotations() {
 		_, there := job.Spec.Template.Annotations[annotation]
 		f.add(there, "the Job's template has the annotation %s, which is the operator's", annotation)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,9 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 	got := projection.Annotations(grant(), job(), 2, files(t), 899*time.Second+999*time.Millisecond)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(v1alpha1.StartAnnotations())), slices.Sorted(maps.Keys(got))); diff != "" {
+		t.Errorf("a review would cover what the operator writes (-want +got):\n%s", diff)
 	}
 	want["valetkey.dev/files"], want["valetkey.dev/variables"] = "", "AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY"
 	want["valetkey.dev/pointers"] = "AWS_ENDPOINT_URL=http://s3.example.com:80/?a=b"

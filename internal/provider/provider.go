@@ -7,7 +7,10 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -21,21 +24,59 @@ type Provider interface {
 	CheckProvider(p *v1alpha1.CapabilityProvider) error
 	// CheckCapability says why a capability cannot be issued; a *NotReadyError when it is the capability's own fault.
 	CheckCapability(ctx context.Context, c *v1alpha1.Capability, p *v1alpha1.CapabilityProvider) error
-	// Render fills the capability's scope template with a request's values. It refuses values that could widen it.
-	Render(c *v1alpha1.Capability, v Values) (Scope, error)
+	// Render says what a request's credential could do: for most back ends the capability's scope template, filled with the request's
+	// values. It refuses values that could widen it.
+	Render(ctx context.Context, c *v1alpha1.Capability, v Values) (Scope, error)
 	// Lifetime is how long a credential that is asked for about now can work at the most: the TTL, or longer where the back end
 	// has a minimum, and the time that asking takes. It is what is believed of an attempt whose end nobody saw.
 	Lifetime(ttl time.Duration) time.Duration
 	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused, RetryAfter. What
 	// a back end answered is delivered only if it is what was asked for.
 	Issue(ctx context.Context, l Lease) (*Credential, error)
-	// Revoke ends a lease's credential, or says that it cannot. Revoking twice, or what never existed, is harmless.
+	// Revoke ends what was issued for the lease by its attempt and all before, or says that it cannot. Of the lease only ID and
+	// Attempt are known. Revoking twice, or what never existed, is harmless. It succeeds only when the back end has confirmed it.
 	Revoke(ctx context.Context, l Lease, ref v1alpha1.CredentialReference) (Revoked, error)
 }
 
 // Values are what a scope template sees of a request; nothing else.
 type Values struct {
 	Repo, Environment, Namespace string
+}
+
+// The longest values that a request can have: see its CRD.
+const (
+	longestRepo  = 100
+	longestLabel = 63
+)
+
+// The forms that values have. They are the CRD's, looked at again where it counts: no value has a character that means something in
+// a scope.
+var (
+	repoForm  = regexp.MustCompile(`^[A-Za-z0-9]([._-]?[A-Za-z0-9])*(/[A-Za-z0-9]([._-]?[A-Za-z0-9])*)*$`)
+	labelForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+)
+
+// Longest are values that make the longest scope that a request can bring about.
+func Longest() Values {
+	return Values{Repo: strings.Repeat("r", longestRepo), Environment: strings.Repeat("e", longestLabel), Namespace: strings.Repeat("n", longestLabel)}
+}
+
+// Check says which value could widen a scope.
+func (v Values) Check() error {
+	switch {
+	case len(v.Repo) > longestRepo || !repoForm.MatchString(v.Repo):
+		return errors.New("the request's repo cannot be part of a scope: letters, digits, single . _ - between them, and / between names")
+	case len(v.Environment) > longestLabel || !labelForm.MatchString(v.Environment):
+		return errors.New("the request's environment cannot be part of a scope: lower case letters, digits and dashes")
+	case len(v.Namespace) > longestLabel || !labelForm.MatchString(v.Namespace):
+		return errors.New("the request's namespace cannot be part of a scope: lower case letters, digits and dashes")
+	}
+	return nil
+}
+
+// Fill is what puts the values into a template: ${request.repo}, ${request.environment} and ${request.namespace}.
+func (v Values) Fill() *strings.Replacer {
+	return strings.NewReplacer("${request.repo}", v.Repo, "${request.environment}", v.Environment, "${request.namespace}", v.Namespace)
 }
 
 // Scope is a rendered scope.
@@ -72,6 +113,8 @@ func (l Lease) Session() string { return fmt.Sprintf("agent-%s-%d", l.ID, l.Atte
 type Revoked struct {
 	// Mode is Immediate only when the back end confirmed that the credential works no more.
 	Mode v1alpha1.RevocationMode
+	// Lingers is how long after the confirmation a part of the back end that was not asked may still accept it; mostly zero.
+	Lingers time.Duration
 }
 
 // Set is the list of back ends.
@@ -82,14 +125,22 @@ func NewSet(providers ...Provider) Set { return Set{providers: providers} }
 
 // For is the back end of a provider object.
 func (s Set) For(p *v1alpha1.CapabilityProvider) (Provider, error) {
-	if p.Spec.AWS != nil {
+	switch {
+	case p.Spec.AWS != nil:
 		return s.OfType(TypeAWS)
+	case p.Spec.Kubernetes != nil:
+		return s.OfType(TypeKubernetes)
 	}
 	return nil, &NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q names no back end that this operator knows", p.Name)}
 }
 
-// TypeAWS is the type of the AWS back end, as the article's audit record names it.
-const TypeAWS = "aws-sts"
+// The types of back ends.
+const (
+	// TypeAWS is AWS, as the article's audit record names it.
+	TypeAWS = "aws-sts"
+	// TypeKubernetes is the cluster that the operator runs in.
+	TypeKubernetes = "kubernetes"
+)
 
 // OfType is the back end that grants name by its type.
 func (s Set) OfType(name string) (Provider, error) {

@@ -121,7 +121,7 @@ func TestCallsAreCountedAndTimedByResult(t *testing.T) {
 	backend := newFake()
 	backend.NextErr(nil, &provider.Error{Class: provider.Final}, &provider.Error{Class: provider.Throttled}, errors.New("other"), nil)
 	wrapped := instrument.Wrap(slow{backend, clock})
-	l := provider.Lease{Capability: &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{Scope: []v1alpha1.AWSStatement{{}}}}}}
+	l := provider.Lease{Values: provider.Longest(), Capability: &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{Scope: []v1alpha1.AWSStatement{{}}}}}}
 	for range 4 {
 		_, _ = wrapped.Issue(t.Context(), l)
 	}

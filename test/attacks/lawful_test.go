@@ -190,10 +190,21 @@ func (w *world) lawfulIdentities() map[string]func(context.Context) error {
 	}
 	return map[string]func(context.Context) error{
 		"the operator asks for a token of an identity": asks(operator, identities, authenticationv1.TokenRequestSpec{Audiences: []string{"sts.amazonaws.com"}, ExpirationSeconds: &short}),
-		"others ask for tokens elsewhere":              asks(admin, namespace, authenticationv1.TokenRequestSpec{}),
-		"a ServiceAccount for a capability":            w.made(mallory, object("ServiceAccount", identities, "q", nil, label("metadata.annotations", "valetkey.dev/capability", "publish-preview-build"))),
-		"a Secret among the identities":                w.made(mallory, object("Secret", identities, "q", nil, set("type", "Opaque"))),
-		"a ConfigMap among the identities":             w.made(mallory, object("ConfigMap", identities, "q", nil)),
+		"the operator asks for a token that is bound to an anchor": asks(operator, identities, authenticationv1.TokenRequestSpec{
+			BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Secret", Name: anchor}}),
+		"the operator makes an anchor": w.made(operator, w.anchor(set("metadata.name", anchor+"0"))),
+		"the operator deletes an anchor": func(ctx context.Context) error {
+			background := metav1.DeletePropagationBackground
+			client := w.clients[operator].Resource(kinds["Secret"]).Namespace(identities)
+			if _, err := client.Create(ctx, w.anchor(set("metadata.name", anchor+"0")), metav1.CreateOptions{}); err != nil {
+				return err
+			}
+			return client.Delete(ctx, anchor+"0", metav1.DeleteOptions{PropagationPolicy: &background})
+		},
+		"others ask for tokens elsewhere":   asks(admin, namespace, authenticationv1.TokenRequestSpec{}),
+		"a ServiceAccount for a capability": w.made(mallory, object("ServiceAccount", identities, "q", nil, label("metadata.annotations", "valetkey.dev/capability", "publish-preview-build"))),
+		"a Secret among the identities":     w.made(mallory, object("Secret", identities, "q", nil, set("type", "Opaque"))),
+		"a ConfigMap among the identities":  w.made(mallory, object("ConfigMap", identities, "q", nil)),
 	}
 }
 

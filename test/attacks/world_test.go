@@ -32,6 +32,7 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/yaml"
 
+	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/hack/localcluster"
 )
 
@@ -244,6 +245,7 @@ func (w *world) cast(ctx context.Context, t *testing.T) {
 	w.grantUID = string(w.get(ctx, t, "CapabilityGrant", granted).GetUID())
 	w.secret = "valetkey-" + w.grantUID + "-1"
 	must(w.clients[operator].Resource(kinds["Secret"]).Namespace(namespace).Create(ctx, w.grantSecret(), metav1.CreateOptions{}))
+	must(w.clients[operator].Resource(kinds["Secret"]).Namespace(identities).Create(ctx, w.anchor(), metav1.CreateOptions{}))
 	must(w.apply(ctx, operator, "CapabilityRequest", granted, "status", nil, `{"status":{"grantName":"granted"}}`))
 	must(w.apply(ctx, operator, "CapabilityGrant", granted, "status", nil, `{"status":{"attempt":1}}`))
 	must(w.apply(ctx, operator, "Namespace", namespace, "", nil, `{"metadata":{"labels":{"valetkey.dev/in-use":"true"}}}`))
@@ -458,6 +460,13 @@ func (w *world) grantSecret(edits ...edit) *unstructured.Unstructured {
 	base := []edit{set("immutable", true), set("stringData", map[string]any{"aws.credentials": "[default]"}), set("metadata.ownerReferences", []any{map[string]any{
 		"apiVersion": "valetkey.dev/v1alpha1", "kind": "CapabilityGrant", "name": granted, "uid": w.grantUID, "controller": true}})}
 	return w.secret0("valetkey-"+w.grantUID+"-1", "valetkey.dev/credential", append(base, edits...)...)
+}
+
+// anchor of a token of the grant that lives.
+const anchor = "valetkey-agent-9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731-1"
+
+func (w *world) anchor(edits ...edit) *unstructured.Unstructured {
+	return w.secret0(anchor, v1alpha1.AnchorType, append([]edit{set("metadata.namespace", identities)}, edits...)...)
 }
 
 func (w *world) grant0(name, requestUID string, edits ...edit) *unstructured.Unstructured {

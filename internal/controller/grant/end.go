@@ -63,10 +63,14 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	revocation, err := c.revokeUpstream(ctx, g)
 	if err != nil {
 		waiting := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
-			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, "the back end could not be asked to revoke: "+err.Error())
+			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, "the back end has not confirmed that the credential is revoked: "+err.Error())
 		})
 		if waiting != nil {
 			return waiting
+		}
+		if wait := provider.RetryAfter(err); wait > 0 {
+			mem.RevokeNotBefore = c.Clock.Now().Add(wait)
+			return nil
 		}
 		return err
 	}
@@ -85,27 +89,40 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 
 // revokeUpstream says honestly what became of the credential.
 func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityGrant) (v1alpha1.Revocation, error) {
+	revoked, err := c.askToRevoke(ctx, g)
+	if err != nil {
+		return v1alpha1.Revocation{}, err
+	}
+	switch revoked.Mode {
+	case v1alpha1.RevocationNone:
+		return v1alpha1.Revocation{Mode: revoked.Mode}, nil
+	case v1alpha1.RevocationAtExpiry:
+		return v1alpha1.Revocation{Mode: revoked.Mode, ExposedUntil: g.Status.CredentialExpiresAt}, nil
+	}
+	now := metav1.NewTime(c.Clock.Now())
+	revocation := v1alpha1.Revocation{Mode: revoked.Mode, ConfirmedAt: &now}
+	if revoked.Lingers > 0 {
+		until := metav1.NewTime(now.Add(revoked.Lingers))
+		revocation.ExposedUntil = &until
+	}
+	return revocation, nil
+}
+
+// askToRevoke asks the back end to end whatever was issued for the grant, if anything can have been.
+func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGrant) (provider.Revoked, error) {
 	if g.Status.CredentialExpiresAt == nil {
-		return v1alpha1.Revocation{Mode: v1alpha1.RevocationNone}, nil
+		return provider.Revoked{Mode: v1alpha1.RevocationNone}, nil
 	}
 	backend, err := c.Observer.Providers.OfType(g.Spec.Provider.Type)
 	if err != nil {
-		return v1alpha1.Revocation{}, err
+		return provider.Revoked{}, err
 	}
 	lease := provider.Lease{ID: g.Spec.LeaseID, Attempt: g.Status.Attempt}
 	var reference v1alpha1.CredentialReference
 	if g.Status.Credential != nil {
 		reference = *g.Status.Credential
 	}
-	revoked, err := backend.Revoke(ctx, lease, reference)
-	if err != nil {
-		return v1alpha1.Revocation{}, err
-	}
-	if revoked.Mode == v1alpha1.RevocationImmediate {
-		now := metav1.NewTime(c.Clock.Now())
-		return v1alpha1.Revocation{Mode: revoked.Mode, ConfirmedAt: &now}, nil
-	}
-	return v1alpha1.Revocation{Mode: revoked.Mode, ExposedUntil: g.Status.CredentialExpiresAt}, nil
+	return backend.Revoke(ctx, lease, reference)
 }
 
 // end stores the outcome, once it is in the audit log.
@@ -144,8 +161,12 @@ func countStarted(pods []lifecycle.PodFacts) int32 {
 	return started
 }
 
+// sweep ends once more what a leader that woke late may have had issued.
 func (c *Controller) sweep(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	if err := c.deleteSecrets(ctx, g, g.Status.Attempt); err != nil {
+		return err
+	}
+	if _, err := c.askToRevoke(ctx, g); err != nil {
 		return err
 	}
 	mem.SweptAt = c.Clock.Now()

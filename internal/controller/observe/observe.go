@@ -152,7 +152,7 @@ func (o *Observer) catalogue(ctx context.Context, found *Observation) error {
 		return nil
 	}
 	found.Backend = backend
-	found.Scope, err = backend.Render(capability, values(request))
+	found.Scope, err = backend.Render(ctx, capability, values(request))
 	if err != nil {
 		found.notReady(err.Error())
 	}

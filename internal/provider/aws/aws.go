@@ -79,14 +79,14 @@ func (a *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
 			Message: fmt.Sprintf("the capability has no spec.aws, but its provider %q is of AWS", p.Name)}
 	}
-	if _, err := a.Render(c, longest()); err != nil {
+	if _, err := render(c, provider.Longest()); err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
 	}
 	return a.options.Identities.Check(ctx, c.Name, c.Spec.AWS.ServiceAccountName)
 }
 
 // Render makes the session policy.
-func (*Provider) Render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
+func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
 	return render(c, v)
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 func TestAWSDoesWhatEveryBackEndDoes(t *testing.T) {
-	conformance.Run(t, func(t *testing.T) conformance.Harness {
+	conformance.Run(t, "aws, stand-in for STS", func(t *testing.T) conformance.Harness {
 		w := newWorld(t)
 		return conformance.Harness{
 			Provider: w, Lease: w.lease(), Clock: w.clock,
@@ -34,6 +34,8 @@ func TestAWSDoesWhatEveryBackEndDoes(t *testing.T) {
 				return w.clock.Now().Before(w.sts.works[c.ID()])
 			},
 			Throttle: func(*testing.T) { w.sts.answerNext(refuse(http.StatusBadRequest, "Throttling")) },
+			Break:    w.sts.gate.Break,
+			Restart:  func(*testing.T) provider.Provider { return w.another(t) },
 			Secrets:  secrets,
 		}
 	})

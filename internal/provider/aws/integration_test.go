@@ -42,6 +42,9 @@ type realWorld struct {
 	aws      *localcluster.AWS
 	roleARN  string
 	accounts *kubernetes.Clientset
+	// gate stands before the STS, at the URL sts.
+	gate *conformance.Gate
+	sts  string
 }
 
 func newRealWorld(t *testing.T) realWorld {
@@ -71,11 +74,17 @@ func newRealWorld(t *testing.T) realWorld {
 			t.Fatal(err)
 		}
 	}
-	w.Provider = aws.New(aws.Options{
-		Endpoints: []string{w.aws.Endpoint, w.aws.S3Endpoint}, Audiences: []string{audience},
-		Identities: identity.NewSource(clients.CoreV1(), identitiesNamespace), Clock: clock.RealClock{},
-	})
+	w.gate, w.sts = conformance.Proxy(t, w.aws.Endpoint, &http.Transport{})
+	w.Provider = w.another()
 	return w
+}
+
+// another is the back end in another process.
+func (w realWorld) another() *aws.Provider {
+	return aws.New(aws.Options{
+		Endpoints: []string{w.sts, w.aws.S3Endpoint}, Audiences: []string{audience},
+		Identities: identity.NewSource(w.accounts, identitiesNamespace), Clock: clock.RealClock{},
+	})
 }
 
 // addIdentities makes ServiceAccounts that all are of the capability publish; the role trusts the first alone.
@@ -97,7 +106,7 @@ func (w realWorld) lease() provider.Lease {
 	l := provider.Lease{
 		ID: "9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731", Attempt: 1, TTL: time.Hour, Values: values(), Capability: capability(),
 		Provider: &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{AWS: &v1alpha1.AWSProvider{
-			Region: w.aws.Region, STSEndpoint: w.aws.Endpoint, ServiceEndpoint: w.aws.S3Endpoint, Audience: audience,
+			Region: w.aws.Region, STSEndpoint: w.sts, ServiceEndpoint: w.aws.S3Endpoint, Audience: audience,
 		}}},
 	}
 	l.Capability.Spec.AWS.RoleARN = w.roleARN
@@ -188,7 +197,7 @@ func (r *remembering) secrets() []string {
 
 func TestARealSTSDoesWhatEveryBackEndDoes(t *testing.T) {
 	w := newRealWorld(t)
-	conformance.Run(t, func(*testing.T) conformance.Harness {
+	conformance.Run(t, "aws, real STS", func(*testing.T) conformance.Harness {
 		remembered := &remembering{Provider: w}
 		return conformance.Harness{
 			Provider: remembered, Lease: w.lease(), Clock: clock.RealClock{},
@@ -196,9 +205,16 @@ func TestARealSTSDoesWhatEveryBackEndDoes(t *testing.T) {
 			Works: func(t *testing.T, c *provider.Credential) bool {
 				return put(t.Context(), container(t, c), "previews", "web-app/index.html") == nil
 			},
-			Secrets: remembered.secrets,
+			Throttle: func(*testing.T) { w.gate.AnswerNext(refuse(http.StatusBadRequest, "Throttling")) },
+			Break:    w.gate.Break,
+			Restart:  func(*testing.T) provider.Provider { return w.another() },
+			Secrets:  remembered.secrets,
 		}
 	})
+}
+
+func TestARealSTSHoldsAClientToItsScope(t *testing.T) {
+	w := newRealWorld(t)
 	for _, delivery := range []v1alpha1.CredentialDelivery{v1alpha1.DeliveryFiles, v1alpha1.DeliveryEnv} {
 		t.Run("an ordinary client is held to its scope, delivered as "+string(delivery), func(t *testing.T) { expectHeldToScope(t, w, delivery) })
 	}

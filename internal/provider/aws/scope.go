@@ -17,20 +17,12 @@ import (
 // maxPolicyLength is STS's limit of a session policy, in characters.
 const maxPolicyLength = 2048
 
-// The longest values that a request can have: see its CRD.
-const (
-	longestRepo  = 100
-	longestLabel = 63
-)
-
 // valueForm is where a template takes a value of the request.
 const valueForm = `\$\{request\.(repo|environment|namespace)\}`
 
-// The forms that values and templates must have. They are the CRDs', looked at again where it counts. A template takes values in
-// the last part of an ARN alone, and no value has a character that means something in a policy.
+// The forms that templates must have. They are the CRD's, looked at again where it counts. A template takes values in the last part of
+// an ARN alone.
 var (
-	repoForm     = regexp.MustCompile(`^[A-Za-z0-9]([._-]?[A-Za-z0-9])*(/[A-Za-z0-9]([._-]?[A-Za-z0-9])*)*$`)
-	labelForm    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 	actionForm   = regexp.MustCompile(`^[a-z0-9-]+:[A-Za-z][A-Za-z0-9]*\*?$`)
 	templateForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:([A-Za-z0-9/_.:=@+-]|` + valueForm + `)([A-Za-z0-9/_.:=@+*-]|` + valueForm + `)*$`)
 )
@@ -47,11 +39,6 @@ type policyStatement struct {
 	Resource []string
 }
 
-// longest are values that make the longest session policy that a request can bring about.
-func longest() provider.Values {
-	return provider.Values{Repo: strings.Repeat("r", longestRepo), Environment: strings.Repeat("e", longestLabel), Namespace: strings.Repeat("n", longestLabel)}
-}
-
 // touching finds a wildcard beside a value: previews/${request.repo}* would give the repo web what is the repo web-app's.
 var touching = regexp.MustCompile(`\*\$\{|\}\*`)
 
@@ -60,10 +47,10 @@ func render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
 	if c.Spec.AWS == nil || len(c.Spec.AWS.Scope) == 0 {
 		return provider.Scope{}, fmt.Errorf("capability %s has no scope: nothing is issued unscoped", c.Name)
 	}
-	if err := checkValues(v); err != nil {
+	if err := v.Check(); err != nil {
 		return provider.Scope{}, err
 	}
-	fill := strings.NewReplacer("${request.repo}", v.Repo, "${request.environment}", v.Environment, "${request.namespace}", v.Namespace)
+	fill := v.Fill()
 	document := policyDocument{Version: "2012-10-17"}
 	scope := provider.Scope{Principal: c.Spec.AWS.RoleARN}
 	for _, statement := range c.Spec.AWS.Scope {
@@ -108,16 +95,4 @@ func fillStatement(s v1alpha1.AWSStatement, fill *strings.Replacer) (policyState
 		filled.Resource = append(filled.Resource, fill.Replace(template))
 	}
 	return filled, nil
-}
-
-func checkValues(v provider.Values) error {
-	switch {
-	case len(v.Repo) > longestRepo || !repoForm.MatchString(v.Repo):
-		return fmt.Errorf("the request's repo cannot be part of a scope: letters, digits, single . _ - between them, and / between names")
-	case len(v.Environment) > longestLabel || !labelForm.MatchString(v.Environment):
-		return fmt.Errorf("the request's environment cannot be part of a scope: lower case letters, digits and dashes")
-	case len(v.Namespace) > longestLabel || !labelForm.MatchString(v.Namespace):
-		return fmt.Errorf("the request's namespace cannot be part of a scope: lower case letters, digits and dashes")
-	}
-	return nil
 }

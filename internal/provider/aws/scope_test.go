@@ -166,14 +166,14 @@ func TestAPolicyFillsSTSsLimitAndNoMore(t *testing.T) {
 
 func TestNoRequestMakesALongerPolicyThanTheLongestValues(t *testing.T) {
 	c := scoped("arn:aws:s3:::previews/${request.repo}/${request.environment}/${request.namespace}/*")
-	most, err := render(c, longest())
+	most, err := render(c, provider.Longest())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, longer := range []provider.Values{
-		{Repo: longest().Repo + "r", Environment: longest().Environment, Namespace: longest().Namespace},
-		{Repo: longest().Repo, Environment: longest().Environment + "e", Namespace: longest().Namespace},
-		{Repo: longest().Repo, Environment: longest().Environment, Namespace: longest().Namespace + "n"},
+		{Repo: provider.Longest().Repo + "r", Environment: provider.Longest().Environment, Namespace: provider.Longest().Namespace},
+		{Repo: provider.Longest().Repo, Environment: provider.Longest().Environment + "e", Namespace: provider.Longest().Namespace},
+		{Repo: provider.Longest().Repo, Environment: provider.Longest().Environment, Namespace: provider.Longest().Namespace + "n"},
 	} {
 		if got, err := render(c, longer); err == nil {
 			t.Errorf("a policy of %d characters was rendered, the longest was said to have %d", len(got.Document), len(most.Document))

@@ -19,7 +19,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -27,6 +27,7 @@ import (
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/aws"
+	"github.com/valetkey/valetkey/internal/provider/conformance"
 )
 
 const (
@@ -45,6 +46,8 @@ type stsStandIn struct {
 	clock *clocktesting.FakePassiveClock
 	url   string
 
+	gate *conformance.Gate
+
 	mu    sync.Mutex
 	next  http.HandlerFunc
 	asked []url.Values
@@ -54,7 +57,8 @@ type stsStandIn struct {
 
 func newSTS(t *testing.T, clock *clocktesting.FakePassiveClock) *stsStandIn {
 	s := &stsStandIn{t: t, clock: clock, works: map[string]time.Time{}}
-	server := httptest.NewServer(s)
+	s.gate = conformance.NewGate(s)
+	server := httptest.NewServer(s.gate)
 	t.Cleanup(server.Close)
 	s.url = server.URL
 	return s
@@ -167,7 +171,7 @@ func identities(t *testing.T) *identity.Source {
 		}
 	}))
 	t.Cleanup(server.Close)
-	client, err := corev1client.NewForConfig(&rest.Config{Host: server.URL})
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,9 +189,17 @@ func newWorld(t *testing.T) world {
 	t.Helper()
 	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC))
 	sts := newSTS(t, clock)
-	return world{clock: clock, sts: sts, Provider: aws.New(aws.Options{
-		Endpoints: []string{sts.url, "http://s3.example.com:9000", unreachable}, Audiences: []string{audience}, Identities: identities(t), Clock: clock,
-	})}
+	w := world{clock: clock, sts: sts}
+	w.Provider = w.another(t)
+	return w
+}
+
+// another is the back end in another process.
+func (w world) another(t *testing.T) *aws.Provider {
+	t.Helper()
+	return aws.New(aws.Options{
+		Endpoints: []string{w.sts.url, "http://s3.example.com:9000", unreachable}, Audiences: []string{audience}, Identities: identities(t), Clock: w.clock,
+	})
 }
 
 func (w world) lease() provider.Lease {

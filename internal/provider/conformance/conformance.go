@@ -34,8 +34,12 @@ type Harness struct {
 	Unscope func(*v1alpha1.Capability)
 	// Works asks the back end whether it accepts a credential now.
 	Works func(t *testing.T, c *provider.Credential) bool
-	// Throttle makes the back end throttle the next call; nil when it cannot be made to.
+	// Throttle makes the back end throttle the next call.
 	Throttle func(t *testing.T)
+	// Break makes the back end answer nothing, or answer again.
+	Break func(t *testing.T, broken bool)
+	// Restart returns the back end as another process has it, which remembers nothing.
+	Restart func(t *testing.T) provider.Provider
 	// Secrets are all values so far that must be printed nowhere. None means that the suite has nothing to look for.
 	Secrets func() []string
 }
@@ -43,8 +47,9 @@ type Harness struct {
 // suite is one test's own harness.
 type suite struct{ Harness }
 
-// Run asks of a back end what is asked of all. Each test gets a harness of its own.
-func Run(t *testing.T, start func(t *testing.T) Harness) {
+// Run asks of a back end what is asked of all. Each test gets a harness of its own. The name says what is tested: the back end, and
+// whether its far side is a real one or a stand-in.
+func Run(t *testing.T, name string, start func(t *testing.T) Harness) {
 	tests := []struct {
 		name string
 		run  func(t *testing.T, s suite)
@@ -58,14 +63,16 @@ func Run(t *testing.T, start func(t *testing.T) Harness) {
 		{"revoking twice is harmless, and tells the truth", testRevoke},
 		{"revoking what never was is harmless", testRevokeNothing},
 		{"a caller who gave up gets nothing, and may try again", testCancelled},
+		{"throttling is told apart", testThrottled},
+		{"a back end that is down issues nothing, and confirms nothing", testDown},
+		{"what a process issued before it died is ended by another", testRestart},
 		{"a credential is printed nowhere", testUnprintable},
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) { test.run(t, suite{start(t)}) })
-	}
-	if start(t).Throttle != nil {
-		t.Run("throttling is told apart", func(t *testing.T) { testThrottled(t, suite{start(t)}) })
-	}
+	t.Run(name, func(t *testing.T) {
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) { test.run(t, suite{start(t)}) })
+		}
+	})
 }
 
 // lease is the n-th of the suite's own.
@@ -125,7 +132,7 @@ func testScopeIsNeeded(t *testing.T, s suite) {
 	l := s.lease(2)
 	l.Capability = l.Capability.DeepCopy()
 	s.Unscope(l.Capability)
-	if _, err := s.Provider.Render(l.Capability, l.Values); err == nil {
+	if _, err := s.Provider.Render(t.Context(), l.Capability, l.Values); err == nil {
 		t.Error("no scope was rendered")
 	}
 	if err := s.Provider.CheckCapability(t.Context(), l.Capability, l.Provider); err == nil {
@@ -141,7 +148,7 @@ func testValuesCannotWiden(t *testing.T, s suite) {
 	for _, repo := range []string{"*", "a*", "../a", "a/../b", "${request.namespace}", "${aws:username}", "a\nb", "a b", "?"} {
 		l := s.lease(3)
 		l.Values.Repo = repo
-		if _, err := s.Provider.Render(l.Capability, l.Values); err == nil {
+		if _, err := s.Provider.Render(t.Context(), l.Capability, l.Values); err == nil {
 			t.Errorf("repo %q was rendered", repo)
 		}
 		if c, err := s.Provider.Issue(t.Context(), l); c != nil || !provider.IsFinal(err) || !provider.IsRefused(err) {
@@ -178,7 +185,7 @@ func testTwoAtOnce(t *testing.T, s suite) {
 	if t.Failed() {
 		return
 	}
-	if credentials[0].ID() == credentials[1].ID() || credentials[0].Principal() == credentials[1].Principal() {
+	if credentials[0].ID() == credentials[1].ID() {
 		t.Error("two leases got the same credential")
 	}
 	for _, c := range credentials {
@@ -191,7 +198,7 @@ func testTwoAtOnce(t *testing.T, s suite) {
 func testAttempts(t *testing.T, s suite) {
 	first, second := s.lease(7), s.lease(7)
 	second.Attempt = 2
-	if a, b := s.issue(t, first), s.issue(t, second); a.ID() == b.ID() || a.Principal() == b.Principal() {
+	if a, b := s.issue(t, first), s.issue(t, second); a.ID() == b.ID() {
 		t.Error("two attempts cannot be told apart in the back end's log")
 	}
 }
@@ -200,10 +207,7 @@ func testRevoke(t *testing.T, s suite) {
 	l := s.lease(8)
 	c := s.issue(t, l)
 	for range 2 {
-		revoked, err := s.Provider.Revoke(t.Context(), l, v1alpha1.CredentialReference{ID: c.ID(), Principal: c.Principal()})
-		if err != nil {
-			t.Fatalf("revoking: %v", err)
-		}
+		revoked := s.revoke(t, l, c)
 		switch works := s.Works(t, c); {
 		case revoked.Mode == v1alpha1.RevocationImmediate && works:
 			t.Error("said to be revoked at once, and works")
@@ -211,6 +215,31 @@ func testRevoke(t *testing.T, s suite) {
 			t.Error("said to work until it expires, and does not")
 		case revoked.Mode != v1alpha1.RevocationImmediate && revoked.Mode != v1alpha1.RevocationAtExpiry:
 			t.Errorf("mode %q says nothing", revoked.Mode)
+		}
+	}
+}
+
+// revoke asks until the back end can confirm it, when it asks for time.
+func (s suite) revoke(t *testing.T, l provider.Lease, c *provider.Credential) provider.Revoked {
+	t.Helper()
+	return s.revokeAs(t, l, v1alpha1.CredentialReference{ID: c.ID(), Principal: c.Principal()})
+}
+
+func (s suite) revokeAs(t *testing.T, l provider.Lease, ref v1alpha1.CredentialReference) provider.Revoked {
+	t.Helper()
+	for {
+		revoked, err := s.Provider.Revoke(t.Context(), l, ref)
+		wait := provider.RetryAfter(err)
+		switch {
+		case err == nil:
+			return revoked
+		case wait == 0 || t.Context().Err() != nil:
+			t.Fatalf("revoking: %v", err)
+		}
+		s.expectClean(t, err)
+		select {
+		case <-time.After(wait):
+		case <-t.Context().Done():
 		}
 	}
 }
@@ -240,6 +269,43 @@ func testThrottled(t *testing.T, s suite) {
 	}
 	s.expectClean(t, err)
 	s.issue(t, s.lease(11))
+}
+
+func testDown(t *testing.T, s suite) {
+	l := s.lease(13)
+	c := s.issue(t, l)
+	s.Break(t, true)
+	another := s.lease(14)
+	if none, err := s.Provider.Issue(t.Context(), another); none != nil || !provider.IsRetryable(err) {
+		t.Errorf("issuing: got credential %t, error %v: want none, and a retryable error", none != nil, err)
+	} else {
+		s.expectClean(t, err)
+	}
+	revoked, err := s.Provider.Revoke(t.Context(), l, v1alpha1.CredentialReference{ID: c.ID(), Principal: c.Principal()})
+	if err == nil && revoked.Mode == v1alpha1.RevocationImmediate {
+		t.Error("said to be revoked by a back end that did not answer")
+	}
+	s.expectClean(t, err)
+	s.Break(t, false)
+	if revoked := s.revoke(t, l, c); revoked.Mode == v1alpha1.RevocationImmediate && s.Works(t, c) {
+		t.Error("said to be revoked at once, and works")
+	}
+}
+
+// testRestart revokes what a process issued and did not live to store.
+func testRestart(t *testing.T, s suite) {
+	l := s.lease(15)
+	l.Attempt = 1
+	first := s.issue(t, l)
+	l.Attempt = 2
+	second := s.issue(t, l)
+	s.Provider = s.Restart(t)
+	revoked := s.revokeAs(t, l, v1alpha1.CredentialReference{})
+	for _, c := range []*provider.Credential{first, second} {
+		if revoked.Mode == v1alpha1.RevocationImmediate && s.Works(t, c) {
+			t.Errorf("%s is said to be revoked, and works", c.ID())
+		}
+	}
 }
 
 func testUnprintable(t *testing.T, s suite) {

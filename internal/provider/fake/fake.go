@@ -7,6 +7,7 @@ package fake
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -44,9 +45,10 @@ type Provider struct {
 	mode    v1alpha1.RevocationMode
 	minimum time.Duration
 
-	mu    sync.Mutex
-	next  []error
-	calls []Call
+	mu     sync.Mutex
+	broken bool
+	next   []error
+	calls  []Call
 	// works holds until when each credential works, by its ID.
 	works map[string]time.Time
 }
@@ -61,6 +63,13 @@ func (p *Provider) NextErr(errs ...error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.next = append(p.next, errs...)
+}
+
+// Break makes every call fail from now on, or none.
+func (p *Provider) Break(broken bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.broken = broken
 }
 
 // Calls are all calls since the last Reset.
@@ -91,22 +100,22 @@ func (*Provider) Type() string { return provider.TypeAWS }
 func (*Provider) CheckProvider(*v1alpha1.CapabilityProvider) error { return nil }
 
 // CheckCapability wants a scope.
-func (p *Provider) CheckCapability(_ context.Context, c *v1alpha1.Capability, _ *v1alpha1.CapabilityProvider) error {
-	if _, err := p.Render(c, provider.Values{Repo: "r", Environment: "e", Namespace: "n"}); err != nil {
+func (p *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, _ *v1alpha1.CapabilityProvider) error {
+	if _, err := p.Render(ctx, c, provider.Longest()); err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
 	}
 	return nil
 }
 
 // Render fills in the values.
-func (*Provider) Render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
+func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
 	if c.Spec.AWS == nil || len(c.Spec.AWS.Scope) == 0 {
 		return provider.Scope{}, fmt.Errorf("capability %s has no scope", c.Name)
 	}
-	if strings.ContainsAny(v.Repo+v.Environment+v.Namespace, "*?${}\n ") || strings.Contains(v.Repo, "..") {
-		return provider.Scope{}, fmt.Errorf("a value of the request cannot be part of a scope")
+	if err := v.Check(); err != nil {
+		return provider.Scope{}, err
 	}
-	fill := strings.NewReplacer("${request.repo}", v.Repo, "${request.environment}", v.Environment, "${request.namespace}", v.Namespace)
+	fill := v.Fill()
 	scope := provider.Scope{Principal: c.Spec.AWS.RoleARN}
 	for _, s := range c.Spec.AWS.Scope {
 		scope.Actions = append(scope.Actions, s.Actions...)
@@ -121,7 +130,7 @@ func (p *Provider) Lifetime(ttl time.Duration) time.Duration { return max(ttl, p
 
 // Issue makes a credential whose ID is told by its session. The same session gets another credential each time.
 func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
-	scope, err := p.Render(l.Capability, l.Values)
+	scope, err := p.Render(ctx, l.Capability, l.Values)
 	if err != nil {
 		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
 	}
@@ -130,7 +139,7 @@ func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	if err := p.called(ctx, Call{Operation: Issue, Session: l.Session(), TTL: l.TTL}); err != nil {
 		return nil, err
 	}
-	id := fmt.Sprintf("FAKE-%s-%d", l.Session(), len(p.works))
+	id := fmt.Sprintf("FAKE-%s-%d", l.Session(), len(p.calls))
 	p.works[id] = p.clock.Now().Add(p.Lifetime(l.TTL))
 	return provider.NewCredential(provider.CredentialFields{
 		ID: id, Principal: scope.Principal + "/" + l.Session(), ExpiresAt: p.works[id],
@@ -140,14 +149,18 @@ func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 }
 
 // Revoke ends the credential, if this back end can.
-func (p *Provider) Revoke(ctx context.Context, l provider.Lease, ref v1alpha1.CredentialReference) (provider.Revoked, error) {
+func (p *Provider) Revoke(ctx context.Context, l provider.Lease, _ v1alpha1.CredentialReference) (provider.Revoked, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.called(ctx, Call{Operation: Revoke, Session: l.Session()}); err != nil {
 		return provider.Revoked{}, err
 	}
-	if p.mode == v1alpha1.RevocationImmediate {
-		delete(p.works, ref.ID)
+	if p.mode != v1alpha1.RevocationImmediate {
+		return provider.Revoked{Mode: p.mode}, nil
+	}
+	for attempt := l.Attempt; attempt > 0; attempt-- {
+		session := provider.Lease{ID: l.ID, Attempt: attempt}.Session()
+		maps.DeleteFunc(p.works, func(id string, _ time.Time) bool { return strings.HasPrefix(id, "FAKE-"+session+"-") })
 	}
 	return provider.Revoked{Mode: p.mode}, nil
 }
@@ -157,6 +170,9 @@ func (p *Provider) called(ctx context.Context, c Call) error {
 	p.calls = append(p.calls, c)
 	if ctx.Err() != nil {
 		return &provider.Error{Class: provider.Retryable, Message: "the fake was not waited for"}
+	}
+	if p.broken {
+		return &provider.Error{Class: provider.Retryable, Message: "the fake is down"}
 	}
 	if len(p.next) == 0 {
 		return nil

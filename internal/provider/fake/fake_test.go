@@ -37,20 +37,20 @@ func lease() provider.Lease {
 
 func TestTheFakeDoesWhatEveryBackEndDoes(t *testing.T) {
 	for _, mode := range []v1alpha1.RevocationMode{v1alpha1.RevocationImmediate, v1alpha1.RevocationAtExpiry} {
-		t.Run(string(mode), func(t *testing.T) {
-			conformance.Run(t, func(*testing.T) conformance.Harness {
-				clock := clocktesting.NewFakePassiveClock(start)
-				f := fake.New(clock, 900*time.Second, mode)
-				return conformance.Harness{
-					Provider: f, Lease: lease(), Clock: clock,
-					Unscope: func(c *v1alpha1.Capability) { c.Spec.AWS.Scope = nil },
-					Works:   func(_ *testing.T, c *provider.Credential) bool { return f.Works(c.ID()) },
-					Throttle: func(*testing.T) {
-						f.NextErr(&provider.Error{Class: provider.Throttled, Refused: true, Message: "throttled"})
-					},
-					Secrets: func() []string { return []string{"secret of"} },
-				}
-			})
+		conformance.Run(t, "fake "+string(mode)+", in memory", func(*testing.T) conformance.Harness {
+			clock := clocktesting.NewFakePassiveClock(start)
+			f := fake.New(clock, 900*time.Second, mode)
+			return conformance.Harness{
+				Provider: f, Lease: lease(), Clock: clock,
+				Unscope: func(c *v1alpha1.Capability) { c.Spec.AWS.Scope = nil },
+				Works:   func(_ *testing.T, c *provider.Credential) bool { return f.Works(c.ID()) },
+				Throttle: func(*testing.T) {
+					f.NextErr(&provider.Error{Class: provider.Throttled, Refused: true, Message: "throttled"})
+				},
+				Break:   func(_ *testing.T, broken bool) { f.Break(broken) },
+				Restart: func(*testing.T) provider.Provider { return f },
+				Secrets: func() []string { return []string{"secret of"} },
+			}
 		})
 	}
 }

@@ -1,0 +1,138 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package identity
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// shortest is the shortest lifetime that the API server gives a token.
+const shortest = tokenSeconds * time.Second
+
+// Bound is a token for the API server itself, which works as long as its anchor is there.
+type Bound struct {
+	Token
+	// ID is the token's own, as the API server's audit log names it.
+	ID string
+	// User is who it authenticates.
+	User string
+	// ExpiresAt is when the API server stops accepting it in any case.
+	ExpiresAt time.Time
+}
+
+// Bind makes an anchor, and a token for the API server that is bound to it. Its errors are *provider.Error; Refused means that no
+// token was made.
+func (s *Source) Bind(ctx context.Context, capability, account, anchor string, ttl time.Duration) (Bound, error) {
+	if err := s.mine(ctx, capability, account); err != nil {
+		return Bound{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	made, err := s.secrets.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: anchor}, Type: v1alpha1.AnchorType}, metav1.CreateOptions{})
+	if err != nil {
+		return Bound{}, failure("making the anchor "+anchor, err)
+	}
+	seconds := int64(max(ttl, shortest) / time.Second)
+	answer, err := s.accounts.CreateToken(ctx, account, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		ExpirationSeconds: &seconds,
+		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Secret", Name: anchor, UID: made.UID},
+	}}, metav1.CreateOptions{})
+	because := error(nil)
+	if err != nil {
+		because = failure("asking for a token of ServiceAccount "+account, err)
+	} else if bound, err := s.read(answer, account, anchor, made.UID); err != nil {
+		because = &provider.Error{Class: provider.Retryable, Refused: true, Message: err.Error()}
+	} else {
+		return bound, nil
+	}
+	if err := s.Unbind(context.WithoutCancel(ctx), anchor); err != nil {
+		return Bound{}, &provider.Error{Class: provider.Retryable, Message: because.Error()}
+	}
+	// Nobody has the token, if one was made, and without its anchor it is worth nothing.
+	return Bound{}, because
+}
+
+// claims are what a bound token says of itself.
+type claims struct {
+	ID         string `json:"jti"`
+	Subject    string `json:"sub"`
+	Kubernetes struct {
+		Secret struct {
+			Name string    `json:"name"`
+			UID  types.UID `json:"uid"`
+		} `json:"secret"`
+	} `json:"kubernetes.io"`
+}
+
+// read sees that the token is what was asked for: one that is not bound could not be ended.
+func (s *Source) read(answer *authenticationv1.TokenRequest, account, anchor string, uid types.UID) (Bound, error) {
+	var said claims
+	parts := strings.Split(answer.Status.Token, ".")
+	if len(parts) != 3 || answer.Status.ExpirationTimestamp.IsZero() {
+		return Bound{}, errors.New("the API server's answer holds no token")
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &said) != nil {
+		return Bound{}, errors.New("the API server's answer holds no token that can be read")
+	}
+	user := fmt.Sprintf("system:serviceaccount:%s:%s", s.namespace, account)
+	if said.Subject != user || said.ID == "" || said.Kubernetes.Secret.Name != anchor || said.Kubernetes.Secret.UID != uid {
+		return Bound{}, errors.New("the API server's token is not the one that was asked for")
+	}
+	return Bound{Token: Token{reveal: func() string { return answer.Status.Token }}, ID: "JTI=" + said.ID, User: user,
+		ExpiresAt: answer.Status.ExpirationTimestamp.Time}, nil
+}
+
+// Unbind deletes anchors, and succeeds when the API server says that there are none of them.
+func (s *Source) Unbind(ctx context.Context, anchors ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	for _, anchor := range anchors {
+		if err := s.delete(ctx, anchor); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delete asks a second time: a first answer that it was deleted would also be given for one that somebody holds with a finalizer.
+func (s *Source) delete(ctx context.Context, anchor string) error {
+	what, background := "deleting the anchor "+anchor, metav1.DeletePropagationBackground
+	for range 2 {
+		err := s.secrets.Delete(ctx, anchor, metav1.DeleteOptions{PropagationPolicy: &background})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return failure(what, err)
+		}
+	}
+	return &provider.Error{Class: provider.Retryable, Message: what + ": somebody keeps it there; take its finalizers off"}
+}
+
+// Accepted asks the API server whether it accepts a token.
+func (s *Source) Accepted(ctx context.Context, t Token) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	answer, err := s.reviews.Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: t.Reveal()}}, metav1.CreateOptions{})
+	if err != nil {
+		return false, failure("reviewing a token", err)
+	}
+	return answer.Status.Authenticated, nil
+}

@@ -1,0 +1,203 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kubernetes issues tokens of a capability's own ServiceAccount, for the cluster that the operator runs in. Each is bound to
+// an anchor, an empty Secret beside the ServiceAccount: deleting it ends the token.
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+const (
+	// minimumToken is the shortest lifetime that the API server gives a token.
+	minimumToken = 600 * time.Second
+	// askingTime is what may pass between the beginning of an attempt and the API server's answer.
+	askingTime = time.Minute
+	// remembers is how long an API server goes on accepting a token that it has just accepted, without looking for its anchor:
+	// TokenSuccessCacheTTL of kube-apiserver.
+	remembers = 10 * time.Second
+)
+
+// Identities makes tokens of capabilities' ServiceAccounts, and ends them.
+type Identities interface {
+	Check(ctx context.Context, capability, account string) error
+	Bind(ctx context.Context, capability, account, anchor string, ttl time.Duration) (identity.Bound, error)
+	Unbind(ctx context.Context, anchors ...string) error
+	Accepted(ctx context.Context, t identity.Token) (bool, error)
+}
+
+// Options of the back end. All are required.
+type Options struct {
+	// Servers are the URLs of the API server that providers may name.
+	Servers []string
+	// CA returns the certificates, in PEM, of the authority of the API server.
+	CA func() ([]byte, error)
+	// Namespace of the identities.
+	Namespace string
+	// Identities makes the tokens.
+	Identities Identities
+	// Roles reads roles and their bindings.
+	Roles client.Reader
+}
+
+// Provider is the back end.
+type Provider struct {
+	options Options
+
+	mu sync.Mutex
+	// issued are the tokens that this process issued and that were not revoked yet, by anchor: to ask the API server about.
+	issued map[string]identity.Token
+}
+
+// New makes the back end.
+func New(o Options) *Provider { return &Provider{options: o, issued: map[string]identity.Token{}} }
+
+// Type names the back end.
+func (*Provider) Type() string { return provider.TypeKubernetes }
+
+// CheckProvider refuses servers that the operator was not started with: a token is sent nowhere else.
+func (k *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
+	if p.Spec.Kubernetes == nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.kubernetes", p.Name)}
+	}
+	if server := p.Spec.Kubernetes.Server; !slices.Contains(k.options.Servers, server) {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
+			Message: fmt.Sprintf("server %s is not allowed; start the operator with --kubernetes-server=%s", server, server)}
+	}
+	return nil
+}
+
+// CheckCapability looks for the capability's identity, and for what its roles allow.
+func (k *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, p *v1alpha1.CapabilityProvider) error {
+	if c.Spec.Kubernetes == nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
+			Message: fmt.Sprintf("the capability has no spec.kubernetes, but its provider %q is of Kubernetes", p.Name)}
+	}
+	if err := k.options.Identities.Check(ctx, c.Name, c.Spec.Kubernetes.ServiceAccountName); err != nil {
+		return err
+	}
+	_, err := k.Render(ctx, c, provider.Longest())
+	return err
+}
+
+// Render shows the rules of every role that is bound to the ServiceAccount.
+func (k *Provider) Render(ctx context.Context, c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
+	rights, err := k.rights(ctx, c, v)
+	if err != nil {
+		return provider.Scope{}, err
+	}
+	return rights.scope(k.user(c)), nil
+}
+
+func (k *Provider) rights(ctx context.Context, c *v1alpha1.Capability, v provider.Values) (rights, error) {
+	if c.Spec.Kubernetes == nil {
+		return nil, invalid("capability %s has no spec.kubernetes", c.Name)
+	}
+	if err := v.Check(); err != nil {
+		return nil, invalid("%s", err)
+	}
+	all, err := k.bound(ctx, c.Spec.Kubernetes.ServiceAccountName)
+	if err != nil {
+		return nil, err
+	}
+	return all, all.check(c, k.user(c))
+}
+
+func (k *Provider) user(c *v1alpha1.Capability) string {
+	return fmt.Sprintf("system:serviceaccount:%s:%s", k.options.Namespace, c.Spec.Kubernetes.ServiceAccountName)
+}
+
+// Lifetime is the token's, and the time that asking takes.
+func (*Provider) Lifetime(ttl time.Duration) time.Duration {
+	return max(ttl, minimumToken) + askingTime
+}
+
+// anchor is the name of the Secret that an attempt's token is bound to.
+func anchor(l provider.Lease) string { return v1alpha1.NamePrefix + l.Session() }
+
+// Issue asks the API server, once.
+func (k *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
+	if err := k.CheckProvider(l.Provider); err != nil {
+		return nil, refused(err)
+	}
+	rights, err := k.rights(ctx, l.Capability, l.Values)
+	if err != nil {
+		return nil, refused(err)
+	}
+	ca, err := k.options.CA()
+	if err != nil {
+		return nil, &provider.Error{Class: provider.Retryable, Refused: true, Message: "the certificate of the API server's authority cannot be read"}
+	}
+	bound, err := k.options.Identities.Bind(ctx, l.Capability.Name, l.Capability.Spec.Kubernetes.ServiceAccountName, anchor(l), l.TTL)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	k.issued[anchor(l)] = bound.Token
+	k.mu.Unlock()
+	config, err := kubeconfig(l.Provider.Spec.Kubernetes.Server, ca, rights.namespace(), bound.Reveal())
+	if err != nil {
+		return nil, &provider.Error{Class: provider.Retryable, Message: "the kubeconfig cannot be written"}
+	}
+	return provider.NewCredential(provider.CredentialFields{
+		ID: bound.ID, Principal: bound.User, ExpiresAt: bound.ExpiresAt,
+		Files:    map[string]string{"kubernetes/config": string(config)},
+		Pointers: map[string]string{"KUBECONFIG": v1alpha1.MountPath + "/kubernetes/config"},
+	})
+}
+
+// refused: no token was asked for. What could not be found out may be found out later.
+func refused(err error) error {
+	class := provider.Final
+	if !isInvalid(err) {
+		class = provider.Retryable
+	}
+	return &provider.Error{Class: class, Refused: true, Message: err.Error()}
+}
+
+// Revoke deletes the anchors of the lease's attempts. The API server then says of each that it is not there; and of a token that
+// this process issued, that it does not accept it.
+func (k *Provider) Revoke(ctx context.Context, l provider.Lease, _ v1alpha1.CredentialReference) (provider.Revoked, error) {
+	for attempt := l.Attempt; attempt > 0; attempt-- {
+		one := anchor(provider.Lease{ID: l.ID, Attempt: attempt})
+		if err := k.options.Identities.Unbind(ctx, one); err != nil {
+			return provider.Revoked{}, err
+		}
+		if err := k.confirm(ctx, one); err != nil {
+			return provider.Revoked{}, err
+		}
+	}
+	return provider.Revoked{Mode: v1alpha1.RevocationImmediate, Lingers: remembers}, nil
+}
+
+func (k *Provider) confirm(ctx context.Context, anchor string) error {
+	k.mu.Lock()
+	token, known := k.issued[anchor]
+	k.mu.Unlock()
+	if !known {
+		return nil
+	}
+	accepted, err := k.options.Identities.Accepted(ctx, token)
+	if err != nil {
+		return err
+	}
+	if accepted {
+		return &provider.Error{Class: provider.Retryable, RetryAfter: time.Second,
+			Message: fmt.Sprintf("the API server still accepts the token, as it does for %s after it last did", remembers)}
+	}
+	k.mu.Lock()
+	delete(k.issued, anchor)
+	k.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,225 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubernetes
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// What a grant can list: see its CRD. A reviewer who cannot be shown everything is shown nothing.
+const (
+	maxLines      = 128
+	maxLineLength = 256
+)
+
+// bootstrapped marks what every cluster gives to everybody who is known to it: to ask who they are, and what the API is.
+const bootstrapped = "kubernetes.io/bootstrapping"
+
+// rights are what a ServiceAccount may do.
+type rights []right
+
+// right is one rule of one role, where it is bound.
+type right struct {
+	// namespace where it holds; empty everywhere.
+	namespace string
+	rule      rbacv1.PolicyRule
+}
+
+// bound reads the roles that are bound to the account itself, or to a group that it is in.
+func (k *Provider) bound(ctx context.Context, account string) (rights, error) {
+	ctx, cancel := context.WithTimeout(ctx, askingTime/4)
+	defer cancel()
+	var all rights
+	everywhere := &rbacv1.ClusterRoleBindingList{}
+	if err := k.options.Roles.List(ctx, everywhere); err != nil {
+		return nil, unknown("ClusterRoleBindings", err)
+	}
+	for _, b := range everywhere.Items {
+		if b.Labels[bootstrapped] == "rbac-defaults" || !k.names(b.Subjects, account, "") {
+			continue
+		}
+		rules, err := k.rules(ctx, b.RoleRef, "")
+		if err != nil {
+			return nil, err
+		}
+		all = all.with("", rules)
+	}
+	somewhere := &rbacv1.RoleBindingList{}
+	if err := k.options.Roles.List(ctx, somewhere); err != nil {
+		return nil, unknown("RoleBindings", err)
+	}
+	for _, b := range somewhere.Items {
+		if !k.names(b.Subjects, account, b.Namespace) {
+			continue
+		}
+		rules, err := k.rules(ctx, b.RoleRef, b.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		all = all.with(b.Namespace, rules)
+	}
+	return all, nil
+}
+
+func (all rights) with(namespace string, rules []rbacv1.PolicyRule) rights {
+	for _, rule := range rules {
+		all = append(all, right{namespace: namespace, rule: rule})
+	}
+	return all
+}
+
+// names reports whether a binding is the account's, by any of the names that the authorizer knows it by.
+func (k *Provider) names(subjects []rbacv1.Subject, account, namespace string) bool {
+	user := fmt.Sprintf("system:serviceaccount:%s:%s", k.options.Namespace, account)
+	groups := []string{"system:serviceaccounts", "system:serviceaccounts:" + k.options.Namespace, "system:authenticated"}
+	return slices.ContainsFunc(subjects, func(s rbacv1.Subject) bool {
+		switch s.Kind {
+		case rbacv1.ServiceAccountKind:
+			return s.Name == account && cmp.Or(s.Namespace, namespace) == k.options.Namespace
+		case rbacv1.UserKind:
+			return s.Name == user
+		default:
+			return slices.Contains(groups, s.Name)
+		}
+	})
+}
+
+// rules are those of a role; none when there is no such role, for then it gives nothing.
+func (k *Provider) rules(ctx context.Context, ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, error) {
+	if ref.Kind == "ClusterRole" {
+		role := &rbacv1.ClusterRole{}
+		err := k.options.Roles.Get(ctx, client.ObjectKey{Name: ref.Name}, role)
+		return role.Rules, found("ClusterRole "+ref.Name, err)
+	}
+	role := &rbacv1.Role{}
+	err := k.options.Roles.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, role)
+	return role.Rules, found("Role "+namespace+"/"+ref.Name, err)
+}
+
+func found(what string, err error) error {
+	if err == nil || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return unknown(what, err)
+}
+
+// unknown keeps the API server's reason and drops its words.
+func unknown(what string, err error) error {
+	return fmt.Errorf("looking up %s: %s", what, cmp.Or(string(apierrors.ReasonForError(err)), "the API server did not answer"))
+}
+
+// invalid is the capability's own fault.
+func invalid(format string, args ...any) error {
+	return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: fmt.Sprintf(format, args...)}
+}
+
+func isInvalid(err error) bool {
+	problem := (*provider.NotReadyError)(nil)
+	return errors.As(err, &problem)
+}
+
+// check refuses rights that nobody can judge, unless the capability accepts them in as many words.
+func (all rights) check(c *v1alpha1.Capability, user string) error {
+	if len(all) == 0 {
+		return invalid("no role is bound to %s: nothing is issued unscoped; bind one where it is to work", user)
+	}
+	accepted := c.Spec.Kubernetes.Accept
+	for _, r := range all {
+		if r.wild() && !slices.Contains(accepted, v1alpha1.AcceptWildcards) {
+			return invalid("a role that is bound to %s says *: %s; narrow it, or accept Wildcards", user, r.lines()[0])
+		}
+		if r.escalates() && !slices.Contains(accepted, v1alpha1.AcceptEscalation) {
+			return invalid("a role that is bound to %s lets it gain other rights: %s; narrow it, or accept Escalation", user, r.lines()[0])
+		}
+	}
+	lines := all.lines()
+	if len(lines) > maxLines {
+		return invalid("the roles that are bound to %s have %d rules, more than %d that a grant shows; bind fewer or narrower ones", user, len(lines), maxLines)
+	}
+	for _, line := range lines {
+		if len(line) > maxLineLength {
+			return invalid("a rule of a role that is bound to %s is longer than %d characters: %s…; split it", user, maxLineLength, line[:64])
+		}
+	}
+	return nil
+}
+
+func (r right) wild() bool {
+	return slices.Contains(r.rule.Verbs, "*") || slices.Contains(r.rule.APIGroups, "*") || slices.Contains(r.rule.Resources, "*") ||
+		slices.ContainsFunc(r.rule.Resources, func(name string) bool { return strings.HasPrefix(name, "*/") || strings.HasSuffix(name, "/*") }) ||
+		slices.ContainsFunc(r.rule.NonResourceURLs, func(url string) bool { return strings.HasSuffix(url, "*") })
+}
+
+// escalates: whoever has it can get what it does not say.
+func (r right) escalates() bool {
+	if slices.ContainsFunc(r.rule.Verbs, func(verb string) bool {
+		return slices.Contains([]string{"bind", "escalate", "impersonate", "approve", "sign"}, verb)
+	}) {
+		return true
+	}
+	makes := slices.Contains(r.rule.Verbs, "create")
+	return makes && slices.Contains(r.rule.Resources, "serviceaccounts/token")
+}
+
+// lines say it to a person, one a resource.
+func (r right) lines() []string {
+	where := "everywhere"
+	if r.namespace != "" {
+		where = "in " + r.namespace
+	}
+	verbs := strings.Join(slices.Sorted(slices.Values(r.rule.Verbs)), ",")
+	var all []string
+	for _, url := range r.rule.NonResourceURLs {
+		all = append(all, verbs+" "+url)
+	}
+	for _, group := range r.rule.APIGroups {
+		for _, resource := range r.rule.Resources {
+			name := resource
+			if group != "" {
+				name += "." + group
+			}
+			if len(r.rule.ResourceNames) > 0 {
+				name += " " + strings.Join(slices.Sorted(slices.Values(r.rule.ResourceNames)), ",")
+			}
+			all = append(all, verbs+" "+name+" "+where)
+		}
+	}
+	return all
+}
+
+func (all rights) lines() []string {
+	var lines []string
+	for _, r := range all {
+		lines = append(lines, r.lines()...)
+	}
+	slices.Sort(lines)
+	return slices.Compact(lines)
+}
+
+func (all rights) scope(user string) provider.Scope {
+	lines := all.lines()
+	return provider.Scope{Lines: lines, Actions: lines, Principal: user, Document: strings.Join(lines, "\n")}
+}
+
+// namespace is the one that all rights are in; empty when there is none.
+func (all rights) namespace() string {
+	for _, r := range all {
+		if r.namespace != all[0].namespace {
+			return ""
+		}
+	}
+	return all[0].namespace
+}
