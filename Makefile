@@ -15,6 +15,10 @@ LDFLAGS := -s -w
 demo: ## Start a real cluster, install Valetkey and tell the article's story on it
 	go run ./hack/demo
 
+.PHONY: demo-backends
+demo-backends: ## Tell the same short story for each back end: issue, use, end, try again
+	go run ./hack/demo backends
+
 .PHONY: cluster-up
 cluster-up: ## Start a cluster to play with; prints the KUBECONFIG line
 	go run ./hack/cluster up

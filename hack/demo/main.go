@@ -3,11 +3,15 @@
 
 // Command demo tells the article's story on a real cluster that it starts itself: a real API server, node, STS and S3, the operator
 // as it ships. Every line is taken from what happened. It exits non-zero if anything differed from the story.
+//
+//	demo            the article's story
+//	demo backends   the same short story for each back end
 package main
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -20,13 +24,20 @@ import (
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := run(ctx); err != nil {
+	tell := story.Tell
+	if len(os.Args) == 2 && os.Args[1] == "backends" {
+		tell = story.BackEnds
+	} else if len(os.Args) > 1 {
+		fmt.Fprintln(os.Stderr, "usage: demo [backends]")
+		os.Exit(2)
+	}
+	if err := run(ctx, tell); err != nil {
 		fmt.Fprintln(os.Stderr, "\nthe story went differently:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) (err error) {
+func run(ctx context.Context, tell func(context.Context, *stage.Stage, io.Writer) error) (err error) {
 	start := time.Now()
 	root, err := os.Getwd()
 	if err != nil {
@@ -42,7 +53,7 @@ func run(ctx context.Context) (err error) {
 		}
 	}()
 	fmt.Fprintf(os.Stderr, "the stage is set after %.0f s\n", time.Since(start).Seconds())
-	if err := story.Tell(ctx, s, os.Stdout); err != nil {
+	if err := tell(ctx, s, os.Stdout); err != nil {
 		s.Explain(ctx, os.Stderr)
 		return err
 	}

@@ -9,7 +9,9 @@ import "fmt"
 const (
 	// serviceAddress is the one of the Service "kubernetes". The API server itself listens there, so no proxy is needed.
 	serviceAddress = "10.96.0.1"
-	serviceRange   = "10.96.0.0/24"
+	// ServiceURL is the API server's for Pods, alike in every cluster.
+	ServiceURL   = "https://" + serviceAddress
+	serviceRange = "10.96.0.0/24"
 	// awsAddress is where Pods reach STS, IAM and S3, whatever the cluster's slot.
 	awsAddress = "10.96.0.20"
 	// issuerAddress is a public one by the books: STS refuses an issuer on a private or loopback address.

@@ -10,7 +10,9 @@ import (
 	"testing"
 )
 
-func said(action, test string) string { return fmt.Sprintf(`{"Action":%q,"Test":%q}`+"\n", action, test) }
+func said(action, test string) string {
+	return fmt.Sprintf(`{"Action":%q,"Test":%q}`+"\n", action, test)
+}
 
 func TestTheMatrixIsWholeOrFails(t *testing.T) {
 	whole := said("run", "TestA/one,_real/it_works") + said("pass", "TestA/one,_real/it_works") + said("pass", "TestA/one,_real/it_ends") +

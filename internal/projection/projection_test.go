@@ -48,7 +48,7 @@ func job() *batchv1.Job {
 			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}, Annotations: map[string]string{"note": "kept"}},
 			Spec: corev1.PodSpec{
 				InitContainers: []corev1.Container{{Name: "fetch", Image: "fetch:1.2"}},
-				Containers:     []corev1.Container{{Name: "publish", Image: "registry.example.com:5000/publisher:v1@sha256:9f86"}, {Name: "beside", Image: ""}},
+				Containers:     []corev1.Container{{Name: "publish", Image: "registry.example.com:5000/publisher:v1@sha256:9f86"}, {Name: "beside", Image: "beside:1"}},
 			},
 		}},
 	}
@@ -122,7 +122,7 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 		"valetkey.dev/files":            "aws.config=aws/config,aws.credentials=aws/credentials",
 		"valetkey.dev/pointers":         "AWS_CONFIG_FILE=/var/run/secrets/valetkey.dev/aws/config,AWS_REGION=us-east-1",
 		"valetkey.dev/variables":        "",
-		"valetkey.dev/containers":       "fetch=fetch:1.2,publish=@sha256:9f86,beside=",
+		"valetkey.dev/containers":       "fetch=fetch:1.2,publish=@sha256:9f86,beside=beside:1",
 		"valetkey.dev/deadline-seconds": "899",
 	}
 	got := projection.Annotations(grant(), job(), 2, files(t), 899*time.Second+999*time.Millisecond)

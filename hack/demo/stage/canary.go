@@ -4,7 +4,6 @@
 package stage
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,80 +11,20 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
-
-	"github.com/valetkey/valetkey/api/v1alpha1"
 )
-
-// collector remembers, as an administrator can, what every grant's Secret held.
-type collector struct {
-	mu     sync.Mutex
-	values map[string]bool
-	grants int
-}
-
-// collect watches grants' Secrets until the context ends.
-func (s *Stage) collect(ctx context.Context) error {
-	clients, err := kubernetes.NewForConfig(s.Cluster.AdminConfig())
-	if err != nil {
-		return err
-	}
-	source := cache.NewListWatchFromClient(clients.CoreV1().RESTClient(), "secrets", metav1.NamespaceAll,
-		fields.OneTermEqualSelector("type", v1alpha1.SecretType))
-	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{ListerWatcher: source, ObjectType: &corev1.Secret{},
-		Handler: cache.ResourceEventHandlerFuncs{AddFunc: func(object any) { s.secrets.add(object.(*corev1.Secret)) }}})
-	go informer.RunWithContext(ctx)
-	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
-		return ctx.Err()
-	}
-	return nil
-}
-
-// add takes the values that are secret out of a credentials file, or out of variables.
-func (c *collector) add(secret *corev1.Secret) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.grants++
-	for key, content := range secret.Data {
-		for _, line := range strings.Split(string(content), "\n") {
-			name, value, found := strings.Cut(line, " = ")
-			switch {
-			case found && (name == "aws_secret_access_key" || name == "aws_session_token"):
-				c.values[value] = true
-			case key == "AWS_SECRET_ACCESS_KEY" || key == "AWS_SESSION_TOKEN":
-				c.values[line] = true
-			}
-		}
-	}
-}
-
-// leak says where a value stands that must not stand anywhere.
-func (c *collector) leak(where string, content []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for value := range c.values {
-		if bytes.Contains(content, []byte(value)) {
-			return fmt.Errorf("a credential stands in %s", where)
-		}
-	}
-	return nil
-}
 
 // Canary looks for every secret key and session token that was ever in a grant's Secret: in the audit log, in the logs of the
 // operator, of every container and of the cluster's own programs, in every object but the Secret itself, events and metrics
 // included. It returns what it looked at, and an error that says where one was found.
 func (s *Stage) Canary(ctx context.Context) (string, error) {
-	if len(s.secrets.values) == 0 {
+	values, grants := s.secrets.Count()
+	if values == 0 {
 		return "", errors.New("no credential was ever seen: the search would find nothing whatever happened")
 	}
 	files, err := s.searchFiles()
@@ -100,11 +39,19 @@ func (s *Stage) Canary(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := s.secrets.leak("the metrics", []byte(metrics)); err != nil {
+	if err := s.leak("the metrics", metrics); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d secret values of %d grants: in none of %d files of logs, %d objects and %d lines of metrics",
-		len(s.secrets.values), s.secrets.grants, files, objects, strings.Count(metrics, "\n")), nil
+		values, grants, files, objects, strings.Count(metrics, "\n")), nil
+}
+
+// leak says where a value stands that must not stand anywhere.
+func (s *Stage) leak(where, text string) error {
+	if s.secrets.Stands(text) {
+		return fmt.Errorf("a credential stands in %s", where)
+	}
+	return nil
 }
 
 // searchFiles looks at everything that the cluster's programs and containers wrote as a log, and at the audit log.
@@ -119,7 +66,7 @@ func (s *Stage) searchFiles() (int, error) {
 			return nil //nolint:nilerr // the same
 		}
 		count++
-		return s.secrets.leak(path, content)
+		return s.leak(path, string(content))
 	})
 	return count, err
 }
@@ -146,7 +93,7 @@ func (s *Stage) searchObjects(ctx context.Context) (int, error) {
 			return count, err
 		}
 		count += len(list.Items)
-		if err := s.secrets.leak(resource.String(), text); err != nil {
+		if err := s.leak(resource.String(), string(text)); err != nil {
 			return count, err
 		}
 	}

@@ -19,7 +19,7 @@ const auditUser = 65532
 // install applies config/default with what is this cluster's own: the endpoints, and a volume for the audit log.
 func (s *Stage) install(ctx context.Context, args []string) error {
 	a := s.Cluster.AWS()
-	args = append([]string{"--aws-endpoint=" + a.InClusterSTS, "--aws-endpoint=" + a.InClusterS3}, args...)
+	args = append([]string{"--aws-endpoint=" + a.InClusterSTS, "--aws-endpoint=" + a.InClusterS3, "--kubernetes-server=" + localcluster.ServiceURL}, args...)
 	volume := s.AuditDir()
 	if err := os.MkdirAll(volume, 0o750); err != nil {
 		return err
@@ -85,6 +85,27 @@ func (s *Stage) catalogue(ctx context.Context) error {
 	_, err = s.Kubectl(ctx, Admin, "wait", "--for=condition=Ready", "capprov,cap,cappol", "--all", "--timeout=60s")
 	return err
 }
+
+// Kubernetes applies config/samples/kubernetes with this cluster's address, for there is no name service.
+func (s *Stage) Kubernetes(ctx context.Context) error {
+	overlay, err := s.overlay("kubernetes", map[string]string{"kustomization.yaml": fmt.Sprintf(kubernetesOverlay, s.rel("kubernetes", "config/samples/kubernetes"), localcluster.ServiceURL)})
+	if err != nil {
+		return err
+	}
+	if _, err := s.Kubectl(ctx, Admin, "apply", "--server-side", "-k", overlay); err != nil {
+		return err
+	}
+	_, err = s.Kubectl(ctx, Admin, "wait", "--for=condition=Ready", "capprov/this-cluster", "cap/read-settings", "cappol/read-settings", "--timeout=60s")
+	return err
+}
+
+const kubernetesOverlay = `resources:
+- %s
+patches:
+- target: {kind: CapabilityProvider, name: this-cluster}
+  patch: |-
+    - {op: replace, path: /spec/kubernetes/server, value: %q}
+`
 
 // Enrol makes another namespace that agents can work in, as config/samples makes the first.
 func (s *Stage) Enrol(ctx context.Context, namespace string) error {

@@ -4,9 +4,12 @@
 package stage
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -32,6 +35,8 @@ import (
 type Ask struct {
 	// Name of the request.
 	Name string
+	// Capability that it asks for; empty means the samples'.
+	Capability string
 	// Environment that it is for.
 	Environment string
 	// TTLSeconds that it asks for.
@@ -60,7 +65,7 @@ func (s *Stage) Request(ctx context.Context, who Person, a Ask) error {
 		security = fmt.Appendf(nil, `{"runAsUser": %d}`, *a.RunAsUser)
 	}
 	overlay, err := s.overlay(folder, map[string]string{"kustomization.yaml": fmt.Sprintf(requestOverlay,
-		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, args, security)})
+		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, cmp.Or(a.Capability, sampleCapability), a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, args, security)})
 	if err != nil {
 		return err
 	}
@@ -77,6 +82,7 @@ patches:
   patch: |-
     - {op: replace, path: /metadata/name, value: %q}
     - {op: replace, path: /metadata/namespace, value: %q}
+    - {op: replace, path: /spec/capability, value: %q}
     - {op: replace, path: /spec/environment, value: %q}
     - {op: replace, path: /spec/ttlSeconds, value: %d}
 - target: {kind: Job}
@@ -217,6 +223,48 @@ func (s *Stage) AwaitRunning(ctx context.Context, name string) error {
 		return false
 	})
 	return err
+}
+
+// AwaitLog returns when a container of a request's Job has printed the lines, in their order.
+func (s *Stage) AwaitLog(ctx context.Context, name, container string, lines []string) error {
+	if err := s.AwaitRunning(ctx, name); err != nil {
+		return err
+	}
+	pod, err := s.awaitPod(ctx, name, func(*corev1.Pod) bool { return true })
+	if err != nil {
+		return err
+	}
+	clients, err := kubernetes.NewForConfig(s.Cluster.AdminConfig())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settled)
+	defer cancel()
+	stream, err := clients.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: container, Follow: true}).Stream(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stream.Close() }()
+	said := bufio.NewScanner(stream)
+	for _, want := range lines {
+		if !said.Scan() || said.Text() != want {
+			return fmt.Errorf("container %s said %q, want %q: %w", container, said.Text(), want, errors.Join(said.Err(), ctx.Err()))
+		}
+	}
+	return nil
+}
+
+// Copy reads a grant's Secret, as an administrator can.
+func (s *Stage) Copy(ctx context.Context, g *v1alpha1.CapabilityGrant) (map[string][]byte, error) {
+	clients, err := kubernetes.NewForConfig(s.Cluster.AdminConfig())
+	if err != nil {
+		return nil, err
+	}
+	secret, err := clients.CoreV1().Secrets(g.Namespace).Get(ctx, g.Status.SecretName, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return secret.Data, nil
 }
 
 // AwaitPodEnded returns when the Pod of a request's Job has ended, and says how.

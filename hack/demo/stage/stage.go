@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/valetkey/valetkey/hack/canary"
 	"github.com/valetkey/valetkey/hack/localcluster"
 )
 
@@ -27,6 +28,8 @@ const (
 	workloadImage = "valetkey.dev/publisher:dev"
 	sampleImage   = "registry.example.com/publisher"
 	role          = "preview-deployer"
+
+	sampleCapability = "publish-preview-build"
 )
 
 // Stage is a cluster with the operator installed.
@@ -40,7 +43,7 @@ type Stage struct {
 	roleARN  string
 	dir      string
 	progress io.Writer
-	secrets  collector
+	secrets  *canary.Canary
 	cancel   context.CancelFunc
 }
 
@@ -62,15 +65,17 @@ func SetUp(ctx context.Context, o Options) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{Cluster: cluster, root: o.Root, dir: filepath.Join(cluster.StateDir(), "stage"), progress: o.Progress,
-		secrets: collector{values: map[string]bool{}}}
+	s := &Stage{Cluster: cluster, root: o.Root, dir: filepath.Join(cluster.StateDir(), "stage"), progress: o.Progress}
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
 	}{
-		{"watching for credentials, to look for them afterwards", func(context.Context) error { return s.collect(watching) }},
+		{"watching for credentials, to look for them afterwards", func(context.Context) (err error) {
+			s.secrets, err = canary.Watch(watching, cluster.AdminConfig())
+			return err
+		}},
 		{"building the operator and the publisher, and their images", s.images},
 		{"making the buckets and the role", s.cloud},
 		{"installing Valetkey", func(ctx context.Context) error { return s.install(ctx, o.OperatorArgs) }},

@@ -5,6 +5,7 @@
 // but what its container was given.
 //
 //	publish-preview publish BUCKET/KEY   upload an object, then try what must be refused
+//	publish-preview settings NAMESPACE   list the ConfigMaps, then try what must be refused, and hold
 //	publish-preview hold [DURATION]      upload nothing; stay until told to end, or for so long
 //	publish-preview look                 say whether there is any credential to be seen here
 package main
@@ -23,6 +24,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 func main() {
@@ -38,6 +43,8 @@ func run(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 2 && args[0] == "publish":
 		return publish(ctx, args[1])
+	case len(args) == 2 && args[0] == "settings":
+		return settings(ctx, args[1])
 	case len(args) >= 1 && args[0] == "hold":
 		return hold(ctx, args[1:])
 	case len(args) == 1 && args[0] == "look":
@@ -53,11 +60,11 @@ func publish(ctx context.Context, target string) error {
 	if !ok {
 		return fmt.Errorf("want BUCKET/KEY, got %q", target)
 	}
-	settings, err := config.LoadDefaultConfig(ctx)
+	loaded, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return err
 	}
-	client := s3.NewFromConfig(settings)
+	client := s3.NewFromConfig(loaded)
 	_, err = client.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader("<h1>preview</h1>")})
 	if err != nil {
 		return fmt.Errorf("put %s: %s", target, code(err))
@@ -85,6 +92,27 @@ func code(err error) string {
 	}
 }
 
+// settings lists ConfigMaps with the kubeconfig that the container was given, tries what it must not be good for, and holds.
+func settings(ctx context.Context, namespace string) error {
+	loaded, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	if err != nil {
+		return errors.New("there is no kubeconfig that can be read")
+	}
+	clients, err := kubernetes.NewForConfig(loaded)
+	if err != nil {
+		return err
+	}
+	if _, err := clients.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("list configmaps in %s: %s", namespace, apierrors.ReasonForError(err))
+	}
+	fmt.Println("list configmaps in", namespace, "ok")
+	_, err = clients.CoreV1().Secrets(namespace).List(ctx, metav1.ListOptions{})
+	fmt.Println("list secrets in", namespace, apierrors.ReasonForError(err))
+	_, err = clients.CoreV1().ConfigMaps("default").List(ctx, metav1.ListOptions{})
+	fmt.Println("list configmaps in default", apierrors.ReasonForError(err))
+	return hold(ctx, nil)
+}
+
 // hold keeps the container running until it is told to end.
 func hold(ctx context.Context, args []string) error {
 	if len(args) > 0 {
@@ -108,7 +136,7 @@ func hold(ctx context.Context, args []string) error {
 func look() error {
 	found := []string{}
 	for _, entry := range os.Environ() {
-		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "AWS_") {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "AWS_") || name == "KUBECONFIG" {
 			found = append(found, name)
 		}
 	}

@@ -1,0 +1,146 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration
+
+package integration
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// onKubernetes makes the journey's capability a ServiceAccount that may do what the rules say in the agents' namespace.
+func onKubernetes(t *testing.T, name string, rules ...rbacv1.PolicyRule) *journey {
+	t.Helper()
+	j := begin(t, name)
+	j.asks = name
+	account := metav1.ObjectMeta{Namespace: identities, Name: name, Annotations: map[string]string{v1alpha1.AnnotationCapability: name}}
+	j.store(&corev1.ServiceAccount{ObjectMeta: account})
+	j.store(&rbacv1.Role{ObjectMeta: j.meta(name), Rules: rules})
+	j.store(&rbacv1.RoleBinding{ObjectMeta: j.meta(name), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: identities, Name: name}}})
+	j.store(&v1alpha1.CapabilityProvider{ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: v1alpha1.CapabilityProviderSpec{Kubernetes: &v1alpha1.KubernetesProvider{Server: j.w.adminConfig.Host}}})
+	j.store(&v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.CapabilitySpec{
+		Description: "Read the settings of the preview.", ProviderRef: v1alpha1.ProviderReference{Name: name},
+		Kubernetes: &v1alpha1.KubernetesCapability{ServiceAccountName: name}}})
+	return j
+}
+
+func reads(resource string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{Verbs: []string{"list"}, APIGroups: []string{""}, Resources: []string{resource}}
+}
+
+// delivered is a client with the kubeconfig that the container finds.
+func (j *journey) delivered(g *v1alpha1.CapabilityGrant) client.Client {
+	j.Helper()
+	secret := &corev1.Secret{}
+	j.must(j.w.admin.Get(j.Context(), client.ObjectKey{Namespace: j.namespace, Name: g.Status.SecretName}, secret))
+	config, err := clientcmd.RESTConfigFromKubeConfig(secret.Data["kubernetes.config"])
+	j.must(err)
+	c, err := client.New(config, client.Options{Scheme: j.w.scheme})
+	j.must(err)
+	return c
+}
+
+func TestATokenOfTheClusterWorksAsLongAsItsGrant(t *testing.T) {
+	j := onKubernetes(t, "kubernetes-token", reads("configmaps"))
+	g := j.deliverWithoutApproval()
+	const scope = "list configmaps in agents"
+	if len(g.Spec.Scope) != 1 || g.Spec.Scope[0] != scope || g.Spec.Provider.Type != "kubernetes" {
+		t.Errorf("the grant shows %v of %s; want %s", g.Spec.Scope, g.Spec.Provider.Type, scope)
+	}
+	if c := g.Status.Credential; c == nil || c.Principal != "system:serviceaccount:valetkey-identities:kubernetes-token" || !strings.HasPrefix(c.ID, "JTI=") {
+		t.Errorf("the credential is %+v", c)
+	}
+	container := j.delivered(g)
+	if err := container.List(t.Context(), &corev1.ConfigMapList{}, client.InNamespace(j.namespace)); err != nil {
+		t.Errorf("what was granted does not work: %v", err)
+	}
+	if err := container.List(t.Context(), &corev1.SecretList{}, client.InNamespace(j.namespace)); !apierrors.IsForbidden(err) {
+		t.Errorf("what was not granted: %v", err)
+	}
+	j.finish(corev1.PodSucceeded)
+	g = j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+	r := g.Status.Revocation
+	if r == nil || r.Mode != v1alpha1.RevocationImmediate || r.ConfirmedAt == nil || r.ExposedUntil == nil || r.ExposedUntil.Sub(r.ConfirmedAt.Time) != 10*time.Second {
+		t.Errorf("the revocation is %+v; want it confirmed, and other API servers to have forgotten it in 10 s", r)
+	}
+	if err := container.List(t.Context(), &corev1.ConfigMapList{}, client.InNamespace(j.namespace)); !apierrors.IsUnauthorized(err) {
+		t.Errorf("after its end: %v", err)
+	}
+	j.expectNoAnchor(g)
+	j.expectAudited("completed_without_reuse", v1alpha1.ReasonJobCompleted)
+}
+
+func (j *journey) expectNoAnchor(g *v1alpha1.CapabilityGrant) {
+	j.Helper()
+	anchors := &corev1.SecretList{}
+	j.must(j.w.admin.List(j.Context(), anchors, client.InNamespace(identities)))
+	for _, anchor := range anchors.Items {
+		if strings.Contains(anchor.Name, g.Spec.LeaseID) {
+			j.Errorf("the anchor %s is left", anchor.Name)
+		}
+	}
+}
+
+// TestARevokedTokenOfTheClusterIsNotSaidToBeRevokedBefore: the API server remembers a token for ten seconds after it accepted it.
+func TestARevokedTokenOfTheClusterIsNotSaidToBeRevokedBefore(t *testing.T) {
+	j := onKubernetes(t, "kubernetes-revoked", reads("configmaps"))
+	container := j.delivered(j.deliverWithoutApproval())
+	j.must(container.List(t.Context(), &corev1.ConfigMapList{}, client.InNamespace(j.namespace)))
+	j.annotate(j.w.alice, j.grantObject(), v1alpha1.AnnotationRevoke, "seen-enough")
+	j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation)
+	if err := container.List(t.Context(), &corev1.ConfigMapList{}, client.InNamespace(j.namespace)); !apierrors.IsUnauthorized(err) {
+		t.Errorf("it is said to be revoked, and: %v", err)
+	}
+}
+
+func TestRolesThatChangeEndWhatWasApprovedForThem(t *testing.T) {
+	widen := func(j *journey) {
+		role := &rbacv1.Role{ObjectMeta: j.meta(j.name)}
+		j.must(j.w.admin.Get(j.Context(), client.ObjectKeyFromObject(role), role))
+		role.Rules = append(role.Rules, reads("secrets"))
+		j.must(j.w.admin.Update(j.Context(), role))
+	}
+	t.Run("a request that waits", func(t *testing.T) {
+		j := onKubernetes(t, "kubernetes-widened", reads("configmaps"))
+		j.allow(byAlice)
+		j.ask()
+		j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
+		widen(j)
+		j.expectRefused(v1alpha1.ReasonReviewChanged, "the scope is list configmaps in agents and list secrets in agents and was list configmaps in agents")
+	})
+	t.Run("a grant that lives", func(t *testing.T) {
+		j := onKubernetes(t, "kubernetes-widened-late", reads("configmaps"))
+		g := j.deliverWithoutApproval()
+		widen(j)
+		j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn)
+		j.expectNoAnchor(g)
+	})
+}
+
+func TestRightsThatNobodyCanJudgeAreNotGranted(t *testing.T) {
+	for name, rule := range map[string]rbacv1.PolicyRule{
+		"kubernetes-wildcard": {Verbs: []string{"*"}, APIGroups: []string{""}, Resources: []string{"configmaps"}},
+		"kubernetes-bind":     {Verbs: []string{"bind"}, APIGroups: []string{"rbac.authorization.k8s.io"}, Resources: []string{"roles"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := onKubernetes(t, name, rule)
+			j.allow()
+			j.ask()
+			j.expectWaiting(v1alpha1.ReasonIndeterminate, "narrow it, or accept")
+		})
+	}
+}
