@@ -185,15 +185,19 @@ func (c *crasher) awaitFailures(count int) {
 	source, err := c.w.source(&v1alpha1.CapabilityGrant{}, c.namespace, nil, v1alpha1.LabelRequest)
 	c.must(err)
 	failed := map[string]bool{}
-	_, err = until(c.Context(), c.w, &v1alpha1.CapabilityGrant{}, source, false, func(g *v1alpha1.CapabilityGrant) bool {
-		if condition(g.Status.Conditions, v1alpha1.ConditionIssued).Reason == v1alpha1.ReasonBackingOff {
-			failed[g.Name] = true
+	for before := -1; before < len(failed); {
+		before = len(failed)
+		_, err = until(c.Context(), c.w, &v1alpha1.CapabilityGrant{}, source, false, func(g *v1alpha1.CapabilityGrant) bool {
+			if condition(g.Status.Conditions, v1alpha1.ConditionIssued).Reason == v1alpha1.ReasonBackingOff {
+				failed[g.Name] = true
+			}
+			return len(failed) >= count
+		})
+		if err == nil {
+			return
 		}
-		return len(failed) >= count
-	})
-	if err != nil {
-		c.Fatalf("%d of %d have failed: %v", len(failed), count, err)
 	}
+	c.Fatalf("%d of %d have failed, and no more: %v", len(failed), count, err)
 }
 
 // TestHopelessRequestsKeepNobodyWaiting has an STS that never answers for one capability asked for fifty times, or three thousand when thorough,
