@@ -120,6 +120,12 @@ type AWSCapability struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	Scope []AWSStatement `json:"scope"`
+	// revokerRoleARN is a role with which the operator denies the session everything when its grant ends, instead of leaving it to its
+	// expiry. Its trust policy names the capability's identity too; it may put, get, list and delete inline policies of roleARN.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/([A-Za-z0-9+=,.@_-]+/)*[A-Za-z0-9+=,.@_-]{1,64}$`
+	RevokerRoleARN string `json:"revokerRoleARN,omitempty"`
 	// delivery says how the container finds the credential: Files or Env.
 	// +optional
 	// +kubebuilder:default=Files

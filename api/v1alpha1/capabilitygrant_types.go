@@ -214,6 +214,11 @@ type CapabilityGrantStatus struct {
 	// credential identifies the credential in the back end's own log.
 	// +optional
 	Credential *CredentialReference `json:"credential,omitempty"`
+	// revocationHandle is what the back end needs to know to end what was issued, should capability or provider be gone by then. It is
+	// stored before anything is asked for, and is no secret.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	RevocationHandle string `json:"revocationHandle,omitempty"`
 	// podsStarted counts the Pods that started with the credential. More than one means that it was reused.
 	// +optional
 	PodsStarted int32 `json:"podsStarted,omitempty"`

@@ -65,6 +65,12 @@ type AWSProvider struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
 	STSEndpoint string `json:"stsEndpoint,omitempty"`
+	// iamEndpoint is the URL of IAM, for capabilities with a revokerRoleARN; empty means AWS's own. Only a URL that the operator was
+	// started with (--aws-endpoint) is used.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
+	IAMEndpoint string `json:"iamEndpoint,omitempty"`
 	// serviceEndpoint is the URL that SDKs in the container talk to, as endpoint_url in the projected configuration; empty
 	// means AWS's own. Only a URL that the operator was started with (--aws-endpoint) is used.
 	// +optional

@@ -8,8 +8,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/utils/clock"
-
-	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
 // Instrument counts and times what back ends are asked.
@@ -46,9 +44,9 @@ func (p instrumented) Issue(ctx context.Context, l Lease) (*Credential, error) {
 	return credential, err
 }
 
-func (p instrumented) Revoke(ctx context.Context, l Lease, ref v1alpha1.CredentialReference) (Revoked, error) {
+func (p instrumented) Revoke(ctx context.Context, i Issued) (Revoked, error) {
 	start := p.instrument.clock.Now()
-	revoked, err := p.Provider.Revoke(ctx, l, ref)
+	revoked, err := p.Provider.Revoke(ctx, i)
 	p.observe("revoke", err, p.instrument.clock.Since(start).Seconds())
 	return revoked, err
 }

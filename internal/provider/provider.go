@@ -33,9 +33,12 @@ type Provider interface {
 	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused, RetryAfter. What
 	// a back end answered is delivered only if it is what was asked for.
 	Issue(ctx context.Context, l Lease) (*Credential, error)
-	// Revoke ends what was issued for the lease by its attempt and all before, or says that it cannot. Of the lease only ID and
-	// Attempt are known. Revoking twice, or what never existed, is harmless. It succeeds only when the back end has confirmed it.
-	Revoke(ctx context.Context, l Lease, ref v1alpha1.CredentialReference) (Revoked, error)
+	// Handle is what Revoke needs to know beside the lease's ID, when capability and provider may be gone: no secret, and empty for most
+	// back ends. It is stored before anything is asked for.
+	Handle(l Lease) string
+	// Revoke ends what was issued for a lease, or says that it cannot. Revoking twice, or what never existed, is harmless. It succeeds
+	// only when the back end has confirmed it. It is asked once more when nothing issued can work any more, to clean up.
+	Revoke(ctx context.Context, i Issued) (Revoked, error)
 }
 
 // Values are what a scope template sees of a request; nothing else.
@@ -108,6 +111,32 @@ type Lease struct {
 
 // Session names the lease's session in the back end's own log: agent-<leaseID>-<attempt>, 46 characters at most.
 func (l Lease) Session() string { return fmt.Sprintf("agent-%s-%d", l.ID, l.Attempt) }
+
+// Issued is what is known of a lease that ends: that something may have been issued by any attempt.
+type Issued struct {
+	// ID is the grant's leaseID.
+	ID string
+	// Attempts were begun, from 1 on.
+	Attempts int32
+	// Handle as the back end made it.
+	Handle string
+	// Until is the latest instant at which anything that was issued can work by itself.
+	Until time.Time
+}
+
+// Issued is what Revoke is told of the lease.
+func (l Lease) Issued(handle string, until time.Time) Issued {
+	return Issued{ID: l.ID, Attempts: l.Attempt, Handle: handle, Until: until}
+}
+
+// Sessions are the names of the attempts' sessions.
+func (i Issued) Sessions() []string {
+	names := make([]string, 0, i.Attempts)
+	for attempt := int32(1); attempt <= i.Attempts; attempt++ {
+		names = append(names, Lease{ID: i.ID, Attempt: attempt}.Session())
+	}
+	return names
+}
 
 // Revoked is what revoking came to.
 type Revoked struct {

@@ -125,7 +125,7 @@ func TestCallsAreCountedAndTimedByResult(t *testing.T) {
 	for range 4 {
 		_, _ = wrapped.Issue(t.Context(), l)
 	}
-	if _, err := wrapped.Revoke(t.Context(), l, v1alpha1.CredentialReference{}); err != nil {
+	if _, err := wrapped.Revoke(t.Context(), l.Issued("", clock.Now())); err != nil {
 		t.Fatal(err)
 	}
 	text, err := testutil.CollectAndFormat(registry, expfmt.TypeTextPlain, "valetkey_provider_call_duration_seconds")

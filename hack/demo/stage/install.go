@@ -86,6 +86,27 @@ func (s *Stage) catalogue(ctx context.Context) error {
 	return err
 }
 
+// Revoker gives the sample capability a role that denies its sessions, as docs/backends/aws.md advises.
+func (s *Stage) Revoker(ctx context.Context) error {
+	a := s.Cluster.AWS()
+	arn, err := a.EnsureRole(ctx, localcluster.RoleSpec{Name: "preview-revoker", Namespace: "valetkey-identities", ServiceAccount: sampleCapability,
+		Policy: fmt.Sprintf(revokerPolicy, s.roleARN)})
+	if err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"patch", "capprov", "aws-preview", "--type=merge", "-p", fmt.Sprintf(`{"spec":{"aws":{"iamEndpoint":%q}}}`, a.InClusterSTS)},
+		{"patch", "cap", sampleCapability, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"aws":{"revokerRoleARN":%q}}}`, arn)},
+	} {
+		if _, err := s.Kubectl(ctx, Admin, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const revokerPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:ListRolePolicies","iam:GetRolePolicy","iam:PutRolePolicy","iam:DeleteRolePolicy"],"Resource":%q}]}`
+
 // Kubernetes applies config/samples/kubernetes with this cluster's address, for there is no name service.
 func (s *Stage) Kubernetes(ctx context.Context) error {
 	overlay, err := s.overlay("kubernetes", map[string]string{"kustomization.yaml": fmt.Sprintf(kubernetesOverlay, s.rel("kubernetes", "config/samples/kubernetes"), localcluster.ServiceURL)})

@@ -30,7 +30,9 @@ import (
 // backEnd is what the story of one back end needs.
 type backEnd struct {
 	name string
-	ask  stage.Ask
+	// set up what config/samples does not hold.
+	set func(ctx context.Context, s *stage.Stage) error
+	ask stage.Ask
 	// inside is what the container must have said.
 	inside []string
 	// use uses a copy of the credential from outside, as a thief would who got it in time. The words are those of a refusal; none when
@@ -41,11 +43,18 @@ type backEnd struct {
 func backEnds() []backEnd {
 	return []backEnd{
 		{
-			name: "aws-sts", ask: stage.Ask{Name: "backend-aws", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"hold"}},
+			name: "aws-sts", set: func(context.Context, *stage.Stage) error { return nil },
+			ask:    stage.Ask{Name: "backend-aws", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"hold"}},
 			inside: []string{"holding"}, use: useS3,
 		},
 		{
-			name: "kubernetes", ask: stage.Ask{Name: "backend-kubernetes", Capability: "read-settings", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"settings", stage.Namespace}},
+			name: "aws-sts, with a revoker", set: func(ctx context.Context, s *stage.Stage) error { return s.Revoker(ctx) },
+			ask:    stage.Ask{Name: "backend-aws-revoker", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"hold"}},
+			inside: []string{"holding"}, use: useS3,
+		},
+		{
+			name: "kubernetes", set: func(ctx context.Context, s *stage.Stage) error { return s.Kubernetes(ctx) },
+			ask:    stage.Ask{Name: "backend-kubernetes", Capability: "read-settings", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"settings", stage.Namespace}},
 			inside: []string{"list configmaps in agents ok", "list secrets in agents Forbidden", "list configmaps in default Forbidden"}, use: useAPI,
 		},
 	}
@@ -54,9 +63,6 @@ func backEnds() []backEnd {
 // BackEnds tells, for each back end, how a credential is issued, used and ended, and what becomes of a copy of it.
 func BackEnds(ctx context.Context, s *stage.Stage, out io.Writer) error {
 	t := &teller{stage: s, out: out}
-	if err := s.Kubernetes(ctx); err != nil {
-		return err
-	}
 	var table strings.Builder
 	rows := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(rows, "BACK END\tSCOPE\tTTL ASKED\tGIVEN\tREVOCATION\tCONFIRMED AFTER\tA COPY AFTERWARDS")
@@ -76,6 +82,9 @@ func BackEnds(ctx context.Context, s *stage.Stage, out io.Writer) error {
 }
 
 func (t *teller) backEnd(ctx context.Context, b backEnd) ([]string, error) {
+	if err := b.set(ctx, t.stage); err != nil {
+		return nil, err
+	}
 	if err := t.stage.Request(ctx, stage.Agent, b.ask); err != nil {
 		return nil, err
 	}

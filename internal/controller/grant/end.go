@@ -117,12 +117,7 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 	if err != nil {
 		return provider.Revoked{}, err
 	}
-	lease := provider.Lease{ID: g.Spec.LeaseID, Attempt: g.Status.Attempt}
-	var reference v1alpha1.CredentialReference
-	if g.Status.Credential != nil {
-		reference = *g.Status.Credential
-	}
-	return backend.Revoke(ctx, lease, reference)
+	return backend.Revoke(ctx, provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle, Until: g.Status.CredentialExpiresAt.Time})
 }
 
 // end stores the outcome, once it is in the audit log.

@@ -41,7 +41,7 @@ func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGra
 		worst = *before
 	}
 	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
-		s.Attempt, s.CredentialExpiresAt = attempt, &worst
+		s.Attempt, s.CredentialExpiresAt, s.RevocationHandle = attempt, &worst, backend.Handle(lease)
 		s.IssuedAt, s.ExpiresAt, s.SecretName, s.Credential = nil, nil, "", nil
 		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, v1alpha1.ReasonIssuing, fmt.Sprintf("attempt %d", attempt))
 		c.condition(g, s, v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonWaiting, "nothing is issued yet")

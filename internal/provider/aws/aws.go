@@ -60,7 +60,7 @@ func (a *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 	if p.Spec.AWS == nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.aws", p.Name)}
 	}
-	for _, endpoint := range []string{p.Spec.AWS.STSEndpoint, p.Spec.AWS.ServiceEndpoint} {
+	for _, endpoint := range []string{p.Spec.AWS.STSEndpoint, p.Spec.AWS.IAMEndpoint, p.Spec.AWS.ServiceEndpoint} {
 		if endpoint != "" && !slices.Contains(a.options.Endpoints, endpoint) {
 			return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
 				Message: fmt.Sprintf("endpoint %s is not allowed; start the operator with --aws-endpoint=%s", endpoint, endpoint)}
@@ -127,9 +127,4 @@ func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 // refused: STS was not even asked.
 func refused(err error) error {
 	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
-}
-
-// Revoke does nothing: a session of STS works until it expires, and the grant says so.
-func (*Provider) Revoke(context.Context, provider.Lease, v1alpha1.CredentialReference) (provider.Revoked, error) {
-	return provider.Revoked{Mode: v1alpha1.RevocationAtExpiry}, nil
 }

@@ -474,7 +474,7 @@ func TestASlowSTSIsNotWaitedForWhenTheCallerGivesUp(t *testing.T) {
 
 func TestASessionCannotBeRevokedAndSaysSo(t *testing.T) {
 	w := newWorld(t)
-	got, err := w.Revoke(t.Context(), provider.Lease{}, v1alpha1.CredentialReference{})
+	got, err := w.Revoke(t.Context(), w.lease().Issued(w.Handle(w.lease()), w.clock.Now().Add(time.Hour)))
 	if err != nil || got.Mode != v1alpha1.RevocationAtExpiry || len(w.sts.calls()) > 0 {
 		t.Errorf("got %+v, %v", got, err)
 	}

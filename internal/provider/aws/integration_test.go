@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	corev1 "k8s.io/api/core/v1"
@@ -219,6 +221,143 @@ func TestARealSTSHoldsAClientToItsScope(t *testing.T) {
 		t.Run("an ordinary client is held to its scope, delivered as "+string(delivery), func(t *testing.T) { expectHeldToScope(t, w, delivery) })
 	}
 	t.Run("what the STS refuses is final and tells no secret", func(t *testing.T) { expectRefusals(t, w) })
+}
+
+// revocable is a lease whose capability has a revoker role, which may change the inline policies of its role and do nothing else.
+func (w realWorld) revocable(t *testing.T) provider.Lease {
+	t.Helper()
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:ListRolePolicies","iam:GetRolePolicy","iam:PutRolePolicy","iam:DeleteRolePolicy"],"Resource":"` + w.roleARN + `"}]}`
+	revoker, err := w.aws.EnsureRole(t.Context(), localcluster.RoleSpec{Name: "revoker", Namespace: identitiesNamespace, ServiceAccount: "publisher", Policy: policy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := w.lease()
+	l.Capability.Spec.AWS.RevokerRoleARN, l.Provider.Spec.AWS.IAMEndpoint = revoker, w.sts
+	return l
+}
+
+// denials are the names of the role's inline policies that are ours, and their length together.
+func (w realWorld) denials(t *testing.T) []string {
+	t.Helper()
+	role := "publisher"
+	answer, err := w.aws.IAM().ListRolePolicies(t.Context(), &iam.ListRolePoliciesInput{RoleName: &role})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(answer.PolicyNames, func(name string) bool { return !strings.HasPrefix(name, "valetkey-") })
+}
+
+// forget takes every denial from the role.
+func (w realWorld) forget(t *testing.T) {
+	t.Helper()
+	role := "publisher"
+	for _, name := range w.denials(t) {
+		if _, err := w.aws.IAM().DeleteRolePolicy(t.Context(), &iam.DeleteRolePolicyInput{RoleName: &role, PolicyName: &name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestASessionThatCanBeDeniedDoesWhatEveryBackEndDoes(t *testing.T) {
+	w := newRealWorld(t)
+	conformance.Run(t, "aws with a revoker, real STS and IAM", func(t *testing.T) conformance.Harness {
+		w.forget(t)
+		remembered := &remembering{Provider: w}
+		return conformance.Harness{
+			Provider: remembered, Lease: w.revocable(t), Clock: clock.RealClock{},
+			Unscope: func(c *v1alpha1.Capability) { c.Spec.AWS.Scope = nil },
+			Works: func(t *testing.T, c *provider.Credential) bool {
+				return put(t.Context(), container(t, c), "previews", "web-app/index.html") == nil
+			},
+			Throttle: func(*testing.T) { w.gate.AnswerNext(refuse(http.StatusBadRequest, "Throttling")) },
+			Break:    w.gate.Break,
+			Restart:  func(*testing.T) provider.Provider { return w.another() },
+			Secrets:  remembered.secrets,
+		}
+	})
+}
+
+// TestOneSessionIsEndedAlone sees that the others of its role go on, that a denial goes when its session has expired, and that what
+// does not fit the role any more is said to work until it expires.
+func TestOneSessionIsEndedAlone(t *testing.T) {
+	w := newRealWorld(t)
+	lease := func(n int) provider.Lease {
+		l := w.revocable(t)
+		l.ID = fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
+		return l
+	}
+	end := func(n int) provider.Revoked {
+		t.Helper()
+		l := lease(n)
+		revoked, err := w.Revoke(t.Context(), l.Issued(w.Handle(l), time.Now().Add(time.Hour)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return revoked
+	}
+	works := func(c *provider.Credential) bool {
+		return put(t.Context(), container(t, c), "previews", "web-app/index.html") == nil
+	}
+	var issued []*provider.Credential
+	for n := range 2 {
+		c, err := w.Issue(t.Context(), lease(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		issued = append(issued, c)
+	}
+	if got := end(0); got.Mode != v1alpha1.RevocationImmediate || got.Lingers == 0 {
+		t.Errorf("got %+v", got)
+	}
+	if works(issued[0]) || !works(issued[1]) {
+		t.Errorf("the first works %t, the second %t; want the second alone", works(issued[0]), works(issued[1]))
+	}
+
+	role, document := "publisher", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"s3:*","Resource":"arn:aws:s3:::nothing"}]}`
+	for _, name := range []string{fmt.Sprintf("valetkey-%d-%s", time.Now().Add(-time.Second).Unix(), lease(7).ID), "valetkey-of-somebody-else"} {
+		if _, err := w.aws.IAM().PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: &role, PolicyName: &name, PolicyDocument: &document}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end(0)
+	if names := w.denials(t); len(names) != 2 || !slices.Contains(names, "valetkey-of-somebody-else") || !strings.HasSuffix(names[0]+names[1], lease(0).ID) && !strings.Contains(names[0]+names[1], lease(0).ID) {
+		t.Errorf("the role has %v; want the living denial and what is somebody else's", names)
+	}
+
+	modes := map[v1alpha1.RevocationMode]int{}
+	for n := range 80 {
+		modes[end(n+2).Mode]++
+	}
+	if modes[v1alpha1.RevocationImmediate] < 40 || modes[v1alpha1.RevocationAtExpiry] < 1 {
+		t.Errorf("80 that end at once: %v; want those that fit IAM's 10,240 characters denied, and the others said to work on", modes)
+	}
+	fmt.Printf("80 sessions of one role that end at once: %v\n", modes)
+	if !works(issued[1]) {
+		t.Error("another session of the role works no more")
+	}
+}
+
+func TestARevokerThatMayNotRevokesNothingAndSaysSo(t *testing.T) {
+	w := newRealWorld(t)
+	l := w.revocable(t)
+	c, err := w.Issue(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.aws.EnsureRole(t.Context(), localcluster.RoleSpec{Name: "revoker", Namespace: identitiesNamespace, ServiceAccount: "publisher"}); err != nil {
+		t.Fatal(err)
+	}
+	issued := l.Issued(w.Handle(l), time.Now().Add(time.Hour))
+	if _, err := w.Revoke(t.Context(), issued); err == nil || !strings.Contains(err.Error(), "IAM refused the revoker role: status 403") {
+		t.Errorf("got %v", err)
+	}
+	issued.Until = time.Now().Add(-time.Second)
+	if got, err := w.Revoke(t.Context(), issued); err != nil || got.Mode != v1alpha1.RevocationAtExpiry {
+		t.Errorf("once it has expired: %+v, %v", got, err)
+	}
+	if put(t.Context(), container(t, c), "previews", "web-app/index.html") != nil {
+		t.Error("the session does not work, and nobody revoked it")
+	}
 }
 
 func expectHeldToScope(t *testing.T, w realWorld, delivery v1alpha1.CredentialDelivery) {

@@ -207,7 +207,7 @@ func testRevoke(t *testing.T, s suite) {
 	l := s.lease(8)
 	c := s.issue(t, l)
 	for range 2 {
-		revoked := s.revoke(t, l, c)
+		revoked := s.revoke(t, l)
 		switch works := s.Works(t, c); {
 		case revoked.Mode == v1alpha1.RevocationImmediate && works:
 			t.Error("said to be revoked at once, and works")
@@ -219,16 +219,16 @@ func testRevoke(t *testing.T, s suite) {
 	}
 }
 
-// revoke asks until the back end can confirm it, when it asks for time.
-func (s suite) revoke(t *testing.T, l provider.Lease, c *provider.Credential) provider.Revoked {
-	t.Helper()
-	return s.revokeAs(t, l, v1alpha1.CredentialReference{ID: c.ID(), Principal: c.Principal()})
+// issued is what a controller knows of a lease whose attempt was begun now.
+func (s suite) issued(l provider.Lease) provider.Issued {
+	return l.Issued(s.Provider.Handle(l), s.Clock.Now().Add(s.Provider.Lifetime(l.TTL)))
 }
 
-func (s suite) revokeAs(t *testing.T, l provider.Lease, ref v1alpha1.CredentialReference) provider.Revoked {
+// revoke asks until the back end can confirm it, when it asks for time.
+func (s suite) revoke(t *testing.T, l provider.Lease) provider.Revoked {
 	t.Helper()
 	for {
-		revoked, err := s.Provider.Revoke(t.Context(), l, ref)
+		revoked, err := s.Provider.Revoke(t.Context(), s.issued(l))
 		wait := provider.RetryAfter(err)
 		switch {
 		case err == nil:
@@ -245,7 +245,7 @@ func (s suite) revokeAs(t *testing.T, l provider.Lease, ref v1alpha1.CredentialR
 }
 
 func testRevokeNothing(t *testing.T, s suite) {
-	if _, err := s.Provider.Revoke(t.Context(), s.lease(9), v1alpha1.CredentialReference{}); err != nil {
+	if _, err := s.Provider.Revoke(t.Context(), s.issued(s.lease(9))); err != nil {
 		t.Errorf("revoking what never was: %v", err)
 	}
 }
@@ -281,13 +281,13 @@ func testDown(t *testing.T, s suite) {
 	} else {
 		s.expectClean(t, err)
 	}
-	revoked, err := s.Provider.Revoke(t.Context(), l, v1alpha1.CredentialReference{ID: c.ID(), Principal: c.Principal()})
+	revoked, err := s.Provider.Revoke(t.Context(), s.issued(l))
 	if err == nil && revoked.Mode == v1alpha1.RevocationImmediate {
 		t.Error("said to be revoked by a back end that did not answer")
 	}
 	s.expectClean(t, err)
 	s.Break(t, false)
-	if revoked := s.revoke(t, l, c); revoked.Mode == v1alpha1.RevocationImmediate && s.Works(t, c) {
+	if revoked := s.revoke(t, l); revoked.Mode == v1alpha1.RevocationImmediate && s.Works(t, c) {
 		t.Error("said to be revoked at once, and works")
 	}
 }
@@ -300,7 +300,7 @@ func testRestart(t *testing.T, s suite) {
 	l.Attempt = 2
 	second := s.issue(t, l)
 	s.Provider = s.Restart(t)
-	revoked := s.revokeAs(t, l, v1alpha1.CredentialReference{})
+	revoked := s.revoke(t, l)
 	for _, c := range []*provider.Credential{first, second} {
 		if revoked.Mode == v1alpha1.RevocationImmediate && s.Works(t, c) {
 			t.Errorf("%s is said to be revoked, and works", c.ID())

@@ -32,8 +32,11 @@ func Proxy(t *testing.T, upstream string, transport http.RoundTripper) (*Gate, s
 		t.Fatal(err)
 	}
 	proxy := &httputil.ReverseProxy{
-		Transport:    transport,
-		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport: transport,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host // it is signed
+		},
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	gate := NewGate(proxy)

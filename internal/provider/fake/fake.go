@@ -128,6 +128,9 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 // Lifetime is the TTL, or the minimum.
 func (p *Provider) Lifetime(ttl time.Duration) time.Duration { return max(ttl, p.minimum) }
 
+// Handle is of no use here.
+func (*Provider) Handle(provider.Lease) string { return "" }
+
 // Issue makes a credential whose ID is told by its session. The same session gets another credential each time.
 func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
 	scope, err := p.Render(ctx, l.Capability, l.Values)
@@ -149,17 +152,16 @@ func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 }
 
 // Revoke ends the credential, if this back end can.
-func (p *Provider) Revoke(ctx context.Context, l provider.Lease, _ v1alpha1.CredentialReference) (provider.Revoked, error) {
+func (p *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.called(ctx, Call{Operation: Revoke, Session: l.Session()}); err != nil {
+	if err := p.called(ctx, Call{Operation: Revoke, Session: provider.Lease{ID: i.ID, Attempt: i.Attempts}.Session()}); err != nil {
 		return provider.Revoked{}, err
 	}
 	if p.mode != v1alpha1.RevocationImmediate {
 		return provider.Revoked{Mode: p.mode}, nil
 	}
-	for attempt := l.Attempt; attempt > 0; attempt-- {
-		session := provider.Lease{ID: l.ID, Attempt: attempt}.Session()
+	for _, session := range i.Sessions() {
 		maps.DeleteFunc(p.works, func(id string, _ time.Time) bool { return strings.HasPrefix(id, "FAKE-"+session+"-") })
 	}
 	return provider.Revoked{Mode: p.mode}, nil

@@ -64,11 +64,10 @@ func TestTheFakeIsProgrammable(t *testing.T) {
 	if _, err := f.Issue(t.Context(), lease()); !errors.Is(err, final) {
 		t.Errorf("first call: got %v, want the error that was set", err)
 	}
-	c, err := f.Issue(t.Context(), lease())
-	if err != nil {
+	if _, err := f.Issue(t.Context(), lease()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Revoke(t.Context(), lease(), v1alpha1.CredentialReference{ID: c.ID()}); err != nil {
+	if _, err := f.Revoke(t.Context(), lease().Issued("", start)); err != nil {
 		t.Fatal(err)
 	}
 	session := lease().Session()

@@ -223,7 +223,7 @@ func TestATokenThatAnotherProcessIssuedIsRevoked(t *testing.T) {
 		issued = append(issued, c)
 	}
 	lease.Attempt = 3
-	revoked, err := w.another(t).Revoke(t.Context(), lease, v1alpha1.CredentialReference{})
+	revoked, err := w.another(t).Revoke(t.Context(), lease.Issued("", time.Now().Add(time.Hour)))
 	if err != nil || revoked.Mode != v1alpha1.RevocationImmediate || revoked.Lingers != 10*time.Second {
 		t.Fatalf("%+v, %v", revoked, err)
 	}
@@ -253,7 +253,7 @@ func TestAnAnchorThatIsHeldIsNotSaidToBeGone(t *testing.T) {
 	if anchor, err = w.admin.CoreV1().Secrets(identities).Update(t.Context(), anchor, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Revoke(t.Context(), w.lease(), v1alpha1.CredentialReference{}); err == nil || !strings.Contains(err.Error(), "take its finalizers off") {
+	if _, err := w.Revoke(t.Context(), w.lease().Issued("", time.Now().Add(time.Hour))); err == nil || !strings.Contains(err.Error(), "take its finalizers off") {
 		t.Errorf("got %v", err)
 	}
 	anchor, err = w.admin.CoreV1().Secrets(identities).Get(t.Context(), anchor.Name, metav1.GetOptions{})
@@ -264,7 +264,7 @@ func TestAnAnchorThatIsHeldIsNotSaidToBeGone(t *testing.T) {
 	if _, err := w.admin.CoreV1().Secrets(identities).Update(t.Context(), anchor, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Revoke(t.Context(), w.lease(), v1alpha1.CredentialReference{}); err != nil {
+	if _, err := w.Revoke(t.Context(), w.lease().Issued("", time.Now().Add(time.Hour))); err != nil {
 		t.Errorf("now it can go: %v", err)
 	}
 }

@@ -123,8 +123,11 @@ func (*Provider) Lifetime(ttl time.Duration) time.Duration {
 	return max(ttl, minimumToken) + askingTime
 }
 
-// anchor is the name of the Secret that an attempt's token is bound to.
-func anchor(l provider.Lease) string { return v1alpha1.NamePrefix + l.Session() }
+// Handle is not needed: the anchors are named for the lease.
+func (*Provider) Handle(provider.Lease) string { return "" }
+
+// anchor is the name of the Secret that the token of a session is bound to.
+func anchor(session string) string { return v1alpha1.NamePrefix + session }
 
 // Issue asks the API server, once.
 func (k *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
@@ -139,12 +142,12 @@ func (k *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	if err != nil {
 		return nil, &provider.Error{Class: provider.Retryable, Refused: true, Message: "the certificate of the API server's authority cannot be read"}
 	}
-	bound, err := k.options.Identities.Bind(ctx, l.Capability.Name, l.Capability.Spec.Kubernetes.ServiceAccountName, anchor(l), l.TTL)
+	bound, err := k.options.Identities.Bind(ctx, l.Capability.Name, l.Capability.Spec.Kubernetes.ServiceAccountName, anchor(l.Session()), l.TTL)
 	if err != nil {
 		return nil, err
 	}
 	k.mu.Lock()
-	k.issued[anchor(l)] = bound.Token
+	k.issued[anchor(l.Session())] = bound.Token
 	k.mu.Unlock()
 	config, err := kubeconfig(l.Provider.Spec.Kubernetes.Server, ca, rights.namespace(), bound.Reveal())
 	if err != nil {
@@ -168,13 +171,12 @@ func refused(err error) error {
 
 // Revoke deletes the anchors of the lease's attempts. The API server then says of each that it is not there; and of a token that
 // this process issued, that it does not accept it.
-func (k *Provider) Revoke(ctx context.Context, l provider.Lease, _ v1alpha1.CredentialReference) (provider.Revoked, error) {
-	for attempt := l.Attempt; attempt > 0; attempt-- {
-		one := anchor(provider.Lease{ID: l.ID, Attempt: attempt})
-		if err := k.options.Identities.Unbind(ctx, one); err != nil {
+func (k *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
+	for _, session := range i.Sessions() {
+		if err := k.options.Identities.Unbind(ctx, anchor(session)); err != nil {
 			return provider.Revoked{}, err
 		}
-		if err := k.confirm(ctx, one); err != nil {
+		if err := k.confirm(ctx, anchor(session)); err != nil {
 			return provider.Revoked{}, err
 		}
 	}

@@ -1,0 +1,223 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+const (
+	// spreads is how long a policy takes to be known everywhere in AWS: seconds, says IAM's guide, and promises no more.
+	spreads = time.Minute
+	// lateness is how long after a session's expiry its denial is kept, for clocks that differ.
+	lateness = 10 * time.Minute
+	// denialPrefix begins the names of the inline policies that are ours: valetkey-<when it can go, in Unix seconds>-<leaseID>.
+	denialPrefix = "valetkey-"
+)
+
+// handle is what ends a session when capability and provider are gone.
+type handle struct {
+	Capability string `json:"capability"`
+	Account    string `json:"account"`
+	Role       string `json:"role"`
+	Revoker    string `json:"revoker"`
+	Region     string `json:"region"`
+	STS        string `json:"sts,omitempty"`
+	IAM        string `json:"iam,omitempty"`
+	Audience   string `json:"audience"`
+}
+
+// Handle is empty for a capability without a revoker role: its sessions work until they expire.
+func (*Provider) Handle(l provider.Lease) string {
+	c, p := l.Capability.Spec.AWS, l.Provider.Spec.AWS
+	if c == nil || p == nil || c.RevokerRoleARN == "" {
+		return ""
+	}
+	text, _ := json.Marshal(handle{Capability: l.Capability.Name, Account: c.ServiceAccountName, Role: c.RoleARN, Revoker: c.RevokerRoleARN,
+		Region: p.Region, STS: p.STSEndpoint, IAM: p.IAMEndpoint, Audience: p.Audience}) // strings can always be encoded
+	return string(text)
+}
+
+// Revoke denies the lease's sessions everything, by an inline policy of the role on the sessions' names, reads it back, and takes
+// away those whose sessions have expired. Other sessions of the role go on. Where there is no revoker role, or no room for another
+// denial, the session works until it expires.
+func (a *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
+	atExpiry := provider.Revoked{Mode: v1alpha1.RevocationAtExpiry}
+	if i.Handle == "" {
+		return atExpiry, nil
+	}
+	over := !a.options.Clock.Now().Before(i.Until)
+	denied, err := a.deny(ctx, i, over)
+	switch {
+	case over:
+		// The sessions have expired. What could not be tidied is, when the next session of the role is denied.
+		return atExpiry, nil
+	case err != nil:
+		return provider.Revoked{}, err
+	case denied:
+		return provider.Revoked{Mode: v1alpha1.RevocationImmediate, Lingers: spreads}, nil
+	default:
+		return atExpiry, nil
+	}
+}
+
+func (a *Provider) deny(ctx context.Context, i provider.Issued, over bool) (bool, error) {
+	var h handle
+	if json.Unmarshal([]byte(i.Handle), &h) != nil {
+		return false, &provider.Error{Class: provider.Final, Message: "the grant's revocation handle cannot be read"}
+	}
+	d, err := a.denials(ctx, i, h)
+	if err != nil {
+		return false, err
+	}
+	now := a.options.Clock.Now()
+	known, err := d.tidy(ctx, now, i.ID)
+	if err != nil || over {
+		return false, err
+	}
+	name := known
+	if name == "" {
+		name = fmt.Sprintf("%s%d-%s", denialPrefix, i.Until.Add(lateness).Unix(), i.ID)
+	}
+	document := denial(i.ID)
+	if known == "" {
+		if full, err := d.put(ctx, name, document); full || err != nil {
+			return false, err
+		}
+	}
+	return d.holds(ctx, name, document)
+}
+
+// denial denies every session of the lease everything. The name of a session stands behind the colon of aws:userid.
+func denial(lease string) string {
+	return `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringLike":{"aws:userid":"*:agent-` + lease + `-*"}}}]}`
+}
+
+// denials are the inline policies of one role, by the revoker's rights.
+type denials struct {
+	client *iam.Client
+	role   string
+}
+
+// denials assumes the revoker role, for inline policies of the one role alone.
+func (a *Provider) denials(ctx context.Context, i provider.Issued, h handle) (denials, error) {
+	asked := &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{AWS: &v1alpha1.AWSProvider{Region: h.Region, STSEndpoint: h.STS, IAMEndpoint: h.IAM, Audience: h.Audience}}}
+	if err := a.CheckProvider(asked); err != nil {
+		return denials{}, &provider.Error{Class: provider.Retryable, Message: err.Error()}
+	}
+	token, err := a.options.Identities.Token(ctx, h.Capability, h.Account, h.Audience)
+	if err != nil {
+		return denials{}, err
+	}
+	policy, _ := json.Marshal(policyDocument{Version: "2012-10-17", Statement: []policyStatement{{Effect: "Allow", Resource: []string{h.Role},
+		Action: []string{"iam:ListRolePolicies", "iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy"}}}}) // strings can always be encoded
+	assumed := assumption{region: h.Region, endpoint: h.STS, role: h.Revoker, session: "revoke-" + i.ID, policy: string(policy), token: token, duration: minimumSession}
+	session, err := a.sts.assume(ctx, assumed)
+	if err == nil {
+		err = session.believable(a.options.Clock.Now(), assumed)
+	}
+	if err != nil {
+		return denials{}, &provider.Error{Class: classOf(err), Message: "the revoker role: " + err.Error(), RetryAfter: provider.RetryAfter(err)}
+	}
+	o := iam.Options{Region: h.Region, HTTPClient: a.sts.http, Retryer: aws.NopRetryer{},
+		Credentials: credentials.NewStaticCredentialsProvider(session.keyID, session.secret, session.token)}
+	if h.IAM != "" {
+		o.BaseEndpoint = &h.IAM
+	}
+	return denials{client: iam.New(o), role: h.Role[strings.LastIndex(h.Role, "/")+1:]}, nil
+}
+
+func classOf(err error) provider.Class {
+	if provider.IsFinal(err) {
+		return provider.Final
+	}
+	return provider.Retryable
+}
+
+// tidy takes away the denials whose sessions have expired, and returns the name of the lease's own if it is there and can stay.
+func (d denials) tidy(ctx context.Context, now time.Time, lease string) (string, error) {
+	own := ""
+	pages := iam.NewListRolePoliciesPaginator(d.client, &iam.ListRolePoliciesInput{RoleName: &d.role})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", iamFailure(err)
+		}
+		for _, name := range page.PolicyNames {
+			until, of, ours := parseDenial(name)
+			switch {
+			case !ours:
+			case now.After(until):
+				_, err := d.client.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &d.role, PolicyName: &name})
+				if gone := (*iamtypes.NoSuchEntityException)(nil); err != nil && !errors.As(err, &gone) {
+					return "", iamFailure(err)
+				}
+			case of == lease:
+				own = name
+			}
+		}
+	}
+	return own, nil
+}
+
+func parseDenial(name string) (until time.Time, lease string, ours bool) {
+	rest, ours := strings.CutPrefix(name, denialPrefix)
+	seconds, lease, found := strings.Cut(rest, "-")
+	unix, err := strconv.ParseInt(seconds, 10, 64)
+	return time.Unix(unix, 0), lease, ours && found && err == nil
+}
+
+// put stores a denial; full when the role's inline policies are as long together as IAM takes.
+func (d denials) put(ctx context.Context, name, document string) (full bool, err error) {
+	_, err = d.client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &d.role, PolicyName: &name, PolicyDocument: &document})
+	if limit := (*iamtypes.LimitExceededException)(nil); errors.As(err, &limit) {
+		return true, nil
+	}
+	return false, iamFailure(err)
+}
+
+// holds reads a denial back.
+func (d denials) holds(ctx context.Context, name, document string) (bool, error) {
+	answer, err := d.client.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &d.role, PolicyName: &name})
+	if err != nil {
+		return false, iamFailure(err)
+	}
+	stored, err := url.PathUnescape(aws.ToString(answer.PolicyDocument))
+	if err != nil || stored != document {
+		return false, &provider.Error{Class: provider.Retryable, Message: "IAM holds another policy under the denial's name"}
+	}
+	return true, nil
+}
+
+// iamFailure keeps the status that IAM answered, and none of its words. What is refused for want of rights can be mended.
+func iamFailure(err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &provider.Error{Class: provider.Retryable, Message: "IAM did not answer, or not in a form that can be read"}
+	if response := (*awshttp.ResponseError)(nil); errors.As(err, &response) {
+		e.Message, e.RetryAfter = "IAM refused the revoker role: status "+strconv.Itoa(response.HTTPStatusCode()), retryAfter(response)
+		if response.HTTPStatusCode() == http.StatusTooManyRequests {
+			e.Class = provider.Throttled
+		}
+	}
+	return e
+}
