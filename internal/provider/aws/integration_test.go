@@ -199,20 +199,22 @@ func (r *remembering) secrets() []string {
 
 func TestARealSTSDoesWhatEveryBackEndDoes(t *testing.T) {
 	w := newRealWorld(t)
-	conformance.Run(t, "aws, real STS", func(*testing.T) conformance.Harness {
-		remembered := &remembering{Provider: w}
-		return conformance.Harness{
-			Provider: remembered, Lease: w.lease(), Clock: clock.RealClock{},
-			Unscope: func(c *v1alpha1.Capability) { c.Spec.AWS.Scope = nil },
-			Works: func(t *testing.T, c *provider.Credential) bool {
-				return put(t.Context(), container(t, c), "previews", "web-app/index.html") == nil
-			},
-			Throttle: func(*testing.T) { w.gate.AnswerNext(refuse(http.StatusBadRequest, "Throttling")) },
-			Break:    w.gate.Break,
-			Restart:  func(*testing.T) provider.Provider { return w.another() },
-			Secrets:  remembered.secrets,
-		}
-	})
+	conformance.Run(t, "aws, real STS", func(*testing.T) conformance.Harness { return w.harness(w.lease()) })
+}
+
+func (w realWorld) harness(l provider.Lease) conformance.Harness {
+	remembered := &remembering{Provider: w}
+	return conformance.Harness{
+		Provider: remembered, Lease: l, Clock: clock.RealClock{},
+		Unscope: func(c *v1alpha1.Capability) { c.Spec.AWS.Scope = nil },
+		Works: func(t *testing.T, c *provider.Credential) bool {
+			return put(t.Context(), container(t, c), "previews", "web-app/index.html") == nil
+		},
+		Throttle: func(*testing.T) { w.gate.AnswerNext(refuse(http.StatusBadRequest, "Throttling")) },
+		Break:    w.gate.Break,
+		Restart:  func(*testing.T) provider.Provider { return w.another() },
+		Secrets:  remembered.secrets,
+	}
 }
 
 func TestARealSTSHoldsAClientToItsScope(t *testing.T) {
@@ -262,18 +264,7 @@ func TestASessionThatCanBeDeniedDoesWhatEveryBackEndDoes(t *testing.T) {
 	w := newRealWorld(t)
 	conformance.Run(t, "aws with a revoker, real STS and IAM", func(t *testing.T) conformance.Harness {
 		w.forget(t)
-		remembered := &remembering{Provider: w}
-		return conformance.Harness{
-			Provider: remembered, Lease: w.revocable(t), Clock: clock.RealClock{},
-			Unscope: func(c *v1alpha1.Capability) { c.Spec.AWS.Scope = nil },
-			Works: func(t *testing.T, c *provider.Credential) bool {
-				return put(t.Context(), container(t, c), "previews", "web-app/index.html") == nil
-			},
-			Throttle: func(*testing.T) { w.gate.AnswerNext(refuse(http.StatusBadRequest, "Throttling")) },
-			Break:    w.gate.Break,
-			Restart:  func(*testing.T) provider.Provider { return w.another() },
-			Secrets:  remembered.secrets,
-		}
+		return w.harness(w.revocable(t))
 	})
 }
 
