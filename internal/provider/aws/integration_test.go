@@ -272,17 +272,17 @@ func TestASessionThatCanBeDeniedDoesWhatEveryBackEndDoes(t *testing.T) {
 // does not fit the role any more is said to work until it expires.
 func TestOneSessionIsEndedAlone(t *testing.T) {
 	w := newRealWorld(t)
+	revocable := w.revocable(t)
 	lease := func(n int) provider.Lease {
-		l := w.revocable(t)
+		l := revocable
 		l.ID = fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
 		return l
 	}
 	end := func(n int) provider.Revoked {
-		t.Helper()
 		l := lease(n)
 		revoked, err := w.Revoke(t.Context(), l.Issued(w.Handle(l), time.Now().Add(time.Hour)))
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 		return revoked
 	}
@@ -311,14 +311,22 @@ func TestOneSessionIsEndedAlone(t *testing.T) {
 		}
 	}
 	end(0)
-	if names := w.denials(t); len(names) != 2 || !slices.Contains(names, "valetkey-of-somebody-else") || !strings.HasSuffix(names[0]+names[1], lease(0).ID) && !strings.Contains(names[0]+names[1], lease(0).ID) {
+	if names := w.denials(t); len(names) != 2 || !slices.Contains(names, "valetkey-of-somebody-else") || !strings.Contains(strings.Join(names, " "), lease(0).ID) {
 		t.Errorf("the role has %v; want the living denial and what is somebody else's", names)
 	}
 
 	modes := map[v1alpha1.RevocationMode]int{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
 	for n := range 80 {
-		modes[end(n+2).Mode]++
+		wg.Go(func() {
+			mode := end(n + 2).Mode
+			mu.Lock()
+			defer mu.Unlock()
+			modes[mode]++
+		})
 	}
+	wg.Wait()
 	if modes[v1alpha1.RevocationImmediate] < 40 || modes[v1alpha1.RevocationAtExpiry] < 1 {
 		t.Errorf("80 that end at once: %v; want those that fit IAM's 10,240 characters denied, and the others said to work on", modes)
 	}

@@ -31,6 +31,8 @@ const (
 	lateness = 10 * time.Minute
 	// denialPrefix begins the names of the inline policies that are ours: valetkey-<when it can go, in Unix seconds>-<leaseID>.
 	denialPrefix = "valetkey-"
+	// leaseLength is that of a UUID.
+	leaseLength = 36
 )
 
 // handle is what ends a session when capability and provider are gone.
@@ -182,7 +184,7 @@ func parseDenial(name string) (until time.Time, lease string, ours bool) {
 	rest, ours := strings.CutPrefix(name, denialPrefix)
 	seconds, lease, found := strings.Cut(rest, "-")
 	unix, err := strconv.ParseInt(seconds, 10, 64)
-	return time.Unix(unix, 0), lease, ours && found && err == nil
+	return time.Unix(unix, 0), lease, ours && found && err == nil && len(lease) == leaseLength
 }
 
 // put stores a denial; full when the role's inline policies are as long together as IAM takes.
