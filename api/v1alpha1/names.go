@@ -30,6 +30,11 @@ const (
 	AnnotationRevoke = "valetkey.dev/revoke"
 	// AnnotationRevokedBy on a CapabilityGrant is who set AnnotationRevoke. Stamped by the API server.
 	AnnotationRevokedBy = "valetkey.dev/revoked-by"
+	// AnnotationAbandon on a CapabilityGrant that is being ended gives up on its revocation, which the back end does not confirm: the
+	// grant ends, and says until when the credential may work. Its value is the reason. It asks for the verb abandon.
+	AnnotationAbandon = "valetkey.dev/abandon"
+	// AnnotationAbandonedBy on a CapabilityGrant is who set AnnotationAbandon. Stamped by the API server.
+	AnnotationAbandonedBy = "valetkey.dev/abandoned-by"
 	// AnnotationCreatedBy on a Job is the user who created it. Stamped by the API server, never changed.
 	AnnotationCreatedBy = "valetkey.dev/created-by"
 

@@ -33,6 +33,8 @@ const (
 	EventStopping Event = "stopping"
 	// EventRevoked: the credential was revoked, or the back end cannot do so and the record says until when it works.
 	EventRevoked Event = "revoked"
+	// EventAbandoned: somebody gave up on a revocation that the back end did not confirm; the reason says who, and why.
+	EventAbandoned Event = "abandoned"
 	// EventEnded: the grant ended with the outcome that the record names.
 	EventEnded Event = "ended"
 	// EventRecovered: something happened to the log itself, and reason says what: part of a line was removed after a crash, the

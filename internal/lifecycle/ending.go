@@ -18,7 +18,7 @@ func ending(f Facts, now time.Time) Action {
 	case f.Attempt.Minting:
 		// What is revoked before it is issued would live on.
 		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Message: "waiting for the back end, which was asked for the credential, to answer"}
-	case !f.Attempt.Revoked && now.Before(f.Attempt.RevokeNotBefore):
+	case !f.Attempt.Revoked && now.Before(f.Attempt.RevokeNotBefore) && f.Grant.Annotations[v1alpha1.AnnotationAbandon] == "":
 		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: f.Attempt.RevokeNotBefore}
 	case !f.Attempt.Revoked:
 		return Action{Step: Revoke}

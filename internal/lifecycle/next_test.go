@@ -157,6 +157,13 @@ func TestNext(t *testing.T) {
 		"ending stops the Job first":                                         {facts: stopping(), want: StopJob},
 		"a stopped Job is followed by revocation, though its Pod still runs": {facts: stopping(func(f *Facts) { f.Job.Suspended = true }), want: Revoke},
 		"a Job that is gone does not keep revocation waiting":                {facts: stopping(func(f *Facts) { f.Job = JobFacts{} }), want: Revoke},
+		"a back end that asked for time is given it": {facts: stopping(func(f *Facts) { f.Job.Suspended, f.Attempt.RevokeNotBefore = true, now.Add(time.Minute) }),
+			want: Wait, reason: v1alpha1.ReasonEnding},
+		"a back end that asked for time is asked again": {facts: stopping(func(f *Facts) { f.Job.Suspended, f.Attempt.RevokeNotBefore = true, now }), want: Revoke},
+		"whoever abandons a revocation does not wait for it": {facts: stopping(func(f *Facts) {
+			f.Job.Suspended, f.Attempt.RevokeNotBefore = true, now.Add(time.Minute)
+			f.Grant.Annotations = map[string]string{v1alpha1.AnnotationAbandon: "the account is closed"}
+		}), want: Revoke},
 		"the end waits for the Pod": {facts: stopping(func(f *Facts) { f.Job.Suspended, f.Attempt.Revoked = true, true }),
 			want: Wait, reason: v1alpha1.ReasonEnding},
 		"the end comes when the Pod has ended": {facts: stopping(func(f *Facts) {

@@ -36,7 +36,7 @@ func (w *world) retired(ctx context.Context) error {
 	if _, err := w.apply(ctx, alice, "CapabilityGrant", revoked, "", nil, `{"metadata":{"annotations":{"valetkey.dev/revoke":"seen enough"}}}`); err != nil {
 		return err
 	}
-	_, err = w.apply(ctx, operator, "CapabilityGrant", revoked, "status", nil, `{"status":{"attempt":1,"outcome":"Revoked","endedAt":"2026-05-09T11:48:00Z"}}`)
+	_, err = w.apply(ctx, operator, "CapabilityGrant", revoked, "status", nil, `{"status":{"attempt":1,"outcome":"Revoked","endedAt":"2026-05-09T11:48:00Z","stop":{"outcome":"Revoked","reason":"RevokedByAnnotation","at":"2026-05-09T11:48:00Z"}}}`)
 	return err
 }
 
@@ -73,12 +73,27 @@ func grantEdgeRows() []row {
 		{name: "taking the name from under a revocation", by: mallory, rule: rule, words: "only annotation", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/revoked-by":null}}}`)},
 		{name: "revoking in another's name", by: alice, rule: "valetkey-stamp-revoker", shows: revokedInOnesOwnName},
 		{name: "an agent grants itself", by: agent, rule: "RBAC", words: "capabilitygrants", try: grant()},
+		{name: "abandoning without the verb", by: alice, rule: rule, words: "lacks the verb abandon", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/abandon":"x"}}}`)},
+		{name: "abandoning a grant that lives", by: mallory, rule: rule, words: "revoke it first", try: patches("CapabilityGrant", granted, "", `{"metadata":{"annotations":{"valetkey.dev/abandon":"x"}}}`)},
+		{name: "saying that somebody else abandoned", by: mallory, rule: rule, words: "written by the API server; annotate with valetkey.dev/abandon alone", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/abandoned-by":"alice@example.com"}}}`)},
+		{name: "abandoning in another's name", by: mallory, rule: "valetkey-stamp-revoker", shows: abandonedInOnesOwnName},
 		{name: "an agent revokes", by: agent, rule: "RBAC", words: "capabilitygrants", try: patches("CapabilityGrant", granted, "", `{"metadata":{"annotations":{"valetkey.dev/revoke":"x"}}}`)},
 		{name: "another outcome of an ended grant", by: operator, rule: "valetkey-status", words: "stays ended", try: afterwards("status", `{"status":{"outcome":"Completed"}}`)},
 		{name: "an ended grant without its outcome", by: operator, rule: "valetkey-status", words: "stays ended", try: afterwards("status", `{"status":{"outcome":null}}`)},
 		{name: "an ended grant that ended later", by: operator, rule: "valetkey-status", words: "stays ended", try: afterwards("status", `{"status":{"endedAt":"2027-05-09T11:48:00Z"}}`)},
 		{name: "an ended grant without a status", by: operator, rule: "valetkey-status", words: "never falls", try: afterwards("status", `{"status":null}`)},
 	}
+}
+
+func abandonedInOnesOwnName(ctx context.Context, w *world) error {
+	if err := w.retired(ctx); err != nil {
+		return err
+	}
+	o, err := w.patching(ctx, mallory, "CapabilityGrant", revoked, "", `{"metadata":{"annotations":{"valetkey.dev/abandon":"x","valetkey.dev/abandoned-by":"bob@example.com"}}}`)
+	if err == nil && o.GetAnnotations()["valetkey.dev/abandoned-by"] != mallory {
+		err = errors.New("it is not marked with who abandoned it")
+	}
+	return err
 }
 
 func revokedInOnesOwnName(ctx context.Context, w *world) error {

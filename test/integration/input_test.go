@@ -417,11 +417,15 @@ func (j *journey) provider(endpoint string) {
 }
 
 // capability makes a capability of the journey's own, with its identity; the journey's request asks for it.
-func (j *journey) capability(provider, role string) {
+func (j *journey) capability(provider, role string, edits ...func(*v1alpha1.Capability)) {
 	j.Helper()
 	j.store(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: identities, Name: j.name,
 		Annotations: map[string]string{v1alpha1.AnnotationCapability: j.name}}})
-	j.store(j.capabilityObject(provider, role))
+	c := j.capabilityObject(provider, role)
+	for _, edit := range edits {
+		edit(c)
+	}
+	j.store(c)
 }
 
 func (j *journey) capabilityObject(provider, role string) *v1alpha1.Capability {

@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -61,18 +62,20 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 		return err
 	}
 	revocation, err := c.revokeUpstream(ctx, g)
+	if abandoned(g) && err != nil {
+		revocation, err = v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry, ExposedUntil: g.Status.CredentialExpiresAt}, nil
+		by := fmt.Sprintf("abandoned by %s: %s", g.Annotations[v1alpha1.AnnotationAbandonedBy], g.Annotations[v1alpha1.AnnotationAbandon])
+		if err := c.record(ctx, g, audit.EventAbandoned, func(r *audit.Record) { r.Reason = by }); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		waiting := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, "the back end has not confirmed that the credential is revoked: "+err.Error())
 		})
-		if waiting != nil {
-			return waiting
-		}
-		if wait := provider.RetryAfter(err); wait > 0 {
-			mem.RevokeNotBefore = c.Clock.Now().Add(wait)
-			return nil
-		}
-		return err
+		mem.revokeFailures++
+		mem.RevokeNotBefore = c.Clock.Now().Add(cmp.Or(provider.RetryAfter(err), backoff(mem.revokeFailures)))
+		return waiting
 	}
 	event := func(r *audit.Record) {
 		r.Revocation, r.ExposedUntil = string(revocation.Mode), auditTime(revocation.ExposedUntil)
@@ -85,6 +88,11 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	}
 	mem.Revoked = true
 	return nil
+}
+
+// abandoned: somebody who may gave up on the revocation. It is tried once more all the same.
+func abandoned(g *v1alpha1.CapabilityGrant) bool {
+	return g.Annotations[v1alpha1.AnnotationAbandon] != ""
 }
 
 // revokeUpstream says honestly what became of the credential.
@@ -161,7 +169,7 @@ func (c *Controller) sweep(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 	if err := c.deleteSecrets(ctx, g, g.Status.Attempt); err != nil {
 		return err
 	}
-	if _, err := c.askToRevoke(ctx, g); err != nil {
+	if _, err := c.askToRevoke(ctx, g); err != nil && !abandoned(g) {
 		return err
 	}
 	mem.SweptAt = c.Clock.Now()

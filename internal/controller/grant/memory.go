@@ -30,6 +30,8 @@ type memory struct {
 	exposedBefore *metav1.Time
 	// conflicts counts how often the start patch met a Job that had changed.
 	conflicts int
+	// revokeFailures counts how often the back end did not confirm that what was issued is revoked.
+	revokeFailures int32
 	// job is the Job as this process's own patch left it, until the cache shows that.
 	job *batchv1.Job
 	// pods that were seen, by UID.
