@@ -29,9 +29,10 @@ func TestAWSDoesWhatEveryBackEndDoes(t *testing.T) {
 			Provider: w, Lease: w.lease(), Clock: w.clock,
 			Unscope: func(c *v1alpha1.Capability) { c.Spec.AWS.Scope = nil },
 			Works: func(_ *testing.T, c *provider.Credential) bool {
-				w.sts.mu.Lock()
-				defer w.sts.mu.Unlock()
-				return w.clock.Now().Before(w.sts.works[c.ID()])
+				return w.sts.does(c.ID(), "arn:aws:s3:::previews/web-app/*")
+			},
+			Beyond: func(_ *testing.T, c *provider.Credential) bool {
+				return w.sts.does(c.ID(), "arn:aws:s3:::previews/payments/*")
 			},
 			Throttle: func(*testing.T) { w.sts.answerNext(refuse(http.StatusBadRequest, "Throttling")) },
 			Break:    w.sts.gate.Break,

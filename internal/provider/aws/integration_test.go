@@ -210,6 +210,9 @@ func (w realWorld) harness(l provider.Lease) conformance.Harness {
 		Works: func(t *testing.T, c *provider.Credential) bool {
 			return put(t.Context(), container(t, c), "previews", "web-app/index.html") == nil
 		},
+		Beyond: func(t *testing.T, c *provider.Credential) bool {
+			return put(t.Context(), container(t, c), "previews", "payments/index.html") == nil || get(t.Context(), container(t, c), "previews", "web-app/index.html") == nil
+		},
 		Throttle: func(*testing.T) { w.gate.AnswerNext(refuse(http.StatusBadRequest, "Throttling")) },
 		Break:    w.gate.Break,
 		Restart:  func(*testing.T) provider.Provider { return w.another() },

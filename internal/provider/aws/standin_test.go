@@ -53,10 +53,19 @@ type stsStandIn struct {
 	asked []url.Values
 	// works holds until when each access key works.
 	works map[string]time.Time
+	// policies holds the session policy of each.
+	policies map[string]string
+}
+
+// does reports whether a session works and its policy names a resource.
+func (s *stsStandIn) does(keyID, resource string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock.Now().Before(s.works[keyID]) && strings.Contains(s.policies[keyID], `"`+resource+`"`)
 }
 
 func newSTS(t *testing.T, clock *clocktesting.FakePassiveClock) *stsStandIn {
-	s := &stsStandIn{t: t, clock: clock, works: map[string]time.Time{}}
+	s := &stsStandIn{t: t, clock: clock, works: map[string]time.Time{}, policies: map[string]string{}}
 	s.gate = conformance.NewGate(s)
 	server := httptest.NewServer(s.gate)
 	t.Cleanup(server.Close)
@@ -115,6 +124,7 @@ func (s *stsStandIn) assume(w http.ResponseWriter, form url.Values) {
 		a := s.answer(form)
 		s.mu.Lock()
 		a.KeyID = fmt.Sprintf("ASIASTANDIN%d", len(s.works))
+		s.policies[a.KeyID] = form.Get("Policy")
 		s.works[a.KeyID] = s.clock.Now().Add(time.Duration(duration) * time.Second)
 		s.mu.Unlock()
 		a.write(w, nil)

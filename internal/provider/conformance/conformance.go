@@ -34,6 +34,8 @@ type Harness struct {
 	Unscope func(*v1alpha1.Capability)
 	// Works asks the back end whether it accepts a credential now.
 	Works func(t *testing.T, c *provider.Credential) bool
+	// Beyond asks the back end, with a credential that works, for what its scope does not say: the same for another repo, say.
+	Beyond func(t *testing.T, c *provider.Credential) bool
 	// Throttle makes the back end throttle the next call.
 	Throttle func(t *testing.T)
 	// Break makes the back end answer nothing, or answer again.
@@ -56,6 +58,7 @@ func Run(t *testing.T, name string, start func(t *testing.T) Harness) {
 	}{
 		{"a credential works, and says who it is and until when", testIssue},
 		{"nothing is issued without a scope", testScopeIsNeeded},
+		{"a credential does no more than its scope says", testScopeIsKept},
 		{"a value that could widen the scope is refused", testValuesCannotWiden},
 		{"a TTL below the minimum is told truthfully", testShortTTL},
 		{"two are issued at once, each its own", testTwoAtOnce},
@@ -141,6 +144,16 @@ func testScopeIsNeeded(t *testing.T, s suite) {
 	c, err := s.Provider.Issue(t.Context(), l)
 	if c != nil || !provider.IsFinal(err) || !provider.IsRefused(err) {
 		t.Errorf("got credential %t, error %v: want none, and a final refusal", c != nil, err)
+	}
+}
+
+func testScopeIsKept(t *testing.T, s suite) {
+	c := s.issue(t, s.lease(16))
+	if !s.Works(t, c) {
+		t.Error("what the scope says does not work: nothing is seen by what does not")
+	}
+	if s.Beyond(t, c) {
+		t.Error("what the scope does not say works")
 	}
 }
 

@@ -51,11 +51,13 @@ type Provider struct {
 	calls  []Call
 	// works holds until when each credential works, by its ID.
 	works map[string]time.Time
+	// scopes holds what each credential is good for, by its ID.
+	scopes map[string]string
 }
 
 // New makes a back end whose credentials live for minimum at least, and that revokes them in the given way.
 func New(clock clock.PassiveClock, minimum time.Duration, mode v1alpha1.RevocationMode) *Provider {
-	return &Provider{clock: clock, minimum: minimum, mode: mode, works: map[string]time.Time{}}
+	return &Provider{clock: clock, minimum: minimum, mode: mode, works: map[string]time.Time{}, scopes: map[string]string{}}
 }
 
 // NextErr makes the next calls fail, one each: nil lets its call succeed.
@@ -91,6 +93,14 @@ func (p *Provider) Works(id string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.clock.Now().Before(p.works[id])
+}
+
+// Does reports whether the back end lets the credential of that ID do something now: "action on resource", as a scope says it.
+func (p *Provider) Does(id, what string) bool {
+	works := p.Works(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return works && slices.Contains(strings.Split(p.scopes[id], "\n"), what)
 }
 
 // Type is that of AWS.
@@ -143,7 +153,7 @@ func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, err
 	}
 	id := fmt.Sprintf("FAKE-%s-%d", l.Session(), len(p.calls))
-	p.works[id] = p.clock.Now().Add(p.Lifetime(l.TTL))
+	p.works[id], p.scopes[id] = p.clock.Now().Add(p.Lifetime(l.TTL)), scope.Document
 	return provider.NewCredential(provider.CredentialFields{
 		ID: id, Principal: scope.Principal + "/" + l.Session(), ExpiresAt: p.works[id],
 		Files:    map[string]string{"fake/credential": "secret of " + id},

@@ -43,7 +43,12 @@ func TestTheFakeDoesWhatEveryBackEndDoes(t *testing.T) {
 			return conformance.Harness{
 				Provider: f, Lease: lease(), Clock: clock,
 				Unscope: func(c *v1alpha1.Capability) { c.Spec.AWS.Scope = nil },
-				Works:   func(_ *testing.T, c *provider.Credential) bool { return f.Works(c.ID()) },
+				Works: func(_ *testing.T, c *provider.Credential) bool {
+					return f.Does(c.ID(), "s3:PutObject on arn:aws:s3:::previews/web-app/*")
+				},
+				Beyond: func(_ *testing.T, c *provider.Credential) bool {
+					return f.Does(c.ID(), "s3:PutObject on arn:aws:s3:::previews/payments/*")
+				},
 				Throttle: func(*testing.T) {
 					f.NextErr(&provider.Error{Class: provider.Throttled, Refused: true, Message: "throttled"})
 				},

@@ -170,7 +170,11 @@ func TestKubernetesDoesWhatEveryBackEndDoes(t *testing.T) {
 		w.empty(t)
 		return conformance.Harness{
 			Provider: w, Lease: w.lease(), Clock: clock.RealClock{}, Works: w.works,
-			Unscope:  func(c *v1alpha1.Capability) { c.Spec.Kubernetes.ServiceAccountName = "bare" },
+			Unscope: func(c *v1alpha1.Capability) { c.Spec.Kubernetes.ServiceAccountName = "bare" },
+			Beyond: func(t *testing.T, c *provider.Credential) bool {
+				_, err := w.container(t, c).CoreV1().Secrets("web").List(t.Context(), metav1.ListOptions{})
+				return err == nil
+			},
 			Throttle: func(*testing.T) { w.gate.AnswerNext(throttle) },
 			Break:    w.gate.Break,
 			Restart:  func(t *testing.T) provider.Provider { return w.another(t) },
