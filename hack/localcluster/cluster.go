@@ -5,10 +5,12 @@ package localcluster
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -148,6 +150,20 @@ func (c *Cluster) Address() string { return c.rec.Slot.inner() }
 
 // HostAddress returns the host's address as seen from the cluster, Pods included.
 func (c *Cluster) HostAddress() string { return c.rec.Slot.host() }
+
+// ListenTLS listens on the host's address, with a certificate that the cluster's own authority signed, and returns that authority's.
+func (c *Cluster) ListenTLS() (net.Listener, []byte, error) {
+	server, err := c.ca.server([]string{"host"}, []string{c.HostAddress()})
+	if err != nil {
+		return nil, nil, err
+	}
+	certificate, err := tls.X509KeyPair(server.cert, server.key)
+	if err != nil {
+		return nil, nil, err
+	}
+	listener, err := tls.Listen("tcp", net.JoinHostPort(c.HostAddress(), "0"), &tls.Config{Certificates: []tls.Certificate{certificate}})
+	return listener, encodeCertificate(c.ca.cert.Raw), err
+}
 
 // Kubectl returns the path of a kubectl of the cluster's own version.
 func (c *Cluster) Kubectl() string { return c.rec.programs().host(kubectl) }

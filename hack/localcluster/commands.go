@@ -73,6 +73,7 @@ func (c *Cluster) apiServer() supervisor.Program {
 		"--tls-cert-file="+pkiInside("apiserver.crt"),
 		"--tls-private-key-file="+pkiInside("apiserver.key"),
 		"--client-ca-file="+pkiInside("ca.crt"),
+		"--authentication-config="+stateInside+"/"+authenticationFile,
 		"--service-account-issuer="+issuerURL,
 		"--service-account-jwks-uri="+issuerURL+"/openid/v1/jwks",
 		"--service-account-key-file="+pkiInside("sa.pub"),

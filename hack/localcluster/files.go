@@ -89,6 +89,8 @@ func (c *Cluster) writeConfiguration() error {
 		"containerd.toml": "config/containerd.toml",
 		"kubelet.yaml":    "config/kubelet.yaml",
 		"pods.conflist":   "cni/pods.conflist",
+
+		"authentication.yaml": authenticationFile,
 	} {
 		t, err := template.ParseFS(fileTemplates, "files/"+name)
 		if err != nil {
@@ -104,6 +106,14 @@ func (c *Cluster) writeConfiguration() error {
 		}
 	}
 	return nil
+}
+
+// authenticationFile is the API server's AuthenticationConfiguration.
+const authenticationFile = "config/authentication.yaml"
+
+// Trust gives the API server another AuthenticationConfiguration. It takes it as soon as it notices, without a restart.
+func (c *Cluster) Trust(configuration []byte) error {
+	return os.WriteFile(c.rec.path(authenticationFile), configuration, 0o644)
 }
 
 // snapshotter returns the one that works on the file system of dir: an overlay cannot lie on another overlay, which is

@@ -7,18 +7,9 @@ package attacks
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -32,18 +23,14 @@ import (
 // with else, or with what of them it forges.
 func (w *world) somebodyElses(ctx context.Context, t *testing.T) {
 	t.Helper()
-	server := httptest.NewUnstartedServer(http.HandlerFunc(undo))
-	listener, err := net.Listen("tcp", net.JoinHostPort(w.cluster.HostAddress(), "0"))
+	listener, authority, err := w.cluster.ListenTLS()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = server.Listener.Close()
-	server.Listener = listener
-	certificate, authority := selfSigned(t, net.ParseIP(w.cluster.HostAddress()))
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	url, fail, again, none := server.URL, admissionv1.Fail, admissionv1.IfNeededReinvocationPolicy, admissionv1.SideEffectClassNone
+	server := &http.Server{Handler: http.HandlerFunc(undo), ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(listener) }() // until it is closed
+	t.Cleanup(func() { _ = server.Close() })
+	url, fail, again, none := "https://"+listener.Addr().String(), admissionv1.Fail, admissionv1.IfNeededReinvocationPolicy, admissionv1.SideEffectClassNone
 	_, err = kubernetes.NewForConfigOrDie(w.configs[admin]).AdmissionregistrationV1().MutatingWebhookConfigurations().Create(ctx, &admissionv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: "somebody-elses"},
 		Webhooks: []admissionv1.MutatingWebhook{{
@@ -149,19 +136,4 @@ func forgery(kind string, raw []byte) string {
 		return fmt.Sprintf(`[{"op":"add","path":"/spec/requester/%s","value":%s}]`, o.Labels["somebody"], value)
 	}
 	return `[{"op":"add","path":"/spec/requester","value":{"username":"system:admin"}}]`
-}
-
-func selfSigned(t *testing.T, address net.IP) (tls.Certificate, []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{address},
-		IsCA: true, BasicConstraintsValid: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
