@@ -12,6 +12,7 @@ while IFS=: read -r file target; do
     printf 'FAILED\n%s\n' "$out" >&2
     exit 1
   fi
-  grep -oE 'execs: [0-9]+' <<<"$out" | tail -1
+  # A busy machine may get no further than the known inputs in so short a time.
+  grep -oE 'execs: [0-9]+' <<<"$out" | tail -1 || echo 'the known inputs alone'
 done < <(git ls-files '*_test.go' | xargs grep -oE '^func Fuzz[A-Za-z]+' | sed 's/func //' | sort)
 echo "$targets targets, $time each"
