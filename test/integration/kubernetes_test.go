@@ -108,6 +108,7 @@ func TestARevokedTokenOfTheClusterIsNotSaidToBeRevokedBefore(t *testing.T) {
 }
 
 func TestRolesThatChangeEndWhatWasApprovedForThem(t *testing.T) {
+	t.Parallel()
 	widen := func(j *journey) {
 		role := &rbacv1.Role{ObjectMeta: j.meta(j.name)}
 		j.must(j.w.admin.Get(j.Context(), client.ObjectKeyFromObject(role), role))
@@ -132,6 +133,7 @@ func TestRolesThatChangeEndWhatWasApprovedForThem(t *testing.T) {
 }
 
 func TestRightsThatNobodyCanJudgeAreNotGranted(t *testing.T) {
+	t.Parallel()
 	for name, rule := range map[string]rbacv1.PolicyRule{
 		"kubernetes-wildcard": {Verbs: []string{"*"}, APIGroups: []string{""}, Resources: []string{"configmaps"}},
 		"kubernetes-bind":     {Verbs: []string{"bind"}, APIGroups: []string{"rbac.authorization.k8s.io"}, Resources: []string{"roles"}},
