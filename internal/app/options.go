@@ -53,7 +53,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.SetOutput(stderr)
 	f.StringVar(&o.namespace, "namespace", "valetkey-system", "namespace that the operator runs in; its leader lease is kept there")
 	f.StringVar(&o.identitiesNamespace, "identities-namespace", "valetkey-identities", "namespace of the capabilities' ServiceAccounts")
-	f.Var(&o.awsEndpoints, "aws-endpoint", "URL that a CapabilityProvider may name as stsEndpoint or serviceEndpoint, beside AWS's own; can be repeated")
+	f.Var(&o.awsEndpoints, "aws-endpoint", "URL that a CapabilityProvider may name as stsEndpoint, iamEndpoint or serviceEndpoint, beside AWS's own; can be repeated")
 	f.Var(&o.awsAudiences, "aws-audience", "audience that a CapabilityProvider may name; can be repeated (default sts.amazonaws.com)")
 	f.Var(&o.kubernetesServers, "kubernetes-server", "URL of the API server that a CapabilityProvider may name, as Pods reach it; can be repeated (default "+defaultServer+")")
 	f.StringVar(&o.auditFile, "audit-file", "/var/log/valetkey/audit.log", "file of the audit log; nothing is issued while it cannot be written")
