@@ -33,7 +33,7 @@ type Capability struct {
 
 // CapabilitySpec is what a capability means, for exactly one back end.
 //
-// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes
+// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault
 // +kubebuilder:validation:XValidation:rule="self.defaultTTLSeconds <= self.maxTTLSeconds",message="defaultTTLSeconds is at most maxTTLSeconds"
 type CapabilitySpec struct {
 	// description says in a sentence what a holder can do. People who approve read it.
@@ -68,6 +68,9 @@ type CapabilitySpec struct {
 	// kubernetes is a ServiceAccount of this cluster, with the roles that are bound to it.
 	// +optional
 	Kubernetes *KubernetesCapability `json:"kubernetes,omitempty"`
+	// vault is a path of HashiCorp Vault from which a leased secret is read.
+	// +optional
+	Vault *VaultCapability `json:"vault,omitempty"`
 	// runner lists the steps that may hold the credential: the container of the Job must be exactly one of them. Empty means
 	// any step that the policy and the people who approve accept.
 	// +optional
@@ -181,6 +184,141 @@ type KubernetesCapability struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=2
 	Accept []KubernetesAcceptance `json:"accept,omitempty"`
+}
+
+// VaultRevocation says what the end of a Vault lease means for whoever has a copy of the secret.
+//
+// +kubebuilder:validation:Enum=Immediate;AtExpiry
+type VaultRevocation string
+
+const (
+	// VaultImmediate: the engine ends the secret with its lease, as a database does, which drops the user.
+	VaultImmediate VaultRevocation = "Immediate"
+	// VaultAtExpiry: the secret works until it expires, whatever becomes of its lease, as sessions of AWS STS and certificates do.
+	VaultAtExpiry VaultRevocation = "AtExpiry"
+)
+
+// VaultCapability is a role of a Vault auth method, the path that is read with it, and how the container finds what was read. The
+// login's token never leaves the operator.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.postgres) || (has(self.files) && size(self.files) > 0) || (has(self.variables) && size(self.variables) > 0)",message="name files, variables or postgres: the container has to find the secret"
+type VaultCapability struct {
+	// serviceAccountName is the capability's identity: a ServiceAccount in the identities' namespace whose annotation
+	// valetkey.dev/capability names this capability. The role of the auth method names it as its subject.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	ServiceAccountName string `json:"serviceAccountName"`
+	// role of the auth method. Its token must live for maxTTLSeconds at least.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9._-]+$`
+	Role string `json:"role"`
+	// path of a secret that Vault leases, for example database/creds/previews, in which ${request.repo}, ${request.environment} and
+	// ${request.namespace} stand for the request's values. What Vault does not lease, as a static secret, is refused: nobody could end it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+(/([A-Za-z0-9_-]|\$\{request\.(repo|environment|namespace)\})([A-Za-z0-9._-]|\$\{request\.(repo|environment|namespace)\})*)+$`
+	Path string `json:"path"`
+	// parameters are what the path is asked with. With any, it is written to, as pki/issue/… wants it; without, it is read.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Parameters []VaultParameter `json:"parameters,omitempty"`
+	// revocation says what the end of a lease means for whoever has a copy: Immediate for engines that end the secret with its lease, as
+	// databases do, AtExpiry for those that do not, as sessions of AWS STS. It is what grants and the audit log say.
+	// +required
+	Revocation VaultRevocation `json:"revocation"`
+	// files are made of the secret's fields.
+	// +optional
+	// +listType=map
+	// +listMapKey=path
+	// +kubebuilder:validation:MaxItems=16
+	Files []VaultFile `json:"files,omitempty"`
+	// variables are made of the secret's fields. They stand in the container's environment.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Variables []VaultVariable `json:"variables,omitempty"`
+	// postgres makes, of the fields username and password, the files of a PostgreSQL client and the variables that point at them.
+	// +optional
+	Postgres *VaultPostgres `json:"postgres,omitempty"`
+}
+
+// VaultParameter is one value that a path is asked with.
+type VaultParameter struct {
+	// name of the parameter.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[a-z][a-z0-9_]*$`
+	Name string `json:"name"`
+	// value of the parameter, with ${request.…} as in path.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^([^$\p{Cc}]|\$\{request\.(repo|environment|namespace)\})+$`
+	Value string `json:"value"`
+}
+
+// VaultFile is a file that is made of a secret's fields.
+type VaultFile struct {
+	// path of the file below the mount.
+	// +required
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:Pattern=`^[a-z0-9_-]{1,63}(/[a-z0-9_-]{1,63}){0,3}$`
+	Path string `json:"path"`
+	// content of the file: ${data.FIELD} stands for a field of the secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	Content string `json:"content"`
+}
+
+// VaultVariable is a variable that is made of a secret's fields.
+type VaultVariable struct {
+	// name of the variable.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Z0-9_]{0,127}$`
+	Name string `json:"name"`
+	// value of the variable: ${data.FIELD} stands for a field of the secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Value string `json:"value"`
+}
+
+// VaultPostgres is the database that a secret of Vault's database engine is for.
+type VaultPostgres struct {
+	// host of the database.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`
+	Host string `json:"host"`
+	// port of the database.
+	// +optional
+	// +kubebuilder:default=5432
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+	// database that is connected to.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_-]*$`
+	Database string `json:"database"`
+	// sslMode as PostgreSQL's clients know it.
+	// +optional
+	// +kubebuilder:default=verify-full
+	// +kubebuilder:validation:Enum=disable;require;verify-ca;verify-full
+	SSLMode string `json:"sslMode,omitempty"`
 }
 
 // Runner is one step that may hold a credential. The container must match it whole: whatever it does not list, the

@@ -215,9 +215,9 @@ type CapabilityGrantStatus struct {
 	// +optional
 	Credential *CredentialReference `json:"credential,omitempty"`
 	// revocationHandle is what the back end needs to know to end what was issued, should capability or provider be gone by then. It is
-	// stored before anything is asked for, and is no secret.
+	// stored before anything can be used, and is no secret.
 	// +optional
-	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:MaxLength=32768
 	RevocationHandle string `json:"revocationHandle,omitempty"`
 	// podsStarted counts the Pods that started with the credential. More than one means that it was reused.
 	// +optional

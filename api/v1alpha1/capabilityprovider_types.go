@@ -30,7 +30,7 @@ type CapabilityProvider struct {
 
 // CapabilityProviderSpec names exactly one back end.
 //
-// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes
+// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault
 type CapabilityProviderSpec struct {
 	// aws issues sessions of an IAM role through AWS STS and web identity federation.
 	// +optional
@@ -38,6 +38,40 @@ type CapabilityProviderSpec struct {
 	// kubernetes issues tokens of ServiceAccounts of the cluster that the operator runs in.
 	// +optional
 	Kubernetes *KubernetesProvider `json:"kubernetes,omitempty"`
+	// vault reads secrets that HashiCorp Vault leases.
+	// +optional
+	Vault *VaultProvider `json:"vault,omitempty"`
+}
+
+// VaultProvider is a Vault server, and the auth method by which the operator logs in as a capability's identity.
+type VaultProvider struct {
+	// address of the server. Only one that the operator was started with (--vault-address) is used.
+	// +required
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
+	Address string `json:"address"`
+	// namespace of Vault Enterprise.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$`
+	Namespace string `json:"namespace,omitempty"`
+	// authPath is where the auth method, jwt or kubernetes, is mounted.
+	// +optional
+	// +kubebuilder:default=jwt
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$`
+	AuthPath string `json:"authPath,omitempty"`
+	// audience of the identities' tokens. Only an audience that the operator was started with (--vault-audience) is used.
+	// +optional
+	// +kubebuilder:default=vault
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9.:/_-]+$`
+	Audience string `json:"audience,omitempty"`
+	// caBundle is the authority, in PEM, of the server's certificate. Without it the system's are trusted.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16384
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // KubernetesProvider is the cluster that the operator runs in.

@@ -19,6 +19,7 @@ func up(ctx context.Context, args []string) error {
 	f, name := flags("up")
 	noNode := f.Bool("no-node", false, "control plane alone: no Pod will run")
 	noAWS := f.Bool("no-aws", false, "without STS, IAM and S3")
+	withVault := f.Bool("vault", false, "with Vault and PostgreSQL")
 	stateDir := f.String("state-dir", "", "where the cluster keeps its data (default: below the user's state directory)")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -26,7 +27,7 @@ func up(ctx context.Context, args []string) error {
 	start := time.Now()
 	fmt.Fprintf(os.Stderr, "starting cluster %q\n", *name)
 	c, err := localcluster.Start(ctx, localcluster.Options{
-		Name: *name, Node: !*noNode, AWS: !*noAWS, StateDir: *stateDir, Detach: true, Progress: os.Stderr,
+		Name: *name, Node: !*noNode, AWS: !*noAWS, Vault: *withVault, StateDir: *stateDir, Detach: true, Progress: os.Stderr,
 	})
 	if err != nil {
 		return err
@@ -38,6 +39,10 @@ func up(ctx context.Context, args []string) error {
 	fmt.Fprintf(os.Stderr, "cluster %q is ready after %.1f s\n\n", *name, time.Since(start).Seconds())
 	if a := c.AWS(); a != nil {
 		fmt.Fprintf(os.Stderr, "  STS and IAM: %s, in Pods %s\n  S3:          %s, in Pods %s\n", a.Endpoint, a.InClusterSTS, a.S3Endpoint, a.InClusterS3)
+	}
+	if v := c.Vault(); v != nil {
+		fmt.Fprintf(os.Stderr, "  Vault:       %s, in Pods %s, token %s\n  PostgreSQL:  %s:%d, in Pods %s:%d\n", v.Address, v.InCluster, v.RootToken,
+			v.PostgresHost, v.PostgresPort, v.InClusterPostgresHost, v.PostgresPort)
 	}
 	fmt.Fprintf(os.Stderr, "  logs:        %s\n  kubectl:     %s\n  stop it:     go run ./hack/cluster down --name %s\n\n",
 		filepath.Join(c.StateDir(), "logs"), c.Kubectl(), *name)
@@ -110,11 +115,12 @@ func describe(name string) error {
 func build(ctx context.Context, args []string) error {
 	f, _ := flags("build")
 	noNode := f.Bool("no-node", false, "only what a control plane needs")
+	withVault := f.Bool("vault", false, "Vault too")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	start := time.Now()
-	err := localcluster.Build(ctx, localcluster.Options{Node: !*noNode, AWS: true, Progress: os.Stderr})
+	err := localcluster.Build(ctx, localcluster.Options{Node: !*noNode, AWS: true, Vault: *withVault, Progress: os.Stderr})
 	if err == nil {
 		fmt.Fprintf(os.Stderr, "all programs are built (%.1f s)\n", time.Since(start).Seconds())
 	}

@@ -14,6 +14,8 @@ const (
 	serviceRange = "10.96.0.0/24"
 	// awsAddress is where Pods reach STS, IAM and S3, whatever the cluster's slot.
 	awsAddress = "10.96.0.20"
+	// vaultAddress is where Pods reach Vault and PostgreSQL, whatever the cluster's slot.
+	vaultAddress = "10.96.0.21"
 	// issuerAddress is a public one by the books: STS refuses an issuer on a private or loopback address.
 	issuerAddress = "203.0.113.10"
 	issuerHost    = "oidc.valetkey.test"
@@ -22,6 +24,9 @@ const (
 	stsPort = 7078
 	s3Port  = 7077
 	apiPort = 443
+
+	vaultPort    = 8200
+	postgresPort = 5432
 )
 
 // NodeName is the name of a cluster's only node.

@@ -206,6 +206,11 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 			return err
 		}
 	}
+	if c.rec.Vault {
+		if err := c.waitVault(ctx); err != nil {
+			return err
+		}
+	}
 	if c.rec.Node {
 		if err := c.waitNode(ctx); err != nil {
 			return err

@@ -30,6 +30,9 @@ func (c *Cluster) commands() []supervisor.Program {
 	if c.rec.AWS {
 		list = append(list, c.versitygwIAM(), c.versitygwS3())
 	}
+	if c.rec.Vault {
+		list = append(list, c.postgres(), c.vault())
+	}
 	if c.rec.Node {
 		list = append(list, c.scheduler(), c.containerd(), c.kubelet())
 	}

@@ -44,6 +44,7 @@ func (r record) configure(ctx context.Context, s slot) error {
 		"link set lo up",
 		"address add " + serviceAddress + "/32 dev lo",
 		"address add " + awsAddress + "/32 dev lo",
+		"address add " + vaultAddress + "/32 dev lo",
 		"address add " + issuerAddress + "/32 dev lo",
 		"address add " + s.inner() + "/30 dev eth0",
 		"link set eth0 up",

@@ -21,6 +21,8 @@ type Options struct {
 	Node bool
 	// AWS adds versitygw as STS, IAM and S3.
 	AWS bool
+	// Vault adds HashiCorp Vault, and a PostgreSQL that it makes users of.
+	Vault bool
 	// Helm builds helm, too, for whoever installs charts.
 	Helm bool
 	// StateDir holds everything the cluster writes, and is removed with it. It must be empty or not exist.

@@ -38,6 +38,9 @@ func preflight(ctx context.Context, o Options) error {
 		}
 		tools = append(tools, nodeTools()...)
 	}
+	if o.Vault {
+		tools = append(tools, hostTool{postgresPrograms + "postgres", "postgresql-15"})
+	}
 	return install(ctx, o, tools)
 }
 

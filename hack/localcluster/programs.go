@@ -67,6 +67,13 @@ func sources(root string, o Options) ([]source, error) {
 	if o.AWS {
 		list = append(list, pinned("versitygw", versitygw, "github.com/versity/versitygw/cmd/versitygw", 2*time.Minute))
 	}
+	if o.Vault {
+		server := pinned("vault", vaultServer, "github.com/hashicorp/vault", 5*time.Minute)
+		server.tags = "minimal"
+		list = append(list, server,
+			pinned("vault", vaultPostgres, "github.com/hashicorp/vault/plugins/database/postgresql/postgresql-database-plugin", 10*time.Second),
+			pinned("vault", vaultKubernetes, "github.com/hashicorp/vault-plugin-auth-kubernetes/cmd/vault-plugin-auth-kubernetes", 10*time.Second))
+	}
 	if o.Helm {
 		list = append(list, pinned("helm", helm, "helm.sh/helm/v4/cmd/helm", 4*time.Minute))
 	}

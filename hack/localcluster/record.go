@@ -26,6 +26,7 @@ type record struct {
 	Slot       slot              `json:"slot"`
 	Node       bool              `json:"node"`
 	AWS        bool              `json:"aws"`
+	Vault      bool              `json:"vault"`
 	Fast       bool              `json:"fast"`
 	BinDir     string            `json:"binDir"`
 	Binaries   map[string]string `json:"binaries"`
@@ -122,7 +123,7 @@ func claim(ctx context.Context, o Options, p programs) (record, error) {
 		return record{}, err
 	}
 	r := record{
-		Name: o.Name, StateDir: o.StateDir, Owner: owner, Node: o.Node, AWS: o.AWS, Fast: o.Fast,
+		Name: o.Name, StateDir: o.StateDir, Owner: owner, Node: o.Node, AWS: o.AWS, Vault: o.Vault, Fast: o.Fast,
 		BinDir: p.dir, Binaries: p.paths,
 	}
 	return r, r.save()

@@ -48,6 +48,11 @@ func (c *Cluster) start(ctx context.Context, pauseArchive string) error {
 			return err
 		}
 	}
+	if c.rec.Vault {
+		if err := c.startVault(ctx); err != nil {
+			return err
+		}
+	}
 	if c.rec.Node {
 		if err := c.startRuntime(ctx, pauseArchive); err != nil {
 			return err

@@ -24,6 +24,8 @@ type options struct {
 	awsEndpoints        list
 	awsAudiences        list
 	kubernetesServers   list
+	vaultAddresses      list
+	vaultAudiences      list
 	auditFile           string
 	auditMaxSizeMB      int
 	auditBackups        int
@@ -56,6 +58,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.Var(&o.awsEndpoints, "aws-endpoint", "URL that a CapabilityProvider may name as stsEndpoint, iamEndpoint or serviceEndpoint, beside AWS's own; can be repeated")
 	f.Var(&o.awsAudiences, "aws-audience", "audience that a CapabilityProvider may name; can be repeated (default sts.amazonaws.com)")
 	f.Var(&o.kubernetesServers, "kubernetes-server", "URL of the API server that a CapabilityProvider may name, as Pods reach it; can be repeated (default "+defaultServer+")")
+	f.Var(&o.vaultAddresses, "vault-address", "URL of a Vault that a CapabilityProvider may name; can be repeated")
+	f.Var(&o.vaultAudiences, "vault-audience", "audience that a CapabilityProvider of Vault may name; can be repeated (default vault)")
 	f.StringVar(&o.auditFile, "audit-file", "/var/log/valetkey/audit.log", "file of the audit log; nothing is issued while it cannot be written")
 	f.IntVar(&o.auditMaxSizeMB, "audit-max-size", 100, "size in MiB at which the audit log is rotated")
 	f.IntVar(&o.auditBackups, "audit-backups", 0, "rotated audit logs that are kept; 0 keeps all")
@@ -74,6 +78,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if len(o.awsAudiences) == 0 {
 		o.awsAudiences = list{"sts.amazonaws.com"}
 	}
+	if len(o.vaultAudiences) == 0 {
+		o.vaultAudiences = list{"vault"}
+	}
 	if len(o.kubernetesServers) == 0 {
 		o.kubernetesServers = list{defaultServer}
 	}
@@ -88,6 +95,11 @@ func (o options) validate(rest []string) error {
 	for _, endpoint := range o.awsEndpoints {
 		if !isServer(endpoint, "https", "http") {
 			problems = append(problems, fmt.Errorf("--aws-endpoint %q: want a URL such as https://sts.example.com", endpoint))
+		}
+	}
+	for _, address := range o.vaultAddresses {
+		if !isServer(address, "https", "http") {
+			problems = append(problems, fmt.Errorf("--vault-address %q: want a URL such as https://vault.example.com:8200", address))
 		}
 	}
 	for _, server := range o.kubernetesServers {

@@ -45,6 +45,7 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/aws"
 	kubernetesprovider "github.com/valetkey/valetkey/internal/provider/kubernetes"
+	"github.com/valetkey/valetkey/internal/provider/vault"
 )
 
 // The longest a step that failed waits to be tried again, and the shortest.
@@ -125,6 +126,7 @@ func newProviders(mgr ctrl.Manager, o options) (provider.Set, error) {
 		instrument.Wrap(aws.New(aws.Options{Endpoints: o.awsEndpoints, Audiences: o.awsAudiences, Identities: identities, Clock: o.clock})),
 		instrument.Wrap(kubernetesprovider.New(kubernetesprovider.Options{Servers: o.kubernetesServers, CA: authority(mgr.GetConfig()), Namespace: o.identitiesNamespace,
 			Identities: identities, Roles: mgr.GetClient()})),
+		instrument.Wrap(vault.New(vault.Options{Addresses: o.vaultAddresses, Audiences: o.vaultAudiences, Identities: identities, Clock: o.clock})),
 	), nil
 }
 

@@ -34,7 +34,7 @@ type Provider interface {
 	// a back end answered is delivered only if it is what was asked for.
 	Issue(ctx context.Context, l Lease) (*Credential, error)
 	// Handle is what Revoke needs to know beside the lease's ID, when capability and provider may be gone: no secret, and empty for most
-	// back ends. It is stored before anything is asked for.
+	// back ends. It is stored before anything is asked for, in the place of l.Handle, which tells of the attempts before.
 	Handle(l Lease) string
 	// Revoke ends what was issued for a lease, or says that it cannot. Revoking twice, or what never existed, is harmless. It succeeds
 	// only when the back end has confirmed it. It is asked once more when nothing issued can work any more, to clean up.
@@ -107,6 +107,11 @@ type Lease struct {
 	Values Values
 	// TTL that was granted.
 	TTL time.Duration
+	// Handle that is stored.
+	Handle string
+	// Keep stores another handle, and returns when it is stored: for what Revoke needs and what is known only while issuing. A back
+	// end that could not keep it ends what it began, and delivers nothing.
+	Keep func(ctx context.Context, handle string) error
 }
 
 // Session names the lease's session in the back end's own log: agent-<leaseID>-<attempt>, 46 characters at most.
@@ -159,6 +164,8 @@ func (s Set) For(p *v1alpha1.CapabilityProvider) (Provider, error) {
 		return s.OfType(TypeAWS)
 	case p.Spec.Kubernetes != nil:
 		return s.OfType(TypeKubernetes)
+	case p.Spec.Vault != nil:
+		return s.OfType(TypeVault)
 	}
 	return nil, &NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q names no back end that this operator knows", p.Name)}
 }
@@ -169,6 +176,8 @@ const (
 	TypeAWS = "aws-sts"
 	// TypeKubernetes is the cluster that the operator runs in.
 	TypeKubernetes = "kubernetes"
+	// TypeVault is HashiCorp Vault.
+	TypeVault = "vault"
 )
 
 // OfType is the back end that grants name by its type.

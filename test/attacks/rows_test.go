@@ -336,7 +336,7 @@ func identityRows() []row {
 		}), nil},
 		{"a token of an identity, by somebody else", mallory, "valetkey-identities-tokens", "only the operator", ask(authenticationv1.TokenRequestSpec{Audiences: sts}), nil},
 		{"a token of an identity for the API server", operator, "valetkey-identities-tokens", "one audience", ask(authenticationv1.TokenRequestSpec{}), nil},
-		{"a token of an identity for an audience nobody listed", operator, "valetkey-identities-tokens", "one audience", ask(authenticationv1.TokenRequestSpec{Audiences: []string{"vault"}}), nil},
+		{"a token of an identity for an audience nobody listed", operator, "valetkey-identities-tokens", "one audience", ask(authenticationv1.TokenRequestSpec{Audiences: []string{"vault.elsewhere"}}), nil},
 		{"a token of an identity for two audiences", operator, "valetkey-identities-tokens", "one audience", ask(authenticationv1.TokenRequestSpec{Audiences: append(sts, "vault")}), nil},
 		{"a token of an identity for a day", operator, "valetkey-identities-tokens", "an hour", ask(authenticationv1.TokenRequestSpec{Audiences: sts, ExpirationSeconds: &day}), nil},
 	}

@@ -6,6 +6,7 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -388,6 +390,17 @@ func (c *crasher) killIn(m *member, writes int64, after bool) {
 	})
 }
 
+// around describes what belongs to a request: its grant, and all Pods that the node plays.
+func (c *crasher) around(ctx context.Context, request *v1alpha1.CapabilityRequest) string {
+	grant, pods := &v1alpha1.CapabilityGrant{}, &corev1.PodList{}
+	err := errors.Join(c.w.admin.Get(ctx, client.ObjectKeyFromObject(request), grant), c.w.admin.List(ctx, pods, client.InNamespace(request.Namespace)))
+	text := fmt.Sprintf("at %s, %v\n%s", time.Now(), err, describe(grant))
+	for i := range pods.Items {
+		text += fmt.Sprintf("\nPod %s %s", pods.Items[i].Name, pods.Items[i].Status.Phase)
+	}
+	return text
+}
+
 // live is one life of a request, from creation to removal.
 func (c *crasher) live(t *testing.T, name string) error {
 	one := *c.journey
@@ -403,7 +416,7 @@ func (c *crasher) live(t *testing.T, name string) error {
 	}
 	last, err := until(ctx, c.w, request, source, false, func(r *v1alpha1.CapabilityRequest) bool { return r.Status.EndedAt != nil })
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, describe(last))
+		return fmt.Errorf("%w\n%s\n%s", err, describe(last), c.around(ctx, request))
 	}
 	return errors.Join(one.agent.Delete(ctx, request), one.agent.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground)))
 }

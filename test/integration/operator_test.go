@@ -75,7 +75,7 @@ func (w *world) start(program *exec.Cmd, kubeconfig, dir string, flags ...string
 	o := &operator{audit: filepath.Join(dir, "audit.log"), log: filepath.Join(dir, "stderr"), health: health, ended: make(chan struct{})}
 	a := w.cluster.AWS()
 	args := append([]string{"--aws-endpoint=" + a.Endpoint, "--aws-endpoint=" + a.S3Endpoint, "--aws-endpoint=" + w.sts.url(), "--aws-endpoint=" + w.sts.closed,
-		"--kubernetes-server=" + w.adminConfig.Host, "--audit-file=" + o.audit, "--metrics-address=0", "--health-address=" + health, "--leader-elect=false"}, flags...)
+		"--kubernetes-server=" + w.adminConfig.Host, "--vault-address=" + w.cluster.Vault().Address, "--audit-file=" + o.audit, "--metrics-address=0", "--health-address=" + health, "--leader-elect=false"}, flags...)
 	log, err := os.OpenFile(o.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err

@@ -135,7 +135,7 @@ func (w *world) inspect(ctx context.Context) error {
 
 func setUp(ctx context.Context) (*world, error) {
 	log.SetLogger(logr.Discard())
-	cluster, err := localcluster.Start(ctx, localcluster.Options{AWS: true, Fast: true, Progress: os.Stderr})
+	cluster, err := localcluster.Start(ctx, localcluster.Options{AWS: true, Vault: true, Fast: true, Progress: os.Stderr})
 	if err != nil {
 		return nil, err
 	}

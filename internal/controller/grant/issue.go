@@ -5,6 +5,7 @@ package grant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,6 +74,7 @@ func (c *Controller) lease(ctx context.Context, g *v1alpha1.CapabilityGrant, att
 		ID: g.Spec.LeaseID, Attempt: attempt, Capability: capability, Provider: prov,
 		Values: provider.Values{Repo: g.Spec.Repo, Environment: g.Spec.Environment, Namespace: g.Namespace},
 		TTL:    time.Duration(g.Spec.TTLSeconds) * time.Second,
+		Handle: g.Status.RevocationHandle,
 	}, backend, nil
 }
 
@@ -87,19 +89,77 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		return err
 	}
 	mem.Minting = true
-	asked := event.GenericEvent{Object: &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Name}}}
+	lookAgain := func() {
+		grant := &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Name}}
+		select {
+		case c.Answered <- event.GenericEvent{Object: grant}:
+		case <-ctx.Done():
+		}
+	}
+	lease.Keep = func(issuing context.Context, handle string) error { return c.keep(issuing, mem, handle, lookAgain) }
 	go func() {
 		credential, err := backend.Issue(ctx, lease)
 		c.mu.Lock()
 		mem.answer = &answer{credential: credential, failure: err, at: c.Clock.Now()}
 		c.mu.Unlock()
-		select {
-		case c.Answered <- asked:
-		case <-ctx.Done():
-		}
+		lookAgain()
 	}()
 	return nil
 }
+
+// keepTime bounds how long a back end waits for its handle to be stored: while the API server is away, it is better told no.
+const keepTime = 30 * time.Second
+
+// keeping is a handle that a back end waits for to be stored.
+type keeping struct {
+	handle string
+	done   chan error
+}
+
+// keep has a handle stored by whoever reconciles the grant, for nobody else writes its status.
+func (c *Controller) keep(ctx context.Context, mem *memory, handle string, lookAgain func()) error {
+	ctx, cancel := context.WithTimeout(ctx, keepTime)
+	defer cancel()
+	asked := &keeping{handle: handle, done: make(chan error, 1)}
+	c.mu.Lock()
+	mem.keeping = asked
+	c.mu.Unlock()
+	lookAgain()
+	select {
+	case err := <-asked.done:
+		return err
+	case <-ctx.Done():
+		c.mu.Lock()
+		mem.keeping = nil
+		c.mu.Unlock()
+		return ctx.Err()
+	}
+}
+
+// storeHandle stores the handle that a back end waits for, if one does.
+func (c *Controller) storeHandle(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	c.mu.Lock()
+	asked := mem.keeping
+	c.mu.Unlock()
+	if asked == nil {
+		return nil
+	}
+	err := errNotOurs
+	if g.Status.Attempt == mem.Began && g.Status.EndedAt == nil {
+		err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) { s.RevocationHandle = asked.handle })
+	}
+	if err != nil && !errors.Is(err, errNotOurs) {
+		return err
+	}
+	c.mu.Lock()
+	mem.keeping = nil
+	c.mu.Unlock()
+	asked.done <- err
+	return nil
+}
+
+// errNotOurs: another process has begun the next attempt, or ended the grant.
+var errNotOurs = errors.New("the attempt is another process's now")
 
 // answer is what a back end said to the attempt that this process asked it for.
 type answer struct {
@@ -111,6 +171,9 @@ type answer struct {
 // hear takes in what the back end has answered, if it has. A credential that came when the grant was being ended already is
 // recorded, and forgotten.
 func (c *Controller) hear(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	if err := c.storeHandle(ctx, g, mem); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	heard := mem.answer
 	c.mu.Unlock()

@@ -24,6 +24,8 @@ type memory struct {
 	credential *provider.Credential
 	// answer of the back end that was not heard yet. The controller's lock guards it.
 	answer *answer
+	// keeping is the handle that the back end waits for to be stored. The controller's lock guards it.
+	keeping *keeping
 	// issuedAt is when it was minted.
 	issuedAt time.Time
 	// exposedBefore is until when earlier attempts' credentials may work.

@@ -4,17 +4,16 @@
 package aws
 
 import (
-	"crypto/tls"
 	"errors"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 // verdict is what a code of STS means: what to do, and what a person should know.
@@ -55,7 +54,7 @@ func verdictOf(code string) (verdict, bool) {
 // classify sorts what went wrong by the code and the status that STS answered. Not one word of an answer is repeated.
 func classify(err error) error {
 	unreadable := &provider.Error{Class: provider.Retryable, Message: "STS did not answer, or not in a form that can be read"}
-	if untrusted := (*tls.CertificateVerificationError)(nil); errors.As(err, &untrusted) {
+	if outbound.Untrusted(err) {
 		return &provider.Error{Class: provider.Retryable, Refused: true, Message: "the certificate of STS is not one that the operator trusts; nothing was sent"}
 	}
 	var answer smithy.APIError
@@ -68,9 +67,9 @@ func classify(err error) error {
 	found, known := verdictOf(code)
 	switch {
 	case throttles || status == http.StatusTooManyRequests:
-		return &provider.Error{Class: provider.Throttled, Refused: true, Message: "STS throttles", RetryAfter: retryAfter(response)}
+		return &provider.Error{Class: provider.Throttled, Refused: true, Message: "STS throttles", RetryAfter: outbound.RetryAfter(response.Response.Header)}
 	case status >= http.StatusInternalServerError:
-		return &provider.Error{Class: provider.Retryable, Message: "STS failed: status " + strconv.Itoa(status), RetryAfter: retryAfter(response)}
+		return &provider.Error{Class: provider.Retryable, Message: "STS failed: status " + strconv.Itoa(status), RetryAfter: outbound.RetryAfter(response.Response.Header)}
 	case status < http.StatusBadRequest || code == "UnknownError":
 		return unreadable
 	case known:
@@ -78,13 +77,4 @@ func classify(err error) error {
 	default:
 		return &provider.Error{Class: provider.Final, Refused: true, Message: "STS refused, with a code that it does not document: status " + strconv.Itoa(status)}
 	}
-}
-
-// retryAfter reads whole seconds, up to an hour.
-func retryAfter(response *awshttp.ResponseError) time.Duration {
-	seconds, err := strconv.ParseUint(response.Response.Header.Get("Retry-After"), 10, 31)
-	if err != nil {
-		return 0
-	}
-	return min(time.Duration(seconds)*time.Second, time.Hour)
 }

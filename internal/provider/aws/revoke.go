@@ -22,6 +22,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 const (
@@ -137,7 +138,7 @@ func (a *Provider) denials(ctx context.Context, i provider.Issued, h handle) (de
 		err = session.believable(a.options.Clock.Now(), assumed)
 	}
 	if err != nil {
-		return denials{}, &provider.Error{Class: classOf(err), Message: "the revoker role: " + err.Error(), RetryAfter: provider.RetryAfter(err)}
+		return denials{}, &provider.Error{Class: provider.Retryable, Message: "the revoker role: " + err.Error(), RetryAfter: provider.RetryAfter(err)}
 	}
 	o := iam.Options{Region: h.Region, HTTPClient: a.sts.http, Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider(session.keyID, session.secret, session.token)}
@@ -145,13 +146,6 @@ func (a *Provider) denials(ctx context.Context, i provider.Issued, h handle) (de
 		o.BaseEndpoint = &h.IAM
 	}
 	return denials{client: iam.New(o), role: h.Role[strings.LastIndex(h.Role, "/")+1:]}, nil
-}
-
-func classOf(err error) provider.Class {
-	if provider.IsFinal(err) {
-		return provider.Final
-	}
-	return provider.Retryable
 }
 
 // tidy takes away the denials whose sessions have expired, and returns the name of the lease's own if it is there and can stay.
@@ -216,7 +210,7 @@ func iamFailure(err error) error {
 	}
 	e := &provider.Error{Class: provider.Retryable, Message: "IAM did not answer, or not in a form that can be read"}
 	if response := (*awshttp.ResponseError)(nil); errors.As(err, &response) {
-		e.Message, e.RetryAfter = "IAM refused the revoker role: status "+strconv.Itoa(response.HTTPStatusCode()), retryAfter(response)
+		e.Message, e.RetryAfter = "IAM refused the revoker role: status "+strconv.Itoa(response.HTTPStatusCode()), outbound.RetryAfter(response.Response.Header)
 		if response.HTTPStatusCode() == http.StatusTooManyRequests {
 			e.Class = provider.Throttled
 		}

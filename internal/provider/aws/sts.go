@@ -5,8 +5,6 @@ package aws
 
 import (
 	"context"
-	"io"
-	"net"
 	"net/http"
 	"time"
 
@@ -14,47 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/valetkey/valetkey/internal/identity"
-)
-
-const (
-	// answerTime bounds one call: the controller tries again later.
-	answerTime = 10 * time.Second
-	// answerSize bounds what is read of an answer; a real one has some 2 KiB.
-	answerSize = 64 << 10
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 // stsClient holds the SDK's calls.
 type stsClient struct{ http *http.Client }
 
-// newSTSClient goes straight to the endpoint that an administrator allowed, or nowhere. It follows no redirect, and no proxy
-// variable of the operator's environment: either would let something that no flag names see an identity's token.
-func newSTSClient() *stsClient {
-	dialer := &net.Dialer{Timeout: answerTime, KeepAlive: 30 * time.Second}
-	transport := &http.Transport{
-		DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: answerTime,
-		MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, MaxResponseHeaderBytes: answerSize,
-	}
-	return &stsClient{http: &http.Client{
-		Transport:     boundedTransport{transport},
-		Timeout:       answerTime,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-}
-
-// boundedTransport reads no more of an answer than a real one can have.
-type boundedTransport struct{ next http.RoundTripper }
-
-func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := t.next.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(response.Body, answerSize), response.Body}
-	return response, nil
-}
+func newSTSClient() *stsClient { return &stsClient{http: outbound.Client(nil)} }
 
 // assumption is what STS is asked for.
 type assumption struct {

@@ -13,20 +13,6 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-func TestNoProxyIsAskedAndEveryWaitIsBounded(t *testing.T) {
-	client := newSTSClient().http
-	transport, ok := client.Transport.(boundedTransport).next.(*http.Transport)
-	if !ok {
-		t.Fatal("the transport is another one")
-	}
-	if transport.Proxy != nil {
-		t.Error("a proxy could see an identity's token")
-	}
-	if client.Timeout != 10*time.Second || transport.TLSHandshakeTimeout == 0 || transport.TLSClientConfig != nil {
-		t.Errorf("time-outs %s and %s, TLS settings of its own: %t", client.Timeout, transport.TLSHandshakeTimeout, transport.TLSClientConfig != nil)
-	}
-}
-
 // recorder notes where a request would have gone.
 type recorder struct{ host, scheme string }
 

@@ -7,6 +7,7 @@ package conformance
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -46,8 +47,38 @@ type Harness struct {
 	Secrets func() []string
 }
 
-// suite is one test's own harness.
-type suite struct{ Harness }
+// suite is one test's own harness, and the handles that its leases have kept.
+type suite struct {
+	Harness
+	kept *handles
+}
+
+// handles are stored as grants store them.
+type handles struct {
+	mu sync.Mutex
+	of map[string]string
+	// full stores nothing more.
+	full bool
+	// asked counts how often one was to be stored.
+	asked int
+}
+
+func (h *handles) keep(lease, handle string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked++
+	if h.full {
+		return errors.New("it cannot be stored")
+	}
+	h.of[lease] = handle
+	return nil
+}
+
+func (h *handles) get(lease string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.of[lease]
+}
 
 // Run asks of a back end what is asked of all. Each test gets a harness of its own. The name says what is tested: the back end, and
 // whether its far side is a real one or a stand-in.
@@ -69,11 +100,12 @@ func Run(t *testing.T, name string, start func(t *testing.T) Harness) {
 		{"throttling is told apart", testThrottled},
 		{"a back end that is down issues nothing, and confirms nothing", testDown},
 		{"what a process issued before it died is ended by another", testRestart},
+		{"what could not be ended again is not issued", testKeep},
 		{"a credential is printed nowhere", testUnprintable},
 	}
 	t.Run(name, func(t *testing.T) {
 		for _, test := range tests {
-			t.Run(test.name, func(t *testing.T) { test.run(t, suite{start(t)}) })
+			t.Run(test.name, func(t *testing.T) { test.run(t, suite{start(t), &handles{of: map[string]string{}}}) })
 		}
 	})
 }
@@ -85,9 +117,20 @@ func (s suite) lease(n int) provider.Lease {
 	return l
 }
 
+// begin asks for an attempt as a controller does: what ending it needs is stored before, and whatever becomes known meanwhile.
+func (s suite) begin(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
+	l.Handle = s.kept.get(l.ID)
+	l.Handle = s.Provider.Handle(l)
+	s.kept.mu.Lock()
+	s.kept.of[l.ID] = l.Handle
+	s.kept.mu.Unlock()
+	l.Keep = func(_ context.Context, handle string) error { return s.kept.keep(l.ID, handle) }
+	return s.Provider.Issue(ctx, l)
+}
+
 func (s suite) issue(t *testing.T, l provider.Lease) *provider.Credential {
 	t.Helper()
-	c, err := s.Provider.Issue(t.Context(), l)
+	c, err := s.begin(t.Context(), l)
 	if err != nil {
 		t.Fatalf("issuing: %v", err)
 	}
@@ -141,7 +184,7 @@ func testScopeIsNeeded(t *testing.T, s suite) {
 	if err := s.Provider.CheckCapability(t.Context(), l.Capability, l.Provider); err == nil {
 		t.Error("a capability without a scope is ready")
 	}
-	c, err := s.Provider.Issue(t.Context(), l)
+	c, err := s.begin(t.Context(), l)
 	if c != nil || !provider.IsFinal(err) || !provider.IsRefused(err) {
 		t.Errorf("got credential %t, error %v: want none, and a final refusal", c != nil, err)
 	}
@@ -164,7 +207,7 @@ func testValuesCannotWiden(t *testing.T, s suite) {
 		if _, err := s.Provider.Render(t.Context(), l.Capability, l.Values); err == nil {
 			t.Errorf("repo %q was rendered", repo)
 		}
-		if c, err := s.Provider.Issue(t.Context(), l); c != nil || !provider.IsFinal(err) || !provider.IsRefused(err) {
+		if c, err := s.begin(t.Context(), l); c != nil || !provider.IsFinal(err) || !provider.IsRefused(err) {
 			t.Errorf("repo %q: got credential %t, error %v: want none, and a final refusal", repo, c != nil, err)
 		}
 	}
@@ -187,7 +230,7 @@ func testTwoAtOnce(t *testing.T, s suite) {
 	var wg sync.WaitGroup
 	for i := range credentials {
 		wg.Go(func() {
-			c, err := s.Provider.Issue(t.Context(), s.lease(5+i))
+			c, err := s.begin(t.Context(), s.lease(5+i))
 			if err != nil {
 				t.Errorf("issuing: %v", err)
 			}
@@ -234,6 +277,7 @@ func testRevoke(t *testing.T, s suite) {
 
 // issued is what a controller knows of a lease whose attempt was begun now.
 func (s suite) issued(l provider.Lease) provider.Issued {
+	l.Handle = s.kept.get(l.ID)
 	return l.Issued(s.Provider.Handle(l), s.Clock.Now().Add(s.Provider.Lifetime(l.TTL)))
 }
 
@@ -266,7 +310,7 @@ func testRevokeNothing(t *testing.T, s suite) {
 func testCancelled(t *testing.T, s suite) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c, err := s.Provider.Issue(ctx, s.lease(10))
+	c, err := s.begin(ctx, s.lease(10))
 	if c != nil || !provider.IsRetryable(err) {
 		t.Errorf("got credential %t, error %v: want none, and a retryable error", c != nil, err)
 	}
@@ -276,7 +320,7 @@ func testCancelled(t *testing.T, s suite) {
 
 func testThrottled(t *testing.T, s suite) {
 	s.Throttle(t)
-	c, err := s.Provider.Issue(t.Context(), s.lease(11))
+	c, err := s.begin(t.Context(), s.lease(11))
 	if c != nil || !provider.IsThrottled(err) || !provider.IsRefused(err) {
 		t.Errorf("got credential %t, error %v: want none, and throttling", c != nil, err)
 	}
@@ -289,7 +333,7 @@ func testDown(t *testing.T, s suite) {
 	c := s.issue(t, l)
 	s.Break(t, true)
 	another := s.lease(14)
-	if none, err := s.Provider.Issue(t.Context(), another); none != nil || !provider.IsRetryable(err) {
+	if none, err := s.begin(t.Context(), another); none != nil || !provider.IsRetryable(err) {
 		t.Errorf("issuing: got credential %t, error %v: want none, and a retryable error", none != nil, err)
 	} else {
 		s.expectClean(t, err)
@@ -319,6 +363,21 @@ func testRestart(t *testing.T, s suite) {
 			t.Errorf("%s is said to be revoked, and works", c.ID())
 		}
 	}
+}
+
+// testKeep has the handle of a back end that learns only while issuing how to end what it issues not be stored. Others never ask.
+func testKeep(t *testing.T, s suite) {
+	s.kept.full = true
+	c, err := s.begin(t.Context(), s.lease(17))
+	switch {
+	case s.kept.asked == 0 && err != nil:
+		t.Errorf("issuing: %v", err)
+	case s.kept.asked > 0 && (c != nil || !provider.IsRetryable(err)):
+		t.Errorf("got credential %t, error %v: want none, and a retryable error", c != nil, err)
+	}
+	s.expectClean(t, err)
+	s.kept.full = false
+	s.issue(t, s.lease(17))
 }
 
 func testUnprintable(t *testing.T, s suite) {

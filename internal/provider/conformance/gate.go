@@ -52,7 +52,7 @@ func (g *Gate) Break(_ *testing.T, broken bool) {
 	g.broken = broken
 }
 
-// AnswerNext answers the next request that would make something, a POST, in the server's place.
+// AnswerNext answers the next request that would make something, a POST or a PUT, in the server's place.
 func (g *Gate) AnswerNext(with http.HandlerFunc) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -62,14 +62,15 @@ func (g *Gate) AnswerNext(with http.HandlerFunc) {
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	broken, answer := g.broken, g.answer
-	if !broken && r.Method == http.MethodPost {
+	makes := r.Method == http.MethodPost || r.Method == http.MethodPut
+	if !broken && makes {
 		g.answer = nil
 	}
 	g.mu.Unlock()
 	switch {
 	case broken:
 		panic(http.ErrAbortHandler)
-	case answer != nil && r.Method == http.MethodPost:
+	case answer != nil && makes:
 		answer(w, r)
 	default:
 		g.next.ServeHTTP(w, r)

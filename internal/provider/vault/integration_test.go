@@ -1,0 +1,191 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration
+
+package vault_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clients "k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/conformance"
+	"github.com/valetkey/valetkey/internal/provider/vault"
+)
+
+const (
+	identities = "valetkey-identities"
+	audience   = "vault"
+)
+
+// realWorld is the back end with a real Vault, which makes users of a real PostgreSQL.
+type realWorld struct {
+	*vault.Provider
+	cluster *localcluster.Cluster
+	vault   *localcluster.Vault
+	api     *clients.Clientset
+	gate    *conformance.Gate
+	url     string
+	context context.Context
+
+	mu     sync.Mutex
+	issued []string
+}
+
+func newRealWorld(t *testing.T) *realWorld {
+	t.Helper()
+	var progress bytes.Buffer
+	cluster, err := localcluster.Start(t.Context(), localcluster.Options{Vault: true, Fast: true, Progress: &progress})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	t.Cleanup(func() {
+		if err := cluster.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &realWorld{cluster: cluster, vault: cluster.Vault(), api: clients.NewForConfigOrDie(cluster.AdminConfig()), context: t.Context()}
+	w.setUp(t)
+	w.gate, w.url = conformance.Proxy(t, w.vault.Address, &http.Transport{})
+	w.Provider = w.another()
+	return w
+}
+
+// setUp makes the identity, its role in Vault, and two roles of the database, of which it may use one.
+func (w *realWorld) setUp(t *testing.T) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := w.api.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: identities}}, metav1.CreateOptions{})
+	must(err)
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "reader", Annotations: map[string]string{v1alpha1.AnnotationCapability: "read"}}}
+	_, err = w.api.CoreV1().ServiceAccounts(identities).Create(t.Context(), account, metav1.CreateOptions{})
+	must(err)
+	must(w.vault.SQL(t.Context(), "CREATE TABLE builds (name text)", "CREATE TABLE salaries (name text)"))
+	must(w.vault.EnsureDatabase(t.Context(), map[string]string{
+		"preview": `GRANT SELECT ON builds TO "{{name}}"`, "production": `GRANT SELECT ON salaries TO "{{name}}"`,
+	}))
+	must(w.vault.EnsureRole(t.Context(), localcluster.VaultRole{Name: "reader", Namespace: identities, ServiceAccount: "reader", Audience: audience,
+		TokenTTL: 2 * time.Hour, Databases: []string{"preview"}}))
+}
+
+// another is the back end in another process.
+func (w *realWorld) another() *vault.Provider {
+	return vault.New(vault.Options{
+		Addresses: []string{w.url}, Audiences: []string{audience}, Identities: identity.NewSource(w.api, identities), Clock: clock.RealClock{},
+	})
+}
+
+func (w *realWorld) lease() provider.Lease {
+	return provider.Lease{
+		ID: "9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731", Attempt: 1, TTL: time.Hour, Values: provider.Values{Repo: "web-app", Environment: "preview", Namespace: "agents"},
+		Capability: &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "read"}, Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{
+			ServiceAccountName: "reader", Role: "reader", Path: "database/creds/${request.environment}", Revocation: v1alpha1.VaultImmediate,
+			Postgres: &v1alpha1.VaultPostgres{Host: w.vault.PostgresHost, Port: 5432, Database: w.vault.Database, SSLMode: "disable"},
+		}}},
+		Provider: &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{Vault: &v1alpha1.VaultProvider{Address: w.url, AuthPath: "jwt", Audience: audience}}},
+	}
+}
+
+// Issue remembers the password, for the suite to look for.
+func (w *realWorld) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
+	c, err := w.Provider.Issue(ctx, l)
+	if c != nil {
+		_, password, _ := strings.Cut(c.Files()["postgres/service"], "password=")
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.issued = append(w.issued, strings.TrimSpace(password))
+	}
+	return c, err
+}
+
+func (w *realWorld) secrets() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.issued)
+}
+
+// container connects as an ordinary client that was given what the projection gives a container, and nothing else.
+func container(t *testing.T, c *provider.Credential) (*pgx.Conn, error) {
+	t.Helper()
+	mount := t.TempDir()
+	for path, content := range c.Files() {
+		file := filepath.Join(mount, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(content), 0o400)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, value := range c.Pointers() {
+		t.Setenv(name, strings.Replace(value, v1alpha1.MountPath, mount, 1))
+	}
+	return pgx.Connect(t.Context(), "")
+}
+
+func works(t *testing.T, c *provider.Credential) bool {
+	t.Helper()
+	return reads(t, c, "builds")
+}
+
+func reads(t *testing.T, c *provider.Credential, table string) bool {
+	t.Helper()
+	connection, err := container(t, c)
+	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) {
+		return false
+	}
+	if err != nil {
+		t.Fatalf("PostgreSQL says neither yes nor no: %v", err)
+	}
+	defer func() { _ = connection.Close(t.Context()) }()
+	_, err = connection.Exec(t.Context(), "SELECT * FROM "+table)
+	return err == nil
+}
+
+func throttle(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Retry-After", "1")
+	w.WriteHeader(http.StatusTooManyRequests)
+	_, _ = io.WriteString(w, `{"errors":["request path \"auth/jwt/login\": rate limit quota exceeded"]}`)
+}
+
+func TestVaultDoesWhatEveryBackEndDoes(t *testing.T) {
+	w := newRealWorld(t)
+	conformance.Run(t, "vault, real Vault and PostgreSQL", func(*testing.T) conformance.Harness {
+		return conformance.Harness{
+			Provider: w, Lease: w.lease(), Clock: clock.RealClock{}, Works: works,
+			Unscope:  func(c *v1alpha1.Capability) { c.Spec.Vault.Path = "" },
+			Beyond:   func(t *testing.T, c *provider.Credential) bool { return reads(t, c, "salaries") },
+			Throttle: func(*testing.T) { w.gate.AnswerNext(throttle) },
+			Break:    w.gate.Break,
+			Restart:  func(*testing.T) provider.Provider { return w.another() },
+			Secrets:  w.secrets,
+		}
+	})
+}
+
+// tokenRequest asks for a token of the API server's own audience, for Vault to review others with.
+func tokenRequest() *authenticationv1.TokenRequest { return &authenticationv1.TokenRequest{} }

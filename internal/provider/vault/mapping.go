@@ -1,0 +1,91 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package vault
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// fieldForm is where a file or a variable takes a field of the secret.
+var fieldForm = regexp.MustCompile(`\$\{data\.([A-Za-z0-9_-]+)\}`)
+
+// credential is what the container is given of a secret.
+func (s *secret) credential(c *v1alpha1.VaultCapability, role string, expires time.Time) (*provider.Credential, error) {
+	f := provider.CredentialFields{ID: s.lease, Principal: role, ExpiresAt: expires, Files: map[string]string{}, Variables: map[string]string{}, Pointers: map[string]string{}}
+	for _, file := range c.Files {
+		content, err := s.fill(file.Content)
+		if err != nil {
+			return nil, err
+		}
+		f.Files[file.Path] = content
+	}
+	for _, variable := range c.Variables {
+		value, err := s.fill(variable.Value)
+		if err != nil {
+			return nil, err
+		}
+		f.Variables[variable.Name] = value
+	}
+	if c.Postgres != nil {
+		if err := s.postgres(&f, c.Postgres); err != nil {
+			return nil, err
+		}
+	}
+	credential, err := provider.NewCredential(f)
+	if err != nil {
+		return nil, final("what Vault leased cannot be projected: %s", err)
+	}
+	return credential, nil
+}
+
+// fill puts fields into a template. Its error names the field that is missing, and no value.
+func (s *secret) fill(template string) (string, error) {
+	missing := ""
+	filled := fieldForm.ReplaceAllStringFunc(template, func(place string) string {
+		name := fieldForm.FindStringSubmatch(place)[1]
+		value, found := s.data[name]
+		if !found {
+			missing = name
+		}
+		return text(value)
+	})
+	if missing != "" {
+		return "", final("what Vault leased has no field %q", missing)
+	}
+	return filled, nil
+}
+
+// postgres writes what PostgreSQL's clients read. The service file carries the password, too: libpq takes no password file that a group
+// can read, and a volume of Kubernetes that is not root's is such a one.
+func (s *secret) postgres(f *provider.CredentialFields, p *v1alpha1.VaultPostgres) error {
+	user, err := s.fill("${data.username}")
+	if err != nil {
+		return err
+	}
+	password, err := s.fill("${data.password}")
+	if err != nil {
+		return err
+	}
+	if strings.ContainsAny(user+password, "\n\r\x00") || !provider.Plain(user) {
+		return final("what Vault leased has a username or password that no PostgreSQL client's file can hold")
+	}
+	port := strconv.Itoa(int(p.Port))
+	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`)
+	f.Files["postgres/pgpass"] = fmt.Sprintf("%s:%s:%s:%s:%s\n", escape.Replace(p.Host), port, escape.Replace(p.Database), escape.Replace(user), escape.Replace(password))
+	f.Files["postgres/service"] = fmt.Sprintf("[valetkey]\nhost=%s\nport=%s\ndbname=%s\nsslmode=%s\nuser=%s\npassword=%s\n", p.Host, port, p.Database, p.SSLMode, user, password)
+	for name, value := range map[string]string{
+		"PGSERVICEFILE": v1alpha1.MountPath + "/postgres/service", "PGSERVICE": "valetkey", "PGPASSFILE": v1alpha1.MountPath + "/postgres/pgpass",
+		"PGHOST": p.Host, "PGPORT": port, "PGDATABASE": p.Database, "PGSSLMODE": p.SSLMode, "PGUSER": user,
+	} {
+		f.Pointers[name] = value
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package vault
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
+)
+
+// session is a login: Vault's client with its token.
+type session struct {
+	client   *api.Client
+	http     *http.Client
+	accessor string
+	lifetime time.Duration
+}
+
+// authorities are those of the bundle, or nil, the system's, for an empty one.
+func authorities(bundle string) (*x509.CertPool, error) {
+	if bundle == "" {
+		return nil, nil
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(bundle)) {
+		return nil, errors.New("caBundle holds no certificate in PEM")
+	}
+	return roots, nil
+}
+
+// client asks one server, once per call. What the operator's environment says of Vault is put aside: no token, no namespace and no
+// header come from there.
+func (h handle) client(direct *http.Client) (*api.Client, error) {
+	c, err := api.NewClient(&api.Config{Address: h.Server.Address, HttpClient: direct, MaxRetries: -1, DisableRedirects: true})
+	if err != nil {
+		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: "the provider's address is not one of a server"}
+	}
+	c.ClearToken()
+	c.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
+	if h.Server.Namespace != "" {
+		c.SetNamespace(h.Server.Namespace)
+	}
+	return c, nil
+}
+
+// logIn proves to Vault who the capability's identity is. The JWT and the Kubernetes auth method are asked alike.
+func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
+	roots, err := authorities(h.Server.CABundle)
+	if err != nil {
+		return nil, refused(err)
+	}
+	token, err := v.options.Identities.Token(ctx, h.Capability, h.Account, h.Server.Audience)
+	if err != nil {
+		return nil, err
+	}
+	direct := outbound.Client(roots)
+	c, err := h.client(direct)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{client: c, http: direct}
+	what := "logging in with role " + h.Role
+	answer, err := c.Logical().WriteWithContext(ctx, "auth/"+h.Server.AuthPath+"/login", map[string]any{"role": h.Role, "jwt": token.Reveal()})
+	if err == nil && (answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "" || answer.Auth.Accessor == "") {
+		err = errors.New("no token, or one without an accessor, as batch tokens are")
+	}
+	if err != nil {
+		s.close()
+		return nil, classify(what, err)
+	}
+	c.SetToken(answer.Auth.ClientToken)
+	s.accessor, s.lifetime = answer.Auth.Accessor, time.Duration(answer.Auth.LeaseDuration)*time.Second
+	return s, nil
+}
+
+func (s *session) close() { s.http.CloseIdleConnections() }
+
+// child is a token that Vault itself ends when the grant does, and with it what was leased to it: whatever becomes of the operator.
+func (s *session) child(ctx context.Context, l provider.Lease) (*session, error) {
+	renewable := false
+	answer, err := s.client.Auth().Token().CreateWithContext(ctx, &api.TokenCreateRequest{
+		TTL: l.TTL.String(), ExplicitMaxTTL: l.TTL.String(), Renewable: &renewable, DisplayName: l.Session(),
+		Metadata: map[string]string{"valetkey-lease": l.ID},
+	})
+	if err == nil && (answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "") {
+		err = errors.New("no token")
+	}
+	if err != nil {
+		return nil, classify("making the token that the lease hangs on", err)
+	}
+	c, err := s.client.CloneWithHeaders()
+	if err != nil {
+		return nil, retryable("Vault's client cannot be made")
+	}
+	c.SetToken(answer.Auth.ClientToken)
+	return &session{client: c, http: s.http}, nil
+}
+
+// secret is what Vault leased. It lives no longer than a call, and is passed to nothing that prints.
+type secret struct {
+	lease    string
+	lifetime time.Duration
+	data     map[string]any
+}
+
+func (s *session) ask(ctx context.Context, q question) (*secret, error) {
+	var answer *api.Secret
+	var err error
+	if q.parameters == nil {
+		answer, err = s.client.Logical().ReadWithContext(ctx, q.path)
+	} else {
+		answer, err = s.client.Logical().WriteWithContext(ctx, q.path, q.parameters)
+	}
+	switch {
+	case err != nil:
+		return nil, classify("asking for "+q.path, err)
+	case answer == nil:
+		return nil, final("Vault has nothing at %s", q.path)
+	case answer.LeaseID == "" || answer.LeaseDuration <= 0:
+		return nil, final("Vault does not lease what is at %s: nobody could end it; for pki, set generate_lease on the role", q.path)
+	case len(answer.Data) == 0:
+		return nil, final("what Vault leases at %s has no fields", q.path)
+	}
+	return &secret{lease: answer.LeaseID, lifetime: time.Duration(answer.LeaseDuration) * time.Second, data: answer.Data}, nil
+}
+
+// end ends one attempt's lease and login. That Vault answers 204 says nothing: it does so for a lease that never was. That it knows the
+// lease no more is the proof.
+func (s *session) end(ctx context.Context, l login) error {
+	if l.Lease != "" {
+		what := "revoking lease " + l.Lease
+		// A lease that is gone already is no error here; what it is, lookup tells.
+		_, failure := s.client.Logical().WriteWithContext(ctx, "sys/leases/revoke", map[string]any{"lease_id": l.Lease, "sync": true})
+		if failure != nil && status(failure) != http.StatusBadRequest {
+			return classify(what, failure)
+		}
+		_, err := s.client.Logical().WriteWithContext(ctx, "sys/leases/lookup", map[string]any{"lease_id": l.Lease})
+		if !says(err, http.StatusBadRequest, "invalid lease") {
+			return stillThere(what, errors.Join(err, failure))
+		}
+	}
+	const what = "revoking the login"
+	if _, err := s.client.Logical().WriteWithContext(ctx, "auth/token/revoke-accessor", map[string]any{"accessor": l.Accessor}); err != nil && !noAccessor(err) {
+		return classify(what, err)
+	}
+	if _, err := s.client.Logical().WriteWithContext(ctx, "auth/token/lookup-accessor", map[string]any{"accessor": l.Accessor}); !noAccessor(err) {
+		return stillThere(what, err)
+	}
+	return nil
+}
+
+// stillThere: Vault has not confirmed the end. Its own words may name what it cannot reach, and are not repeated.
+func stillThere(what string, err error) error {
+	e := &provider.Error{Class: provider.Retryable, Message: what + ": Vault still knows it; see Vault's log for why it cannot end it"}
+	if err != nil && status(err) != http.StatusBadRequest {
+		return classify(what, err)
+	}
+	return e
+}
+
+// endSelf ends this login, and every token and lease that hangs on it.
+func (s *session) endSelf(ctx context.Context) error {
+	return s.client.Auth().Token().RevokeSelfWithContext(ctx, "")
+}
+
+// noAccessor: Vault says that it knows no token by this accessor.
+func noAccessor(err error) bool {
+	return says(err, http.StatusForbidden, "invalid accessor") || says(err, http.StatusBadRequest, "invalid accessor") || says(err, http.StatusNotFound, "invalid accessor")
+}
+
+// says reports whether Vault answered a status with words that are known.
+func says(err error, code int, words string) bool {
+	answer := (*api.ResponseError)(nil)
+	return errors.As(err, &answer) && answer.StatusCode == code &&
+		slices.ContainsFunc(answer.Errors, func(line string) bool { return strings.Contains(line, words) })
+}
+
+func status(err error) int {
+	if answer := (*api.ResponseError)(nil); errors.As(err, &answer) {
+		return answer.StatusCode
+	}
+	return 0
+}
+
+// classify keeps the status that Vault answered, and none of its words.
+func classify(what string, err error) error {
+	e := &provider.Error{Class: provider.Retryable, Message: what + ": Vault did not answer, or not in a form that can be read"}
+	switch code := status(err); {
+	case outbound.Untrusted(err):
+		e.Refused, e.Message = true, "the certificate of Vault is not one that the operator trusts; nothing was sent"
+	case code == 0:
+	case code == http.StatusTooManyRequests:
+		e.Class, e.Refused, e.Message = provider.Throttled, true, "Vault throttles"
+	case code == http.StatusServiceUnavailable:
+		e.Refused, e.Message = true, "Vault is sealed, or under maintenance"
+	case code >= http.StatusInternalServerError || code == http.StatusPreconditionFailed:
+		e.Message = fmt.Sprintf("%s: Vault failed: status %d", what, code)
+	case code == http.StatusForbidden:
+		e.Class, e.Refused, e.Message = provider.Final, true, what+": Vault's policies do not allow it"
+	default:
+		// Roles that are not there yet, keys that could not be fetched, databases that are away: Vault calls all of it 400.
+		e.Refused, e.Message = true, fmt.Sprintf("%s: Vault refused: status %d; see Vault's log", what, code)
+	}
+	return e
+}
+
+// text is a field as a file or a variable has it.
+func text(value any) string {
+	switch v := value.(type) {
+	case string:
+		return v
+	case []any:
+		lines := make([]string, 0, len(v))
+		for _, one := range v {
+			lines = append(lines, text(one))
+		}
+		return strings.Join(lines, "\n")
+	default:
+		encoded, _ := json.Marshal(v) // it was read from JSON
+		return string(encoded)
+	}
+}

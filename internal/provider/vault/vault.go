@@ -1,0 +1,257 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package vault reads secrets that HashiCorp Vault leases: a token of the capability's own ServiceAccount logs in, a token of Vault that
+// lives as long as the grant reads the path, and the end of the lease, looked up afterwards, ends the secret.
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// askingTime is what may pass between the beginning of an attempt and Vault's last answer.
+const askingTime = time.Minute
+
+// Identities makes tokens of capabilities' ServiceAccounts.
+type Identities interface {
+	Check(ctx context.Context, capability, account string) error
+	Token(ctx context.Context, capability, account, audience string) (identity.Token, error)
+}
+
+// Options of the back end. All are required.
+type Options struct {
+	// Addresses that providers may name.
+	Addresses []string
+	// Audiences that providers may name.
+	Audiences []string
+	// Identities makes the tokens.
+	Identities Identities
+	// Clock is the present time.
+	Clock clock.PassiveClock
+}
+
+// Provider is the back end.
+type Provider struct{ options Options }
+
+// New makes the back end.
+func New(o Options) *Provider { return &Provider{options: o} }
+
+// Type names the back end.
+func (*Provider) Type() string { return provider.TypeVault }
+
+// CheckProvider refuses addresses and audiences that the operator was not started with: a token is sent nowhere else.
+func (v *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
+	if p.Spec.Vault == nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.vault", p.Name)}
+	}
+	s := p.Spec.Vault
+	if !slices.Contains(v.options.Addresses, s.Address) {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
+			Message: fmt.Sprintf("address %s is not allowed; start the operator with --vault-address=%s", s.Address, s.Address)}
+	}
+	if !slices.Contains(v.options.Audiences, s.Audience) {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonAudienceNotAllowed,
+			Message: fmt.Sprintf("audience %s is not allowed; start the operator with --vault-audience=%s", s.Audience, s.Audience)}
+	}
+	if _, err := authorities(s.CABundle); err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: err.Error()}
+	}
+	return nil
+}
+
+// CheckCapability renders the path for the longest values, and looks for the capability's identity.
+func (v *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, p *v1alpha1.CapabilityProvider) error {
+	if c.Spec.Vault == nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
+			Message: fmt.Sprintf("the capability has no spec.vault, but its provider %q is of Vault", p.Name)}
+	}
+	if _, err := render(c, provider.Longest()); err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
+	}
+	return v.options.Identities.Check(ctx, c.Name, c.Spec.Vault.ServiceAccountName)
+}
+
+// Render shows the path and what it is asked with. What Vault's role allows at that path is Vault's to say.
+func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, values provider.Values) (provider.Scope, error) {
+	q, err := render(c, values)
+	if err != nil {
+		return provider.Scope{}, err
+	}
+	return q.scope(c.Spec.Vault.Role), nil
+}
+
+// Lifetime is the TTL, to which the token is bound that the lease hangs on, and the time that asking takes.
+func (*Provider) Lifetime(ttl time.Duration) time.Duration { return ttl + askingTime }
+
+// handle is what ends a lease when capability and provider are gone. Accessors and lease IDs name tokens and leases, and are neither.
+type handle struct {
+	Capability string                   `json:"capability"`
+	Account    string                   `json:"account"`
+	Role       string                   `json:"role"`
+	Server     v1alpha1.VaultProvider   `json:"server"`
+	Revocation v1alpha1.VaultRevocation `json:"revocation"`
+	// Begun are the logins that may still have something to end.
+	Begun []login `json:"begun,omitempty"`
+}
+
+// login is one attempt's token, and what was leased to it.
+type login struct {
+	Accessor string `json:"accessor"`
+	Lease    string `json:"lease,omitempty"`
+}
+
+func (h handle) String() string {
+	text, _ := json.Marshal(h) // strings can always be encoded
+	return string(text)
+}
+
+// Handle keeps what earlier attempts began.
+func (*Provider) Handle(l provider.Lease) string {
+	c, p := l.Capability.Spec.Vault, l.Provider.Spec.Vault
+	if c == nil || p == nil {
+		return l.Handle
+	}
+	h := handle{Capability: l.Capability.Name, Account: c.ServiceAccountName, Role: c.Role, Server: *p, Revocation: c.Revocation}
+	if before, err := parse(l.Handle); err == nil {
+		h.Begun = before.Begun
+	}
+	return h.String()
+}
+
+func parse(text string) (handle, error) {
+	var h handle
+	if json.Unmarshal([]byte(text), &h) != nil {
+		return h, &provider.Error{Class: provider.Final, Message: "the grant's revocation handle cannot be read"}
+	}
+	return h, nil
+}
+
+// Issue logs in, has the login's accessor stored, and reads the path with a token that ends when the grant does. What is leased is
+// stored before anybody is given it. Whatever fails on the way is ended again, as far as Vault can be reached.
+func (v *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
+	if err := v.CheckProvider(l.Provider); err != nil {
+		return nil, refused(err)
+	}
+	asked, err := render(l.Capability, l.Values)
+	if err != nil {
+		return nil, refused(err)
+	}
+	h, err := parse(l.Handle)
+	if err != nil {
+		return nil, refused(err)
+	}
+	s, err := v.logIn(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	before := h
+	credential, err := v.read(ctx, s, l, asked, h)
+	if err == nil {
+		return credential, nil
+	}
+	return nil, v.undo(context.WithoutCancel(ctx), s, l, before, err)
+}
+
+// undo ends the login of an attempt that failed, and with it whatever it was leased. Nothing was issued for certain if Vault says so.
+func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, before handle, failure error) error {
+	e := &provider.Error{Class: provider.Retryable, Message: failure.Error()}
+	if provider.IsFinal(failure) {
+		e.Class = provider.Final
+	}
+	if provider.IsThrottled(failure) {
+		e.Class, e.RetryAfter = provider.Throttled, provider.RetryAfter(failure)
+	}
+	// What this process was leased and gives to nobody is known to nobody: that its token has ended is enough.
+	if s.endSelf(ctx) == nil && l.Keep(ctx, before.String()) == nil {
+		e.Refused = provider.IsRefused(failure)
+	}
+	return e
+}
+
+func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked question, h handle) (*provider.Credential, error) {
+	if s.lifetime < l.TTL {
+		return nil, final("a token of Vault's role %s lives for %s, which is less than was granted; set its token_ttl to the capability's maxTTLSeconds", h.Role, s.lifetime)
+	}
+	h.Begun = append(slices.Clone(h.Begun), login{Accessor: s.accessor})
+	if err := l.Keep(ctx, h.String()); err != nil {
+		return nil, retryable("the login's accessor could not be stored")
+	}
+	child, err := s.child(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	began := v.options.Clock.Now()
+	secret, err := child.ask(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	h.Begun[len(h.Begun)-1].Lease = secret.lease
+	if err := l.Keep(ctx, h.String()); err != nil {
+		return nil, retryable("what Vault leased could not be stored")
+	}
+	expires := began.Add(min(l.TTL, secret.lifetime))
+	if l.Capability.Spec.Vault.Revocation == v1alpha1.VaultAtExpiry {
+		// It goes on when its lease ends.
+		if secret.lifetime > l.TTL+askingTime {
+			return nil, final("Vault's lease at %s is for %s, and the secret cannot be ended before: it is more than was granted; shorten what the path gives, or grant that much", asked.path, secret.lifetime)
+		}
+		expires = began.Add(secret.lifetime)
+	}
+	return secret.credential(l.Capability.Spec.Vault, h.Role, expires)
+}
+
+// refused: Vault was not even asked.
+func refused(err error) error {
+	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+}
+
+func final(format string, args ...any) error {
+	return &provider.Error{Class: provider.Final, Refused: true, Message: fmt.Sprintf(format, args...)}
+}
+
+func retryable(message string) error {
+	return &provider.Error{Class: provider.Retryable, Refused: true, Message: message}
+}
+
+// Revoke ends every lease and every login that the handle tells of, and succeeds when Vault says of each that there is none of it. A
+// lease that Vault cannot end, for its database is down say, is there until it can.
+func (v *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
+	h, err := parse(i.Handle)
+	if err != nil {
+		return provider.Revoked{}, err
+	}
+	mode := v1alpha1.RevocationAtExpiry
+	if h.Revocation == v1alpha1.VaultImmediate {
+		mode = v1alpha1.RevocationImmediate
+	}
+	if len(h.Begun) == 0 {
+		return provider.Revoked{Mode: mode}, nil
+	}
+	if err := v.CheckProvider(&v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{Vault: &h.Server}}); err != nil {
+		return provider.Revoked{}, &provider.Error{Class: provider.Retryable, Message: err.Error()}
+	}
+	s, err := v.logIn(ctx, h)
+	if err != nil {
+		return provider.Revoked{}, &provider.Error{Class: provider.Retryable, Message: err.Error(), RetryAfter: provider.RetryAfter(err)}
+	}
+	defer s.close()
+	for _, begun := range h.Begun {
+		if err := s.end(ctx, begun); err != nil {
+			return provider.Revoked{}, err
+		}
+	}
+	// The token of this call ends by itself if this fails.
+	_ = s.endSelf(ctx)
+	return provider.Revoked{Mode: mode}, nil
+}
