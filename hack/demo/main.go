@@ -24,26 +24,25 @@ import (
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	tell := story.Tell
+	tell, o := story.Tell, stage.Options{Progress: os.Stderr}
 	if len(os.Args) == 2 && os.Args[1] == "backends" {
-		tell = story.BackEnds
+		tell, o.BackEnds = story.BackEnds, true
 	} else if len(os.Args) > 1 {
 		fmt.Fprintln(os.Stderr, "usage: demo [backends]")
 		os.Exit(2)
 	}
-	if err := run(ctx, tell); err != nil {
+	if err := run(ctx, tell, o); err != nil {
 		fmt.Fprintln(os.Stderr, "\nthe story went differently:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, tell func(context.Context, *stage.Stage, io.Writer) error) (err error) {
+func run(ctx context.Context, tell func(context.Context, *stage.Stage, io.Writer) error, o stage.Options) (err error) {
 	start := time.Now()
-	root, err := os.Getwd()
-	if err != nil {
+	if o.Root, err = os.Getwd(); err != nil {
 		return err
 	}
-	s, err := stage.SetUp(ctx, stage.Options{Root: root, Progress: os.Stderr})
+	s, err := stage.SetUp(ctx, o)
 	if err != nil {
 		return err
 	}

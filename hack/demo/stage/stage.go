@@ -55,13 +55,15 @@ type Options struct {
 	Progress io.Writer
 	// Fast spares the disk: for tests.
 	Fast bool
+	// BackEnds adds what the other back ends talk to.
+	BackEnds bool
 	// OperatorArgs are more flags of the operator.
 	OperatorArgs []string
 }
 
 // SetUp starts the cluster, builds and loads the images, and installs the operator and the samples.
 func SetUp(ctx context.Context, o Options) (*Stage, error) {
-	cluster, err := localcluster.Start(ctx, localcluster.Options{Node: true, AWS: true, Fast: o.Fast, Progress: o.Progress})
+	cluster, err := localcluster.Start(ctx, localcluster.Options{Node: true, AWS: true, Vault: o.BackEnds, Fast: o.Fast, Progress: o.Progress})
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -56,6 +58,11 @@ func backEnds() []backEnd {
 			name: "kubernetes", set: func(ctx context.Context, s *stage.Stage) error { return s.Kubernetes(ctx) },
 			ask:    stage.Ask{Name: "backend-kubernetes", Capability: "read-settings", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"settings", stage.Namespace}},
 			inside: []string{"list configmaps in agents ok", "list secrets in agents Forbidden", "list configmaps in default Forbidden"}, use: useAPI,
+		},
+		{
+			name: "vault", set: func(ctx context.Context, s *stage.Stage) error { return s.Vault(ctx) },
+			ask:    stage.Ask{Name: "backend-vault", Capability: "read-previews", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"database"}},
+			inside: []string{"select from builds ok", "select from salaries permission denied for table salaries"}, use: useDatabase,
 		},
 	}
 }
@@ -185,4 +192,21 @@ func useAPI(ctx context.Context, s *stage.Stage, copied map[string][]byte) (stri
 		return string(apierrors.ReasonForError(err)) + " by the API server", nil
 	}
 	return "", err
+}
+
+// useDatabase connects with the copied user, at the address that this machine reaches the database by.
+func useDatabase(ctx context.Context, s *stage.Stage, copied map[string][]byte) (string, error) {
+	settings, err := pgx.ParseConfig(strings.ReplaceAll(strings.TrimPrefix(string(copied["postgres.service"]), "[valetkey]"), "\n", " "))
+	if err != nil {
+		return "", errors.New("the copy cannot be read")
+	}
+	settings.Host = s.Cluster.Vault().PostgresHost
+	connection, err := pgx.ConnectConfig(ctx, settings)
+	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) {
+		return "SQLSTATE " + refused.Code + " by PostgreSQL", nil
+	}
+	if err != nil {
+		return "", errors.New("the database did not answer")
+	}
+	return "", connection.Close(ctx)
 }

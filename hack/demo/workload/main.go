@@ -6,6 +6,7 @@
 //
 //	publish-preview publish BUCKET/KEY   upload an object, then try what must be refused
 //	publish-preview settings NAMESPACE   list the ConfigMaps, then try what must be refused, and hold
+//	publish-preview database             read the table of builds, then try what must be refused, and hold
 //	publish-preview hold [DURATION]      upload nothing; stay until told to end, or for so long
 //	publish-preview look                 say whether there is any credential to be seen here
 package main
@@ -24,6 +25,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -45,6 +48,8 @@ func run(ctx context.Context, args []string) error {
 		return publish(ctx, args[1])
 	case len(args) == 2 && args[0] == "settings":
 		return settings(ctx, args[1])
+	case len(args) == 1 && args[0] == "database":
+		return database(ctx)
 	case len(args) >= 1 && args[0] == "hold":
 		return hold(ctx, args[1:])
 	case len(args) == 1 && args[0] == "look":
@@ -110,6 +115,28 @@ func settings(ctx context.Context, namespace string) error {
 	fmt.Println("list secrets in", namespace, apierrors.ReasonForError(err))
 	_, err = clients.CoreV1().ConfigMaps("default").List(ctx, metav1.ListOptions{})
 	fmt.Println("list configmaps in default", apierrors.ReasonForError(err))
+	return hold(ctx, nil)
+}
+
+// database reads with what a PostgreSQL client finds in its environment, tries what it must not be good for, and holds.
+func database(ctx context.Context) error {
+	connection, err := pgx.Connect(ctx, "")
+	if err != nil {
+		return errors.New("the database does not accept what the container was given")
+	}
+	defer func() { _ = connection.Close(context.WithoutCancel(ctx)) }()
+	for _, table := range []string{"builds", "salaries"} {
+		_, err := connection.Exec(ctx, "SELECT * FROM "+pgx.Identifier{table}.Sanitize())
+		refused := (*pgconn.PgError)(nil)
+		switch {
+		case err == nil:
+			fmt.Println("select from", table, "ok")
+		case errors.As(err, &refused):
+			fmt.Println("select from", table, refused.Message)
+		default:
+			return errors.New("the database went away")
+		}
+	}
 	return hold(ctx, nil)
 }
 
