@@ -33,7 +33,7 @@ type Capability struct {
 
 // CapabilitySpec is what a capability means, for exactly one back end.
 //
-// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault
+// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;github
 // +kubebuilder:validation:XValidation:rule="self.defaultTTLSeconds <= self.maxTTLSeconds",message="defaultTTLSeconds is at most maxTTLSeconds"
 type CapabilitySpec struct {
 	// description says in a sentence what a holder can do. People who approve read it.
@@ -71,6 +71,9 @@ type CapabilitySpec struct {
 	// vault is a path of HashiCorp Vault from which a leased secret is read.
 	// +optional
 	Vault *VaultCapability `json:"vault,omitempty"`
+	// github is what a token of a GitHub App's installation may do in the request's repository.
+	// +optional
+	GitHub *GitHubCapability `json:"github,omitempty"`
 	// runner lists the steps that may hold the credential: the container of the Job must be exactly one of them. Empty means
 	// any step that the policy and the people who approve accept.
 	// +optional
@@ -319,6 +322,38 @@ type VaultPostgres struct {
 	// +kubebuilder:default=verify-full
 	// +kubebuilder:validation:Enum=disable;require;verify-ca;verify-full
 	SSLMode string `json:"sslMode,omitempty"`
+}
+
+// GitHubAccess is how much of a permission a token has.
+//
+// +kubebuilder:validation:Enum=read;write;admin
+type GitHubAccess string
+
+// GitHubCapability is a token of a GitHub App's installation, for the one repository that the request names.
+type GitHubCapability struct {
+	// owner of the repositories: the organization or user where the App is installed.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=39
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`
+	Owner string `json:"owner"`
+	// repositories are the names that the request's repo may have, alone or behind its owner. A name may end in *.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=100
+	// +kubebuilder:validation:items:Pattern=`^([A-Za-z0-9._-]+\*?|\*)$`
+	Repositories []string `json:"repositories"`
+	// permissions by GitHub's names, for example actions: read. The token has these and no more.
+	// +required
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=16
+	Permissions map[string]GitHubAccess `json:"permissions"`
+	// delivery says how the container finds the token: Files or Env.
+	// +optional
+	// +kubebuilder:default=Files
+	Delivery CredentialDelivery `json:"delivery,omitempty"`
 }
 
 // Runner is one step that may hold a credential. The container must match it whole: whatever it does not list, the

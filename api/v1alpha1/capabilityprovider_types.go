@@ -30,7 +30,7 @@ type CapabilityProvider struct {
 
 // CapabilityProviderSpec names exactly one back end.
 //
-// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault
+// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;github
 type CapabilityProviderSpec struct {
 	// aws issues sessions of an IAM role through AWS STS and web identity federation.
 	// +optional
@@ -41,6 +41,33 @@ type CapabilityProviderSpec struct {
 	// vault reads secrets that HashiCorp Vault leases.
 	// +optional
 	Vault *VaultProvider `json:"vault,omitempty"`
+	// github issues tokens of a GitHub App's installation.
+	// +optional
+	GitHub *GitHubProvider `json:"github,omitempty"`
+}
+
+// GitHubProvider is a GitHub App where it is installed. Its key is the operator's: a mounted file, or an external signer.
+type GitHubProvider struct {
+	// apiURL is GitHub's API. Another than GitHub's own is used only if the operator was started with it (--github-api).
+	// +optional
+	// +kubebuilder:default="https://api.github.com"
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?(/api/v3)?$`
+	APIURL string `json:"apiURL,omitempty"`
+	// appID of the App.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	AppID int64 `json:"appID"`
+	// installationID of the App at the owner of the repositories.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	InstallationID int64 `json:"installationID"`
+	// signer names the App's key, as the operator was started with it (--signer).
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	Signer string `json:"signer"`
 }
 
 // VaultProvider is a Vault server, and the auth method by which the operator logs in as a capability's identity.

@@ -14,6 +14,8 @@ const (
 	ReasonEndpointNotAllowed = "EndpointNotAllowed"
 	// ReasonAudienceNotAllowed: a provider names an audience that the operator was not started with.
 	ReasonAudienceNotAllowed = "AudienceNotAllowed"
+	// ReasonSignerNotAllowed: a provider names a signer that the operator was not started with.
+	ReasonSignerNotAllowed = "SignerNotAllowed"
 	// ReasonProviderNotFound: a capability names a provider that does not exist.
 	ReasonProviderNotFound = "ProviderNotFound"
 	// ReasonProviderNotReady: a capability names a provider that is not Ready, or is of another back end.

@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/internal/signer"
 )
 
 // options are the operator's flags, and the clock it goes by.
@@ -26,6 +29,9 @@ type options struct {
 	kubernetesServers   list
 	vaultAddresses      list
 	vaultAudiences      list
+	githubAPIs          list
+	signerPlaces        list
+	signers             map[string]signer.Signer
 	auditFile           string
 	auditMaxSizeMB      int
 	auditBackups        int
@@ -60,6 +66,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.Var(&o.kubernetesServers, "kubernetes-server", "URL of the API server that a CapabilityProvider may name, as Pods reach it; can be repeated (default "+defaultServer+")")
 	f.Var(&o.vaultAddresses, "vault-address", "URL of a Vault that a CapabilityProvider may name; can be repeated")
 	f.Var(&o.vaultAudiences, "vault-audience", "audience that a CapabilityProvider of Vault may name; can be repeated (default vault)")
+	f.Var(&o.githubAPIs, "github-api", "URL of a GitHub API that a CapabilityProvider may name, beside GitHub's own; can be repeated")
+	f.Var(&o.signerPlaces, "signer", "NAME=PLACE of a key that CapabilityProviders know by that name: the path of a private key in PEM, in a volume, or unix:///path/to/socket of an external signer; can be repeated")
 	f.StringVar(&o.auditFile, "audit-file", "/var/log/valetkey/audit.log", "file of the audit log; nothing is issued while it cannot be written")
 	f.IntVar(&o.auditMaxSizeMB, "audit-max-size", 100, "size in MiB at which the audit log is rotated")
 	f.IntVar(&o.auditBackups, "audit-backups", 0, "rotated audit logs that are kept; 0 keeps all")
@@ -84,7 +92,33 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if len(o.kubernetesServers) == 0 {
 		o.kubernetesServers = list{defaultServer}
 	}
-	return o, o.validate(f.Args())
+	problem := o.validate(f.Args())
+	var err error
+	o.signers, err = makeSigners(o.signerPlaces)
+	return o, errors.Join(problem, err)
+}
+
+// signerName is how a provider may name a signer.
+var signerName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+func makeSigners(places list) (map[string]signer.Signer, error) {
+	signers, problems := map[string]signer.Signer{}, []error{}
+	for _, entry := range places {
+		name, place, _ := strings.Cut(entry, "=")
+		s, err := signer.New(place)
+		switch {
+		case !signerName.MatchString(name):
+			err = errors.New("the name is of lower case letters, digits and dashes")
+		case signers[name] != nil:
+			err = errors.New("the name stands twice")
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("--signer: want NAME=PLACE: %w", err))
+			continue
+		}
+		signers[name] = s
+	}
+	return signers, errors.Join(problems...)
 }
 
 func (o options) validate(rest []string) error {
@@ -100,6 +134,11 @@ func (o options) validate(rest []string) error {
 	for _, address := range o.vaultAddresses {
 		if !isServer(address, "https", "http") {
 			problems = append(problems, fmt.Errorf("--vault-address %q: want a URL such as https://vault.example.com:8200", address))
+		}
+	}
+	for _, api := range o.githubAPIs {
+		if !isServer(strings.TrimSuffix(api, "/api/v3"), "https", "http") {
+			problems = append(problems, fmt.Errorf("--github-api %q: want a URL such as https://github.example.com/api/v3", api))
 		}
 	}
 	for _, server := range o.kubernetesServers {

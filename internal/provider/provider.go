@@ -166,6 +166,8 @@ func (s Set) For(p *v1alpha1.CapabilityProvider) (Provider, error) {
 		return s.OfType(TypeKubernetes)
 	case p.Spec.Vault != nil:
 		return s.OfType(TypeVault)
+	case p.Spec.GitHub != nil:
+		return s.OfType(TypeGitHub)
 	}
 	return nil, &NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q names no back end that this operator knows", p.Name)}
 }
@@ -178,6 +180,8 @@ const (
 	TypeKubernetes = "kubernetes"
 	// TypeVault is HashiCorp Vault.
 	TypeVault = "vault"
+	// TypeGitHub is GitHub, as an App's installation.
+	TypeGitHub = "github-app"
 )
 
 // OfType is the back end that grants name by its type.

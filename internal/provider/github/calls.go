@@ -1,0 +1,165 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package github
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/go-github/v88/github"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
+)
+
+// with calls the API with a token, once, and returns the status that it answered, zero for none: go-github's clients remember that they
+// were throttled, and the controller backs off itself.
+func with(api, bearer string, call func(*github.Client) (*github.Response, error)) (int, error) {
+	direct := outbound.Client(nil)
+	defer direct.CloseIdleConnections()
+	client, err := github.NewClient(github.WithHTTPClient(direct), github.WithURLs(&api, nil), github.WithAuthToken(bearer))
+	if err != nil {
+		return 0, &provider.Error{Class: provider.Final, Refused: true, Message: "the provider's apiURL is not one of an API"}
+	}
+	response, err := call(client)
+	status := 0
+	if response != nil && response.Response != nil {
+		status = response.StatusCode
+	}
+	if err != nil {
+		return status, classify(err, response)
+	}
+	return status, nil
+}
+
+func issue(ctx context.Context, settings *v1alpha1.GitHubProvider, proof string, w wanted) (answer *github.InstallationToken, err error) {
+	_, err = with(settings.APIURL, proof, func(c *github.Client) (response *github.Response, err error) {
+		answer, response, err = c.Apps.CreateInstallationToken(ctx, settings.InstallationID,
+			&github.InstallationTokenOptions{Repositories: []string{w.repository}, Permissions: typed(w.permissions)})
+		return response, err
+	})
+	return answer, err
+}
+
+// believable refuses an answer that is not what was asked for.
+func believable(answer *github.InstallationToken, w wanted, now time.Time) error {
+	why := ""
+	got, err := given(answer.GetPermissions())
+	switch expires := answer.GetExpiresAt().Time; {
+	case answer.GetToken() == "" || !provider.Plain(answer.GetToken()) || strings.ContainsAny(answer.GetToken(), "@:/"):
+		why = "no token that can be used"
+	case err != nil:
+		why = "permissions that cannot be read"
+	case !expires.After(now) || expires.After(now.Add(tokenTime+clockSkew)):
+		why = "a token that does not expire within the hour, by the operator's clock"
+	case len(answer.Repositories) != 1 || !strings.EqualFold(answer.Repositories[0].GetFullName(), w.owner+"/"+w.repository):
+		why = "a token for other repositories than was asked for"
+	}
+	for name, access := range got {
+		// Every token can read what a repository says of itself.
+		if w.permissions[name] != access && (name != "metadata" || access != "read") {
+			why = "a token with other permissions than were asked for"
+		}
+	}
+	if why == "" {
+		return nil
+	}
+	return &provider.Error{Class: provider.Final, Message: "GitHub answered with " + why + "; it is not used"}
+}
+
+// end has the token end itself. That GitHub does not accept it afterwards is the proof.
+func (t *token) end(ctx context.Context) error {
+	status, err := with(t.api, t.reveal(), func(c *github.Client) (*github.Response, error) { return c.Apps.RevokeInstallationToken(ctx) })
+	if err != nil && status != http.StatusUnauthorized {
+		return err
+	}
+	status, err = with(t.api, t.reveal(), func(c *github.Client) (*github.Response, error) {
+		_, response, err := c.Apps.ListRepos(ctx, &github.ListOptions{PerPage: 1})
+		return response, err
+	})
+	if status == http.StatusUnauthorized {
+		return nil
+	}
+	if err == nil {
+		err = &provider.Error{Class: provider.Retryable, Message: "GitHub still accepts the token"}
+	}
+	return err
+}
+
+// credential is what the container is given: for git, and for programs that read a token.
+func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.CredentialDelivery, w wanted, expires time.Time) (*provider.Credential, error) {
+	sum := sha256.Sum256([]byte(t.reveal()))
+	f := provider.CredentialFields{
+		// GitHub's audit log names a token by this, as hashed_token.
+		ID:        "sha256=" + base64.StdEncoding.EncodeToString(sum[:]),
+		Principal: fmt.Sprintf("app/%d/installation/%d", settings.AppID, settings.InstallationID), ExpiresAt: expires,
+		Pointers: map[string]string{"GITHUB_API_URL": settings.APIURL, "GITHUB_REPOSITORY": w.owner + "/" + w.repository},
+	}
+	if delivery == v1alpha1.DeliveryEnv {
+		f.Variables = map[string]string{"GITHUB_TOKEN": t.reveal(), "GH_TOKEN": t.reveal()}
+	} else {
+		server := gitServer(settings.APIURL)
+		f.Files = map[string]string{
+			"github/token":           t.reveal(),
+			"github/git-credentials": fmt.Sprintf("%s://x-access-token:%s@%s\n", server.Scheme, t.reveal(), server.Host),
+			"github/gitconfig": fmt.Sprintf("[credential %q]\n\thelper = \"store --file %s/github/git-credentials\"\n\tusername = x-access-token\n",
+				server.String(), v1alpha1.MountPath),
+		}
+		f.Pointers["GITHUB_TOKEN_FILE"] = v1alpha1.MountPath + "/github/token"
+		f.Pointers["GIT_CONFIG_GLOBAL"] = v1alpha1.MountPath + "/github/gitconfig"
+	}
+	credential, err := provider.NewCredential(f)
+	if err != nil {
+		return nil, &provider.Error{Class: provider.Final, Message: "what GitHub answered cannot be projected: " + err.Error()}
+	}
+	return credential, nil
+}
+
+// gitServer is where git finds the repositories of an API.
+func gitServer(api string) *url.URL {
+	u, err := url.Parse(api)
+	if err != nil || api == OwnAPI {
+		return &url.URL{Scheme: "https", Host: "github.com"}
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host}
+}
+
+// classify sorts what went wrong by the status that GitHub answered. Not one word of an answer is repeated.
+func classify(err error, response *github.Response) error {
+	if outbound.Untrusted(err) {
+		return &provider.Error{Class: provider.Retryable, Refused: true, Message: "the certificate of GitHub is not one that the operator trusts; nothing was sent"}
+	}
+	if response == nil || response.Response == nil {
+		return &provider.Error{Class: provider.Retryable, Message: "GitHub did not answer"}
+	}
+	limited, abused := (*github.RateLimitError)(nil), (*github.AbuseRateLimitError)(nil)
+	code, wait := response.StatusCode, outbound.RetryAfter(response.Header)
+	refusal := func(class provider.Class, words string) error {
+		return &provider.Error{Class: class, Refused: true, RetryAfter: wait, Message: "GitHub refused: " + words}
+	}
+	switch {
+	case errors.As(err, &limited) || errors.As(err, &abused) || code == http.StatusTooManyRequests:
+		return &provider.Error{Class: provider.Throttled, Refused: true, RetryAfter: wait, Message: "GitHub throttles"}
+	case code == http.StatusUnauthorized:
+		return refusal(provider.Retryable, "the App's proof is not accepted; compare appID, the signer's key and the clocks")
+	case code == http.StatusForbidden:
+		return refusal(provider.Final, "the App may not do this; see whether its installation is suspended")
+	case code == http.StatusNotFound:
+		return refusal(provider.Final, "the App has no such installation")
+	case code == http.StatusUnprocessableEntity:
+		return refusal(provider.Final, "the installation lacks the repository, or one of the permissions")
+	case code >= http.StatusInternalServerError || code < http.StatusBadRequest:
+		return &provider.Error{Class: provider.Retryable, RetryAfter: wait, Message: fmt.Sprintf("GitHub failed: status %d", code)}
+	default:
+		return refusal(provider.Final, fmt.Sprintf("status %d", code))
+	}
+}

@@ -1,0 +1,270 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package github_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	standin "github.com/valetkey/valetkey/hack/standin/github"
+	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/conformance"
+	"github.com/valetkey/valetkey/internal/provider/github"
+	"github.com/valetkey/valetkey/internal/signer"
+)
+
+// world is the back end with a stand-in for GitHub.
+type world struct {
+	*github.Provider
+	gate *conformance.Gate
+	url  string
+	key  string
+	// change spoils what the stand-in answers to whoever asks for a token.
+	change func(map[string]any)
+
+	mu     sync.Mutex
+	issued []string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{key: filepath.Join(t.TempDir(), "app.pem")}
+	text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	if err := os.WriteFile(w.key, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := &standin.Server{AppID: 4711, Key: &key.PublicKey, InstallationID: 42, Owner: "acme", Repositories: []string{"web-app", "other"},
+		Permissions: map[string]string{"actions": "write", "contents": "read", "metadata": "read"}}
+	w.gate = conformance.NewGate(w.spoiling(server))
+	listening := httptest.NewServer(w.gate)
+	t.Cleanup(listening.Close)
+	w.url = listening.URL
+	w.Provider = w.another(t)
+	return w
+}
+
+func (w *world) spoiling(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if w.change == nil || r.Method != http.MethodPost {
+			next.ServeHTTP(rw, r)
+			return
+		}
+		record := httptest.NewRecorder()
+		next.ServeHTTP(record, r)
+		answer := map[string]any{}
+		_ = json.Unmarshal(record.Body.Bytes(), &answer)
+		w.change(answer)
+		rw.WriteHeader(record.Code)
+		_ = json.NewEncoder(rw).Encode(answer)
+	})
+}
+
+// another is the back end in another process.
+func (w *world) another(t *testing.T) *github.Provider {
+	t.Helper()
+	key, err := signer.New(w.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return github.New(github.Options{APIs: []string{w.url}, Signers: map[string]signer.Signer{"app": key}, Clock: clock.RealClock{}})
+}
+
+// Issue remembers the token, for the suite to look for.
+func (w *world) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
+	c, err := w.Provider.Issue(ctx, l)
+	if c != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.issued = append(w.issued, c.Files()["github/token"])
+	}
+	return c, err
+}
+
+func (w *world) secrets() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.issued)
+}
+
+func (w *world) lease() provider.Lease {
+	return provider.Lease{
+		ID: "9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731", Attempt: 1, TTL: time.Hour, Values: provider.Values{Repo: "web-app", Environment: "preview", Namespace: "agents"},
+		Capability: &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{GitHub: &v1alpha1.GitHubCapability{
+			Owner: "acme", Repositories: []string{"web-*"}, Permissions: map[string]v1alpha1.GitHubAccess{"actions": "read"}}}},
+		Provider: &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{GitHub: &v1alpha1.GitHubProvider{APIURL: w.url, AppID: 4711, InstallationID: 42, Signer: "app"}}},
+	}
+}
+
+func (w *world) get(t *testing.T, c *provider.Credential, path string) bool {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+c.Files()["github/token"])
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	return answer.StatusCode == http.StatusOK
+}
+
+func throttle(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Retry-After", "7")
+	w.WriteHeader(http.StatusForbidden)
+	_, _ = io.WriteString(w, `{"message":"You have exceeded a secondary rate limit","documentation_url":"https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`)
+}
+
+func TestGitHubDoesWhatEveryBackEndDoes(t *testing.T) {
+	conformance.Run(t, "github-app, stand-in", func(t *testing.T) conformance.Harness {
+		w := newWorld(t)
+		return conformance.Harness{
+			Provider: w, Lease: w.lease(), Clock: clock.RealClock{},
+			Unscope: func(c *v1alpha1.Capability) { c.Spec.GitHub.Permissions = nil },
+			Works: func(t *testing.T, c *provider.Credential) bool {
+				return w.get(t, c, "/repos/acme/web-app/actions/artifacts")
+			},
+			Beyond: func(t *testing.T, c *provider.Credential) bool {
+				return w.get(t, c, "/repos/acme/other/actions/artifacts")
+			},
+			Throttle: func(*testing.T) { w.gate.AnswerNext(throttle) },
+			Break:    w.gate.Break,
+			Restart:  func(t *testing.T) provider.Provider { return w.another(t) },
+			Secrets:  w.secrets,
+		}
+	})
+}
+
+func TestWhatGitHubRefusesSaysWhatToDo(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(*provider.Lease)
+		final bool
+		words string
+	}{
+		{"a repository of somebody else", func(l *provider.Lease) { l.Values.Repo = "mallory/web-app" }, true, "is not of acme"},
+		{"a repository that the capability is not for", func(l *provider.Lease) { l.Values.Repo = "other" }, true, "none that capability"},
+		{"a repository that the installation lacks", func(l *provider.Lease) { l.Values.Repo = "acme/web-site" }, true, "lacks the repository"},
+		{"a permission that the installation lacks", func(l *provider.Lease) { l.Capability.Spec.GitHub.Permissions["contents"] = "write" }, true, "or one of the permissions"},
+		{"a permission that GitHub does not have", func(l *provider.Lease) { l.Capability.Spec.GitHub.Permissions["nonsense"] = "read" }, true, `no permission "nonsense"`},
+		{"an installation that is not the App's", func(l *provider.Lease) { l.Provider.Spec.GitHub.InstallationID = 43 }, true, "no such installation"},
+		{"another App", func(l *provider.Lease) { l.Provider.Spec.GitHub.AppID = 4712 }, false, "the App's proof is not accepted"},
+		{"a signer that is not there", func(l *provider.Lease) { l.Provider.Spec.GitHub.Signer = "absent" }, true, "--signer=absent="},
+		{"an API that is not allowed", func(l *provider.Lease) { l.Provider.Spec.GitHub.APIURL = "https://elsewhere.example.com" }, true, "--github-api="},
+	}
+	w := newWorld(t)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			l := w.lease()
+			test.spoil(&l)
+			c, err := w.Issue(t.Context(), l)
+			if c != nil || provider.IsFinal(err) != test.final || !provider.IsRefused(err) || !strings.Contains(err.Error(), test.words) {
+				t.Errorf("got credential %t, refused %t, error %v", c != nil, provider.IsRefused(err), err)
+			}
+		})
+	}
+}
+
+func TestATokenThatIsNotWhatWasAskedForIsEndedAndGivenToNobody(t *testing.T) {
+	repository := func(name string) map[string]any { return map[string]any{"full_name": name} }
+	for name, change := range map[string]func(map[string]any){
+		"for another repository": func(a map[string]any) { a["repositories"] = []any{repository("acme/other")} },
+		"for more repositories": func(a map[string]any) {
+			a["repositories"] = []any{repository("acme/web-app"), repository("acme/other")}
+		},
+		"for no repository named": func(a map[string]any) { delete(a, "repositories") },
+		"with more permissions":   func(a map[string]any) { a["permissions"] = map[string]any{"actions": "read", "contents": "read"} },
+		"with more access":        func(a map[string]any) { a["permissions"] = map[string]any{"actions": "write"} },
+		"that lives for a day":    func(a map[string]any) { a["expires_at"] = time.Now().Add(24 * time.Hour).Format(time.RFC3339) },
+		"that has expired":        func(a map[string]any) { a["expires_at"] = time.Now().Add(-time.Hour).Format(time.RFC3339) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			stolen := ""
+			w.change = func(a map[string]any) { change(a); stolen, _ = a["token"].(string) }
+			l := w.lease()
+			c, err := w.Issue(t.Context(), l)
+			if c != nil || !provider.IsFinal(err) || stolen == "" || strings.Contains(err.Error(), stolen) {
+				t.Fatalf("got credential %t, error %v", c != nil, err)
+			}
+			if revoked, err := w.Revoke(t.Context(), l.Issued("", time.Now().Add(time.Hour))); err != nil || revoked.Mode != v1alpha1.RevocationImmediate {
+				t.Errorf("%+v, %v", revoked, err)
+			}
+			request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/installation/repositories", http.NoBody)
+			request.Header.Set("Authorization", "Bearer "+stolen)
+			answer, err := http.DefaultClient.Do(request)
+			if err != nil || answer.StatusCode != http.StatusUnauthorized {
+				t.Errorf("the token works: %v", err)
+			}
+			_ = answer.Body.Close()
+		})
+	}
+}
+
+// TestATokenOfAnotherProcessIsSaidToWorkUntilItExpires: nothing but itself ends it, and only the process that asked for it has it.
+func TestATokenOfAnotherProcessIsSaidToWorkUntilItExpires(t *testing.T) {
+	w := newWorld(t)
+	l := w.lease()
+	if _, err := w.Issue(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	another := w.another(t)
+	l.Attempt = 2
+	c, err := another.Issue(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked, err := another.Revoke(t.Context(), l.Issued("", time.Now().Add(time.Hour)))
+	if err != nil || revoked.Mode != v1alpha1.RevocationAtExpiry {
+		t.Errorf("%+v, %v", revoked, err)
+	}
+	if w.get(t, c, "/repos/acme/web-app/actions/artifacts") {
+		t.Error("its own works on")
+	}
+}
+
+func TestWhatGitAndProgramsAreGiven(t *testing.T) {
+	w := newWorld(t)
+	c, err := w.Issue(t.Context(), w.lease())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := c.Files()["github/token"]
+	if c.Files()["github/git-credentials"] != strings.Replace(w.url, "://", "://x-access-token:"+token+"@", 1)+"\n" {
+		t.Error("git would not find the token")
+	}
+	if config := c.Files()["github/gitconfig"]; strings.Contains(config, token) || !strings.Contains(config, "store --file /var/run/secrets/valetkey.dev/github/git-credentials") {
+		t.Error("git is not told where it is")
+	}
+	if !strings.HasPrefix(c.ID(), "sha256=") || c.Principal() != "app/4711/installation/42" || c.Pointers()["GITHUB_REPOSITORY"] != "acme/web-app" {
+		t.Errorf("it is %s of %s, for %s", c.ID(), c.Principal(), c.Pointers()["GITHUB_REPOSITORY"])
+	}
+	l := w.lease()
+	l.ID, l.Capability.Spec.GitHub.Delivery = "9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80732", v1alpha1.DeliveryEnv
+	if c, err = w.Issue(t.Context(), l); err != nil || len(c.Files()) > 0 || c.Variables()["GITHUB_TOKEN"] == "" || c.Variables()["GH_TOKEN"] != c.Variables()["GITHUB_TOKEN"] {
+		t.Errorf("in the environment: %v", err)
+	}
+}
