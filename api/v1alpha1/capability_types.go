@@ -33,7 +33,7 @@ type Capability struct {
 
 // CapabilitySpec is what a capability means, for exactly one back end.
 //
-// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;github
+// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;github;token
 // +kubebuilder:validation:XValidation:rule="self.defaultTTLSeconds <= self.maxTTLSeconds",message="defaultTTLSeconds is at most maxTTLSeconds"
 type CapabilitySpec struct {
 	// description says in a sentence what a holder can do. People who approve read it.
@@ -74,6 +74,9 @@ type CapabilitySpec struct {
 	// github is what a token of a GitHub App's installation may do in the request's repository.
 	// +optional
 	GitHub *GitHubCapability `json:"github,omitempty"`
+	// token is a signed token for an internal service.
+	// +optional
+	Token *TokenCapability `json:"token,omitempty"`
 	// runner lists the steps that may hold the credential: the container of the Job must be exactly one of them. Empty means
 	// any step that the policy and the people who approve accept.
 	// +optional
@@ -350,6 +353,45 @@ type GitHubCapability struct {
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=16
 	Permissions map[string]GitHubAccess `json:"permissions"`
+	// delivery says how the container finds the token: Files or Env.
+	// +optional
+	// +kubebuilder:default=Files
+	Delivery CredentialDelivery `json:"delivery,omitempty"`
+}
+
+// TokenVerification is how the service that a token is for finds out whether to accept it.
+//
+// +kubebuilder:validation:Enum=Introspection;Signature
+type TokenVerification string
+
+const (
+	// VerifyByIntrospection: the service asks the operator, which answers inactive from the moment a grant ends.
+	VerifyByIntrospection TokenVerification = "Introspection"
+	// VerifyBySignature: the service looks at signature and expiry alone, and accepts the token until it expires.
+	VerifyBySignature TokenVerification = "Signature"
+)
+
+// TokenCapability is a signed token (JWT) for an internal service.
+type TokenCapability struct {
+	// audience is the service that the token is for.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9.:/_-]*$`
+	Audience string `json:"audience"`
+	// scope are the words of the token's claim scope, in which ${request.repo}, ${request.environment} and ${request.namespace} stand for
+	// the request's values. What they mean is the service's to say.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:items:Pattern=`^([A-Za-z0-9/_.:@+-]|\$\{request\.(repo|environment|namespace)\})+$`
+	Scope []string `json:"scope"`
+	// verification says how the service verifies: Introspection, and grants then end its tokens at once, or Signature, and tokens work until
+	// they expire. It is what grants and the audit log say.
+	// +required
+	Verification TokenVerification `json:"verification"`
 	// delivery says how the container finds the token: Files or Env.
 	// +optional
 	// +kubebuilder:default=Files

@@ -30,7 +30,7 @@ type CapabilityProvider struct {
 
 // CapabilityProviderSpec names exactly one back end.
 //
-// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;github
+// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;github;token
 type CapabilityProviderSpec struct {
 	// aws issues sessions of an IAM role through AWS STS and web identity federation.
 	// +optional
@@ -44,6 +44,19 @@ type CapabilityProviderSpec struct {
 	// github issues tokens of a GitHub App's installation.
 	// +optional
 	GitHub *GitHubProvider `json:"github,omitempty"`
+	// token issues signed tokens for internal services.
+	// +optional
+	Token *TokenProvider `json:"token,omitempty"`
+}
+
+// TokenProvider is the operator itself as an issuer of signed tokens.
+type TokenProvider struct {
+	// issuer is the URL that stands in the tokens, and below which discovery, keys and introspection are reached. It is the one that the
+	// operator was started with (--token-issuer).
+	// +required
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
+	Issuer string `json:"issuer"`
 }
 
 // GitHubProvider is a GitHub App where it is installed. Its key is the operator's: a mounted file, or an external signer.

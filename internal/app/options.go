@@ -32,6 +32,10 @@ type options struct {
 	githubAPIs          list
 	signerPlaces        list
 	signers             map[string]signer.Signer
+	tokenIssuer         string
+	tokenSigner         string
+	tokenAddress        string
+	tokenCertDir        string
 	auditFile           string
 	auditMaxSizeMB      int
 	auditBackups        int
@@ -68,6 +72,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.Var(&o.vaultAudiences, "vault-audience", "audience that a CapabilityProvider of Vault may name; can be repeated (default vault)")
 	f.Var(&o.githubAPIs, "github-api", "URL of a GitHub API that a CapabilityProvider may name, beside GitHub's own; can be repeated")
 	f.Var(&o.signerPlaces, "signer", "NAME=PLACE of a key that CapabilityProviders know by that name: the path of a private key in PEM, in a volume, or unix:///path/to/socket of an external signer; can be repeated")
+	f.StringVar(&o.tokenIssuer, "token-issuer", "", "URL at which internal services reach this operator as an issuer of signed tokens; empty issues none")
+	f.StringVar(&o.tokenSigner, "token-signer", "", "name of the --signer that signs them")
+	f.StringVar(&o.tokenAddress, "token-address", ":8443", "address at which discovery, keys and introspection are served, with --token-issuer")
+	f.StringVar(&o.tokenCertDir, "token-cert-dir", "", "directory of tls.crt and tls.key for that address, which may be renewed; empty serves plain HTTP, for a proxy of the Pod's own")
 	f.StringVar(&o.auditFile, "audit-file", "/var/log/valetkey/audit.log", "file of the audit log; nothing is issued while it cannot be written")
 	f.IntVar(&o.auditMaxSizeMB, "audit-max-size", 100, "size in MiB at which the audit log is rotated")
 	f.IntVar(&o.auditBackups, "audit-backups", 0, "rotated audit logs that are kept; 0 keeps all")
@@ -95,6 +103,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	problem := o.validate(f.Args())
 	var err error
 	o.signers, err = makeSigners(o.signerPlaces)
+	if err == nil && o.tokenIssuer != "" && o.signers[o.tokenSigner] == nil {
+		err = fmt.Errorf("--token-signer %q: want the name of a --signer, for --token-issuer", o.tokenSigner)
+	}
 	return o, errors.Join(problem, err)
 }
 
@@ -145,6 +156,9 @@ func (o options) validate(rest []string) error {
 		if !isServer(server, "https") {
 			problems = append(problems, fmt.Errorf("--kubernetes-server %q: want a URL such as %s", server, defaultServer))
 		}
+	}
+	if o.tokenIssuer != "" && !isServer(o.tokenIssuer, "https", "http") {
+		problems = append(problems, fmt.Errorf("--token-issuer %q: want a URL such as https://valetkey.example.com", o.tokenIssuer))
 	}
 	if o.auditFile == "" {
 		problems = append(problems, errors.New("--audit-file: name a file; nothing is issued without an audit log"))

@@ -46,6 +46,7 @@ import (
 	"github.com/valetkey/valetkey/internal/provider/aws"
 	"github.com/valetkey/valetkey/internal/provider/github"
 	kubernetesprovider "github.com/valetkey/valetkey/internal/provider/kubernetes"
+	"github.com/valetkey/valetkey/internal/provider/token"
 	"github.com/valetkey/valetkey/internal/provider/vault"
 )
 
@@ -123,11 +124,16 @@ func newProviders(mgr ctrl.Manager, o options) (provider.Set, error) {
 	if err != nil {
 		return provider.Set{}, err
 	}
+	tokens := token.New(token.Options{Issuer: o.tokenIssuer, Signer: o.signers[o.tokenSigner], Lives: living(mgr.GetAPIReader()), Clock: o.clock})
+	if err := addTokenServer(mgr, o, tokens); err != nil {
+		return provider.Set{}, err
+	}
 	return provider.NewSet(
 		instrument.Wrap(aws.New(aws.Options{Endpoints: o.awsEndpoints, Audiences: o.awsAudiences, Identities: identities, Clock: o.clock})),
 		instrument.Wrap(kubernetesprovider.New(kubernetesprovider.Options{Servers: o.kubernetesServers, CA: authority(mgr.GetConfig()), Namespace: o.identitiesNamespace,
 			Identities: identities, Roles: mgr.GetClient()})),
 		instrument.Wrap(vault.New(vault.Options{Addresses: o.vaultAddresses, Audiences: o.vaultAudiences, Identities: identities, Clock: o.clock})),
+		instrument.Wrap(tokens),
 		instrument.Wrap(github.New(github.Options{APIs: o.githubAPIs, Signers: o.signers, Clock: o.clock})),
 	), nil
 }

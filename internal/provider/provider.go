@@ -107,6 +107,8 @@ type Lease struct {
 	Values Values
 	// TTL that was granted.
 	TTL time.Duration
+	// Grant, Requester and Task are its name, who asked for it, and for which task: for back ends whose credentials say so.
+	Grant, Requester, Task string
 	// Handle that is stored.
 	Handle string
 	// Keep stores another handle, and returns when it is stored: for what Revoke needs and what is known only while issuing. A back
@@ -168,6 +170,8 @@ func (s Set) For(p *v1alpha1.CapabilityProvider) (Provider, error) {
 		return s.OfType(TypeVault)
 	case p.Spec.GitHub != nil:
 		return s.OfType(TypeGitHub)
+	case p.Spec.Token != nil:
+		return s.OfType(TypeToken)
 	}
 	return nil, &NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q names no back end that this operator knows", p.Name)}
 }
@@ -182,6 +186,8 @@ const (
 	TypeVault = "vault"
 	// TypeGitHub is GitHub, as an App's installation.
 	TypeGitHub = "github-app"
+	// TypeToken is the operator itself, as an issuer of signed tokens.
+	TypeToken = "token"
 )
 
 // OfType is the back end that grants name by its type.

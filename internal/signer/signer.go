@@ -23,9 +23,14 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	externaljwt "k8s.io/externaljwt/apis/v1"
 )
+
+// ErrBusy is that of an external signer which asks to be left alone for now.
+var ErrBusy = errors.New("the signer is busy")
 
 // Signer signs claims with one key. Its errors name no key material.
 type Signer interface {
@@ -175,6 +180,9 @@ func (e *external) Sign(ctx context.Context, claims any) (string, error) {
 	}
 	wrapped := base64.RawURLEncoding.EncodeToString(payload)
 	answer, err := e.client.Sign(ctx, &externaljwt.SignJWTRequest{Claims: wrapped})
+	if status.Code(err) == codes.ResourceExhausted {
+		return "", fmt.Errorf("%w at %s", ErrBusy, e.place)
+	}
 	if err != nil {
 		return "", e.problem("did not sign")
 	}

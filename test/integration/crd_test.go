@@ -90,6 +90,19 @@ func TestWhatTheKindsRefuse(t *testing.T) {
 		{"no back end", aCap, "spec.aws", nil, "exactly one of the fields in ["},
 		{"two back ends", aCap, "spec.kubernetes", map[string]any{"serviceAccountName": "a"}, "exactly one of the fields in ["},
 		{"a revoker that is no role", aCap, "spec.aws.revokerRoleARN", "arn:aws:iam::123456789012:role/*", "spec.aws.revokerRoleARN"},
+		{"a path of Vault that leaves its place", aCap, "spec", vaultOnly("path", "database/creds/../../sys/raw"), "spec.vault.path"},
+		{"a path of Vault with a wildcard", aCap, "spec", vaultOnly("path", "database/creds/*"), "spec.vault.path"},
+		{"a path of Vault of an unknown value", aCap, "spec", vaultOnly("path", "database/creds/${request.actor}"), "spec.vault.path"},
+		{"a mount of Vault that a request chooses", aCap, "spec", vaultOnly("path", "${request.repo}/creds/x"), "spec.vault.path"},
+		{"a secret of Vault that nobody finds", aCap, "spec", vaultOnly("postgres", nil), "name files, variables or postgres"},
+		{"a secret of Vault whose end nobody tells", aCap, "spec", vaultOnly("revocation", nil), "Required value"},
+		{"a file above the mount", aCap, "spec", vaultOnly("files", []any{map[string]any{"path": "../x", "content": "x"}}), "spec.vault.files[0].path"},
+		{"every repository but by another name", aCap, "spec", githubOnly("repositories", []any{"*-app"}), "spec.github.repositories[0]"},
+		{"no permission of GitHub", aCap, "spec", githubOnly("permissions", map[string]any{}), "spec.github.permissions"},
+		{"a permission of no access", aCap, "spec", githubOnly("permissions", map[string]any{"actions": "all"}), "spec.github.permissions"},
+		{"two words of a token's scope in one", aCap, "spec", tokenOnly("scope", []any{"artifacts:read admin"}), "spec.token.scope[0]"},
+		{"a token without a scope", aCap, "spec", tokenOnly("scope", []any{}), "spec.token.scope"},
+		{"a token whose end nobody tells", aCap, "spec", tokenOnly("verification", nil), "Required value"},
 		{"a default above the maximum", aCap, "spec.defaultTTLSeconds", 7200, "defaultTTLSeconds is at most maxTTLSeconds"},
 		{"a delivery that is none", aCap, "spec.aws.delivery", "Stdin", "Unsupported value"},
 		{"a runner by tag", aCap, "spec.runner.0.image", "registry.example.com/publisher:latest", "spec.runner[0].image"},
@@ -137,6 +150,9 @@ func TestWhatTheKindsAccept(t *testing.T) {
 	for _, r := range []row{
 		{"the sample request", aRequest, "", nil, ""},
 		{"the sample capability", aCap, "", nil, ""},
+		{"a path of Vault", aCap, "spec", vaultOnly("path", "database/creds/previews-${request.environment}"), ""},
+		{"any repository of an owner", aCap, "spec", githubOnly("repositories", []any{"*"}), ""},
+		{"a token", aCap, "spec", tokenOnly("scope", []any{"artifacts:read:${request.repo}"}), ""},
 		{"the sample provider", aProvider, "", nil, ""},
 		{"the sample policy", aPolicy, "", nil, ""},
 		{"the sample Deny", aDeny, "", nil, ""},
@@ -295,4 +311,26 @@ func TestKubectlShowsWhatAPersonNeedsAndWaitsForConditions(t *testing.T) {
 			t.Errorf("kubectl get %s: %v\n%s", name, err, out)
 		}
 	}
+}
+
+// vaultOnly, githubOnly and tokenOnly are specs of capabilities of those back ends, with one field changed; nil leaves it out.
+func vaultOnly(field string, value any) map[string]any {
+	return only("vault", field, value, map[string]any{"serviceAccountName": "a", "role": "a", "path": "database/creds/a", "revocation": "Immediate",
+		"postgres": map[string]any{"host": "db", "database": "a"}})
+}
+
+func githubOnly(field string, value any) map[string]any {
+	return only("github", field, value, map[string]any{"owner": "acme", "repositories": []any{"web-app"}, "permissions": map[string]any{"actions": "read"}})
+}
+
+func tokenOnly(field string, value any) map[string]any {
+	return only("token", field, value, map[string]any{"audience": "proxy", "scope": []any{"read"}, "verification": "Signature"})
+}
+
+func only(backend, field string, value any, spec map[string]any) map[string]any {
+	spec[field] = value
+	if value == nil {
+		delete(spec, field)
+	}
+	return map[string]any{"description": "Read.", "providerRef": map[string]any{"name": "p"}, backend: spec}
 }

@@ -74,6 +74,7 @@ func (c *Controller) lease(ctx context.Context, g *v1alpha1.CapabilityGrant, att
 		ID: g.Spec.LeaseID, Attempt: attempt, Capability: capability, Provider: prov,
 		Values: provider.Values{Repo: g.Spec.Repo, Environment: g.Spec.Environment, Namespace: g.Namespace},
 		TTL:    time.Duration(g.Spec.TTLSeconds) * time.Second,
+		Grant:  g.Name, Requester: g.Spec.Requester, Task: g.Spec.TaskID,
 		Handle: g.Status.RevocationHandle,
 	}, backend, nil
 }

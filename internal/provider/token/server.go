@@ -1,0 +1,133 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// The paths below the issuer's URL.
+const (
+	discoveryPath  = "/.well-known/openid-configuration"
+	keysPath       = "/jwks"
+	introspectPath = "/introspect"
+	// longestBody bounds what is read of a question.
+	longestBody = 64 << 10
+)
+
+// algorithms that a token may be signed with.
+var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.ES384, jose.ES512}
+
+// errNotOurs: the token is none that this issuer signed.
+var errNotOurs = errors.New("the token is not this issuer's")
+
+// verify returns the claims of a token that this issuer signed, whether or not it has expired. Any error but errNotOurs means that it
+// could not be found out.
+func (t *Provider) verify(ctx context.Context, text string) (Claims, error) {
+	signed, err := jose.ParseSigned(text, algorithms)
+	if err != nil || len(signed.Signatures) != 1 {
+		return Claims{}, errNotOurs
+	}
+	keys, err := t.options.Signer.Keys(ctx)
+	if err != nil {
+		return Claims{}, err
+	}
+	for _, key := range keys.Key(signed.Signatures[0].Header.KeyID) {
+		payload, err := signed.Verify(key)
+		var c Claims
+		if err == nil && json.Unmarshal(payload, &c) == nil && c.Issuer == t.options.Issuer {
+			return c, nil
+		}
+	}
+	return Claims{}, errNotOurs
+}
+
+// Authorize reports whether whoever sent a request may ask about tokens. The status is what they are answered if not.
+type Authorize func(r *http.Request) (status int, err error)
+
+// Handler serves discovery and keys to everybody, and introspection to those who may.
+func (t *Provider) Handler(authorize Authorize) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+discoveryPath, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]any{
+			"issuer": t.options.Issuer, "jwks_uri": t.options.Issuer + keysPath, "introspection_endpoint": t.options.Issuer + introspectPath,
+			"response_types_supported": []string{"none"}, "subject_types_supported": []string{"public"},
+			"id_token_signing_alg_values_supported": algorithms,
+		})
+	})
+	mux.HandleFunc("GET "+keysPath, func(w http.ResponseWriter, r *http.Request) {
+		keys, err := t.options.Signer.Keys(r.Context())
+		if err != nil {
+			http.Error(w, "the keys cannot be read now", http.StatusServiceUnavailable)
+			return
+		}
+		answer(w, keys)
+	})
+	mux.HandleFunc("POST "+introspectPath, func(w http.ResponseWriter, r *http.Request) {
+		if status, err := authorize(r); err != nil {
+			if status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+			}
+			http.Error(w, err.Error(), status)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, longestBody)
+		text := r.PostFormValue("token")
+		if text == "" {
+			http.Error(w, "send the token as the form's field token (RFC 7662)", http.StatusBadRequest)
+			return
+		}
+		t.introspect(w, r, text)
+	})
+	return mux
+}
+
+// introspection is RFC 7662's answer; of a token that is not active, nothing but that is said.
+type introspection struct {
+	Active bool `json:"active"`
+	*Claims
+	TokenType string `json:"token_type,omitempty"`
+}
+
+func (t *Provider) introspect(w http.ResponseWriter, r *http.Request, text string) {
+	claims, err := t.verify(r.Context(), text)
+	if errors.Is(err, errNotOurs) {
+		answer(w, introspection{})
+		return
+	}
+	lives := false
+	if now := t.options.Clock.Now().Unix(); err == nil && claims.NotBefore <= now && now < claims.ExpiresAt {
+		lives, err = t.options.Lives(r.Context(), Grant{Namespace: claims.Namespace, Name: claims.Grant, Lease: claims.Lease, Session: claims.ID})
+	}
+	switch {
+	case err != nil:
+		// Whoever asks is not told that it is active, and can ask again.
+		http.Error(w, "whether the token is active cannot be found out now", http.StatusServiceUnavailable)
+	case lives:
+		answer(w, introspection{Active: true, Claims: &claims, TokenType: "Bearer"})
+	default:
+		answer(w, introspection{})
+	}
+}
+
+func answer(w http.ResponseWriter, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(body) // whoever asked has gone
+}
+
+// BearerOf is the token that a request brings; empty when it brings none.
+func BearerOf(r *http.Request) string {
+	kind, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(kind, "Bearer") {
+		return ""
+	}
+	return value
+}
