@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/valetkey/valetkey/hack/localcluster"
 )
@@ -20,9 +19,7 @@ const auditUser = 65532
 // install applies config/default with what is this cluster's own: the endpoints, and a volume for the audit log.
 func (s *Stage) install(ctx context.Context, args []string) error {
 	a := s.Cluster.AWS()
-	if v := s.Cluster.Vault(); v != nil {
-		args = append(args, "--vault-address="+v.InCluster)
-	}
+	args = append(args, s.backEndArgs()...)
 	args = append([]string{"--aws-endpoint=" + a.InClusterSTS, "--aws-endpoint=" + a.InClusterS3, "--kubernetes-server=" + localcluster.ServiceURL}, args...)
 	volume := s.AuditDir()
 	if err := os.MkdirAll(volume, 0o750); err != nil {
@@ -37,6 +34,7 @@ func (s *Stage) install(ctx context.Context, args []string) error {
 	for _, arg := range args {
 		lines = append(lines, "    - {op: add, path: /spec/template/spec/containers/0/args/-, value: "+fmt.Sprintf("%q", arg)+"}")
 	}
+	lines = append(lines, s.signersPatch(files)...)
 	files["kustomization.yaml"] = strings.Join(lines, "\n") + "\n"
 	overlay, err := s.overlay("operator", files)
 	if err != nil {
@@ -126,40 +124,6 @@ patches:
 - target: {kind: CapabilityProvider, name: this-cluster}
   patch: |-
     - {op: replace, path: /spec/kubernetes/server, value: %q}
-`
-
-// Vault makes what config/samples/vault needs in Vault and PostgreSQL, as docs/backends/vault.md advises, and applies it.
-func (s *Stage) Vault(ctx context.Context) error {
-	v := s.Cluster.Vault()
-	if err := v.SQL(ctx, "CREATE TABLE builds (name text)", "CREATE TABLE salaries (name text)"); err != nil {
-		return err
-	}
-	if err := v.EnsureDatabase(ctx, map[string]string{"previews-rehearsal": `GRANT SELECT ON builds TO "{{name}}"`}); err != nil {
-		return err
-	}
-	err := v.EnsureRole(ctx, localcluster.VaultRole{Name: "read-previews", Namespace: "valetkey-identities", ServiceAccount: "read-previews",
-		Audience: "vault", TokenTTL: 65 * time.Minute, Databases: []string{"previews-rehearsal"}})
-	if err != nil {
-		return err
-	}
-	overlay, err := s.overlay("vault", map[string]string{"kustomization.yaml": fmt.Sprintf(vaultOverlay, s.rel("vault", "config/samples/vault"),
-		v.InCluster, v.InClusterPostgresHost)})
-	if err != nil {
-		return err
-	}
-	return s.applySample(ctx, overlay, "capprov/vault", "cap/read-previews", "cappol/read-previews")
-}
-
-const vaultOverlay = `resources:
-- %s
-patches:
-- target: {kind: CapabilityProvider, name: vault}
-  patch: |-
-    - {op: replace, path: /spec/vault/address, value: %q}
-- target: {kind: Capability, name: read-previews}
-  patch: |-
-    - {op: replace, path: /spec/vault/postgres/host, value: %q}
-    - {op: replace, path: /spec/vault/postgres/sslMode, value: disable}
 `
 
 // applySample applies a folder, and returns when what it makes is Ready.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +46,9 @@ type Stage struct {
 	progress io.Writer
 	secrets  *canary.Canary
 	cancel   context.CancelFunc
+	// github is where the stand-in for GitHub listens, and signers are the operator's signing keys; nil without back ends.
+	github  net.Listener
+	signers map[string]string
 }
 
 // Options say how to set up.
@@ -80,6 +84,12 @@ func SetUp(ctx context.Context, o Options) (*Stage, error) {
 		}},
 		{"building the operator and the publisher, and their images", s.images},
 		{"making the buckets and the role", s.cloud},
+		{"standing in for GitHub, and making signing keys", func(ctx context.Context) error {
+			if !o.BackEnds {
+				return nil
+			}
+			return s.standIn(ctx)
+		}},
 		{"installing Valetkey", func(ctx context.Context) error { return s.install(ctx, o.OperatorArgs) }},
 		{"applying the catalogue", s.catalogue},
 	} {
@@ -97,6 +107,9 @@ func SetUp(ctx context.Context, o Options) (*Stage, error) {
 // TearDown removes the cluster.
 func (s *Stage) TearDown(ctx context.Context) error {
 	s.cancel()
+	if s.github != nil {
+		_ = s.github.Close()
+	}
 	return s.Cluster.Stop(ctx)
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +64,16 @@ func backEnds() []backEnd {
 			name: "vault", set: func(ctx context.Context, s *stage.Stage) error { return s.Vault(ctx) },
 			ask:    stage.Ask{Name: "backend-vault", Capability: "read-previews", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"database"}},
 			inside: []string{"select from builds ok", "select from salaries permission denied for table salaries"}, use: useDatabase,
+		},
+		{
+			name: "github-app (stand-in)", set: func(ctx context.Context, s *stage.Stage) error { return s.GitHub(ctx) },
+			ask:    stage.Ask{Name: "backend-github", Capability: "read-ci-artifacts", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"artifacts"}},
+			inside: []string{"artifacts of acme/web-app OK", "artifacts of acme/payments Not Found"}, use: useGitHub,
+		},
+		{
+			name: "token", set: func(ctx context.Context, s *stage.Stage) error { return s.Token(ctx) },
+			ask:    stage.Ask{Name: "backend-token", Capability: "read-artifacts", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"hold"}},
+			inside: []string{"holding"}, use: useToken,
 		},
 	}
 }
@@ -209,4 +220,31 @@ func useDatabase(ctx context.Context, s *stage.Stage, copied map[string][]byte) 
 		return "", errors.New("the database did not answer")
 	}
 	return "", connection.Close(ctx)
+}
+
+// useGitHub lists artifacts with the copied token.
+func useGitHub(ctx context.Context, s *stage.Stage, copied map[string][]byte) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.GitHubURL()+"/repos/acme/web-app/actions/artifacts", http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Authorization", "Bearer "+string(copied["github.token"]))
+	answer, err := (&http.Client{Transport: &http.Transport{}}).Do(request)
+	if err != nil {
+		return "", errors.New("the stand-in did not answer")
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		return answer.Status + " by the stand-in", nil
+	}
+	return "", nil
+}
+
+// useToken shows the copied token to the internal service, which asks the operator.
+func useToken(ctx context.Context, s *stage.Stage, copied map[string][]byte) (string, error) {
+	active, err := s.Introspect(ctx, string(copied["token.token"]))
+	if err == nil && !active {
+		return "inactive, by introspection", nil
+	}
+	return "", err
 }

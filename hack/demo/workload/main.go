@@ -7,6 +7,7 @@
 //	publish-preview publish BUCKET/KEY   upload an object, then try what must be refused
 //	publish-preview settings NAMESPACE   list the ConfigMaps, then try what must be refused, and hold
 //	publish-preview database             read the table of builds, then try what must be refused, and hold
+//	publish-preview artifacts            list the artifacts of a repository's workflows, then try what must be refused, and hold
 //	publish-preview hold [DURATION]      upload nothing; stay until told to end, or for so long
 //	publish-preview look                 say whether there is any credential to be seen here
 package main
@@ -15,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -50,6 +52,8 @@ func run(ctx context.Context, args []string) error {
 		return settings(ctx, args[1])
 	case len(args) == 1 && args[0] == "database":
 		return database(ctx)
+	case len(args) == 1 && args[0] == "artifacts":
+		return artifacts(ctx)
 	case len(args) >= 1 && args[0] == "hold":
 		return hold(ctx, args[1:])
 	case len(args) == 1 && args[0] == "look":
@@ -136,6 +140,30 @@ func database(ctx context.Context) error {
 		default:
 			return errors.New("the database went away")
 		}
+	}
+	return hold(ctx, nil)
+}
+
+// artifacts reads with the token that the container was given, tries what it must not be good for, and holds.
+func artifacts(ctx context.Context) error {
+	token, err := os.ReadFile(os.Getenv("GITHUB_TOKEN_FILE"))
+	if err != nil {
+		return errors.New("there is no token that can be read")
+	}
+	own := os.Getenv("GITHUB_REPOSITORY")
+	owner, _, _ := strings.Cut(own, "/")
+	for _, repository := range []string{own, owner + "/payments"} {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, os.Getenv("GITHUB_API_URL")+"/repos/"+repository+"/actions/artifacts", http.NoBody)
+		if err != nil {
+			return err
+		}
+		request.Header.Set("Authorization", "Bearer "+string(token))
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return errors.New("GitHub does not answer")
+		}
+		_ = answer.Body.Close()
+		fmt.Println("artifacts of", repository, http.StatusText(answer.StatusCode))
 	}
 	return hold(ctx, nil)
 }
