@@ -377,7 +377,9 @@ func testKeep(t *testing.T, s suite) {
 	}
 	s.expectClean(t, err)
 	s.kept.full = false
-	s.issue(t, s.lease(17))
+	again := s.lease(17)
+	again.Attempt = 2
+	s.issue(t, again)
 }
 
 func testUnprintable(t *testing.T, s suite) {
