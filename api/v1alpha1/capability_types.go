@@ -33,7 +33,7 @@ type Capability struct {
 
 // CapabilitySpec is what a capability means, for exactly one back end.
 //
-// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;github;token
+// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;gcp;github;token
 // +kubebuilder:validation:XValidation:rule="self.defaultTTLSeconds <= self.maxTTLSeconds",message="defaultTTLSeconds is at most maxTTLSeconds"
 type CapabilitySpec struct {
 	// description says in a sentence what a holder can do. People who approve read it.
@@ -71,6 +71,9 @@ type CapabilitySpec struct {
 	// vault is a path of HashiCorp Vault from which a leased secret is read.
 	// +optional
 	Vault *VaultCapability `json:"vault,omitempty"`
+	// gcp is a service account of Google Cloud and the part of it that a holder gets.
+	// +optional
+	GCP *GCPCapability `json:"gcp,omitempty"`
 	// github is what a token of a GitHub App's installation may do in the request's repository.
 	// +optional
 	GitHub *GitHubCapability `json:"github,omitempty"`
@@ -325,6 +328,79 @@ type VaultPostgres struct {
 	// +kubebuilder:default=verify-full
 	// +kubebuilder:validation:Enum=disable;require;verify-ca;verify-full
 	SSLMode string `json:"sslMode,omitempty"`
+}
+
+// GCPAcceptance is a breadth of rights that a capability accepts in as many words.
+//
+// +kubebuilder:validation:Enum=WholeServiceAccount
+type GCPAcceptance string
+
+// AcceptWholeServiceAccount: the token may do all that the service account's roles allow, whatever repository the request is for.
+const AcceptWholeServiceAccount GCPAcceptance = "WholeServiceAccount"
+
+// GCPCapability is a service account of Google Cloud, the identity that may impersonate it, and what narrows its token.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.boundary) && size(self.boundary) > 0) || (has(self.accept) && 'WholeServiceAccount' in self.accept) || !self.scopes.exists(s, s == 'https://www.googleapis.com/auth/cloud-platform')",message="the scope cloud-platform is all that the service account's roles allow: name narrower scopes or a boundary, or accept WholeServiceAccount"
+type GCPCapability struct {
+	// serviceAccountName is the capability's identity: a ServiceAccount in the identities' namespace whose annotation
+	// valetkey.dev/capability names this capability. The service account of Google Cloud lets it impersonate itself.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	ServiceAccountName string `json:"serviceAccountName"`
+	// serviceAccountEmail is the service account of Google Cloud whose token is issued.
+	// +required
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[a-z0-9][a-z0-9-]*@([a-z0-9-]+\.)*gserviceaccount\.com$`
+	ServiceAccountEmail string `json:"serviceAccountEmail"`
+	// scopes are the OAuth scopes of the token. What a holder may do is the intersection of the service account's roles, these and the
+	// boundary.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:Pattern=`^https://www\.googleapis\.com/auth/[a-z0-9._-]+$`
+	Scopes []string `json:"scopes"`
+	// boundary narrows the token to parts of buckets of Cloud Storage (a credential access boundary): with any rule, whatever no rule
+	// names is out of reach.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	Boundary []GCPBoundaryRule `json:"boundary,omitempty"`
+	// accept lists the breadths of rights that the token may have: WholeServiceAccount.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1
+	Accept []GCPAcceptance `json:"accept,omitempty"`
+	// delivery says how the container finds the token: Files or Env.
+	// +optional
+	// +kubebuilder:default=Files
+	Delivery CredentialDelivery `json:"delivery,omitempty"`
+}
+
+// GCPBoundaryRule lets a token keep the permissions of some roles in a part of one bucket.
+type GCPBoundaryRule struct {
+	// bucket of Cloud Storage, in which ${request.environment} and ${request.namespace} stand for the request's values.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]|\$\{request\.(environment|namespace)\})([a-z0-9._-]|\$\{request\.(environment|namespace)\})*$`
+	Bucket string `json:"bucket"`
+	// prefix of the objects' names, in which ${request.repo}, ${request.environment} and ${request.namespace} stand for the request's values.
+	// It ends in a slash: what begins alike is out of reach. Without it, the rule is for the whole bucket.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^(([A-Za-z0-9._=@+-]|\$\{request\.(repo|environment|namespace)\})+/)+$`
+	Prefix string `json:"prefix,omitempty"`
+	// roles, predefined or custom, whose permissions the token keeps, as far as the service account has them.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:Pattern=`^(projects/[a-z0-9.:-]+/|organizations/[0-9]+/)?roles/[A-Za-z0-9_.]+$`
+	Roles []string `json:"roles"`
 }
 
 // GitHubAccess is how much of a permission a token has.

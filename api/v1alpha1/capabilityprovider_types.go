@@ -30,7 +30,7 @@ type CapabilityProvider struct {
 
 // CapabilityProviderSpec names exactly one back end.
 //
-// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;github;token
+// +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;gcp;github;token
 type CapabilityProviderSpec struct {
 	// aws issues sessions of an IAM role through AWS STS and web identity federation.
 	// +optional
@@ -41,6 +41,9 @@ type CapabilityProviderSpec struct {
 	// vault reads secrets that HashiCorp Vault leases.
 	// +optional
 	Vault *VaultProvider `json:"vault,omitempty"`
+	// gcp issues access tokens of service accounts of Google Cloud through workload identity federation.
+	// +optional
+	GCP *GCPProvider `json:"gcp,omitempty"`
 	// github issues tokens of a GitHub App's installation.
 	// +optional
 	GitHub *GitHubProvider `json:"github,omitempty"`
@@ -81,6 +84,28 @@ type GitHubProvider struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
 	Signer string `json:"signer"`
+}
+
+// GCPProvider is a provider of a workload identity pool of Google Cloud that trusts this cluster's issuer.
+type GCPProvider struct {
+	// workloadIdentityProvider is the provider's resource name, with the project's number. The identities' tokens are for the audience
+	// https://iam.googleapis.com/ and this name; only one that the operator was started with (--gcp-audience) is used.
+	// +required
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}$`
+	WorkloadIdentityProvider string `json:"workloadIdentityProvider"`
+	// stsEndpoint is the URL of the Security Token Service; empty means Google's own. Only a URL that the operator was started with
+	// (--gcp-endpoint) is used: an identity's token is sent nowhere else.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
+	STSEndpoint string `json:"stsEndpoint,omitempty"`
+	// iamCredentialsEndpoint is the URL of the Service Account Credentials API; empty means Google's own. Only a URL that the operator was
+	// started with (--gcp-endpoint) is used.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
+	IAMCredentialsEndpoint string `json:"iamCredentialsEndpoint,omitempty"`
 }
 
 // VaultProvider is a Vault server, and the auth method by which the operator logs in as a capability's identity.
@@ -162,7 +187,7 @@ type AWSProvider struct {
 
 // CapabilityProviderStatus is what the operator found.
 type CapabilityProviderStatus struct {
-	// type is the kind of back end, as audit records name it: aws-sts or kubernetes.
+	// type is the kind of back end, as audit records name it: aws-sts, kubernetes, vault, gcp, github-app or token.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Type string `json:"type,omitempty"`

@@ -29,6 +29,8 @@ type options struct {
 	kubernetesServers   list
 	vaultAddresses      list
 	vaultAudiences      list
+	gcpEndpoints        list
+	gcpAudiences        list
 	githubAPIs          list
 	signerPlaces        list
 	signers             map[string]signer.Signer
@@ -70,6 +72,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.Var(&o.kubernetesServers, "kubernetes-server", "URL of the API server that a CapabilityProvider may name, as Pods reach it; can be repeated (default "+defaultServer+")")
 	f.Var(&o.vaultAddresses, "vault-address", "URL of a Vault that a CapabilityProvider may name; can be repeated")
 	f.Var(&o.vaultAudiences, "vault-audience", "audience that a CapabilityProvider of Vault may name; can be repeated (default vault)")
+	f.Var(&o.gcpEndpoints, "gcp-endpoint", "URL that a CapabilityProvider of Google Cloud may name as stsEndpoint or iamCredentialsEndpoint, beside Google's own; can be repeated")
+	f.Var(&o.gcpAudiences, "gcp-audience", "https://iam.googleapis.com/ and the workloadIdentityProvider that a CapabilityProvider of Google Cloud may name; can be repeated")
 	f.Var(&o.githubAPIs, "github-api", "URL of a GitHub API that a CapabilityProvider may name, beside GitHub's own; can be repeated")
 	f.Var(&o.signerPlaces, "signer", "NAME=PLACE of a key that CapabilityProviders know by that name: the path of a private key in PEM, in a volume, or unix:///path/to/socket of an external signer; can be repeated")
 	f.StringVar(&o.tokenIssuer, "token-issuer", "", "URL at which internal services reach this operator as an issuer of signed tokens; empty issues none")
@@ -140,6 +144,11 @@ func (o options) validate(rest []string) error {
 	for _, endpoint := range o.awsEndpoints {
 		if !isServer(endpoint, "https", "http") {
 			problems = append(problems, fmt.Errorf("--aws-endpoint %q: want a URL such as https://sts.example.com", endpoint))
+		}
+	}
+	for _, endpoint := range o.gcpEndpoints {
+		if !isServer(endpoint, "https", "http") {
+			problems = append(problems, fmt.Errorf("--gcp-endpoint %q: want a URL such as https://sts.example.com", endpoint))
 		}
 	}
 	for _, address := range o.vaultAddresses {

@@ -44,6 +44,7 @@ import (
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/aws"
+	"github.com/valetkey/valetkey/internal/provider/gcp"
 	"github.com/valetkey/valetkey/internal/provider/github"
 	kubernetesprovider "github.com/valetkey/valetkey/internal/provider/kubernetes"
 	"github.com/valetkey/valetkey/internal/provider/token"
@@ -133,6 +134,7 @@ func newProviders(mgr ctrl.Manager, o options) (provider.Set, error) {
 		instrument.Wrap(kubernetesprovider.New(kubernetesprovider.Options{Servers: o.kubernetesServers, CA: authority(mgr.GetConfig()), Namespace: o.identitiesNamespace,
 			Identities: identities, Roles: mgr.GetClient()})),
 		instrument.Wrap(vault.New(vault.Options{Addresses: o.vaultAddresses, Audiences: o.vaultAudiences, Identities: identities, Clock: o.clock})),
+		instrument.Wrap(gcp.New(gcp.Options{Endpoints: o.gcpEndpoints, Audiences: o.gcpAudiences, Identities: identities, Clock: o.clock})),
 		instrument.Wrap(tokens),
 		instrument.Wrap(github.New(github.Options{APIs: o.githubAPIs, Signers: o.signers, Clock: o.clock})),
 	), nil

@@ -94,6 +94,34 @@ type Scope struct {
 	Document string
 }
 
+// What a grant and a review show of a scope: see their CRDs. People who cannot be shown everything are shown nothing.
+const (
+	// MostActions is how many Actions a grant lists.
+	MostActions = 128
+	// LongestAction is the longest of them, in characters.
+	LongestAction = 256
+	// longestLine is the longest of the Lines, in characters.
+	longestLine = 2048
+)
+
+// Fits says what of a scope is more than can be shown.
+func (s Scope) Fits() error {
+	if len(s.Actions) > MostActions {
+		return fmt.Errorf("the scope is of %d parts, more than %d that a grant shows; name fewer", len(s.Actions), MostActions)
+	}
+	for _, action := range s.Actions {
+		if len(action) > LongestAction {
+			return fmt.Errorf("a part of the scope can be longer than %d characters: %s…; shorten or split it", LongestAction, action[:64])
+		}
+	}
+	for _, line := range s.Lines {
+		if len(line) > longestLine {
+			return fmt.Errorf("a line of the scope can be longer than %d characters: %s…; shorten or split it", longestLine, line[:64])
+		}
+	}
+	return nil
+}
+
 // Lease is one attempt to issue one grant's credential.
 type Lease struct {
 	// ID is the grant's leaseID.
@@ -168,6 +196,8 @@ func (s Set) For(p *v1alpha1.CapabilityProvider) (Provider, error) {
 		return s.OfType(TypeKubernetes)
 	case p.Spec.Vault != nil:
 		return s.OfType(TypeVault)
+	case p.Spec.GCP != nil:
+		return s.OfType(TypeGCP)
 	case p.Spec.GitHub != nil:
 		return s.OfType(TypeGitHub)
 	case p.Spec.Token != nil:
@@ -184,6 +214,8 @@ const (
 	TypeKubernetes = "kubernetes"
 	// TypeVault is HashiCorp Vault.
 	TypeVault = "vault"
+	// TypeGCP is Google Cloud.
+	TypeGCP = "gcp"
 	// TypeGitHub is GitHub, as an App's installation.
 	TypeGitHub = "github-app"
 	// TypeToken is the operator itself, as an issuer of signed tokens.

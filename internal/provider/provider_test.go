@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,5 +156,25 @@ func TestAMetricIsRegisteredOnce(t *testing.T) {
 	}
 	if _, err := provider.NewInstrument(registry, clock); err == nil {
 		t.Error("registered twice without an error")
+	}
+}
+
+func TestAScopeThatCannotBeShownWholeIsRefused(t *testing.T) {
+	long := func(n int) []string { return []string{strings.Repeat("a", n)} }
+	for _, test := range []struct {
+		name  string
+		scope provider.Scope
+		fits  bool
+	}{
+		{"as much as fits", provider.Scope{Actions: slices.Repeat(long(256), 128), Lines: long(2048)}, true},
+		{"too many parts", provider.Scope{Actions: slices.Repeat(long(1), 129)}, false},
+		{"too long a part", provider.Scope{Actions: long(257)}, false},
+		{"too long a line", provider.Scope{Lines: long(2049)}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := test.scope.Fits(); (err == nil) != test.fits {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

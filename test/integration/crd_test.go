@@ -97,6 +97,13 @@ func TestWhatTheKindsRefuse(t *testing.T) {
 		{"a secret of Vault that nobody finds", aCap, "spec", vaultOnly("postgres", nil), "name files, variables or postgres"},
 		{"a secret of Vault whose end nobody tells", aCap, "spec", vaultOnly("revocation", nil), "Required value"},
 		{"a file above the mount", aCap, "spec", vaultOnly("files", []any{map[string]any{"path": "../x", "content": "x"}}), "spec.vault.files[0].path"},
+		{"the whole of a service account, unsaid", aCap, "spec", gcpOnly("scopes", []any{"https://www.googleapis.com/auth/cloud-platform"}), "or accept WholeServiceAccount"},
+		{"no scope of Google's", aCap, "spec", gcpOnly("scopes", []any{}), "spec.gcp.scopes"},
+		{"a scope of somebody else's", aCap, "spec", gcpOnly("scopes", []any{"https://example.com/auth/all"}), "spec.gcp.scopes[0]"},
+		{"a boundary that begins alike", aCap, "spec", gcpOnly("boundary", boundary("previews", "${request.repo}")), "spec.gcp.boundary[0].prefix"},
+		{"a boundary with a quote", aCap, "spec", gcpOnly("boundary", boundary("previews", "') || ('/")), "spec.gcp.boundary[0].prefix"},
+		{"a bucket that a repository chooses", aCap, "spec", gcpOnly("boundary", boundary("${request.repo}", "a/")), "spec.gcp.boundary[0].bucket"},
+		{"a service account that is a person", aCap, "spec", gcpOnly("serviceAccountEmail", "alice@example.com"), "spec.gcp.serviceAccountEmail"},
 		{"every repository but by another name", aCap, "spec", githubOnly("repositories", []any{"*-app"}), "spec.github.repositories[0]"},
 		{"no permission of GitHub", aCap, "spec", githubOnly("permissions", map[string]any{}), "spec.github.permissions"},
 		{"a permission of no access", aCap, "spec", githubOnly("permissions", map[string]any{"actions": "all"}), "spec.github.permissions"},
@@ -114,6 +121,7 @@ func TestWhatTheKindsRefuse(t *testing.T) {
 		{"a provider without a back end", aProvider, "spec.aws", nil, "exactly one of the fields in ["},
 		{"a provider of two back ends", aProvider, "spec.kubernetes", map[string]any{"server": "https://kubernetes.default.svc"}, "exactly one of the fields in ["},
 		{"an IAM with a path", aProvider, "spec.aws.iamEndpoint", "https://iam.example.com/x", "spec.aws.iamEndpoint"},
+		{"a pool that is none", aProvider, "spec", map[string]any{"gcp": map[string]any{"workloadIdentityProvider": "projects/acme/locations/global/workloadIdentityPools/agents/providers/cluster"}}, "spec.gcp.workloadIdentityProvider"},
 		{"an endpoint with a user", aProvider, "spec.aws.stsEndpoint", "https://me@sts.example.com", "spec.aws.stsEndpoint"},
 		{"an endpoint with a path", aProvider, "spec.aws.stsEndpoint", "https://sts.example.com/proxy?to=x", "spec.aws.stsEndpoint"},
 		{"a region that is none", aProvider, "spec.aws.region", "us east", "spec.aws.region"},
@@ -151,6 +159,8 @@ func TestWhatTheKindsAccept(t *testing.T) {
 		{"the sample request", aRequest, "", nil, ""},
 		{"the sample capability", aCap, "", nil, ""},
 		{"a path of Vault", aCap, "spec", vaultOnly("path", "database/creds/previews-${request.environment}"), ""},
+		{"a boundary", aCap, "spec", gcpOnly("boundary", boundary("previews-${request.environment}", "${request.repo}/builds/")), ""},
+		{"the default account of a project", aCap, "spec", gcpOnly("serviceAccountEmail", "123456789-compute@developer.gserviceaccount.com"), ""},
 		{"any repository of an owner", aCap, "spec", githubOnly("repositories", []any{"*"}), ""},
 		{"a token", aCap, "spec", tokenOnly("scope", []any{"artifacts:read:${request.repo}"}), ""},
 		{"the sample provider", aProvider, "", nil, ""},
@@ -313,10 +323,19 @@ func TestKubectlShowsWhatAPersonNeedsAndWaitsForConditions(t *testing.T) {
 	}
 }
 
-// vaultOnly, githubOnly and tokenOnly are specs of capabilities of those back ends, with one field changed; nil leaves it out.
+// vaultOnly, gcpOnly, githubOnly and tokenOnly are specs of capabilities of those back ends, with one field changed; nil leaves it out.
 func vaultOnly(field string, value any) map[string]any {
 	return only("vault", field, value, map[string]any{"serviceAccountName": "a", "role": "a", "path": "database/creds/a", "revocation": "Immediate",
 		"postgres": map[string]any{"host": "db", "database": "a"}})
+}
+
+func gcpOnly(field string, value any) map[string]any {
+	return only("gcp", field, value, map[string]any{"serviceAccountName": "a", "serviceAccountEmail": "a@acme.iam.gserviceaccount.com",
+		"scopes": []any{"https://www.googleapis.com/auth/devstorage.read_only"}})
+}
+
+func boundary(bucket, prefix string) []any {
+	return []any{map[string]any{"bucket": bucket, "prefix": prefix, "roles": []any{"roles/storage.objectViewer"}}}
 }
 
 func githubOnly(field string, value any) map[string]any {

@@ -153,6 +153,9 @@ func (o *Observer) catalogue(ctx context.Context, found *Observation) error {
 	}
 	found.Backend = backend
 	found.Scope, err = backend.Render(ctx, capability, values(request))
+	if err == nil {
+		err = found.Scope.Fits()
+	}
 	if err != nil {
 		found.notReady(err.Error())
 	}

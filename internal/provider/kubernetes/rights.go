@@ -19,12 +19,6 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// What a grant can list: see its CRD. A reviewer who cannot be shown everything is shown nothing.
-const (
-	maxLines      = 128
-	maxLineLength = 256
-)
-
 // bootstrapped marks what every cluster gives to everybody who is known to it: to ask who they are, and what the API is.
 const bootstrapped = "kubernetes.io/bootstrapping"
 
@@ -146,12 +140,12 @@ func (all rights) check(c *v1alpha1.Capability, user string) error {
 		}
 	}
 	lines := all.lines()
-	if len(lines) > maxLines {
-		return invalid("the roles that are bound to %s have %d rules, more than %d that a grant shows; bind fewer or narrower ones", user, len(lines), maxLines)
+	if len(lines) > provider.MostActions {
+		return invalid("the roles that are bound to %s have %d rules, more than %d that a grant shows; bind fewer or narrower ones", user, len(lines), provider.MostActions)
 	}
 	for _, line := range lines {
-		if len(line) > maxLineLength {
-			return invalid("a rule of a role that is bound to %s is longer than %d characters: %s…; split it", user, maxLineLength, line[:64])
+		if len(line) > provider.LongestAction {
+			return invalid("a rule of a role that is bound to %s is longer than %d characters: %s…; split it", user, provider.LongestAction, line[:64])
 		}
 	}
 	return nil

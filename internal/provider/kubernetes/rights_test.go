@@ -104,7 +104,7 @@ func TestTheScopeIsWhatIsBound(t *testing.T) {
 
 func TestRightsThatNobodyCanJudgeAreRefused(t *testing.T) {
 	many := rule("get", "", "pods")
-	for i := range maxLines {
+	for i := range provider.MostActions {
 		many.Resources = append(many.Resources, fmt.Sprintf("things%d", i))
 	}
 	tests := []struct {

@@ -69,7 +69,11 @@ func (t *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
 			Message: fmt.Sprintf("the capability has no spec.token, but its provider %q is of tokens", p.Name)}
 	}
-	if _, err := t.Render(ctx, c, provider.Longest()); err != nil {
+	longest, err := t.Render(ctx, c, provider.Longest())
+	if err == nil {
+		err = longest.Fits()
+	}
+	if err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
 	}
 	return nil

@@ -75,7 +75,11 @@ func (v *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
 			Message: fmt.Sprintf("the capability has no spec.vault, but its provider %q is of Vault", p.Name)}
 	}
-	if _, err := render(c, provider.Longest()); err != nil {
+	longest, err := render(c, provider.Longest())
+	if err == nil {
+		err = longest.scope(c.Spec.Vault.Role).Fits()
+	}
+	if err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
 	}
 	return v.options.Identities.Check(ctx, c.Name, c.Spec.Vault.ServiceAccountName)

@@ -1,0 +1,185 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package gcp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/auth/credentials/downscope"
+	"cloud.google.com/go/auth/credentials/externalaccount"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
+)
+
+// Google's own hosts, by which its library knows them.
+const (
+	stsHost = "sts.googleapis.com"
+	iamHost = "iamcredentials.googleapis.com"
+)
+
+// exchange has Google's library ask for a federated token, for the service account's, and for the narrowed one. It remembers nothing.
+func exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject identity.Token, l provider.Lease) (*token, error) {
+	direct := outbound.Client(nil)
+	defer direct.CloseIdleConnections()
+	c := &calls{next: direct.Transport, reason: l.Session(), to: map[string]string{stsHost: p.STSEndpoint, iamHost: p.IAMCredentialsEndpoint}}
+	direct.Transport = c
+	// The library would log every token where an environment variable tells it to.
+	silent := slog.New(slog.DiscardHandler)
+	account, err := externalaccount.NewCredentials(&externalaccount.Options{
+		Audience: "//iam.googleapis.com/" + p.WorkloadIdentityProvider, SubjectTokenType: "urn:ietf:params:oauth:token-type:jwt",
+		SubjectTokenProvider: supplier(subject.Reveal), Scopes: n.scopes, Client: direct, Logger: silent,
+		ServiceAccountImpersonationURL:             "https://" + iamHost + "/v1/projects/-/serviceAccounts/" + url.PathEscape(n.account) + ":generateAccessToken",
+		ServiceAccountImpersonationLifetimeSeconds: int(l.TTL / time.Second),
+	})
+	if err != nil {
+		return nil, refused(errors.New("the provider is not one that Google's library accepts"))
+	}
+	if len(n.rules) > 0 {
+		account, err = downscope.NewCredentials(&downscope.Options{Credentials: account, Rules: n.rules, Client: direct, Logger: silent})
+		if err != nil {
+			return nil, refused(errors.New("the boundary is not one that Google's library accepts"))
+		}
+	}
+	answer, err := account.Token(ctx)
+	if err != nil {
+		return nil, c.failure()
+	}
+	return &token{reveal: func() string { return answer.Value }, expires: answer.Expiry, bearer: strings.EqualFold(answer.Type, "Bearer")}, nil
+}
+
+// supplier gives the library the identity's token.
+type supplier func() string
+
+func (s supplier) SubjectToken(context.Context, *externalaccount.RequestOptions) (string, error) {
+	return s(), nil
+}
+
+// calls are those of one attempt. They go to Google or to where an administrator allowed instead, and nowhere else; and they remember what
+// was answered last, which the library tells in words alone.
+type calls struct {
+	next http.RoundTripper
+	// to are the endpoints for Google's hosts; empty is Google itself.
+	to map[string]string
+	// reason stands in Google's audit log.
+	reason string
+
+	made      int
+	status    int
+	code      string
+	wait      time.Duration
+	untrusted bool
+}
+
+// longestRefusal bounds what is read of a refusal, for its code.
+const longestRefusal = 16 << 10
+
+// RoundTrip sends one call.
+func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.made++
+	c.status, c.code, c.wait, c.untrusted = 0, "", 0, false
+	endpoint, known := c.to[r.URL.Host]
+	if !known {
+		return nil, errors.New("no host of Google's that is asked")
+	}
+	out := r.Clone(r.Context())
+	out.Header.Set("X-Goog-Request-Reason", c.reason)
+	if endpoint != "" {
+		u, err := url.Parse(endpoint)
+		if err != nil {
+			return nil, errors.New("the endpoint is no URL")
+		}
+		out.URL.Scheme, out.URL.Host, out.Host = u.Scheme, u.Host, ""
+	}
+	response, err := c.next.RoundTrip(out)
+	if err != nil {
+		c.untrusted = outbound.Untrusted(err)
+		return nil, err
+	}
+	c.status, c.wait = response.StatusCode, outbound.RetryAfter(response.Header)
+	if response.StatusCode >= http.StatusBadRequest {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, longestRefusal))
+		_ = response.Body.Close()
+		c.code = codeOf(body)
+		// The library would make its error of Google's words.
+		response.Body = io.NopCloser(strings.NewReader("{}"))
+	}
+	return response, nil
+}
+
+// codeOf is the code of a refusal: STS has it as OAuth does, the other API as Google's others do.
+func codeOf(body []byte) string {
+	var oauth struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(body, &oauth) == nil {
+		return oauth.Error
+	}
+	var google struct {
+		Error struct {
+			Status string `json:"status"`
+		} `json:"error"`
+	}
+	_ = json.Unmarshal(body, &google) // what cannot be read has no code
+	return google.Error.Status
+}
+
+// failure sorts what went wrong by the status and the code that Google answered to the last call. Not one word of an answer is repeated.
+func (c *calls) failure() error {
+	what := [...]string{"asking Google", "exchanging the identity's token", "impersonating the service account", "narrowing the token"}[min(c.made, 3)]
+	// A token that could not be narrowed was issued, and is nobody's.
+	e := &provider.Error{Class: provider.Retryable, Refused: c.made < 3, RetryAfter: c.wait}
+	switch {
+	case c.untrusted:
+		e.Message = what + ": the certificate is not one that the operator trusts; nothing was sent"
+	case c.status == 0 || c.status < http.StatusBadRequest:
+		e.Refused, e.Message = false, what+": Google did not answer, or not in a form that can be read"
+	case c.status == http.StatusTooManyRequests || c.code == "RESOURCE_EXHAUSTED":
+		e.Class, e.Message = provider.Throttled, what+": Google throttles"
+	case c.status >= http.StatusInternalServerError:
+		e.Refused, e.Message = false, fmt.Sprintf("%s: Google failed: status %d", what, c.status)
+	default:
+		class, words := verdict(c.code)
+		e.Class, e.Message = class, fmt.Sprintf("%s: Google refused, status %d: %s", what, c.status, words)
+	}
+	return e
+}
+
+// verdict knows the codes that are documented, and what a person should know of them.
+func verdict(code string) (provider.Class, string) {
+	switch code {
+	// Clocks differ, and keys are fetched late.
+	case "invalid_grant":
+		return provider.Retryable, "it could not verify the identity's token; compare the cluster's issuer, its keys, the audience and the attribute condition with the workload identity provider"
+	case "invalid_target":
+		return provider.Final, "there is no such workload identity provider, or it is disabled"
+	case "invalid_request", "invalid_scope":
+		return provider.Final, "the scopes or the boundary are not what it accepts"
+	case "unauthorized_client", "access_denied":
+		return provider.Final, "the workload identity provider does not accept the capability's identity"
+	case "PERMISSION_DENIED":
+		return provider.Final, "the service account does not exist, its API is not enabled, or it lets the capability's identity not impersonate it (roles/iam.workloadIdentityUser)"
+	case "NOT_FOUND":
+		return provider.Final, "there is no such service account"
+	case "INVALID_ARGUMENT":
+		return provider.Final, "it gives no token of these scopes for so long: more than an hour needs iam.allowServiceAccountCredentialLifetimeExtension"
+	case "FAILED_PRECONDITION":
+		return provider.Final, "the service account is disabled"
+	case "UNAUTHENTICATED":
+		return provider.Retryable, "it does not accept the federated token"
+	default:
+		return provider.Final, "with a code that it does not document"
+	}
+}
