@@ -46,7 +46,7 @@ func Watch(ctx context.Context, config *rest.Config) (*Canary, error) {
 }
 
 // secretNames are the settings, in files and variables of any back end, whose values are secret.
-var secretNames = []string{"aws_secret_access_key", "aws_session_token", "token"}
+var secretNames = []string{"secret_access_key", "token", "password"}
 
 // add takes the secret values out of files, name = value or name: value, and out of variables.
 func (c *Canary) add(secret *corev1.Secret) {
@@ -60,7 +60,7 @@ func (c *Canary) add(secret *corev1.Secret) {
 				name, value = strings.TrimSpace(value[:i]), strings.TrimSpace(value[i+1:])
 			}
 			for _, known := range secretNames {
-				if strings.EqualFold(name, known) {
+				if strings.HasSuffix(strings.ToLower(name), known) {
 					c.values[value] = true
 				}
 			}

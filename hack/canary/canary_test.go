@@ -17,18 +17,23 @@ func TestTheSecretPartIsKnown(t *testing.T) {
 		"AWS_SESSION_TOKEN":     []byte("env=token"),
 		"AWS_SECRET_ACCESS_KEY": []byte("env:key"),
 		"AWS_ACCESS_KEY_ID":     []byte("AKIB"),
+		"postgres.service":      []byte("[valetkey]\nhost=db.example.com\nuser=v-read\npassword=pass=word\n"),
+		"github.token":          []byte("ghs_1_a.b"),
+		"gcp.access-token":      []byte("ya29.a"),
+		"gcp.credentials":       []byte(`{"type":"external_account","subject_token_type":"urn:access_token"}`),
+		"github.gitconfig":      []byte("[credential]\n\tusername = x-access-token\n"),
 	}})
-	for _, secret := range []string{"secret=key", "file-token", "jwt-token", "env=token", "env:key"} {
+	for _, secret := range []string{"secret=key", "file-token", "jwt-token", "env=token", "env:key", "pass=word", "ghs_1_a.b", "ya29.a"} {
 		if !c.Stands("before " + secret + " after") {
 			t.Errorf("%q is not known", secret)
 		}
 	}
-	for _, public := range []string{"AKIA", "AKIB", "https://api", "valetkey", ""} {
+	for _, public := range []string{"AKIA", "AKIB", "https://api", "valetkey", "v-read", "external_account", "x-access-token", ""} {
 		if c.Stands(public) {
 			t.Errorf("%q is taken for secret", public)
 		}
 	}
-	if values, grants := c.Count(); values != 5 || grants != 1 {
+	if values, grants := c.Count(); values != 8 || grants != 1 {
 		t.Errorf("%d values of %d grants", values, grants)
 	}
 }

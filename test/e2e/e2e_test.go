@@ -20,13 +20,13 @@ import (
 )
 
 // newStage sets a stage that is torn down with the test.
-func newStage(t *testing.T) *stage.Stage {
+func newStage(t *testing.T, backEnds bool) *stage.Stage {
 	t.Helper()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := stage.SetUp(t.Context(), stage.Options{Root: root, Progress: os.Stderr, Fast: true})
+	s, err := stage.SetUp(t.Context(), stage.Options{Root: root, Progress: os.Stderr, Fast: true, BackEnds: backEnds})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,14 +43,27 @@ func newStage(t *testing.T) *stage.Stage {
 
 // TestTheStory is the demo: whatever `make demo` shows is insisted on here.
 func TestTheStory(t *testing.T) {
-	if err := story.Tell(t.Context(), newStage(t), os.Stdout); err != nil {
+	if err := story.Tell(t.Context(), newStage(t, false), os.Stdout); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestTheStoryOfEachBackEnd is what `make demo-backends` shows.
+func TestTheStoryOfEachBackEnd(t *testing.T) {
+	s := newStage(t, true)
+	if err := story.BackEnds(t.Context(), s, os.Stdout); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := s.Canary(t.Context()); err != nil {
+		t.Error(err)
+	} else {
+		fmt.Println("canary:", found)
 	}
 }
 
 // TestJourneys plays what the demo does not show, on one stage.
 func TestJourneys(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, false)
 	for name, journey := range map[string]func(*testing.T, *stage.Stage){
 		"a capability delivered in the environment works, too":     deliveredInTheEnvironment,
 		"a container that writes as root finds its credential":     asRoot,

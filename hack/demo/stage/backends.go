@@ -21,12 +21,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/valetkey/valetkey/hack/localcluster"
 	"github.com/valetkey/valetkey/hack/standin/github"
+	"github.com/valetkey/valetkey/hack/standin/google"
 )
 
 const (
@@ -39,13 +41,54 @@ const (
 	tokenAccount = "artifact-proxy"
 	appID        = 123456
 	installation = 7890123
+	// Google's side of config/samples/gcp.
+	workloadIdentityProvider = "projects/123456789/locations/global/workloadIdentityPools/agents/providers/cluster"
+	googleAudience           = "https://iam.googleapis.com/" + workloadIdentityProvider
+	serviceAccount           = "preview-writer@acme-previews.iam.gserviceaccount.com"
 )
 
 // GitHubURL is the stand-in for GitHub's API, as this machine and Pods reach it.
 func (s *Stage) GitHubURL() string { return "http://" + s.github.Addr().String() }
 
-// standIn serves the stand-in for GitHub, and makes the keys of the operator's signers, in PEM by their files' names.
-func (s *Stage) standIn(ctx context.Context) error {
+// GoogleURL is the stand-in for Google Cloud, as this machine and Pods reach it.
+func (s *Stage) GoogleURL() string { return "http://" + s.google.Addr().String() }
+
+// standInForGoogle serves the stand-in for Google Cloud, which trusts this cluster's issuer.
+func (s *Stage) standInForGoogle(ctx context.Context) error {
+	clients, err := kubernetes.NewForConfig(s.Cluster.AdminConfig())
+	if err != nil {
+		return err
+	}
+	keys := func(ctx context.Context) (set jose.JSONWebKeySet, err error) {
+		text, err := clients.RESTClient().Get().AbsPath("/openid/v1/jwks").DoRaw(ctx)
+		if err != nil {
+			return set, err
+		}
+		return set, json.Unmarshal(text, &set)
+	}
+	s.google, err = s.serve(ctx, &google.Server{
+		WorkloadIdentityProvider: workloadIdentityProvider, Issuer: s.Cluster.AWS().Issuer, Keys: keys,
+		Accounts: map[string]google.Account{serviceAccount: {
+			Users: []string{"system:serviceaccount:valetkey-identities:write-previews"},
+			Roles: map[string][]string{"acme-previews": {"roles/storage.objectUser"}, "acme-salaries": {"roles/storage.objectUser"}},
+		}},
+	})
+	return err
+}
+
+// serve serves where this machine and Pods reach it, until the listener is closed.
+func (s *Stage) serve(ctx context.Context, handler http.Handler) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(s.Cluster.HostAddress(), "0"))
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: handler}
+	go func() { _ = server.Serve(listener) }()
+	return listener, nil
+}
+
+// standInForGitHub serves the stand-in for GitHub, and makes the keys of the operator's signers, in PEM by their files' names.
+func (s *Stage) standInForGitHub(ctx context.Context) error {
 	app, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return err
@@ -62,13 +105,9 @@ func (s *Stage) standIn(ctx context.Context) error {
 		}
 		s.signers[name] = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	}
-	if s.github, err = (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(s.Cluster.HostAddress(), "0")); err != nil {
-		return err
-	}
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: &github.Server{AppID: appID, Key: &app.PublicKey, InstallationID: installation,
-		Owner: "acme", Repositories: []string{"web-app", "payments"}, Permissions: map[string]string{"actions": "read", "contents": "write"}}}
-	go func() { _ = server.Serve(s.github) }() // until the listener is closed
-	return nil
+	s.github, err = s.serve(ctx, &github.Server{AppID: appID, Key: &app.PublicKey, InstallationID: installation,
+		Owner: "acme", Repositories: []string{"web-app", "payments"}, Permissions: map[string]string{"actions": "read", "contents": "write"}})
+	return err
 }
 
 // backEndArgs are the operator's flags for what it talks to.
@@ -76,6 +115,9 @@ func (s *Stage) backEndArgs() []string {
 	var args []string
 	if v := s.Cluster.Vault(); v != nil {
 		args = append(args, "--vault-address="+v.InCluster)
+	}
+	if s.google != nil {
+		args = append(args, "--gcp-endpoint="+s.GoogleURL(), "--gcp-audience="+googleAudience)
 	}
 	if s.github != nil {
 		args = append(args, "--github-api="+s.GitHubURL(), "--signer=github-acme="+signersPath+"/github-acme.pem", "--signer=internal="+signersPath+"/internal.pem",
@@ -149,6 +191,28 @@ patches:
 - target: {kind: CapabilityProvider, name: github-acme}
   patch: |-
     - {op: add, path: /spec/github/apiURL, value: %q}
+`
+
+// GoogleCloud applies config/samples/gcp with the stand-in, and allows its audience, as docs/backends/gcp.md advises.
+func (s *Stage) GoogleCloud(ctx context.Context) error {
+	if _, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "patch", "configmap", "valetkey-audiences", "--type=merge", "-p",
+		fmt.Sprintf(`{"data":{"audiences":"sts.amazonaws.com,vault,%s"}}`, googleAudience)); err != nil {
+		return err
+	}
+	overlay, err := s.overlay("gcp", map[string]string{"kustomization.yaml": fmt.Sprintf(googleOverlay, s.rel("gcp", "config/samples/gcp"), s.GoogleURL(), s.GoogleURL())})
+	if err != nil {
+		return err
+	}
+	return s.applySample(ctx, overlay, "capprov/gcp-acme", "cap/write-previews", "cappol/write-previews")
+}
+
+const googleOverlay = `resources:
+- %s
+patches:
+- target: {kind: CapabilityProvider, name: gcp-acme}
+  patch: |-
+    - {op: add, path: /spec/gcp/stsEndpoint, value: %q}
+    - {op: add, path: /spec/gcp/iamCredentialsEndpoint, value: %q}
 `
 
 // Token applies config/samples/token, and makes the internal service that it names.

@@ -41,8 +41,8 @@ type Ask struct {
 	Environment string
 	// TTLSeconds that it asks for.
 	TTLSeconds int
-	// Args of the container that gets the credential.
-	Args []string
+	// Command of the container that gets the credential; nil means the samples'. Args are its arguments.
+	Command, Args []string
 	// Namespace of both; empty means the samples'.
 	Namespace string
 	// RunAsUser of the Pod; nil means the image's own.
@@ -52,10 +52,10 @@ type Ask struct {
 // Request creates a request and its Job as a person.
 func (s *Stage) Request(ctx context.Context, who Person, a Ask) error {
 	name, digest, _ := strings.Cut(s.Workload, "@")
-	args, err := json.Marshal(a.Args)
-	if err != nil {
-		return err
+	if a.Command == nil {
+		a.Command = []string{"/publish-preview"}
 	}
+	command, args := words(a.Command), words(a.Args)
 	folder := "request-" + a.Name
 	if a.Namespace == "" {
 		a.Namespace = Namespace
@@ -65,12 +65,18 @@ func (s *Stage) Request(ctx context.Context, who Person, a Ask) error {
 		security = fmt.Appendf(nil, `{"runAsUser": %d}`, *a.RunAsUser)
 	}
 	overlay, err := s.overlay(folder, map[string]string{"kustomization.yaml": fmt.Sprintf(requestOverlay,
-		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, cmp.Or(a.Capability, sampleCapability), a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, args, security)})
+		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, cmp.Or(a.Capability, sampleCapability), a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, command, args, security)})
 	if err != nil {
 		return err
 	}
 	_, err = s.Kubectl(ctx, who, "create", "-k", overlay)
 	return err
+}
+
+// words are a list as YAML has it.
+func words(list []string) []byte {
+	text, _ := json.Marshal(list) // strings can always be encoded
+	return text
 }
 
 const requestOverlay = `resources: [%s]
@@ -92,6 +98,7 @@ patches:
     - {op: replace, path: /metadata/namespace, value: %q}
     - {op: replace, path: /metadata/labels/valetkey.dev~1request, value: %q}
     - {op: replace, path: /spec/template/metadata/labels/valetkey.dev~1request, value: %q}
+    - {op: replace, path: /spec/template/spec/containers/0/command, value: %s}
     - {op: replace, path: /spec/template/spec/containers/0/args, value: %s}
     - {op: add, path: /spec/template/spec/securityContext, value: %s}
 `

@@ -46,9 +46,9 @@ type Stage struct {
 	progress io.Writer
 	secrets  *canary.Canary
 	cancel   context.CancelFunc
-	// github is where the stand-in for GitHub listens, and signers are the operator's signing keys; nil without back ends.
-	github  net.Listener
-	signers map[string]string
+	// github and google are where the stand-ins listen, and signers are the operator's signing keys; nil without back ends.
+	github, google net.Listener
+	signers        map[string]string
 }
 
 // Options say how to set up.
@@ -84,11 +84,11 @@ func SetUp(ctx context.Context, o Options) (*Stage, error) {
 		}},
 		{"building the operator and the publisher, and their images", s.images},
 		{"making the buckets and the role", s.cloud},
-		{"standing in for GitHub, and making signing keys", func(ctx context.Context) error {
+		{"standing in for GitHub and Google, and making signing keys", func(ctx context.Context) error {
 			if !o.BackEnds {
 				return nil
 			}
-			return s.standIn(ctx)
+			return errors.Join(s.standInForGitHub(ctx), s.standInForGoogle(ctx))
 		}},
 		{"installing Valetkey", func(ctx context.Context) error { return s.install(ctx, o.OperatorArgs) }},
 		{"applying the catalogue", s.catalogue},
@@ -107,8 +107,10 @@ func SetUp(ctx context.Context, o Options) (*Stage, error) {
 // TearDown removes the cluster.
 func (s *Stage) TearDown(ctx context.Context) error {
 	s.cancel()
-	if s.github != nil {
-		_ = s.github.Close()
+	for _, standIn := range []net.Listener{s.github, s.google} {
+		if standIn != nil {
+			_ = standIn.Close()
+		}
 	}
 	return s.Cluster.Stop(ctx)
 }
@@ -131,8 +133,10 @@ func (s *Stage) images(ctx context.Context) error {
 		return err
 	}
 	folder := filepath.Join(s.dir, "workload")
-	if err := s.goBuild(ctx, filepath.Join(folder, "publish-preview"), "./hack/demo/workload"); err != nil {
-		return err
+	for program, pkg := range map[string]string{"publish-preview": "./hack/demo/workload", "valetkey-exec": "./cmd/valetkey-exec"} {
+		if err := s.goBuild(ctx, filepath.Join(folder, program), pkg); err != nil {
+			return err
+		}
 	}
 	digest, err := s.load(ctx, folder, filepath.Join(s.root, "hack", "demo", "workload", "Dockerfile"), workloadImage)
 	if err != nil {

@@ -36,6 +36,8 @@ type backEnd struct {
 	// set up what config/samples does not hold.
 	set func(ctx context.Context, s *stage.Stage) error
 	ask stage.Ask
+	// at is where the container finds the service, for programs that their SDK does not tell.
+	at func(s *stage.Stage) string
 	// inside is what the container must have said.
 	inside []string
 	// use uses a copy of the credential from outside, as a thief would who got it in time. The words are those of a refusal; none when
@@ -64,6 +66,12 @@ func backEnds() []backEnd {
 			name: "vault", set: func(ctx context.Context, s *stage.Stage) error { return s.Vault(ctx) },
 			ask:    stage.Ask{Name: "backend-vault", Capability: "read-previews", Environment: "rehearsal", TTLSeconds: 600, Args: []string{"database"}},
 			inside: []string{"select from builds ok", "select from salaries permission denied for table salaries"}, use: useDatabase,
+		},
+		{
+			name: "gcp (stand-in)", set: func(ctx context.Context, s *stage.Stage) error { return s.GoogleCloud(ctx) }, at: func(s *stage.Stage) string { return s.GoogleURL() },
+			ask: stage.Ask{Name: "backend-gcp", Capability: "write-previews", Environment: "rehearsal", TTLSeconds: 600,
+				Command: []string{"/valetkey-exec", "--", "/publish-preview"}, Args: []string{"objects"}},
+			inside: []string{"write acme-previews/web-app/index.html OK", "write acme-previews/payments/index.html Forbidden", "write acme-salaries/web-app/index.html Forbidden"}, use: useGoogle,
 		},
 		{
 			name: "github-app (stand-in)", set: func(ctx context.Context, s *stage.Stage) error { return s.GitHub(ctx) },
@@ -102,6 +110,9 @@ func BackEnds(ctx context.Context, s *stage.Stage, out io.Writer) error {
 func (t *teller) backEnd(ctx context.Context, b backEnd) ([]string, error) {
 	if err := b.set(ctx, t.stage); err != nil {
 		return nil, err
+	}
+	if b.at != nil {
+		b.ask.Args = append(b.ask.Args, b.at(t.stage))
 	}
 	if err := t.stage.Request(ctx, stage.Agent, b.ask); err != nil {
 		return nil, err
@@ -222,13 +233,21 @@ func useDatabase(ctx context.Context, s *stage.Stage, copied map[string][]byte) 
 	return "", connection.Close(ctx)
 }
 
-// useGitHub lists artifacts with the copied token.
+// useGitHub lists artifacts with the copied token, useGoogle previews.
 func useGitHub(ctx context.Context, s *stage.Stage, copied map[string][]byte) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.GitHubURL()+"/repos/acme/web-app/actions/artifacts", http.NoBody)
+	return useToGet(ctx, s.GitHubURL()+"/repos/acme/web-app/actions/artifacts", copied["github.token"])
+}
+
+func useGoogle(ctx context.Context, s *stage.Stage, copied map[string][]byte) (string, error) {
+	return useToGet(ctx, s.GoogleURL()+"/storage/v1/b/acme-previews/o?prefix=web-app/", copied["gcp.access-token"])
+}
+
+func useToGet(ctx context.Context, url string, token []byte) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return "", err
 	}
-	request.Header.Set("Authorization", "Bearer "+string(copied["github.token"]))
+	request.Header.Set("Authorization", "Bearer "+string(token))
 	answer, err := (&http.Client{Transport: &http.Transport{}}).Do(request)
 	if err != nil {
 		return "", errors.New("the stand-in did not answer")

@@ -8,6 +8,7 @@
 //	publish-preview settings NAMESPACE   list the ConfigMaps, then try what must be refused, and hold
 //	publish-preview database             read the table of builds, then try what must be refused, and hold
 //	publish-preview artifacts            list the artifacts of a repository's workflows, then try what must be refused, and hold
+//	publish-preview objects URL          write an object to Cloud Storage, then try what must be refused, and hold
 //	publish-preview hold [DURATION]      upload nothing; stay until told to end, or for so long
 //	publish-preview look                 say whether there is any credential to be seen here
 package main
@@ -17,12 +18,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
+	"cloud.google.com/go/auth/credentials"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -54,6 +58,8 @@ func run(ctx context.Context, args []string) error {
 		return database(ctx)
 	case len(args) == 1 && args[0] == "artifacts":
 		return artifacts(ctx)
+	case len(args) == 2 && args[0] == "objects":
+		return objects(ctx, args[1])
 	case len(args) >= 1 && args[0] == "hold":
 		return hold(ctx, args[1:])
 	case len(args) == 1 && args[0] == "look":
@@ -168,6 +174,33 @@ func artifacts(ctx context.Context) error {
 	return hold(ctx, nil)
 }
 
+// objects writes with the credentials that Google's client library finds, tries what they must not be good for, and holds.
+func objects(ctx context.Context, storage string) error {
+	found, err := credentials.DetectDefault(&credentials.DetectOptions{Scopes: []string{"https://www.googleapis.com/auth/devstorage.read_write"}})
+	if err != nil {
+		return errors.New("there are no credentials that Google's library finds")
+	}
+	token, err := found.Token(ctx)
+	if err != nil {
+		return errors.New("there is no token that Google's library gets")
+	}
+	for _, object := range []string{"acme-previews/web-app/index.html", "acme-previews/payments/index.html", "acme-salaries/web-app/index.html"} {
+		bucket, name, _ := strings.Cut(object, "/")
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, storage+"/upload/storage/v1/b/"+bucket+"/o?uploadType=media&name="+url.QueryEscape(name), http.NoBody)
+		if err != nil {
+			return err
+		}
+		request.Header.Set("Authorization", "Bearer "+token.Value)
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return errors.New("no answer of Cloud Storage")
+		}
+		_ = answer.Body.Close()
+		fmt.Println("write", object, http.StatusText(answer.StatusCode))
+	}
+	return hold(ctx, nil)
+}
+
 // hold keeps the container running until it is told to end.
 func hold(ctx context.Context, args []string) error {
 	if len(args) > 0 {
@@ -187,11 +220,14 @@ func hold(ctx context.Context, args []string) error {
 	return nil
 }
 
+// credentialish are the variables by which containers find their credentials.
+var credentialish = regexp.MustCompile(`^(AWS_|KUBECONFIG$|PG|GITHUB_|GH_|GOOGLE_|CLOUDSDK_|VALETKEY_)`)
+
 // look names, without their values, the variables and files that would hold a credential.
 func look() error {
 	found := []string{}
 	for _, entry := range os.Environ() {
-		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "AWS_") || name == "KUBECONFIG" {
+		if name, _, _ := strings.Cut(entry, "="); credentialish.MatchString(name) {
 			found = append(found, name)
 		}
 	}
