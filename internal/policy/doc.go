@@ -7,7 +7,7 @@
 // can be told from its facts alone. Whoever calls it observes first and acts afterwards.
 //
 //   - [Compiler] turns a CapabilityPolicy into a [Compiled] one, once per generation.
-//   - [Evaluate] decides on [Facts].
+//   - [Evaluate] decides on [Facts], and [Explain] says clause by clause what every policy makes of them.
 //   - [CheckJob] says why a Job may not hold a credential.
 //   - [NewReview], [Digest] and [ConfigMapNames] make what is reviewed.
 package policy

@@ -138,10 +138,7 @@ func (c *Compiled) fieldMisses(r *v1alpha1.CapabilityRequest) []miss {
 // termMisses are those of lifetime, approvals that nobody could give, and risks.
 func (e *evaluation) termMisses(c *Compiled) []miss {
 	var found []miss
-	longest := e.Capability.Spec.MaxTTLSeconds
-	if own := c.policy.Spec.MaxTTLSeconds; own != nil {
-		longest = min(longest, *own)
-	}
+	longest := e.longest(c)
 	if ttl := TTL(e.Request, e.Capability); ttl < 1 || ttl > longest {
 		found = append(found, miss{far: near, text: fmt.Sprintf("allows ttlSeconds up to %d", longest)})
 	}
@@ -155,6 +152,14 @@ func (e *evaluation) termMisses(c *Compiled) []miss {
 		}
 	}
 	return found
+}
+
+// longest is the longest lifetime that a policy allows, in seconds.
+func (e *evaluation) longest(c *Compiled) int32 {
+	if own := c.policy.Spec.MaxTTLSeconds; own != nil {
+		return min(e.Capability.Spec.MaxTTLSeconds, *own)
+	}
+	return e.Capability.Spec.MaxTTLSeconds
 }
 
 // notAllowed chooses the Allow that decides: of those that match, the one that asks for the fewest approvals, then by name. It

@@ -71,7 +71,46 @@ func (w *world) decide(t testing.TB) Decision {
 	for _, p := range w.policies {
 		w.Policies = append(w.Policies, c.Compile(p))
 	}
+	w.expectExplained(t)
 	return Evaluate(w.Facts)
+}
+
+// expectExplained sees that what is explained clause by clause comes to what is decided.
+func (w *world) expectExplained(t testing.TB) {
+	t.Helper()
+	d, all := Explain(w.Facts)
+	if decided := Evaluate(w.Facts); decided.Verdict != d.Verdict || decided.Message != d.Message {
+		t.Errorf("explained %s, decided %s", d.Message, decided.Message)
+	}
+	e := evaluation{Facts: w.Facts}
+	if w.Capability != nil {
+		e.vars = variables(w.Request, w.Capability, w.Job)
+	}
+	if len(all) != len(w.Policies) {
+		t.Fatalf("%d policies are explained, of %d", len(all), len(w.Policies))
+	}
+	for _, x := range all {
+		p := w.Policies[slices.IndexFunc(w.Policies, func(p *Compiled) bool { return p.name() == x.Policy })]
+		no := slices.ContainsFunc(x.Clauses, func(c Clause) bool { return c.Holds == HoldsNo })
+		switch {
+		case p.allows() && e.Capability != nil && no == (len(e.misses(p)) == 0) && p.err == nil:
+			t.Errorf("policy %s: a clause does not hold: %t, and it misses %d", x.Policy, no, len(e.misses(p)))
+		case p.allows() && p.err != nil && (x.Matches != HoldsNo || x.Problem == ""):
+			t.Errorf("policy %s is not valid, and matches: %s", x.Policy, x.Matches)
+		case !p.allows():
+			if denies, why := p.denies(e.Request, e.vars); denies && no {
+				t.Errorf("policy %s denies (%s), and a clause does not hold", x.Policy, why)
+			}
+		}
+		if x.Decides && d.Verdict == Allow && x.Matches == HoldsNo {
+			t.Errorf("policy %s allows, and does not match", x.Policy)
+		}
+		for _, c := range x.Clauses {
+			if c.Field == "" || c.Text == "" || c.Holds == "" {
+				t.Errorf("policy %s: a clause says nothing: %+v", x.Policy, c)
+			}
+		}
+	}
 }
 
 func newCompiler(t testing.TB) *Compiler {
