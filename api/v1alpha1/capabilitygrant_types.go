@@ -3,7 +3,11 @@
 
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // CapabilityGrant is the lease: the record, stored before anything is minted, that one request was granted, and what became of
 // the credential. It never holds secret material. Only the operator writes it.
@@ -295,6 +299,18 @@ type AuditAnchor struct {
 	// +required
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
 	Hash string `json:"hash"`
+}
+
+// StillWorks reports whether the grant's credential works at an instant, as far as is known: it can do so after the grant has ended.
+func (g *CapabilityGrant) StillWorks(now time.Time) bool {
+	switch {
+	case g.Status.EndedAt == nil:
+		return true
+	case g.Status.Revocation == nil || g.Status.Revocation.Mode != RevocationAtExpiry:
+		return false
+	default:
+		return g.Status.CredentialExpiresAt != nil && now.Before(g.Status.CredentialExpiresAt.Time)
+	}
 }
 
 // CapabilityGrantList is a list of CapabilityGrants.

@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -110,22 +109,11 @@ func (o *Observer) active(ctx context.Context, request *v1alpha1.CapabilityReque
 	active := map[string]int{}
 	for i := range grants.Items {
 		g := &grants.Items[i]
-		if g.Spec.RequestRef.UID != string(request.UID) && stillWorks(g, o.Clock.Now()) {
+		if g.Spec.RequestRef.UID != string(request.UID) && g.StillWorks(o.Clock.Now()) {
 			active[g.Spec.Approval.Policy]++
 		}
 	}
 	return active, nil
-}
-
-func stillWorks(g *v1alpha1.CapabilityGrant, now time.Time) bool {
-	switch {
-	case g.Status.EndedAt == nil:
-		return true
-	case g.Status.Revocation == nil || g.Status.Revocation.Mode != v1alpha1.RevocationAtExpiry:
-		return false
-	default:
-		return g.Status.CredentialExpiresAt != nil && now.Before(g.Status.CredentialExpiresAt.Time)
-	}
 }
 
 // catalogue looks up the capability, its provider and the rendered scope.

@@ -1,0 +1,91 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is the plugin `kubectl valetkey`: it does, in fewer words, what plain kubectl does with the caller's own rights.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// shell is what every command has: the streams, the flags of kubectl, and the present time.
+type shell struct {
+	genericiooptions.IOStreams
+	flags *genericclioptions.ConfigFlags
+	clock clock.PassiveClock
+}
+
+// cluster is where a command works.
+type cluster struct {
+	client.WithWatch
+	config    *rest.Config
+	namespace string
+}
+
+// Run runs the plugin and returns the process's exit code: 0 when all went well, what a command says, or 1.
+func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams, c clock.PassiveClock) int {
+	s := &shell{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), clock: c}
+	root := s.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	said := (*exit)(nil)
+	if errors.As(err, &said) {
+		return said.code
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(streams.ErrOut, "error:", err)
+		return 1
+	}
+	return 0
+}
+
+// exit ends the process with a code; everything has been said.
+type exit struct{ code int }
+
+func (e *exit) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+func (s *shell) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "kubectl-valetkey", Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl valetkey"},
+		Short:        "Ask for capabilities, decide on requests, read what happened",
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.ErrOut)
+	s.flags.AddFlags(root.PersistentFlags())
+	root.AddCommand(s.requests(), s.grants())
+	return root
+}
+
+// connect is the cluster that the flags and the kubeconfig name.
+func (s *shell) connect() (*cluster, error) {
+	config, err := s.flags.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.QPS = -1 // the API server's own limits hold
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, err
+	}
+	namespace, _, err := s.flags.ToRawKubeConfigLoader().Namespace()
+	return &cluster{WithWatch: c, config: config, namespace: namespace}, err
+}

@@ -1,0 +1,196 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package inquiry finds out, with the rights of whoever asks, what the operator decides from, so that its evaluator can be asked
+// beforehand and afterwards. What they may not read, it names.
+package inquiry
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
+)
+
+// Inquirer reads as somebody.
+type Inquirer struct {
+	client   client.Client
+	compiler *policy.Compiler
+	clock    clock.PassiveClock
+}
+
+// New reads with the client's rights.
+func New(c client.Client, clock clock.PassiveClock) (*Inquirer, error) {
+	compiler, err := policy.NewCompiler()
+	if err != nil {
+		return nil, err
+	}
+	return &Inquirer{client: c, compiler: compiler, clock: clock}, nil
+}
+
+// Found is what was found out.
+type Found struct {
+	// Facts for policy.Evaluate.
+	Facts policy.Facts
+	// Policies as they are stored.
+	Policies []v1alpha1.CapabilityPolicy
+	// Unread says what could not be read for want of rights, a sentence each. A decision made without it may differ from the operator's.
+	Unread []string
+}
+
+// Ask is a request that nobody has made.
+type Ask struct {
+	Capability, Namespace, Repo, Environment string
+	// TTLSeconds that it asks for; nil for the capability's default.
+	TTLSeconds *int32
+	// TaskID, for expressions that look at it.
+	TaskID string
+}
+
+// Whoami is who asks, as the API server would stamp it.
+func (q *Inquirer) Whoami(ctx context.Context) (v1alpha1.Identity, error) {
+	review := &authenticationv1.SelfSubjectReview{}
+	if err := q.client.Create(ctx, review); err != nil {
+		return v1alpha1.Identity{}, fmt.Errorf("asking the API server who you are: %w", err)
+	}
+	u := review.Status.UserInfo
+	who := v1alpha1.Identity{Username: u.Username, UID: u.UID, Groups: u.Groups}
+	for key, values := range u.Extra {
+		if who.Extra == nil {
+			who.Extra = map[string]v1alpha1.ExtraValue{}
+		}
+		who.Extra[key] = v1alpha1.ExtraValue(values)
+	}
+	return who, nil
+}
+
+// Would is what a request of somebody's would be decided from. There is no Job yet.
+func (q *Inquirer) Would(ctx context.Context, who v1alpha1.Identity, a Ask) (Found, error) {
+	request := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: "ask"}}
+	request.Spec = v1alpha1.CapabilityRequestSpec{Capability: a.Capability, Repo: a.Repo, Environment: a.Environment, TTLSeconds: a.TTLSeconds,
+		TaskID: a.TaskID, Requester: who}
+	found := Found{Facts: policy.Facts{Request: request, Now: q.clock.Now()}}
+	return found, q.catalogue(ctx, &found)
+}
+
+// Of is what a request that exists is decided from. Whether the requester could read Secrets or approve is the operator's to ask.
+func (q *Inquirer) Of(ctx context.Context, request *v1alpha1.CapabilityRequest) (Found, error) {
+	found := Found{Facts: policy.Facts{Request: request, Now: q.clock.Now(), Seen: request.Status.SeenDecisions, Granted: request.Status.GrantName != ""}}
+	if review := request.Status.Review; review != nil {
+		found.Facts.Digest, found.Facts.ReviewedAt = review.Digest, review.At.Time
+	}
+	if err := q.catalogue(ctx, &found); err != nil {
+		return found, err
+	}
+	job := &batchv1.Job{}
+	there, err := q.read(ctx, &found, "the Job", client.ObjectKey{Namespace: request.Namespace, Name: policy.JobName(request)}, job)
+	if err != nil || !there {
+		return found, err
+	}
+	found.Facts.Job = job
+	return found, q.risks(ctx, &found)
+}
+
+// catalogue reads the capability, all policies, and how many credentials are out.
+func (q *Inquirer) catalogue(ctx context.Context, found *Found) error {
+	capability := &v1alpha1.Capability{}
+	there, err := q.read(ctx, found, "the capability", client.ObjectKey{Name: found.Facts.Request.Spec.Capability}, capability)
+	if err != nil {
+		return err
+	}
+	if there {
+		found.Facts.Capability = capability
+		found.Facts.CapabilityReady, found.Facts.CapabilityMessage = ready(capability)
+	}
+	list := &v1alpha1.CapabilityPolicyList{}
+	if err := q.client.List(ctx, list); apierrors.IsForbidden(err) {
+		found.Unread = append(found.Unread, "you may not list capabilitypolicies (ClusterRole valetkey-catalogue-viewer)")
+	} else if err != nil {
+		return fmt.Errorf("listing policies: %w", err)
+	}
+	found.Policies = list.Items
+	for i := range list.Items {
+		found.Facts.Policies = append(found.Facts.Policies, q.compiler.Compile(&list.Items[i]))
+	}
+	return q.active(ctx, found)
+}
+
+// active counts what is out by the grants that can be seen.
+func (q *Inquirer) active(ctx context.Context, found *Found) error {
+	limited := slices.ContainsFunc(found.Policies, func(p v1alpha1.CapabilityPolicy) bool { return p.Spec.Limits != nil })
+	if !limited {
+		return nil
+	}
+	grants := &v1alpha1.CapabilityGrantList{}
+	err := q.client.List(ctx, grants)
+	if apierrors.IsForbidden(err) {
+		found.Unread = append(found.Unread, "you may not list capabilitygrants of all namespaces: how many are out is not known")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("listing grants: %w", err)
+	}
+	found.Facts.Active = map[string]int{}
+	for i := range grants.Items {
+		if g := &grants.Items[i]; g.Spec.RequestRef.UID != string(found.Facts.Request.UID) && g.StillWorks(q.clock.Now()) {
+			found.Facts.Active[g.Spec.Approval.Policy]++
+		}
+	}
+	return nil
+}
+
+// risks looks at what the Job's Pod uses.
+func (q *Inquirer) risks(ctx context.Context, found *Found) error {
+	in := policy.ReviewInput{Request: found.Facts.Request, Job: found.Facts.Job, Capability: found.Facts.Capability,
+		Provider: &v1alpha1.CapabilityProvider{}, ConfigMaps: map[string]*corev1.ConfigMap{}, Now: found.Facts.Now}
+	if in.Capability == nil {
+		return nil
+	}
+	for _, name := range policy.ConfigMapNames(found.Facts.Job) {
+		content := &corev1.ConfigMap{}
+		there, err := q.read(ctx, found, "ConfigMap "+name, client.ObjectKey{Namespace: found.Facts.Request.Namespace, Name: name}, content)
+		if err != nil {
+			return err
+		}
+		if there {
+			in.ConfigMaps[name] = content
+		}
+	}
+	_, found.Facts.Risks = policy.NewReview(in)
+	return nil
+}
+
+// read gets one object; false when it is not there, or may not be read, which is noted.
+func (q *Inquirer) read(ctx context.Context, found *Found, what string, key client.ObjectKey, into client.Object) (bool, error) {
+	err := q.client.Get(ctx, key, into)
+	switch {
+	case err == nil:
+		return true, nil
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case apierrors.IsForbidden(err):
+		found.Unread = append(found.Unread, "you may not read "+what)
+		return false, nil
+	default:
+		return false, fmt.Errorf("reading %s: %w", what, err)
+	}
+}
+
+func ready(c *v1alpha1.Capability) (bool, string) {
+	condition := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady)
+	if condition == nil || condition.ObservedGeneration != c.Generation {
+		return false, "the operator has not looked at it yet"
+	}
+	return condition.Status == metav1.ConditionTrue, condition.Message
+}
