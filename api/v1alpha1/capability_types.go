@@ -33,6 +33,7 @@ type Capability struct {
 
 // CapabilitySpec is what a capability means, for exactly one back end.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.exec) || (has(self.exec.images) && size(self.exec.images) > 0) || (has(self.runner) && size(self.runner) > 0)",message="exec names images, or runner lists steps whose images have valetkey-exec"
 // +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;gcp;github;token
 // +kubebuilder:validation:XValidation:rule="self.defaultTTLSeconds <= self.maxTTLSeconds",message="defaultTTLSeconds is at most maxTTLSeconds"
 type CapabilitySpec struct {
@@ -86,6 +87,22 @@ type CapabilitySpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Runner []Runner `json:"runner,omitempty"`
+	// exec demands that valetkey-exec runs the container's command. Variables are then in that command's environment alone, its output is
+	// scrubbed of the credential, and it is ended with the grant.
+	// +optional
+	Exec *ExecDemand `json:"exec,omitempty"`
+}
+
+// ExecDemand says where valetkey-exec may come from.
+type ExecDemand struct {
+	// images, by digest, hold the program as /valetkey-exec. One of them is mounted as an image volume, or an init container of it copies the
+	// program into an emptyDir. Empty means that the image of each runner has it.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=512
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9][a-zA-Z0-9._:/-]*@sha256:[0-9a-f]{64}$`
+	Images []string `json:"images,omitempty"`
 }
 
 // ProviderReference names a CapabilityProvider.
@@ -534,7 +551,7 @@ type RunnerVariable struct {
 
 // MountSource is the kind of volume behind a mount.
 //
-// +kubebuilder:validation:Enum=EmptyDir;ConfigMap
+// +kubebuilder:validation:Enum=EmptyDir;ConfigMap;Image
 type MountSource string
 
 const (
@@ -542,6 +559,8 @@ const (
 	MountEmptyDir MountSource = "EmptyDir"
 	// MountConfigMap is an immutable ConfigMap; its content is part of what is approved.
 	MountConfigMap MountSource = "ConfigMap"
+	// MountImage is an image, read only; its digest is part of what is approved.
+	MountImage MountSource = "Image"
 )
 
 // RunnerMount is a mount that a container may have.

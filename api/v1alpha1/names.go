@@ -73,6 +73,13 @@ const (
 	VolumeName = "valetkey"
 	// MountPath is where the credential's files appear in the one container.
 	MountPath = "/var/run/secrets/valetkey.dev"
+	// ExecSecretsFile, below MountPath, is a JSON list of the values that valetkey-exec scrubs from what its command writes.
+	ExecSecretsFile = "exec/secrets"
+	// ExecEnvironmentDir, below MountPath, holds a file for each variable that valetkey-exec sets in its command's environment alone, named
+	// in lower case.
+	ExecEnvironmentDir = "exec/environment"
+	// ExecExpiresVariable, in the one container, says when the grant is over (RFC 3339).
+	ExecExpiresVariable = "VALETKEY_EXPIRES_AT"
 	// PodGraceSeconds is the terminationGracePeriodSeconds of a Pod that holds a credential.
 	PodGraceSeconds = 5
 )

@@ -26,6 +26,11 @@ const credentialsVariable = "GOOGLE_APPLICATION_CREDENTIALS"
 // memory is where a file lies that no disk sees; every container has it.
 const memory = "/dev/shm"
 
+func readable(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular()
+}
+
 // google completes the credentials file for Google's libraries, if the container has one, and serves what they ask for until end is called.
 func google(ctx context.Context, environment []string, c clock.PassiveClock) (completed []string, end func(), err error) {
 	file := ""
@@ -34,9 +39,12 @@ func google(ctx context.Context, environment []string, c clock.PassiveClock) (co
 			file = value
 		}
 	}
-	text, err := os.ReadFile(file)
-	if file == "" || err != nil {
+	if !readable(file) {
 		return environment, func() {}, nil // the command will say so itself, if it wants one
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the credentials file: %w", err)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

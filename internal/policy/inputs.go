@@ -42,6 +42,10 @@ func volumeInputs(v corev1.Volume) []input {
 		return nil
 	case corev1.VolumeSource{ConfigMap: v.ConfigMap}:
 		return []input{configMapInput(where, v.ConfigMap.Name)}
+	case corev1.VolumeSource{Image: v.Image}:
+		if pinned(v.Image.Reference) {
+			return nil
+		}
 	case corev1.VolumeSource{Projected: v.Projected}:
 		var all []input
 		for _, s := range v.Projected.Sources {

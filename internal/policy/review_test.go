@@ -110,7 +110,8 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 		{"a volume is of the node", volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc"}}), mutable, "path /etc of the node"},
 		{"a volume is an NFS share", volume(corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{}}), mutable, "NFS"},
 		{"a volume is of a driver", volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d"}}), mutable, "driver d"},
-		{"a volume is an image", volume(corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}}), mutable, "image registry"},
+		{"a volume is an image", volume(corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "registry.example.com/a:v1"}}), mutable, "image registry"},
+		{"a volume is an image by digest", volume(corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}}), "", ""},
 		{"a volume is a claim of its own", volume(corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}), mutable, "another kind"},
 		{"a volume is of an old kind", volume(corev1.VolumeSource{FlexVolume: &corev1.FlexVolumeSource{}}), mutable, "another kind"},
 		{"a volume is two things", volume(corev1.VolumeSource{

@@ -84,6 +84,8 @@ func mountSource(pod *corev1.PodSpec, volume string) v1alpha1.MountSource {
 			return v1alpha1.MountEmptyDir
 		case corev1.VolumeSource{ConfigMap: v.ConfigMap}:
 			return v1alpha1.MountConfigMap
+		case corev1.VolumeSource{Image: v.Image}:
+			return v1alpha1.MountImage
 		}
 	}
 	return ""

@@ -66,11 +66,23 @@ func Annotations(g *v1alpha1.CapabilityGrant, job *batchv1.Job, attempt int32, c
 		v1alpha1.AnnotationSecret:          SecretName(g.UID, attempt),
 		v1alpha1.AnnotationContainer:       g.Spec.Job.Container,
 		v1alpha1.AnnotationFiles:           pairs(files),
-		v1alpha1.AnnotationPointers:        pairs(c.Pointers()),
+		v1alpha1.AnnotationPointers:        pairs(pointers(g, c)),
 		v1alpha1.AnnotationVariables:       strings.Join(slices.Sorted(maps.Keys(c.Variables())), ","),
 		v1alpha1.AnnotationContainers:      containers(&job.Spec.Template.Spec),
 		v1alpha1.AnnotationDeadlineSeconds: strconv.FormatInt(seconds(left), 10),
 	}
+}
+
+// pointers are the credential's, and when the grant is over.
+func pointers(g *v1alpha1.CapabilityGrant, c *provider.Credential) map[string]string {
+	all := c.Pointers()
+	if all == nil {
+		all = map[string]string{}
+	}
+	if g.Status.ExpiresAt != nil {
+		all[v1alpha1.ExecExpiresVariable] = g.Status.ExpiresAt.UTC().Format(time.RFC3339)
+	}
+	return all
 }
 
 // containers are a Pod's containers as [v1alpha1.AnnotationContainers] has them. The same digest from a mirror is the same image.

@@ -70,6 +70,7 @@ func variables(t *testing.T) *provider.Credential {
 
 func credential(t *testing.T, f provider.CredentialFields) *provider.Credential {
 	t.Helper()
+	f.Secrets = []string{material}
 	f.ID, f.ExpiresAt = "AKIA", time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	c, err := provider.NewCredential(f)
 	if err != nil {
@@ -87,7 +88,7 @@ func TestASecretIsTheGrantsOwnAndNeverChanges(t *testing.T) {
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "valetkey.dev/v1alpha1", Kind: "CapabilityGrant", Name: "publish-pr-184", UID: grantUID, Controller: &yes}},
 		},
 		Type: "valetkey.dev/credential", Immutable: &yes,
-		Data: map[string][]byte{"aws.credentials": []byte(material), "aws.config": []byte("[default]\n")},
+		Data: map[string][]byte{"aws.credentials": []byte(material), "aws.config": []byte("[default]\n"), "exec.secrets": []byte(`["` + material + `"]`)},
 	}
 	if diff := cmp.Diff(want, projection.Secret(grant(), 3, files(t))); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
@@ -119,7 +120,7 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 		"valetkey.dev/grant":            grantUID,
 		"valetkey.dev/secret":           "valetkey-" + grantUID + "-2",
 		"valetkey.dev/container":        "publish",
-		"valetkey.dev/files":            "aws.config=aws/config,aws.credentials=aws/credentials",
+		"valetkey.dev/files":            "aws.config=aws/config,aws.credentials=aws/credentials,exec.secrets=exec/secrets",
 		"valetkey.dev/pointers":         "AWS_CONFIG_FILE=/var/run/secrets/valetkey.dev/aws/config,AWS_REGION=us-east-1",
 		"valetkey.dev/variables":        "",
 		"valetkey.dev/containers":       "fetch=fetch:1.2,publish=@sha256:9f86,beside=beside:1",

@@ -4,13 +4,17 @@
 package provider
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
 // redacted is all that is ever printed of a credential.
@@ -49,6 +53,8 @@ type Credential struct {
 	pointers      map[string]string
 	// secret returns the files and the variables: no reflection looks into a function.
 	secret func() (files, variables map[string]string)
+	// values returns what is secret in them.
+	values func() []string
 }
 
 // CredentialFields are what a back end makes a Credential from.
@@ -63,6 +69,8 @@ type CredentialFields struct {
 	Variables map[string]string
 	// Pointers are variables that are no secret: paths and settings. Their values hold no comma, for they travel in a list.
 	Pointers map[string]string
+	// Secrets are the values in files and variables that are secret themselves: the container's output is scrubbed of them.
+	Secrets []string
 }
 
 // What fits the grant's status.credential.
@@ -83,11 +91,37 @@ func NewCredential(f CredentialFields) (*Credential, error) {
 	if err := f.validate(); err != nil {
 		return nil, err
 	}
-	files, variables := maps.Clone(f.Files), maps.Clone(f.Variables)
+	files, variables, values := maps.Clone(f.Files), maps.Clone(f.Variables), slices.Clone(f.Secrets)
+	if len(files) > 0 {
+		files[v1alpha1.ExecSecretsFile] = list(values)
+	}
 	return &Credential{
 		id: f.ID, principal: f.Principal, expiresAt: f.ExpiresAt, pointers: maps.Clone(f.Pointers),
 		secret: func() (map[string]string, map[string]string) { return files, variables },
+		values: func() []string { return values },
 	}, nil
+}
+
+// list is what valetkey-exec reads.
+func list(values []string) string {
+	text, _ := json.Marshal(values) // strings can always be encoded
+	return string(text)
+}
+
+// ForExec is the same credential, to be used by valetkey-exec alone: what would be variables of the container are files, from which
+// it makes variables of its command.
+func (c *Credential) ForExec() *Credential {
+	files, variables := c.Files(), c.Variables()
+	if files == nil {
+		files = map[string]string{}
+	}
+	for name, value := range variables {
+		files[v1alpha1.ExecEnvironmentDir+"/"+strings.ToLower(name)] = value
+	}
+	files[v1alpha1.ExecSecretsFile] = list(c.values())
+	exec := *c
+	exec.secret = func() (map[string]string, map[string]string) { return files, nil }
+	return &exec
 }
 
 func (f CredentialFields) validate() error {
@@ -96,6 +130,9 @@ func (f CredentialFields) validate() error {
 	}
 	if len(f.ID) > maxID || len(f.Principal) > maxPrincipal || !Plain(f.ID) || !Plain(f.Principal) {
 		return errors.New("a credential's identifier and principal are of visible characters, and fit a grant's status")
+	}
+	if len(f.Secrets) == 0 || slices.ContainsFunc(f.Secrets, func(secret string) bool { return !f.holds(secret) }) {
+		return errors.New("a credential says what in its files and variables is secret")
 	}
 	for path := range f.Files {
 		if !pathForm.MatchString(path) {
@@ -114,6 +151,21 @@ func (f CredentialFields) validate() error {
 		}
 	}
 	return nil
+}
+
+// holds reports whether a value stands in the files or the variables.
+func (f CredentialFields) holds(value string) bool {
+	if value == "" {
+		return false
+	}
+	for _, all := range []map[string]string{f.Files, f.Variables} {
+		for _, content := range all {
+			if strings.Contains(content, value) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Plain reports whether a value is of visible ASCII characters alone: nothing that could begin another line of a file, or hide.

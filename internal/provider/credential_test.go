@@ -27,6 +27,7 @@ func fields() CredentialFields {
 		Files:     map[string]string{"aws/credentials": material},
 		Variables: map[string]string{"AWS_SECRET_ACCESS_KEY": material},
 		Pointers:  map[string]string{"AWS_REGION": "us-east-1"},
+		Secrets:   []string{material},
 	}
 }
 
@@ -98,11 +99,34 @@ func TestACredentialKeepsWhatItWasMadeOf(t *testing.T) {
 	c.Variables()["AWS_SECRET_ACCESS_KEY"] = "changed"
 	c.Pointers()["AWS_REGION"] = "changed"
 	want := fields()
+	want.Files["exec/secrets"] = `["` + material + `"]`
 	if !maps.Equal(c.Files(), want.Files) || !maps.Equal(c.Variables(), want.Variables) || !maps.Equal(c.Pointers(), want.Pointers) {
 		t.Error("its content changed after it was made")
 	}
 	if c.ID() != want.ID || c.Principal() != want.Principal || !c.ExpiresAt().Equal(want.ExpiresAt) {
 		t.Errorf("got %s, %s, %s", c.ID(), c.Principal(), c.ExpiresAt())
+	}
+}
+
+// TestACredentialForExecHasNoVariables: they are files, of which valetkey-exec makes variables of its command.
+func TestACredentialForExecHasNoVariables(t *testing.T) {
+	c := mustCredential(t)
+	exec := c.ForExec()
+	want := map[string]string{"aws/credentials": material, "exec/secrets": `["` + material + `"]`, "exec/environment/aws_secret_access_key": material}
+	if len(exec.Variables()) > 0 || !maps.Equal(exec.Files(), want) || exec.ID() != c.ID() || !maps.Equal(exec.Pointers(), c.Pointers()) {
+		t.Errorf("it has %d variables and %d files", len(exec.Variables()), len(exec.Files()))
+	}
+	if len(c.Variables()) != 1 || len(c.Files()) != 2 {
+		t.Error("the credential itself changed")
+	}
+	f := fields()
+	f.Files = nil
+	c, err := NewCredential(f)
+	if err != nil || len(c.Files()) > 0 {
+		t.Fatalf("a credential of variables alone has files: %v", err)
+	}
+	if len(c.ForExec().Files()) != 2 {
+		t.Errorf("for exec it has %d files", len(c.ForExec().Files()))
 	}
 }
 
@@ -122,6 +146,9 @@ func TestACredentialThatCannotBeProjectedAsItIsIsRefused(t *testing.T) {
 		"a file with an equals sign":                      func(f *CredentialFields) { f.Files["aws=credentials"] = material },
 		"a file named like a variable":                    func(f *CredentialFields) { f.Files["AWS_X"] = material },
 		"a file that ends with a slash":                   func(f *CredentialFields) { f.Files["aws/"] = material },
+		"nothing that is secret":                          func(f *CredentialFields) { f.Secrets = nil },
+		"a secret that stands nowhere":                    func(f *CredentialFields) { f.Secrets = []string{"another"} },
+		"an empty secret":                                 func(f *CredentialFields) { f.Secrets = []string{material, ""} },
 		"a variable in lower case":                        func(f *CredentialFields) { f.Variables["path"] = material },
 		"a variable with a comma":                         func(f *CredentialFields) { f.Variables["A,B"] = material },
 		"a variable with an equals sign":                  func(f *CredentialFields) { f.Variables["A=B"] = material },

@@ -100,6 +100,9 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	lease.Keep = func(issuing context.Context, handle string) error { return c.keep(issuing, mem, handle, lookAgain) }
 	go func() {
 		credential, err := backend.Issue(ctx, lease)
+		if credential != nil && lease.Capability.Spec.Exec != nil {
+			credential = credential.ForExec()
+		}
 		c.mu.Lock()
 		mem.answer = &answer{credential: credential, failure: err, at: c.Clock.Now()}
 		c.mu.Unlock()

@@ -105,6 +105,7 @@ func TestWhatFilesTheContainerGets(t *testing.T) {
 	wantFiles := map[string]string{
 		"aws/credentials": "[default]\naws_access_key_id = ASIASTANDIN0\naws_secret_access_key = " + secretKey + "\naws_session_token = " + sessionToken + "\n",
 		"aws/config":      "[default]\nregion = us-east-1\n",
+		"exec/secrets":    `["` + secretKey + `","` + sessionToken + `"]`,
 	}
 	if diff := cmp.Diff(wantFiles, c.Files()); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)

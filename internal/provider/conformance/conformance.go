@@ -101,6 +101,7 @@ func Run(t *testing.T, name string, start func(t *testing.T) Harness) {
 		{"a back end that is down issues nothing, and confirms nothing", testDown},
 		{"what a process issued before it died is ended by another", testRestart},
 		{"what could not be ended again is not issued", testKeep},
+		{"what is secret in it is scrubbed from the container's output", testSecretsAreTold},
 		{"a credential is printed nowhere", testUnprintable},
 	}
 	t.Run(name, func(t *testing.T) {
@@ -380,6 +381,29 @@ func testKeep(t *testing.T, s suite) {
 	again := s.lease(17)
 	again.Attempt = 2
 	s.issue(t, again)
+}
+
+// testSecretsAreTold looks for what the suite knows to be secret in all that a container is given: each must be covered by what
+// valetkey-exec is told to scrub.
+func testSecretsAreTold(t *testing.T, s suite) {
+	files := s.issue(t, s.lease(18)).ForExec().Files()
+	var told []string
+	if err := json.Unmarshal([]byte(files[v1alpha1.ExecSecretsFile]), &told); err != nil || len(told) == 0 {
+		t.Fatalf("nothing is told: %v", err)
+	}
+	for path, content := range files {
+		if path == v1alpha1.ExecSecretsFile {
+			continue
+		}
+		for _, secret := range told {
+			content = strings.ReplaceAll(content, secret, "")
+		}
+		for _, secret := range s.Secrets() {
+			if strings.Contains(content, secret) {
+				t.Errorf("%s holds a secret that is not told", path)
+			}
+		}
+	}
 }
 
 func testUnprintable(t *testing.T, s suite) {

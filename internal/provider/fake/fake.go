@@ -155,7 +155,7 @@ func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	id := fmt.Sprintf("FAKE-%s-%d", l.Session(), len(p.calls))
 	p.works[id], p.scopes[id] = p.clock.Now().Add(p.Lifetime(l.TTL)), scope.Document
 	return provider.NewCredential(provider.CredentialFields{
-		ID: id, Principal: scope.Principal + "/" + l.Session(), ExpiresAt: p.works[id],
+		ID: id, Principal: scope.Principal + "/" + l.Session(), ExpiresAt: p.works[id], Secrets: []string{"secret of " + id},
 		Files:    map[string]string{"fake/credential": "secret of " + id},
 		Pointers: map[string]string{"FAKE_CREDENTIAL_FILE": v1alpha1.MountPath + "/fake/credential"},
 	})

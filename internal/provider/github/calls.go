@@ -102,6 +102,7 @@ func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.
 		// GitHub's audit log names a token by this, as hashed_token.
 		ID:        "sha256=" + base64.StdEncoding.EncodeToString(sum[:]),
 		Principal: fmt.Sprintf("app/%d/installation/%d", settings.AppID, settings.InstallationID), ExpiresAt: expires,
+		Secrets:  []string{t.reveal()},
 		Pointers: map[string]string{"GITHUB_API_URL": settings.APIURL, "GITHUB_REPOSITORY": w.owner + "/" + w.repository},
 	}
 	if delivery == v1alpha1.DeliveryEnv {

@@ -154,7 +154,7 @@ func (k *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, &provider.Error{Class: provider.Retryable, Message: "the kubeconfig cannot be written"}
 	}
 	return provider.NewCredential(provider.CredentialFields{
-		ID: bound.ID, Principal: bound.User, ExpiresAt: bound.ExpiresAt,
+		ID: bound.ID, Principal: bound.User, ExpiresAt: bound.ExpiresAt, Secrets: []string{bound.Reveal()},
 		Files:    map[string]string{"kubernetes/config": string(config)},
 		Pointers: map[string]string{"KUBECONFIG": v1alpha1.MountPath + "/kubernetes/config"},
 	})

@@ -175,7 +175,7 @@ func (t *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 }
 
 func credential(signed string, l provider.Lease, scope provider.Scope, expires time.Time) (*provider.Credential, error) {
-	f := provider.CredentialFields{ID: l.Session(), Principal: scope.Principal, ExpiresAt: expires}
+	f := provider.CredentialFields{ID: l.Session(), Principal: scope.Principal, ExpiresAt: expires, Secrets: []string{signed}}
 	if l.Capability.Spec.Token.Delivery == v1alpha1.DeliveryEnv {
 		f.Variables = map[string]string{"VALETKEY_TOKEN": signed}
 	} else {

@@ -5,7 +5,9 @@ package vault
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,6 +41,7 @@ func (s *secret) credential(c *v1alpha1.VaultCapability, role string, expires ti
 			return nil, err
 		}
 	}
+	f.Secrets = s.secrets()
 	credential, err := provider.NewCredential(f)
 	if err != nil {
 		return nil, final("what Vault leased cannot be projected: %s", err)
@@ -55,12 +58,35 @@ func (s *secret) fill(template string) (string, error) {
 		if !found {
 			missing = name
 		}
-		return text(value)
+		s.used[name] = text(value)
+		return s.used[name]
 	})
 	if missing != "" {
 		return "", final("what Vault leased has no field %q", missing)
 	}
 	return filled, nil
+}
+
+// public are the fields of Vault's engines that name a secret, or can be told to everybody. Of those that are not known, each is secret.
+var public = []string{"username", "access_key", "arn", "certificate", "issuing_ca", "ca_chain", "serial_number", "expiration", "private_key_type"}
+
+// secrets are the values, among those that were used, that are secret; all of them if nothing else is.
+func (s *secret) secrets() []string {
+	var secret, all []string
+	for _, name := range slices.Sorted(maps.Keys(s.used)) {
+		value := s.used[name]
+		if value == "" {
+			continue
+		}
+		all = append(all, value)
+		if !slices.Contains(public, name) {
+			secret = append(secret, value)
+		}
+	}
+	if len(secret) == 0 {
+		return all
+	}
+	return secret
 }
 
 // postgres writes what PostgreSQL's clients read. The service file carries the password, too: libpq takes no password file that a group

@@ -113,6 +113,8 @@ type secret struct {
 	lease    string
 	lifetime time.Duration
 	data     map[string]any
+	// used are the fields that went into files and variables.
+	used map[string]string
 }
 
 func (s *session) ask(ctx context.Context, q question) (*secret, error) {
@@ -133,7 +135,7 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 	case len(answer.Data) == 0:
 		return nil, final("what Vault leases at %s has no fields", q.path)
 	}
-	return &secret{lease: answer.LeaseID, lifetime: time.Duration(answer.LeaseDuration) * time.Second, data: answer.Data}, nil
+	return &secret{lease: answer.LeaseID, lifetime: time.Duration(answer.LeaseDuration) * time.Second, data: answer.Data, used: map[string]string{}}, nil
 }
 
 // end ends one attempt's lease and login. That Vault answers 204 says nothing: it does so for a lease that never was. That it knows the

@@ -1,0 +1,168 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration
+
+package exec
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+const gigabyte = 1 << 30
+
+// flood writes so many bytes of a program's output, in which secrets are planted at random places and in random forms, in pieces of random
+// size; the same each time. It returns how many there were.
+func flood(w io.Writer, size int, secrets []string) (planted int, err error) {
+	r := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // a test's own choice, the same each time
+	line := []byte("2026-11-25T15:20:00Z INFO uploaded previews/web-app/pr-184/index.html in 32ms, etag=9f86d081884c7d659a2feaa0c55ad015\n")
+	block := bytes.Repeat(line, 1+(1<<20)/len(line))
+	for written := 0; written < size; {
+		n := 1 + r.IntN(len(block))
+		piece := slices.Concat(block[:n], []byte(writtenAs(secrets[r.IntN(len(secrets))], r)), []byte("\n"))
+		planted++
+		for len(piece) > 0 {
+			k := min(1+r.IntN(512<<10), len(piece))
+			if _, err := w.Write(piece[:k]); err != nil {
+				return planted, err
+			}
+			written += k
+			piece = piece[k:]
+		}
+	}
+	return planted, nil
+}
+
+// sieve looks for every form of every secret in what is written to it.
+type sieve struct {
+	forms [][]byte
+	tail  []byte
+	found int
+	marks int
+	bytes int64
+}
+
+func (s *sieve) Write(p []byte) (int, error) {
+	text := append(s.tail, bytes.ReplaceAll(p, []byte("\n"), nil)...)
+	for _, form := range s.forms {
+		if bytes.Contains(text, form) {
+			s.found++
+		}
+	}
+	s.marks += bytes.Count(p, []byte(mark))
+	s.bytes += int64(len(p))
+	s.tail = slices.Clone(text[max(0, len(text)-4096):])
+	return len(p), nil
+}
+
+// TestAGigabyteOfOutput sends it through valetkey-exec and through cat.
+func TestAGigabyteOfOutput(t *testing.T) {
+	secrets := secretsLikeReal()[:3]
+	if size, err := strconv.Atoi(os.Getenv(floodSize)); err == nil {
+		if _, err := flood(os.Stdout, size, secrets); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(23)
+	}
+	mount := t.TempDir()
+	list, err := json.Marshal(secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(mount, "exec"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(mount, "exec", "secrets"), list, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	planted, err := flood(io.Discard, gigabyte, secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sieve{}
+	for _, secret := range secrets {
+		for _, form := range formsOf(secret) {
+			s.forms = append(s.forms, []byte(form))
+		}
+	}
+	if code, _ := through(t, mount, gigabyte, s); code != 23 {
+		t.Errorf("exit code %d, want the command's own, 23", code)
+	}
+	if s.found > 0 {
+		t.Errorf("%d times, a secret got through", s.found)
+	}
+	if s.marks < planted {
+		t.Errorf("%d places are marked, of %d", s.marks, planted)
+	}
+	const part = gigabyte / 2
+	_, scrubbed := through(t, mount, part, io.Discard)
+	copied := alone(t, part)
+	speed := func(took time.Duration) float64 { return part / (1 << 20) / took.Seconds() }
+	fmt.Printf("%d secrets planted in %d MiB: %d got through; %.0f MiB/s, and cat %.0f MiB/s\n", planted, s.bytes>>20, s.found, speed(scrubbed), speed(copied))
+}
+
+// floodSize has this very test be the command that writes so many bytes.
+const floodSize = "VALETKEY_TEST_FLOOD"
+
+// through runs this very test as the command, behind this process as valetkey-exec.
+func through(t *testing.T, mount string, size int, to io.Writer) (code int, took time.Duration) {
+	t.Helper()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := make(chan error, 1)
+	go func() { _, err := io.Copy(to, read); copied <- err }()
+	start := time.Now()
+	code = Run(t.Context(), Options{Args: []string{"--", os.Args[0], "-test.run=^TestAGigabyteOfOutput$"}, Environment: append(os.Environ(), fmt.Sprintf("%s=%d", floodSize, size)),
+		Stdin: os.Stdin, Stdout: write, Stderr: os.Stderr, Mount: mount, Clock: clock.RealClock{}})
+	took = time.Since(start)
+	if err := write.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-copied; err != nil {
+		t.Fatal(err)
+	}
+	return code, took
+}
+
+// alone sends the same through cat.
+func alone(t *testing.T, size int) time.Duration {
+	t.Helper()
+	start := time.Now()
+	writer := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAGigabyteOfOutput$")
+	writer.Env = append(os.Environ(), fmt.Sprintf("%s=%d", floodSize, size))
+	cat := exec.CommandContext(t.Context(), "cat")
+	out, err := writer.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat.Stdin = out
+	counted, err := cat.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cmd := range []*exec.Cmd{writer, cat} {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.Copy(io.Discard, counted); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = writer.Wait(), cat.Wait() // the writer ends with a code of its own
+	return time.Since(start)
+}
