@@ -220,7 +220,7 @@ func (w *world) verified(t *testing.T, c *provider.Credential) (token.Claims, bo
 	return claims, standard.Validate(jwt.Expected{Issuer: issuer, AnyAudience: []string{"artifact-proxy"}, Time: time.Now()}) == nil
 }
 
-func TestTokensDoWhatEveryBackEndDoes(t *testing.T) {
+func TestTokenDoesWhatEveryBackEndDoes(t *testing.T) {
 	for name, test := range map[string]struct {
 		verification v1alpha1.TokenVerification
 		works        func(w *world) func(*testing.T, *provider.Credential) bool
