@@ -67,13 +67,14 @@ test-e2e: ## Run the journeys on a real node, with the operator as it ships
 
 ##@ Build
 .PHONY: build
-build: ## Build the operator into bin/
-	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/manager ./cmd/manager
+build: ## Build the operator, the plugin and valetkey-exec into bin/
+	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
 .PHONY: image
-image: build ## Build the operator's image from the Dockerfile into dist/valetkey.tar
+image: build ## Build the images of the operator and of valetkey-exec from their Dockerfiles into dist/
 	mkdir -p dist
-	go run ./hack/cluster image --name valetkey.dev/valetkey:dev --dockerfile Dockerfile --output dist/valetkey.tar .
+	go run ./hack/cluster image --tag valetkey.dev/valetkey:dev --output dist/valetkey.tar .
+	go run ./hack/cluster image --tag valetkey.dev/valetkey-exec:dev --file Dockerfile.exec --output dist/valetkey-exec.tar .
 
 .PHONY: generate
 generate: ## Generate deep copies, the CRDs and the chart's templates

@@ -131,11 +131,15 @@ func image(ctx context.Context, args []string) error {
 	f, name := flags("image")
 	file := f.String("file", "Dockerfile", "the Dockerfile, relative to the directory")
 	tag := f.String("tag", "", "the image's name, for instance localhost/valetkey:dev")
+	output := f.String("output", "", "write the image to this file, and load it nowhere")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	if *tag == "" || f.NArg() != 1 {
-		return errors.New("want: image --tag NAME [--file Dockerfile] DIRECTORY")
+		return errors.New("want: image --tag NAME [--file Dockerfile] [--output FILE] DIRECTORY")
+	}
+	if *output != "" {
+		return localcluster.BuildImage(ctx, f.Arg(0), *file, *tag, *output)
 	}
 	c, err := localcluster.Open(*name)
 	if err != nil {

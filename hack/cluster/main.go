@@ -19,7 +19,7 @@ const usage = `Usage: go run ./hack/cluster COMMAND [flags]
   down    stop it and remove everything it made
   status  list the clusters and their programs
   build   build the programs that clusters run, which up does otherwise
-  image   build a Dockerfile and load the image on the cluster's node
+  image   build a Dockerfile, and load the image on the cluster's node or write it to a file
 
 "go run ./hack/cluster COMMAND -h" lists a command's flags.
 `

@@ -27,7 +27,7 @@ func execMissing(container *corev1.Container, pod *corev1.PodSpec, c *v1alpha1.C
 	f.add(container.LivenessProbe != nil || container.ReadinessProbe != nil || container.StartupProbe != nil,
 		"container %s has probes, which could run beside valetkey-exec", container.Name)
 	command := container.Command
-	if len(command) < 2 || !path.IsAbs(command[0]) || path.Clean(command[0]) != command[0] || path.Base(command[0]) != execProgram || command[1] != "--" {
+	if !startsExec(command) {
 		f.add(true, "capability %s wants the command of container %s to begin with valetkey-exec and --, and it begins with %s; "+
 			"write command: [/valetkey/valetkey-exec, --, …]", c.Name, container.Name, words(command[:min(len(command), 2)]))
 		return f
@@ -41,6 +41,25 @@ func execMissing(container *corev1.Container, pod *corev1.PodSpec, c *v1alpha1.C
 	f.add(mount.MountPath != path.Dir(command[0]) || mount.SubPath != "" || mount.SubPathExpr != "",
 		"container %s has valetkey-exec inside a volume that is mounted at %s; mount the folder that it lies in, whole", container.Name, mount.MountPath)
 	return append(f, execVolume(mount, pod, c)...)
+}
+
+// behindExec is the container as it is without valetkey-exec of one of the capability's images: what a runner lists is the step itself.
+func behindExec(container *corev1.Container, c *v1alpha1.Capability) *corev1.Container {
+	if c.Spec.Exec == nil || len(c.Spec.Exec.Images) == 0 || !startsExec(container.Command) {
+		return container
+	}
+	mount := covering(container.VolumeMounts, container.Command[0])
+	if mount == nil {
+		return container
+	}
+	step := container.DeepCopy()
+	step.Command = step.Command[2:]
+	step.VolumeMounts = slices.DeleteFunc(step.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == mount.MountPath })
+	return step
+}
+
+func startsExec(command []string) bool {
+	return len(command) >= 2 && path.IsAbs(command[0]) && path.Clean(command[0]) == command[0] && path.Base(command[0]) == execProgram && command[1] == "--"
 }
 
 // covering is the mount in which a path lies, the innermost if there are several.

@@ -17,20 +17,20 @@ import (
 // execImage holds valetkey-exec.
 var execImage = strings.Replace(image, "publisher", "valetkey-exec", 1)
 
-// behindExec has the command run by valetkey-exec, from a volume.
-func behindExec(c *corev1.Container) {
+// wrapped has the command run by valetkey-exec, from a volume.
+func wrapped(c *corev1.Container) {
 	c.Command = []string{"/valetkey/valetkey-exec", "--", "/scripts/publish-preview.sh"}
 	c.VolumeMounts = []corev1.VolumeMount{{Name: "exec", MountPath: "/valetkey", ReadOnly: true}}
 }
 
 // fromImage mounts an image of it, copied has an init container of such an image copy it.
 func fromImage(_ *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
-	behindExec(c)
+	wrapped(c)
 	pod.Volumes = []corev1.Volume{{Name: "exec", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: execImage}}}}
 }
 
 func copied(_ *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
-	behindExec(c)
+	wrapped(c)
 	pod.Volumes = []corev1.Volume{{Name: "exec", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 	pod.InitContainers = []corev1.Container{{Name: "exec", Image: execImage, Command: []string{"/valetkey-exec"}, Args: []string{"install", "/to"},
 		VolumeMounts: []corev1.VolumeMount{{Name: "exec", MountPath: "/to"}}}}
@@ -125,6 +125,29 @@ func TestARunnersImageCanHaveExecItself(t *testing.T) {
 		{"it is not", func(_ *batchv1.Job, _ *corev1.PodSpec, publish *corev1.Container) {
 			publish.Command = []string{"/tmp/valetkey-exec", "--", "/scripts/publish-preview.sh"}
 		}, "differs from runner[0]"},
+	})
+}
+
+// TestARunnerIsTheStepBehindExec: where valetkey-exec comes from an image of its own, runners list what it runs.
+func TestARunnerIsTheStepBehindExec(t *testing.T) {
+	c := newCapability()
+	c.Spec.Exec = &v1alpha1.ExecDemand{Images: []string{execImage}}
+	c.Spec.Runner = []v1alpha1.Runner{{Image: image, Command: []string{"/scripts/publish-preview.sh"}, Args: []string{"--fast"}}}
+	checkJobs(t, c, []jobRow{
+		{"it is the runner", fromImage, ""},
+		{"it is the runner, with a copy", copied, ""},
+		{"it is another step", func(j *batchv1.Job, pod *corev1.PodSpec, publish *corev1.Container) {
+			fromImage(j, pod, publish)
+			publish.Command[2] = "/bin/sh"
+		}, "differs from runner[0]: command is"},
+		{"there is no step", func(j *batchv1.Job, pod *corev1.PodSpec, publish *corev1.Container) {
+			fromImage(j, pod, publish)
+			publish.Command = publish.Command[:2]
+		}, "differs from runner[0]: command is []"},
+		{"it has another mount", func(j *batchv1.Job, pod *corev1.PodSpec, publish *corev1.Container) {
+			fromImage(j, pod, publish)
+			publish.VolumeMounts = append(publish.VolumeMounts, corev1.VolumeMount{Name: "exec", MountPath: "/scripts"})
+		}, "the mount at /scripts is not listed"},
 	})
 }
 

@@ -129,7 +129,7 @@ func step(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capabilit
 		f.add(inside(m.MountPath, v1alpha1.MountPath),
 			"container %s mounts %s, where the credential's files appear", container.Name, m.MountPath)
 	}
-	return slices.Concat(f, runnerMismatch(container, pod, c), execMissing(container, pod, c))
+	return slices.Concat(f, runnerMismatch(behindExec(container, c), pod, c), execMissing(container, pod, c))
 }
 
 // isolation is what keeps the Pod's other containers, and the node's other processes, away from the step.

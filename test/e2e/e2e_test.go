@@ -66,6 +66,7 @@ func TestJourneys(t *testing.T) {
 	s := newStage(t, false)
 	for name, journey := range map[string]func(*testing.T, *stage.Stage){
 		"a capability delivered in the environment works, too":     deliveredInTheEnvironment,
+		"behind valetkey-exec nothing is told":                     behindExec,
 		"a container that writes as root finds its credential":     asRoot,
 		"a Job deleted while it runs ends its grant":               jobDeleted,
 		"a Job that fails ends its grant as failed":                jobFails,
@@ -114,18 +115,20 @@ func logs(t *testing.T, s *stage.Stage, name, container string) string {
 	return text
 }
 
-func deliveredInTheEnvironment(t *testing.T, s *stage.Stage) {
-	patch := func(delivery string) {
-		t.Helper()
-		if _, err := s.Kubectl(t.Context(), stage.Admin, "patch", "cap", "publish-preview-build", "--type=merge", "-p", `{"spec":{"aws":{"delivery":"`+delivery+`"}}}`); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.Kubectl(t.Context(), stage.Admin, "wait", "cap/publish-preview-build", "--for=jsonpath={.status.conditions[0].observedGeneration}="+generation(t, s)); err != nil {
-			t.Fatal(err)
-		}
+// set changes the sample's capability, and waits until the operator knows.
+func set(t *testing.T, s *stage.Stage, patch string) {
+	t.Helper()
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "patch", "cap", "publish-preview-build", "--type=merge", "-p", patch); err != nil {
+		t.Fatal(err)
 	}
-	patch("Env")
-	defer patch("Files")
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "wait", "cap/publish-preview-build", "--for=jsonpath={.status.conditions[0].observedGeneration}="+generation(t, s)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func deliveredInTheEnvironment(t *testing.T, s *stage.Stage) {
+	set(t, s, `{"spec":{"aws":{"delivery":"Env"}}}`)
+	defer set(t, s, `{"spec":{"aws":{"delivery":"Files"}}}`)
 	ask(t, s, stage.Ask{Name: "by-env", Args: []string{"publish", "previews/web-app/by-env"}})
 	ended(t, s, "by-env", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
 	if text := logs(t, s, "by-env", "publish"); !strings.HasPrefix(text, "put previews/web-app/by-env ok\nget previews/web-app/by-env AccessDenied\n") {

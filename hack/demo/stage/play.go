@@ -47,6 +47,8 @@ type Ask struct {
 	Namespace string
 	// RunAsUser of the Pod; nil means the image's own.
 	RunAsUser *int64
+	// Job are more changes of the Job, one JSON patch operation each.
+	Job []string
 }
 
 // Request creates a request and its Job as a person.
@@ -65,12 +67,21 @@ func (s *Stage) Request(ctx context.Context, who Person, a Ask) error {
 		security = fmt.Appendf(nil, `{"runAsUser": %d}`, *a.RunAsUser)
 	}
 	overlay, err := s.overlay(folder, map[string]string{"kustomization.yaml": fmt.Sprintf(requestOverlay,
-		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, cmp.Or(a.Capability, sampleCapability), a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, command, args, security)})
+		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, cmp.Or(a.Capability, sampleCapability), a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, command, args, security) + operations(a.Job)})
 	if err != nil {
 		return err
 	}
 	_, err = s.Kubectl(ctx, who, "create", "-k", overlay)
 	return err
+}
+
+// operations are JSON patch operations as lines of an overlay.
+func operations(list []string) string {
+	var lines strings.Builder
+	for _, operation := range list {
+		lines.WriteString("    - " + operation + "\n")
+	}
+	return lines.String()
 }
 
 // words are a list as YAML has it.
@@ -169,7 +180,9 @@ func await[T any, P interface {
 		return done(object)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("waiting for %s %s: %w", resource, name, err)
+		// What the request itself says tells more than that somebody waited.
+		says, _ := s.Kubectl(context.WithoutCancel(ctx), Admin, "-n", Namespace, "get", "capreq", name, "-o", "jsonpath={.status.conditions[*].message}")
+		return nil, fmt.Errorf("waiting for %s %s: %w; the request says: %s", resource, name, err, says)
 	}
 	return last, nil
 }

@@ -27,6 +27,7 @@ const (
 	Namespace     = "agents"
 	OperatorImage = "valetkey.dev/valetkey:dev"
 	workloadImage = "valetkey.dev/publisher:dev"
+	execImage     = "valetkey.dev/valetkey-exec:dev"
 	sampleImage   = "registry.example.com/publisher"
 	role          = "preview-deployer"
 
@@ -37,8 +38,8 @@ const (
 type Stage struct {
 	// Cluster that everything runs on.
 	Cluster *localcluster.Cluster
-	// Workload is the image that Jobs run, by digest.
-	Workload string
+	// Workload is the image that Jobs run, and Exec that of valetkey-exec, by digest.
+	Workload, Exec string
 
 	root     string
 	roleARN  string
@@ -124,21 +125,28 @@ func (s *Stage) say(what string) {
 	}
 }
 
-// images builds both images by their Dockerfiles, without a network, and puts them on the node.
+// images builds all images by their Dockerfiles, without a network, and puts them on the node.
 func (s *Stage) images(ctx context.Context) error {
-	if err := s.goBuild(ctx, filepath.Join(s.root, "bin", "manager"), "./cmd/manager"); err != nil {
-		return err
+	for _, program := range []string{"manager", "valetkey-exec"} {
+		if err := s.goBuild(ctx, filepath.Join(s.root, "bin", program), "./cmd/"+program); err != nil {
+			return err
+		}
 	}
 	if _, err := s.load(ctx, s.root, "Dockerfile", OperatorImage); err != nil {
 		return err
 	}
+	digest, err := s.load(ctx, s.root, "Dockerfile.exec", execImage)
+	if err != nil {
+		return err
+	}
+	s.Exec = localcluster.WithDigest(execImage, digest)
 	folder := filepath.Join(s.dir, "workload")
 	for program, pkg := range map[string]string{"publish-preview": "./hack/demo/workload", "valetkey-exec": "./cmd/valetkey-exec"} {
 		if err := s.goBuild(ctx, filepath.Join(folder, program), pkg); err != nil {
 			return err
 		}
 	}
-	digest, err := s.load(ctx, folder, filepath.Join(s.root, "hack", "demo", "workload", "Dockerfile"), workloadImage)
+	digest, err = s.load(ctx, folder, filepath.Join(s.root, "hack", "demo", "workload", "Dockerfile"), workloadImage)
 	if err != nil {
 		return err
 	}

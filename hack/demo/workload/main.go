@@ -9,6 +9,7 @@
 //	publish-preview database             read the table of builds, then try what must be refused, and hold
 //	publish-preview artifacts            list the artifacts of a repository's workflows, then try what must be refused, and hold
 //	publish-preview objects URL          write an object to Cloud Storage, then try what must be refused, and hold
+//	publish-preview spill BUCKET/KEY     upload an object, then print the whole environment, as helpful tools do when they fail
 //	publish-preview hold [DURATION]      upload nothing; stay until told to end, or for so long
 //	publish-preview look                 say whether there is any credential to be seen here
 package main
@@ -52,6 +53,10 @@ func run(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 2 && args[0] == "publish":
 		return publish(ctx, args[1])
+	case len(args) == 2 && args[0] == "spill":
+		err := publish(ctx, args[1])
+		fmt.Println(strings.Join(os.Environ(), "\n"))
+		return err
 	case len(args) == 2 && args[0] == "settings":
 		return settings(ctx, args[1])
 	case len(args) == 1 && args[0] == "database":
