@@ -68,7 +68,7 @@ func (s *shell) root() *cobra.Command {
 	root.SetOut(s.Out)
 	root.SetErr(s.ErrOut)
 	s.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(s.requests(), s.grants())
+	root.AddCommand(s.run(), s.requests(), s.grants())
 	return root
 }
 

@@ -67,6 +67,7 @@ func TestJourneys(t *testing.T) {
 	for name, journey := range map[string]func(*testing.T, *stage.Stage){
 		"a capability delivered in the environment works, too":     deliveredInTheEnvironment,
 		"behind valetkey-exec nothing is told":                     behindExec,
+		"the plugin runs a step and ends as it does":               pluginRuns,
 		"a container that writes as root finds its credential":     asRoot,
 		"a Job deleted while it runs ends its grant":               jobDeleted,
 		"a Job that fails ends its grant as failed":                jobFails,

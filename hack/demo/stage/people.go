@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -60,6 +61,20 @@ func (s *Stage) KubectlIn(ctx context.Context, who Person, in io.Reader, args ..
 		return stdout.String(), &Refusal{Command: args, Words: strings.TrimSpace(stderr.String())}
 	}
 	return strings.TrimSpace(stdout.String()), nil
+}
+
+// Plugin is `kubectl valetkey` as a person types it. It is not started.
+func (s *Stage) Plugin(ctx context.Context, who Person, args ...string) (*exec.Cmd, error) {
+	if err := s.goBuild(ctx, filepath.Join(s.root, "bin", "kubectl-valetkey"), "./cmd/kubectl-valetkey"); err != nil {
+		return nil, err
+	}
+	kubeconfig, err := s.kubeconfig(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(s.root, "bin", "kubectl-valetkey"), args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	return cmd, nil
 }
 
 // Refusal is a command that failed, with what it said.
