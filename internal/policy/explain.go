@@ -27,25 +27,42 @@ const (
 // Clause is one thing that a policy asks of a request.
 type Clause struct {
 	// Field of the policy's spec, such as repos or when[0].
-	Field string
+	Field string `json:"field"`
 	// Holds says whether the request fits.
-	Holds Holds
+	Holds Holds `json:"holds"`
 	// Text says to a person what is asked, and what the request has.
-	Text string
+	Text string `json:"text"`
 }
 
 // Explanation is what one policy says of a request, clause by clause, in the order of its fields.
 type Explanation struct {
 	// Policy is its name, Effect whether it allows or denies.
-	Policy string
-	Effect v1alpha1.PolicyEffect
+	Policy string                `json:"policy"`
+	Effect v1alpha1.PolicyEffect `json:"effect"`
 	// Matches is yes if all clauses hold, no if one does not, and open otherwise.
-	Matches Holds
+	Matches Holds `json:"matches"`
 	// Decides is set on the policy that the decision names.
-	Decides bool
+	Decides bool `json:"decides"`
 	// Problem says why the policy cannot be evaluated; empty if it can.
-	Problem string
-	Clauses []Clause
+	Problem string   `json:"problem,omitempty"`
+	Clauses []Clause `json:"clauses"`
+	// Approvals is how many people must approve under an Allow, and Approvers are those who may.
+	Approvals int32    `json:"approvals,omitempty"`
+	Approvers []string `json:"approvers,omitempty"`
+}
+
+// Foremost is the Allow that decides while nothing changes: of those that the request does not miss, the one that asks for the fewest
+// approvals, then by name. It is there before a Job is, of which Evaluate then speaks first; nil if there is none.
+func Foremost(all []Explanation) *Explanation {
+	var found *Explanation
+	for i := range all {
+		x := &all[i]
+		if x.Effect == v1alpha1.EffectAllow && x.Matches != HoldsNo &&
+			(found == nil || cmp.Or(cmp.Compare(x.Approvals, found.Approvals), cmp.Compare(x.Policy, found.Policy)) < 0) {
+			found = x
+		}
+	}
+	return found
 }
 
 // Explain says what every policy says of the request, with Evaluate's own decision: the deciding policy first, then those that match,
@@ -91,6 +108,7 @@ func (e *evaluation) explain(p *Compiled) Explanation {
 	}
 	if p.allows() && e.Capability != nil {
 		x.Clauses = slices.Concat(x.Clauses, e.termClauses(p))
+		x.Approvals, x.Approvers = e.required(p), describeSubjects(p.approvers())
 	}
 	x.Matches = e.matches(p, x.Clauses)
 	return x

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,5 +69,35 @@ another-repo Allow no
   yes maxTTLSeconds: up to 3600; the request has 900`
 	if diff := cmp.Diff(strings.Split(want, "\n"), got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestTheForemostPolicyIsTheOneThatWouldBeChosen, whatever stands first in the explanation.
+func TestTheForemostPolicyIsTheOneThatWouldBeChosen(t *testing.T) {
+	explain := func(edit func(*world)) []Explanation {
+		w := newWorld()
+		edit(w)
+		w.Job, w.Digest = nil, ""
+		c := newCompiler(t)
+		for _, p := range w.policies {
+			w.Policies = append(w.Policies, c.Compile(p))
+		}
+		_, all := Explain(w.Facts)
+		return all
+	}
+	two := func(w *world) {
+		w.needs(2)
+		cheap := allow("z-cheap")
+		cheap.Spec.Approval = &v1alpha1.Approval{Required: 1, Approvers: []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "alice"}}}
+		w.add(cheap)
+		w.add(deny("elsewhere"))
+		w.policies[2].Spec.Repos = []string{"payments"}
+	}
+	x := Foremost(explain(two))
+	if x == nil || x.Policy != "z-cheap" || x.Approvals != 1 || !slices.Equal(x.Approvers, []string{"user alice"}) {
+		t.Errorf("got %+v", x)
+	}
+	if x := Foremost(explain(func(w *world) { w.preview().Repos = []string{"payments"} })); x != nil {
+		t.Errorf("nothing fits, and %s is foremost", x.Policy)
 	}
 }
