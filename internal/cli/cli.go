@@ -22,11 +22,13 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
-// shell is what every command has: the streams, the flags of kubectl, and the present time.
+// shell is what every command has: the streams, the flags of kubectl, the present time, and what makes clients.
 type shell struct {
+	// IOStreams show no character that could play with a terminal.
 	genericiooptions.IOStreams
 	flags *genericclioptions.ConfigFlags
 	clock clock.PassiveClock
+	dial  func(*rest.Config) (client.WithWatch, error)
 }
 
 // cluster is where a command works.
@@ -38,7 +40,15 @@ type cluster struct {
 
 // Run runs the plugin and returns the process's exit code: 0 when all went well, what a command says, or 1.
 func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams, c clock.PassiveClock) int {
-	s := &shell{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), clock: c}
+	return newShell(streams, c, dial).run(ctx, args)
+}
+
+func newShell(streams genericiooptions.IOStreams, c clock.PassiveClock, dial func(*rest.Config) (client.WithWatch, error)) *shell {
+	streams.Out, streams.ErrOut = &screen{to: streams.Out}, &screen{to: streams.ErrOut}
+	return &shell{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), clock: c, dial: dial}
+}
+
+func (s *shell) run(ctx context.Context, args []string) int {
 	root := s.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -47,7 +57,7 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams,
 		return said.code
 	}
 	if err != nil {
-		_, _ = fmt.Fprintln(streams.ErrOut, "error:", err)
+		_, _ = fmt.Fprintln(s.ErrOut, "error:", lead(err))
 		return 1
 	}
 	return 0
@@ -68,7 +78,7 @@ func (s *shell) root() *cobra.Command {
 	root.SetOut(s.Out)
 	root.SetErr(s.ErrOut)
 	s.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(s.run(), s.requests(), s.grants())
+	root.AddCommand(s.run(), s.requests(), s.grants(), s.describe(), s.approve(), s.deny(), s.revoke())
 	return root
 }
 
@@ -78,14 +88,25 @@ func (s *shell) connect() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.reach(config)
+}
+
+// reach is the cluster that a configuration names, with its rights.
+func (s *shell) reach(config *rest.Config) (*cluster, error) {
 	config.QPS = -1 // the API server's own limits hold
-	scheme := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	config.WarningHandler = rest.NewWarningWriter(s.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
+	c, err := s.dial(config)
 	if err != nil {
 		return nil, err
 	}
 	namespace, _, err := s.flags.ToRawKubeConfigLoader().Namespace()
 	return &cluster{WithWatch: c, config: config, namespace: namespace}, err
+}
+
+// dial makes a client of the API server.
+func dial(config *rest.Config) (client.WithWatch, error) {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	return client.NewWithWatch(config, client.Options{Scheme: scheme})
 }

@@ -4,6 +4,8 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,36 +15,47 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/yaml"
 )
 
-// output is the flag -o: nothing, wide, json or yaml.
+// output is the value of the flag -o: nothing, wide, json or yaml.
 type output string
 
-func (o *output) String() string { return string(*o) }
-func (*output) Type() string     { return "format" }
+// formats is the flag -o of a command, with the formats that the command knows.
+type formats struct {
+	*output
+	known []string
+}
 
-func (o *output) Set(value string) error {
-	if !slices.Contains([]string{"", "wide", "json", "yaml"}, value) {
-		return fmt.Errorf("want wide, json or yaml")
+func (f formats) String() string {
+	if f.output == nil {
+		return ""
 	}
-	*o = output(value)
+	return string(*f.output)
+}
+
+func (formats) Type() string { return "format" }
+
+func (f formats) Set(value string) error {
+	if !slices.Contains(f.known, value) {
+		return fmt.Errorf("want %s", strings.Join(f.known, " or "))
+	}
+	*f.output = output(value)
 	return nil
 }
 
-func (o *output) add(cmd *cobra.Command) {
-	cmd.Flags().VarP(o, "output", "o", "wide, json or yaml; a table if not set")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+// add is for a command that prints a table.
+func (o *output) add(cmd *cobra.Command) { o.addOf(cmd, "a table if not set", "wide", "json", "yaml") }
+
+// addOf is for a command that prints something else, and knows these formats.
+func (o *output) addOf(cmd *cobra.Command, otherwise string, known ...string) {
+	cmd.Flags().VarP(formats{o, known}, "output", "o", strings.Join(known, " or ")+"; "+otherwise)
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(known, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 }
 
 // structured prints an object, or a list, as JSON or YAML, and reports whether the flag asks for it.
 func (s *shell) structured(o output, c *cluster, object runtime.Object) (bool, error) {
-	var printer printers.ResourcePrinter
-	switch o {
-	case "json":
-		printer = &printers.JSONPrinter{}
-	case "yaml":
-		printer = &printers.YAMLPrinter{}
-	default:
+	if o != "json" && o != "yaml" {
 		return false, nil
 	}
 	kind, err := apiutil.GVKForObject(object, c.Scheme())
@@ -59,14 +72,51 @@ func (s *shell) structured(o output, c *cluster, object runtime.Object) (bool, e
 	if err != nil {
 		return true, err
 	}
-	return true, (&printers.OmitManagedFieldsPrinter{Delegate: printer}).PrintObj(object, s.Out)
+	var text bytes.Buffer
+	if err := (&printers.OmitManagedFieldsPrinter{Delegate: &printers.JSONPrinter{}}).PrintObj(object, &text); err != nil {
+		return true, err
+	}
+	return true, s.encoded(o, text.Bytes())
+}
+
+// answer prints what is no object of the cluster as JSON or YAML, and reports whether the flag asks for it.
+func (s *shell) answer(o output, value any) (bool, error) {
+	if o != "json" && o != "yaml" {
+		return false, nil
+	}
+	text, err := json.MarshalIndent(value, "", "    ")
+	if err != nil {
+		return true, err
+	}
+	return true, s.encoded(o, append(text, '\n'))
+}
+
+// encoded prints JSON, as YAML if that is asked for. JSON is YAML, too: where it holds what the screen would spell, it stays JSON,
+// and the characters are spelled in it, where YAML understands that.
+func (s *shell) encoded(o output, text []byte) error {
+	hides := bytes.ContainsFunc(text, func(r rune) bool { return !shown(r) })
+	switch {
+	case o == "yaml" && hides:
+		text, _ = spell(text, shown, inYAML)
+	case o == "yaml":
+		var err error
+		if text, err = yaml.JSONToYAML(text); err != nil {
+			return err
+		}
+	}
+	_, err := s.Out.Write(text)
+	return err
 }
 
 // table prints rows under a header, as kubectl does.
 func (s *shell) table(header []string, rows [][]string) error {
 	w := printers.GetNewTabWriter(s.Out)
 	for _, row := range append([][]string{header}, rows...) {
-		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = plain(cell)
+		}
+		if _, err := fmt.Fprintln(w, strings.Join(cells, "\t")); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,136 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+func TestDescribeSaysAllThatAPersonDecidesOn(t *testing.T) {
+	at(t, aRequest(), aJob()).types("describe", "publish-pr-184").exits(0).prints(`
+publish-pr-184 in namespace agents: AwaitingApproval
+
+Who asks, as the API server knows them
+  requester   system:serviceaccount:agents:web-app-bot
+  groups      system:serviceaccounts, system:authenticated
+  asked       2026-11-25T11:55:00Z (5m ago)
+
+In the agent's own words, which nobody has checked
+  task        "pr-184"
+  actor       "openclaw-agent"
+  why         "Publish the preview build for PR-184"
+
+What it gets
+  capability  publish-preview-build: Upload the preview build of one repository.
+  for         repo web-app, environment preview, for 15m
+  acts as     arn:aws:iam::123456789012:role/preview-deployer, by provider aws-preview
+  scope       s3:PutObject on arn:aws:s3:::previews/web-app/*
+
+What will run with it
+  container   publish of Job valetkey-publish-pr-184, as ServiceAccount runner
+  image       registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  command     "/publish-preview"
+  args        "publish" "previews/web-app/pr-184/index.html"
+  beside it   beside=registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08, which gets no credential
+  all of it   kubectl get job valetkey-publish-pr-184 -n agents -o yaml
+
+What is decided
+  policy      preview-builds, generation 1
+  operator    AwaitingApproval: policy preview-builds waits for 1 approval by 2026-11-25T12:56:00Z, from group release-managers
+  decision    nobody's yet
+  digest      4355a46b19d348dc2f57c046f8ef63d4538ebb936000f3c9ee954a27460dd865
+
+next: kubectl valetkey approve publish-pr-184 -n agents, or deny
+`)
+}
+
+func TestDescribeIsLoudAboutWhatAnApprovalDoesNotCover(t *testing.T) {
+	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
+		r.Status.Review.NotCovered = []string{"the image publisher:latest of container publish is not named by digest", "volume code is ConfigMap code, which can change"}
+	})
+	at(t, r, aJob()).types("describe", r.Name).exits(0).says(
+		"!!! NOT COVERED: 2 things can change after the approval, without anybody being asked again\n",
+		"  !!! 1       the image publisher:latest of container publish is not named by digest\n",
+		"  !!! 2       volume code is ConfigMap code, which can change\n")
+}
+
+// TestDescribeShowsWhatTheReviewDoesNotRepeat: a variable can make a harmless command another one.
+func TestDescribeShowsWhatTheReviewDoesNotRepeat(t *testing.T) {
+	job := aJob(func(j *batchv1.Job) {
+		j.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "NODE_OPTIONS", Value: "--require /tmp/x"},
+			{Name: "TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "other"}, Key: "token"}}}}
+		j.Spec.Template.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}
+		j.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "code", MountPath: "/code"}}
+		j.Spec.Template.Spec.Containers[1].Env = []corev1.EnvVar{{Name: "BESIDE", Value: "x"}}
+	})
+	said := at(t, aRequest(), job).types("describe", "publish-pr-184").exits(0).says(
+		`  env         NODE_OPTIONS="--require /tmp/x"`, "  env         TOKEN from key token of Secret other", "  env         all of ConfigMap settings", "  mount       /code from volume code")
+	if strings.Contains(said.stdout, "BESIDE") {
+		t.Error("a variable of another container is told as the step's")
+	}
+	other := aJob(func(j *batchv1.Job) { j.UID = "j-2" })
+	at(t, aRequest(), other).types("describe", "publish-pr-184").exits(0).says("the rest    not known: the Job that was reviewed is gone")
+}
+
+func TestDescribeShowsAScriptLineByLine(t *testing.T) {
+	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
+		r.Status.Review.Job.Command, r.Status.Review.Job.Args = nil, []string{"-c", "set -e\n\tcurl x\n", "last"}
+	})
+	at(t, r, aJob()).types("describe", r.Name).exits(0).says(`  command     the image's own
+  args        "-c"
+  args        these lines, as one word:
+              | set -e
+              |     curl x
+  args        "last"
+`)
+}
+
+func TestDescribeSaysWhoDecidedWhat(t *testing.T) {
+	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
+		r.Decisions = []v1alpha1.Decision{{By: "alice@example.com", Decision: v1alpha1.DecisionApprove, Digest: digest, Reason: "looks right"},
+			{By: "bob@example.com", Decision: v1alpha1.DecisionDeny, Digest: strings.Repeat("0", 64)}}
+	})
+	at(t, r).types("describe", r.Name).exits(0).says(
+		`  decision    Approve by alice@example.com: "looks right"`+"\n", "  decision    Deny by bob@example.com (of another review; it does not count)\n")
+}
+
+func TestDescribeTellsTheWholeLifeOfARequest(t *testing.T) {
+	unseen := aRequest(func(r *v1alpha1.CapabilityRequest) {
+		r.Status, r.Spec.TTLSeconds = v1alpha1.CapabilityRequestStatus{}, nil
+	})
+	at(t, unseen).types("describe", unseen.Name).exits(0).says("publish-pr-184 in namespace agents: Unseen", "repo web-app, environment preview, for as long as the capability's default",
+		"scope       not known: the operator has written no review yet", "operator    nothing yet; it has not looked at the request, or is not running", "next: kubectl valetkey why publish-pr-184 -n agents")
+
+	granted := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Status.GrantName = r.Name })
+	at(t, granted, aGrant(granted.Name)).types("describe", granted.Name).exits(0).says("lease 9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731: Delivered",
+		"issued      2026-11-25T11:57:00Z (3m ago)", "time is up  2026-11-25T12:12:00Z (in 12m)", "in its log  arn:aws:sts::123456789012:assumed-role/preview-deployer/agent-9f8c6b6a-1, credential ASIAEXAMPLE",
+		"next: kubectl valetkey revoke publish-pr-184 -n agents ends it at once")
+	at(t, granted).types("describe", granted.Name).exits(0).says("grant       not known: ")
+
+	ended := aRequest(func(r *v1alpha1.CapabilityRequest) {
+		r.Status.GrantName, r.Status.EndedAt = r.Name, &metav1.Time{Time: noon()}
+	})
+	at(t, ended, aGrant(ended.Name, over)).types("describe", ended.Name).exits(0).says("stopped     RevokedByAnnotation: revoked by alice@example.com: enough",
+		"revocation  AtExpiry, a copy of the credential works until 2026-11-25T12:12:00Z (in 12m)", "next: nothing; it has ended")
+	confirmed := aGrant(ended.Name, over, func(g *v1alpha1.CapabilityGrant) {
+		g.Status.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate, ConfirmedAt: &metav1.Time{Time: noon().Add(-time.Second)}}
+	})
+	at(t, ended, confirmed).types("describe", ended.Name).exits(0).says("revocation  Immediate, confirmed by the back end 2026-11-25T11:59:59Z (1s ago)\n")
+
+	refused := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Status.EndedAt = &metav1.Time{Time: noon()} })
+	at(t, refused).types("describe", refused.Name).exits(0).says("next: kubectl valetkey why publish-pr-184 -n agents tells it policy by policy; a request never changes: create another")
+}
+
+func TestDescribeGivesTheObjectToPrograms(t *testing.T) {
+	at(t, aRequest()).types("describe", "publish-pr-184", "-o", "yaml").exits(0).says("kind: CapabilityRequest\n", "  name: publish-pr-184\n")
+	at(t, aRequest()).types("describe", "publish-pr-184", "-o", "wide").exits(1).complains("want json or yaml")
+}

@@ -1,0 +1,265 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/duration"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// shown reports whether a character may reach a terminal as it is. Control characters move the cursor and begin escape sequences;
+// formatting ones turn the direction of the text, or cannot be seen.
+func shown(r rune) bool { return r == '\n' || r == '\t' || unicode.IsPrint(r) }
+
+// spell writes the characters that are not kept by their numbers. It returns the beginning of a character whose end is missing.
+func spell(text []byte, kept func(rune) bool, number func(rune) string) (safe, begun []byte) {
+	safe = make([]byte, 0, len(text))
+	for len(text) > 0 && utf8.FullRune(text) {
+		switch r, size := utf8.DecodeRune(text); {
+		case r == utf8.RuneError && size == 1:
+			safe, text = fmt.Appendf(safe, `\x%02x`, text[0]), text[1:]
+		case kept(r):
+			safe, text = append(safe, text[:size]...), text[size:]
+		default:
+			safe, text = append(safe, number(r)...), text[size:]
+		}
+	}
+	return safe, text
+}
+
+// inJSON is a character's number as JSON writes it, so that JSON whose characters are spelled stays the same JSON.
+func inJSON(r rune) string {
+	if first, second := utf16.EncodeRune(r); r > 0xffff {
+		return fmt.Sprintf(`\u%04x\u%04x`, first, second)
+	}
+	return fmt.Sprintf(`\u%04x`, r)
+}
+
+// inYAML is the same for YAML, in quotes.
+func inYAML(r rune) string {
+	if r > 0xffff {
+		return fmt.Sprintf(`\U%08x`, r)
+	}
+	return fmt.Sprintf(`\u%04x`, r)
+}
+
+// screen is a stream that spells what is not shown.
+type screen struct {
+	to    io.Writer
+	begun []byte
+}
+
+// Write implements [io.Writer].
+func (s *screen) Write(p []byte) (int, error) {
+	safe, begun := spell(append(s.begun, p...), shown, inJSON)
+	s.begun = slices.Clone(begun)
+	if _, err := s.to.Write(safe); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// plain is a value from the cluster on one line, so that it cannot pass for a line of the plugin's own.
+func plain(value string) string {
+	safe, begun := spell([]byte(value), unicode.IsPrint, inJSON)
+	return fmt.Sprintf("%s%s", safe, strings.Repeat("\ufffd", len(begun)))
+}
+
+// quoted are words of a command, each as Go and most shells would write it.
+func quoted(words []string) string {
+	all := make([]string, len(words))
+	for i, w := range words {
+		all[i] = strconv.Quote(w)
+	}
+	return strings.Join(all, " ")
+}
+
+// lasting is a time in seconds as a person says it: 900 is 15m.
+func lasting(seconds int32) string {
+	return duration.HumanDuration(time.Duration(seconds) * time.Second)
+}
+
+// at is an instant, and how far it is from now.
+func (s *shell) at(t time.Time) string {
+	stamp := t.UTC().Format(time.RFC3339)
+	if left := t.Sub(s.clock.Now()); left > 0 {
+		return fmt.Sprintf("%s (in %s)", stamp, duration.HumanDuration(left))
+	}
+	return fmt.Sprintf("%s (%s ago)", stamp, s.age(t))
+}
+
+// count says how many: 1 grant, 2 grants.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// What the API server says when a rule, or its authorizer, refuses.
+var (
+	ruleRefused  = regexp.MustCompile(`(?s)^.*ValidatingAdmissionPolicy '([^']+)' with binding '[^']+' denied request: (.*)$`)
+	rightMissing = regexp.MustCompile(`(?s)^.*User "([^"]*)" cannot (\S+) resource "([^"]+)" in API group "[^"]*" (?:in the namespace "([^"]+)"|at the cluster scope).*$`)
+)
+
+// advised is an error with what the person can do next.
+type advised struct {
+	error
+	next string
+}
+
+func (a *advised) Unwrap() error { return a.error }
+
+// lead says what went wrong, who refused it in their own words, and what the person can do next.
+func lead(err error) string {
+	words, next := refusal(err)
+	text := plain(words)
+	if next != "" {
+		text += "\nnext: " + plain(next)
+	}
+	if said := (*advised)(nil); errors.As(err, &said) {
+		text += "\nnext: " + plain(said.next)
+	}
+	return text
+}
+
+func refusal(err error) (words, next string) {
+	var status apierrors.APIStatus
+	switch {
+	case meta.IsNoMatchError(err):
+		return err.Error(), "the cluster does not know the kinds of valetkey.dev. Is it the right one (kubectl config current-context)? " +
+			"docs/install.md says how Valetkey is installed, and begins with kubectl apply --server-side -k config/crd"
+	case !errors.As(err, &status):
+		return err.Error(), ""
+	}
+	server := status.Status().Message
+	told := func(instead string) string { return strings.Replace(err.Error(), server, instead, 1) }
+	if m := ruleRefused.FindStringSubmatch(server); m != nil {
+		return told(fmt.Sprintf("the API server's rule %s refuses it: %s", m[1], m[2])), ""
+	}
+	if m := rightMissing.FindStringSubmatch(server); m != nil {
+		return told("the API server refuses it: " + server), bind(m[1], m[2], m[3], m[4])
+	}
+	return err.Error(), ""
+}
+
+// bind says which role of config/rbac/users.yaml holds a right, and how somebody gets it.
+func bind(user, verb, resource, namespace string) string {
+	role := roleFor(verb, resource)
+	if role == "" {
+		return fmt.Sprintf("ask whoever administers the cluster for the right to %s %s", verb, resource)
+	}
+	subject := "--user=" + user
+	if account, ok := strings.CutPrefix(user, "system:serviceaccount:"); ok {
+		subject = "--serviceaccount=" + account
+	}
+	if namespace == "" {
+		return fmt.Sprintf("have the ClusterRole %s bound: kubectl create clusterrolebinding NAME --clusterrole=%s %s", role, role, subject)
+	}
+	return fmt.Sprintf("have the ClusterRole %s bound in namespace %s: kubectl create rolebinding NAME -n %s --clusterrole=%s %s", role, namespace, namespace, role, subject)
+}
+
+// roleFor is the role for people, or agents, that holds a right; empty if none does.
+func roleFor(verb, resource string) string {
+	reads := slices.Contains([]string{"get", "list", "watch"}, verb)
+	switch resource {
+	case "capabilities", "capabilitypolicies":
+		return "valetkey-catalogue-viewer"
+	case "capabilityproviders":
+		return "valetkey-viewer"
+	case "capabilityrequests", "capabilitygrants":
+		switch {
+		case reads:
+			return "valetkey-viewer"
+		case resource == "capabilitygrants":
+			return "valetkey-revoker"
+		case verb == "create" || verb == "delete":
+			return "valetkey-requester"
+		}
+		return "valetkey-approver"
+	}
+	return ""
+}
+
+// find reads an object of the cluster's namespace. When there is none of that name, the error says which there are.
+func (c *cluster) find(ctx context.Context, what, name string, object client.Object, others client.ObjectList) error {
+	err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: name}, object)
+	if apierrors.IsNotFound(err) {
+		return errors.New(c.missing(ctx, what, name, others))
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s %s in namespace %s: %w", what, name, c.namespace, err)
+	}
+	return nil
+}
+
+// missing says that there is no object of a name, what was perhaps meant, and where one of that name is.
+func (c *cluster) missing(ctx context.Context, what, name string, list client.ObjectList) string {
+	words := fmt.Sprintf("there is no %s %s in namespace %s", what, name, c.namespace)
+	all, err := names(ctx, c, list)
+	if err != nil {
+		// Whoever may not look everywhere may look here, or else only the name is known to be missing.
+		all, _ = names(ctx, c, list, client.InNamespace(c.namespace))
+	}
+	var here []string
+	for _, key := range all {
+		switch {
+		case key.Namespace == c.namespace:
+			here = append(here, key.Name)
+		case key.Name == name:
+			words += fmt.Sprintf("; namespace %s has one: add -n %s", key.Namespace, key.Namespace)
+		}
+	}
+	const most = 5
+	slices.SortStableFunc(here, func(a, b string) int { return cmp.Compare(alike(b, name), alike(a, name)) })
+	if len(here) > 0 {
+		words += "; there are " + strings.Join(here[:min(len(here), most)], ", ")
+	}
+	if more := len(here) - most; more > 0 {
+		words += fmt.Sprintf(" and %d more", more)
+	}
+	return words
+}
+
+// alike is how far two names are the same from their beginning.
+func alike(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// names are those of the objects that a list finds.
+func names(ctx context.Context, from client.Reader, list client.ObjectList, options ...client.ListOption) ([]client.ObjectKey, error) {
+	if err := from.List(ctx, list, options...); err != nil {
+		return nil, err
+	}
+	var all []client.ObjectKey
+	err := meta.EachListItem(list, func(item runtime.Object) error {
+		object, err := meta.Accessor(item)
+		if err == nil {
+			all = append(all, client.ObjectKey{Namespace: object.GetNamespace(), Name: object.GetName()})
+		}
+		return err
+	})
+	return all, err
+}

@@ -1,0 +1,231 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/yaml"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// hostile is what somebody would write who wants the terminal to say something else: colours, the cursor, the title, the other
+// direction, invisible characters, lines of their own, and bytes that are no text.
+const hostile = "x\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\u2066\u200b\u00ad\u2028\u0085\ue000\U000e0041\r\x7f\v\f\b\nnext: all is well\n\tforged"
+
+// poison writes it into every string of an object, under the words that are there.
+func poison(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			poison(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if name := v.Type().Field(i).Name; v.Field(i).CanSet() && name != "ObjectMeta" && name != "TypeMeta" && name != "GrantName" && name != "Type" {
+				poison(v.Field(i))
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			poison(v.Index(i))
+		}
+	case reflect.String:
+		v.SetString(v.String() + hostile)
+	}
+}
+
+// TestNothingFromTheClusterPlaysWithTheTerminal, whatever field it stands in and whatever command prints it.
+func TestNothingFromTheClusterPlaysWithTheTerminal(t *testing.T) {
+	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
+		r.Decisions = []v1alpha1.Decision{{By: "alice", Decision: v1alpha1.DecisionApprove, Digest: "d", Reason: "because"}}
+		r.Status.Review.NotCovered = []string{"an image"}
+	})
+	granted := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Name, r.Status.GrantName = "granted", "granted" })
+	g, doomed := aGrant("granted", over), aGrant("living")
+	job := aJob()
+	preview := aPolicy("preview-builds")
+	for _, object := range []client.Object{r, granted, g, doomed, job, preview} {
+		poison(reflect.ValueOf(object))
+	}
+	job.UID = "j-1"
+	r.Status.Review.Job.UID, r.Status.Review.Job.Name = "j-1", job.Name
+	d := at(t, r, granted, g, doomed, job, preview)
+	for _, args := range [][]string{
+		{"describe", r.Name}, {"describe", "granted"}, {"why", r.Name}, {"approve", r.Name}, {"deny", r.Name, "--yes"}, {"requests"}, {"requests", "-o", "wide"},
+		{"grants", "--all", "-o", "wide"}, {"revoke", "living", "--yes"}, {"describe", "nobody\x1b[2J"}, {"describe", r.Name, "-o", "json"}, {"describe", r.Name, "-o", "yaml"},
+		{"why", r.Name, "-o", "json"}, {"why", r.Name, "-o", "yaml"}, {"requests", "-o", "yaml"}, {"can", "x\x1b[2J", "--repo", "r\u202e", "--env", "e"}, {"__complete", "describe", ""},
+	} {
+		said := d.types(args...)
+		text := said.stdout + said.stderr
+		if said.stdout == "" && said.stderr == "" {
+			t.Errorf("%q says nothing", args)
+		}
+		for i, c := range text {
+			if !shown(c) || c == '\t' && args[0] != "__complete" {
+				t.Errorf("%q lets %q reach the terminal: %q", args, c, text[max(0, i-40):i])
+				break
+			}
+		}
+		for line := range strings.Lines(text) {
+			if strings.HasPrefix(line, "next: all is well") || strings.HasPrefix(line, "forged") {
+				t.Errorf("%q lets a value forge the line %q", args, line)
+			}
+		}
+	}
+}
+
+// TestWhatProgramsReadIsWhatIsStored: what the screen spells in JSON is the same JSON, and YAML that it would change is written as JSON.
+func TestWhatProgramsReadIsWhatIsStored(t *testing.T) {
+	for _, words := range []string{"plain", "x\x1b[2J\u202eevil\U000e0041\u0085\nlast"} {
+		r := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Status.Review.Job.Args = []string{words} })
+		for _, format := range []string{"json", "yaml"} {
+			var got v1alpha1.CapabilityRequest
+			read := map[string]func([]byte) error{"json": func(text []byte) error { return json.Unmarshal(text, &got) }, "yaml": func(text []byte) error { return yaml.Unmarshal(text, &got) }}[format]
+			if err := read([]byte(at(t, r).types("describe", r.Name, "-o", format).exits(0).stdout)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{words}, got.Status.Review.Job.Args); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", format, diff)
+			}
+		}
+	}
+}
+
+// TestTheScreenDoesNotDependOnHowItIsWrittenTo: a character can come in pieces.
+func TestTheScreenDoesNotDependOnHowItIsWrittenTo(t *testing.T) {
+	var whole, pieces bytes.Buffer
+	text := hostile + "é日本🔑"
+	if _, err := (&screen{to: &whole}).Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	s := &screen{to: &pieces}
+	for i := range len(text) {
+		if n, err := s.Write([]byte{text[i]}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if whole.String() != pieces.String() {
+		t.Errorf("whole  %q\npieces %q", whole.String(), pieces.String())
+	}
+	if !strings.HasSuffix(whole.String(), "forgedé日本🔑") || !strings.HasPrefix(whole.String(), `x\u001b[2J\u001b]0;owned\u0007\x9b31m\u202eevil\u2066\u200b\u00ad\u2028\u0085\ue000\udb40\udc41\u000d\u007f\u000b\u000c\u0008`+"\n") {
+		t.Errorf("%q", whole.String())
+	}
+}
+
+// forbidden is what the API server says to somebody without a right.
+func forbidden(words string) error {
+	err := apierrors.NewForbidden(schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "capabilityrequests"}, "publish-pr-184", fmt.Errorf("%s", words))
+	return fmt.Errorf("approving request publish-pr-184: %w", err)
+}
+
+func TestARefusalSaysWhoRefusedAndLeadsOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		words, want string
+	}{
+		"a rule": {`ValidatingAdmissionPolicy 'valetkey-decisions' with binding 'valetkey-decisions' denied request: nobody decides on their own request; ask somebody else`,
+			"approving request publish-pr-184: the API server's rule valetkey-decisions refuses it: nobody decides on their own request; ask somebody else"},
+		"a missing right in a namespace": {`User "bob" cannot patch resource "capabilityrequests" in API group "valetkey.dev" in the namespace "agents"`,
+			"\nnext: have the ClusterRole valetkey-approver bound in namespace agents: kubectl create rolebinding NAME -n agents --clusterrole=valetkey-approver --user=bob"},
+		"a missing right of an account": {`User "system:serviceaccount:agents:web-app-bot" cannot list resource "capabilitygrants" in API group "valetkey.dev" in the namespace "agents"`,
+			"\nnext: have the ClusterRole valetkey-viewer bound in namespace agents: kubectl create rolebinding NAME -n agents --clusterrole=valetkey-viewer --serviceaccount=agents:web-app-bot"},
+		"a missing right everywhere": {`User "bob" cannot list resource "capabilitypolicies" in API group "valetkey.dev" at the cluster scope`,
+			"\nnext: have the ClusterRole valetkey-catalogue-viewer bound: kubectl create clusterrolebinding NAME --clusterrole=valetkey-catalogue-viewer --user=bob"},
+		"a right that no role for people holds": {`User "bob" cannot get resource "pods/log" in API group "" in the namespace "valetkey-system"`,
+			"\nnext: ask whoever administers the cluster for the right to get pods/log"},
+		"something else": {"the sky is falling", `approving request publish-pr-184: capabilityrequests.valetkey.dev "publish-pr-184" is forbidden: the sky is falling`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := lead(forbidden(c.words)); !strings.HasSuffix(got, c.want) {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestEachRightOfAPersonIsInARole(t *testing.T) {
+	for right, want := range map[string]string{
+		"get capabilityrequests": "valetkey-viewer", "watch capabilitygrants": "valetkey-viewer", "patch capabilityrequests": "valetkey-approver", "update capabilityrequests": "valetkey-approver",
+		"create capabilityrequests": "valetkey-requester", "delete capabilityrequests": "valetkey-requester", "patch capabilitygrants": "valetkey-revoker",
+		"get capabilities": "valetkey-catalogue-viewer", "list capabilityproviders": "valetkey-viewer", "get secrets": "",
+	} {
+		verb, resource, _ := strings.Cut(right, " ")
+		if got := roleFor(verb, resource); got != want {
+			t.Errorf("%s: %q; want %q", right, got, want)
+		}
+	}
+}
+
+// TestAClusterWithoutValetkeyIsToldSo asks a server that knows no kinds of ours.
+func TestAClusterWithoutValetkeyIsToldSo(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		kinds := map[string]any{"/api": map[string]any{"kind": "APIVersions", "versions": []string{"v1"}}, "/apis": map[string]any{"kind": "APIGroupList", "apiVersion": "v1", "groups": []any{}}}
+		if kinds[r.URL.Path] == nil {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(kinds[r.URL.Path])
+	}))
+	t.Cleanup(server.Close)
+	for _, args := range [][]string{{"describe", "x"}, {"requests"}, {"revoke", "x"}} {
+		var stdout, stderr bytes.Buffer
+		s := newShell(genericiooptions.IOStreams{In: strings.NewReader(""), Out: &stdout, ErrOut: &stderr}, clocktesting.NewFakePassiveClock(noon()), dial)
+		code := s.run(t.Context(), append(args, "--kubeconfig="+at(t).kubeconfig(), "--server="+server.URL, "--namespace=agents"))
+		if code != 1 || !strings.Contains(stderr.String(), "next: the cluster does not know the kinds of valetkey.dev") {
+			t.Errorf("%v exits with %d: %s", args, code, stderr.String())
+		}
+	}
+}
+
+func TestAMisspeltNameLeadsToTheRightOne(t *testing.T) {
+	elsewhere := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Namespace = "other" })
+	var all []client.Object
+	for _, name := range []string{"rehearsal", "publish-pr-148", "a", "b", "c", "d"} {
+		all = append(all, aRequest(func(r *v1alpha1.CapabilityRequest) { r.Name = name }))
+	}
+	at(t, append(all, elsewhere)...).types("describe", "publish-pr-184").exits(1).complains(
+		"error: there is no request publish-pr-184 in namespace agents; namespace other has one: add -n other; there are publish-pr-148, a, b, c, d and 1 more\n")
+	at(t).types("revoke", "x").exits(1).complains("error: there is no grant x in namespace agents\n")
+
+	// Whoever may look only into their own namespace is told what is there.
+	here := interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
+		if len(o) == 0 {
+			return forbidden("not everywhere")
+		}
+		return c.List(ctx, list, o...)
+	}}
+	intercepted(t, here, all[1], elsewhere).types("describe", "publish-pr-184").exits(1).complains("in namespace agents; there are publish-pr-148\n")
+}
+
+func TestWhatCannotBeReadIsSaidWithTheRoleThatReads(t *testing.T) {
+	nothing := interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+		return forbidden(`User "bob" cannot get resource "capabilityrequests" in API group "valetkey.dev" in the namespace "agents"`)
+	}}
+	intercepted(t, nothing).types("describe", "x").exits(1).complains("error: reading request x in namespace agents: ", "next: have the ClusterRole valetkey-viewer bound in namespace agents")
+	job := interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, o ...client.GetOption) error {
+		if _, job := object.(*batchv1.Job); job {
+			return forbidden("no jobs")
+		}
+		return c.Get(ctx, key, object, o...)
+	}}
+	intercepted(t, job, aRequest()).types("describe", "publish-pr-184").exits(0).says("the rest    not known: the Job cannot be read: ")
+}
