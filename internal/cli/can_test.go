@@ -1,0 +1,158 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// catalogue is a desk at a cluster that knows who asks, and where the agent alone may make requests.
+func catalogue(t *testing.T, objects ...client.Object) *desk {
+	t.Helper()
+	d := at(t)
+	d.dial = func(config *rest.Config) (client.WithWatch, error) {
+		who := "alice@example.com"
+		if as := config.Impersonate.UserName; as != "" {
+			who = as
+		}
+		funcs := interceptor.Funcs{
+			Create: func(_ context.Context, _ client.WithWatch, object client.Object, o ...client.CreateOption) error {
+				if review, ok := object.(*authenticationv1.SelfSubjectReview); ok {
+					review.Status.UserInfo = authenticationv1.UserInfo{Username: who, Groups: config.Impersonate.Groups}
+					return nil
+				}
+				if options := (&client.CreateOptions{}).ApplyOptions(o); !slices.Equal(options.DryRun, []string{metav1.DryRunAll}) {
+					return errors.New("a request was made")
+				}
+				if who != agent {
+					return forbidden(`User "alice@example.com" cannot create resource "capabilityrequests" in API group "valetkey.dev" in the namespace "agents"`)
+				}
+				return nil
+			},
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, o ...client.GetOption) error {
+				if who == agent {
+					return forbidden("the agent may read nothing")
+				}
+				return c.Get(ctx, key, object, o...)
+			},
+			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
+				if who == agent {
+					return forbidden("the agent may read nothing")
+				}
+				return c.List(ctx, list, o...)
+			},
+		}
+		return fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(objects...).WithInterceptorFuncs(funcs).Build(), nil
+	}
+	return d
+}
+
+func asks(more ...string) []string {
+	return append([]string{"can", "publish-preview-build", "--repo", "web-app", "--env", "preview"}, more...)
+}
+
+// TestCanAsksForSomebodyElseAndReadsWithOnesOwnRights: the agent here may read nothing of the catalogue.
+func TestCanAsksForSomebodyElseAndReadsWithOnesOwnRights(t *testing.T) {
+	catalogue(t, aCapability(), aPolicy("preview-builds")).types(asks("--as", agent, "--ttl", "15m")...).exits(0).prints(`
+yes, after 1 approval, from group release-managers
+
+Asked for
+  requester   system:serviceaccount:agents:web-app-bot
+  capability  publish-preview-build
+  for         repo web-app, environment preview, 15m, in namespace agents
+
+preview-builds (Allow) cannot be told yet
+  yes  capabilities   publish-preview-build; the request has publish-preview-build
+  yes  requesters     ServiceAccount agents/web-app-bot; the request has system:serviceaccount:agents:web-app-bot
+  yes  repos          web-app; the request has web-app
+  yes  environments   preview; the request has preview
+  yes  when[0]        a preview gets at most fifteen minutes
+  yes  maxTTLSeconds  up to 900; the request has 900
+  open approval       1 approval, from group release-managers
+`)
+}
+
+func TestCanSaysWhenNobodyHasToApprove(t *testing.T) {
+	free := aPolicy("free", func(p *v1alpha1.CapabilityPolicySpec) { p.Approval = nil })
+	catalogue(t, aCapability(), aPolicy("preview-builds"), free).types(asks("--as", agent)...).exits(0).says("yes, without anybody's approval\n", "the capability's default time", "free (Allow) matches\n")
+}
+
+func TestCanSaysWhatToChange(t *testing.T) {
+	far := aPolicy("far", func(p *v1alpha1.CapabilityPolicySpec) {
+		p.Repos, p.Environments = []string{"payments"}, []string{"production"}
+	})
+	others := aPolicy("others", func(p *v1alpha1.CapabilityPolicySpec) { p.Requesters[0].Name = "somebody-else" })
+	said := catalogue(t, aCapability(), far, others, aPolicy("preview-builds")).types(asks("--as", agent, "--ttl", "1h")...).exits(1).says(
+		"no: policy preview-builds allows ttlSeconds up to 900, and asks: a preview gets at most fifteen minutes; policy far ",
+		"What to change, by the nearest policy first\n  preview-builds when[0]: a preview gets at most fifteen minutes\n  preview-builds maxTTLSeconds: up to 900; the request has 3600\n  far         repos: payments; the request has web-app\n")
+	if strings.Contains(said.stdout, "others") {
+		t.Error("it tells of a policy for somebody else")
+	}
+	catalogue(t, aCapability()).types(asks("--as", agent)...).exits(1).says("no: no policy lets " + agent + " ask for publish-preview-build\n")
+	catalogue(t, aPolicy("preview-builds")).types(asks("--as", agent)...).exits(1).says(`no: there is no capability "publish-preview-build"`)
+}
+
+// TestCanAsksTheServerWhetherItWouldTakeTheRequest: policies are not all that can refuse one.
+func TestCanAsksTheServerWhetherItWouldTakeTheRequest(t *testing.T) {
+	forAlice := aPolicy("for-alice", func(p *v1alpha1.CapabilityPolicySpec) {
+		p.Requesters = []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "alice@example.com"}}
+	})
+	catalogue(t, aCapability(), forAlice).types(asks()...).exits(1).says("no: a policy would allow it, but the request would not be taken: ", `User "alice@example.com" cannot create resource`,
+		"\nnext: have the ClusterRole valetkey-requester bound in namespace agents", "for-alice (Allow) cannot be told yet")
+}
+
+func TestCanDoesNotSayNoWhenItCannotTell(t *testing.T) {
+	unready := aCapability()
+	unready.Status.Conditions[0].Status, unready.Status.Conditions[0].Message = metav1.ConditionFalse, "the role is missing"
+	catalogue(t, unready, aPolicy("preview-builds")).types(asks("--as", agent)...).exits(2).says("it cannot be told: capability publish-preview-build is not Ready: the role is missing")
+
+	d := catalogue(t, aCapability(), aPolicy("preview-builds"))
+	dial := d.dial
+	d.dial = func(config *rest.Config) (client.WithWatch, error) {
+		config.Impersonate.UserName = agent // who may read nothing
+		return dial(config)
+	}
+	d.types(asks()...).exits(2).says("it cannot be told: what it depends on cannot be read", "you may not read the capability", "you may not list capabilitypolicies (ClusterRole valetkey-catalogue-viewer)")
+
+	d.dial = func(*rest.Config) (client.WithWatch, error) { return nil, errors.New("no way there") }
+	d.types(asks()...).exits(2).complains("error: no way there")
+}
+
+func TestCanAnswersPrograms(t *testing.T) {
+	var got struct {
+		Could     *bool
+		Approvals int
+		Approvers []string
+		Requester string
+		Policies  []struct{ Policy string }
+	}
+	text := catalogue(t, aCapability(), aPolicy("preview-builds")).types(asks("--as", agent, "-o", "json")...).exits(0).stdout
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Could == nil || !*got.Could || got.Approvals != 1 || !slices.Equal(got.Approvers, []string{"group release-managers"}) || got.Requester != agent || got.Policies[0].Policy != "preview-builds" {
+		t.Errorf("got %s", text)
+	}
+}
+
+func TestCanTakesWholeSeconds(t *testing.T) {
+	for _, ttl := range []string{"1500ms", "0s", "-1m", "100000000h"} {
+		catalogue(t).types(asks("--ttl", ttl)...).exits(1).complains("error: ")
+	}
+	catalogue(t).types("can", "publish-preview-build", "--repo", "web-app").exits(1).complains(`required flag(s) "env" not set`)
+}
