@@ -94,7 +94,8 @@ type foreseen struct {
 	Policy  outcome `json:"policy"`
 	reading
 
-	ask inquiry.Ask
+	ask   inquiry.Ask
+	blind bool
 }
 
 func (s *shell) would(ctx context.Context, ask *inquiry.Ask) (foreseen, error) {
@@ -124,8 +125,8 @@ func (s *shell) would(ctx context.Context, ask *inquiry.Ask) (foreseen, error) {
 	if x := policy.Foremost(policies); x != nil {
 		a.Approvals, a.Approvers = x.Approvals, x.Approvers
 	}
-	blind := len(found.Unread) > 0 && (found.Facts.Capability == nil || len(found.Policies) == 0)
-	if blind || decision.Verdict == policy.Indeterminate {
+	a.blind = found.Blind
+	if found.Blind || decision.Verdict == policy.Indeterminate {
 		return a, nil
 	}
 	if decision.Verdict != policy.Deny {
@@ -200,7 +201,7 @@ func (a foreseen) headline() string {
 	case a.Refused != "":
 		first, next, _ := strings.Cut(a.Refused, "\n")
 		return strings.TrimSuffix(fmt.Sprintf("no: a policy would allow it, but the request would not be taken: %s\n%s", plain(first), plain(next)), "\n")
-	case a.Could == nil && len(a.Unread) > 0:
+	case a.blind:
 		return "it cannot be told: what it depends on cannot be read"
 	case a.Could == nil:
 		return "it cannot be told: " + plain(a.Policy.Message)

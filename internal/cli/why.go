@@ -50,8 +50,8 @@ type explained struct {
 	Name      string `json:"name"`
 	// Operator is the request's condition Allowed: what holds.
 	Operator *metav1.Condition `json:"operator,omitempty"`
-	// Today is what the policies say now, as far as the caller may see.
-	Today outcome `json:"today"`
+	// Today is what the policies say now; nil if the caller may not see what that depends on.
+	Today *outcome `json:"today,omitempty"`
 	reading
 }
 
@@ -87,9 +87,16 @@ func (s *shell) explain(ctx context.Context, c *cluster, r *v1alpha1.CapabilityR
 	if err != nil {
 		return explained{}, err
 	}
+	e := explained{Namespace: r.Namespace, Name: r.Name, Operator: meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAllowed), reading: reading{Unread: found.Unread}}
 	decision, policies := policy.Explain(found.Facts)
-	return explained{Namespace: r.Namespace, Name: r.Name, Operator: meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAllowed),
-		Today: outcomeOf(decision), reading: reading{Policies: policies, Unread: found.Unread}}, nil
+	if !found.Blind {
+		today := outcomeOf(decision)
+		e.Today = &today
+	}
+	if found.Facts.Capability != nil || !found.Blind {
+		e.Policies = policies
+	}
+	return e, nil
 }
 
 func (s *shell) explanation(r *v1alpha1.CapabilityRequest, e explained) string {
@@ -106,12 +113,16 @@ func (s *shell) explanation(r *v1alpha1.CapabilityRequest, e explained) string {
 		title = "What the policies say today; the request has ended, and they may have been others then"
 	}
 	p.title(title)
-	p.line(strings.ToLower(string(e.Today.Verdict)), e.Today.Message)
+	switch {
+	case e.Today == nil:
+		p.line("not known", "what they say of the request as a whole depends on what could not be read")
+	case len(e.Policies) == 0:
+		p.line("nothing", "there is no policy")
+	default:
+		p.line(strings.ToLower(string(e.Today.Verdict)), e.Today.Message)
+	}
 	for _, x := range e.Policies {
 		p.policy(x)
-	}
-	if len(e.Policies) == 0 {
-		p.line("", "there is no policy")
 	}
 	return p.String()
 }

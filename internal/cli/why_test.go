@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -53,10 +54,31 @@ func TestWhySaysWhatItCouldNotReadBeforeTheAnswer(t *testing.T) {
 		}
 		return c.List(ctx, list, o...)
 	}}
-	said := intercepted(t, noPolicies, aRequest(), aJob(), aCapability(), aPolicy("preview-builds")).types("why", "publish-pr-184").exits(0)
+	said := intercepted(t, noPolicies, aRequest(), aJob(), aCapability(), aPolicy("preview-builds")).types("why", "publish-pr-184").exits(0).
+		says("  not known   what they say of the request as a whole depends on what could not be read\n")
 	unread, answer := strings.Index(said.stdout, "!!!         you may not list capabilitypolicies (ClusterRole valetkey-catalogue-viewer)"), strings.Index(said.stdout, "What the policies say")
 	if unread < 0 || answer < unread {
 		t.Errorf("it does not say first what it could not read:\n%s", said.stdout)
+	}
+}
+
+// TestWhyDoesNotTakeWhatItMayNotReadForMissing: a verdict would speak of a Job, or a capability, that does not exist.
+func TestWhyDoesNotTakeWhatItMayNotReadForMissing(t *testing.T) {
+	without := func(hides func(client.Object) bool) *desk {
+		return intercepted(t, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, o ...client.GetOption) error {
+			if hides(object) {
+				return forbidden("not that")
+			}
+			return c.Get(ctx, key, object, o...)
+		}}, aRequest(), aJob(), aCapability(), aPolicy("preview-builds"))
+	}
+	const open = "not known   what they say of the request as a whole depends on what could not be read"
+	job := without(func(o client.Object) bool { _, is := o.(*batchv1.Job); return is }).types("why", "publish-pr-184").exits(0).says(open, "you may not read the Job", "preview-builds (Allow) cannot be told yet\n")
+	capability := without(func(o client.Object) bool { _, is := o.(*v1alpha1.Capability); return is }).types("why", "publish-pr-184").exits(0).says(open, "you may not read the capability")
+	for _, wrong := range []string{"does not exist", "there is no", "preview-builds (Allow) does not match"} {
+		if strings.Contains(job.stdout+capability.stdout, wrong) {
+			t.Errorf("it says %q:\n%s%s", wrong, job.stdout, capability.stdout)
+		}
 	}
 }
 

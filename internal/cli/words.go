@@ -149,6 +149,8 @@ func refusal(err error) (words, next string) {
 			"docs/install.md says how Valetkey is installed, and begins with kubectl apply --server-side -k config/crd"
 	case !errors.As(err, &status):
 		return err.Error(), ""
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "failed to get server groups"):
+		return err.Error(), "the API server does not let you in under this name. Whoever acts as somebody else, with --as, needs the right to impersonate them"
 	}
 	server := status.Status().Message
 	told := func(instead string) string { return strings.Replace(err.Error(), server, instead, 1) }

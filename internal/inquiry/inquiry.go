@@ -47,6 +47,8 @@ type Found struct {
 	Policies []v1alpha1.CapabilityPolicy
 	// Unread says what could not be read for want of rights, a sentence each. A decision made without it may differ from the operator's.
 	Unread []string
+	// Blind is set when there is no answer without what could not be read: the capability, the policies, or the Job.
+	Blind bool
 }
 
 // Ask is a request that nobody has made.
@@ -94,7 +96,9 @@ func (q *Inquirer) Of(ctx context.Context, request *v1alpha1.CapabilityRequest) 
 		return found, err
 	}
 	job := &batchv1.Job{}
+	unread := len(found.Unread)
 	there, err := q.read(ctx, &found, "the Job", client.ObjectKey{Namespace: request.Namespace, Name: policy.JobName(request)}, job)
+	found.Blind = found.Blind || len(found.Unread) > unread
 	if err != nil || !there {
 		return found, err
 	}
@@ -109,6 +113,7 @@ func (q *Inquirer) catalogue(ctx context.Context, found *Found) error {
 	if err != nil {
 		return err
 	}
+	found.Blind = len(found.Unread) > 0
 	if there {
 		found.Facts.Capability = capability
 		found.Facts.CapabilityReady, found.Facts.CapabilityMessage = ready(capability)
@@ -116,6 +121,7 @@ func (q *Inquirer) catalogue(ctx context.Context, found *Found) error {
 	list := &v1alpha1.CapabilityPolicyList{}
 	if err := q.client.List(ctx, list); apierrors.IsForbidden(err) {
 		found.Unread = append(found.Unread, "you may not list capabilitypolicies (ClusterRole valetkey-catalogue-viewer)")
+		found.Blind = true
 	} else if err != nil {
 		return fmt.Errorf("listing policies: %w", err)
 	}

@@ -35,7 +35,7 @@ type Facts struct {
 	Seen []v1alpha1.SeenDecision
 	// IdentityExtraKey is the key of a user's extra whose value is the same for one person under every name; empty for none.
 	IdentityExtraKey string
-	// Active counts the credentials that still work, by the policy that allowed them, without this request's own.
+	// Active counts the credentials that still work, by the policy that allowed them, without this request's own; nil if nobody counted.
 	Active map[string]int
 	// Granted is set when a living grant is looked at again: approvals, limits and the Job's being held are not asked again,
 	// everything else must still hold.

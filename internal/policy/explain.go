@@ -211,7 +211,10 @@ func (e *evaluation) termClauses(p *Compiled) []Clause {
 	if limits := p.policy.Spec.Limits; limits != nil && limits.Active != nil {
 		active := e.Active[p.name()]
 		c := Clause{"limits.active", HoldsYes, fmt.Sprintf("up to %d at the same time; %d are out", *limits.Active, active)}
-		if active >= int(*limits.Active) {
+		switch {
+		case e.Active == nil:
+			c.Holds, c.Text = HoldsOpen, fmt.Sprintf("up to %d at the same time; how many are out is not known", *limits.Active)
+		case active >= int(*limits.Active):
 			c.Holds = HoldsOpen
 		}
 		all = append(all, c)

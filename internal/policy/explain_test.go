@@ -101,3 +101,15 @@ func TestTheForemostPolicyIsTheOneThatWouldBeChosen(t *testing.T) {
 		t.Errorf("nothing fits, and %s is foremost", x.Policy)
 	}
 }
+
+// TestWhatNobodyCountedIsNotSaidToBeNone: whoever asks may not see all grants.
+func TestWhatNobodyCountedIsNotSaidToBeNone(t *testing.T) {
+	w := newWorld()
+	w.preview().Limits = &v1alpha1.Limits{Active: ptr.To[int32](2)}
+	w.Policies = []*Compiled{newCompiler(t).Compile(w.policies[0])}
+	_, all := Explain(w.Facts)
+	last := all[0].Clauses[len(all[0].Clauses)-1]
+	if want := (Clause{"limits.active", HoldsOpen, "up to 2 at the same time; how many are out is not known"}); last != want {
+		t.Errorf("got %+v; want %+v", last, want)
+	}
+}
