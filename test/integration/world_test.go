@@ -59,6 +59,8 @@ type world struct {
 
 	mu     sync.Mutex
 	shared *operator
+	// plugin is the built plugin, once a test asked for it.
+	plugin string
 }
 
 func TestMain(m *testing.M) {
@@ -277,7 +279,12 @@ func (w *world) account(ctx context.Context, namespace, name string) (client.Cli
 
 // operatorKubeconfig is a file with the token of the operator's own ServiceAccount.
 func (w *world) operatorKubeconfig(ctx context.Context) (string, error) {
-	token, err := w.token(ctx, "valetkey-system", "valetkey")
+	return w.accountKubeconfig(ctx, "valetkey-system", "valetkey", filepath.Join(w.dir, "operator.kubeconfig"))
+}
+
+// accountKubeconfig writes a file with a ServiceAccount's token.
+func (w *world) accountKubeconfig(ctx context.Context, namespace, name, path string) (string, error) {
+	token, err := w.token(ctx, namespace, name)
 	if err != nil {
 		return "", err
 	}
@@ -292,6 +299,5 @@ func (w *world) operatorKubeconfig(ctx context.Context) (string, error) {
 	for user := range config.AuthInfos {
 		config.AuthInfos[user] = &clientcmdapi.AuthInfo{Token: token}
 	}
-	path := filepath.Join(w.dir, "operator.kubeconfig")
 	return path, clientcmd.WriteToFile(*config, path)
 }
