@@ -70,6 +70,10 @@ test-e2e: ## Run the journeys on a real node, with the operator as it ships
 build: ## Build the operator, the plugin and valetkey-exec into bin/
 	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
+.PHONY: plugin
+plugin: ## Build kubectl's plugin into bin/
+	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/kubectl-valetkey ./cmd/kubectl-valetkey
+
 .PHONY: image
 image: build ## Build the images of the operator and of valetkey-exec from their Dockerfiles into dist/
 	mkdir -p dist

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
@@ -238,6 +240,10 @@ func TestVerifyIsTheOperatorsOwn(t *testing.T) {
 	at(t).anywhere("audit", "verify", folder).exits(0)
 	at(t, holding).types("audit", "verify", "--from-cluster", folder).exits(1).says("BROKEN grant agents/publish-pr-184: its record 10 is missing")
 	at(t).anywhere("audit", "verify", filepath.Join(folder, "nothing")).exits(2)
+	nothing := interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+		return forbidden("no grants")
+	}}
+	intercepted(t, nothing).types("audit", "verify", "--from-cluster", folder).exits(2).complains("error: listing the grants of all namespaces: ")
 	at(t).anywhere("audit", "verify", "--from-cluster", "--grants", "x", folder).exits(1).complains("[from-cluster grants]")
 	at(t).anywhere("audit", "verify").exits(1).complains("requires at least 1 arg")
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/valetkey/valetkey/internal/policy"
 )
 
-// notFoundOut is the exit code of can when it could not be told.
+// notFoundOut is the exit code of commands that answer a question, when it could not be answered.
 const notFoundOut = 2
 
 func (s *shell) can() *cobra.Command {

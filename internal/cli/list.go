@@ -17,6 +17,12 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
+// What an agent says of itself, and nobody has checked, has columns that say so.
+const (
+	saysTask  = "SAYS TASK"
+	saysActor = "SAYS ACTOR"
+)
+
 // listing are the flags of the commands that list.
 type listing struct {
 	output     output
@@ -47,7 +53,7 @@ func (s *shell) requests() *cobra.Command {
 			}
 			found := &v1alpha1.CapabilityRequestList{}
 			if err := c.List(cmd.Context(), found, l.options(c)...); err != nil {
-				return err
+				return fmt.Errorf("listing requests: %w", err)
 			}
 			if !l.endedToo {
 				found.Items = slices.DeleteFunc(found.Items, func(r v1alpha1.CapabilityRequest) bool { return r.Status.EndedAt != nil })
@@ -73,7 +79,7 @@ func (s *shell) requestTable(l *listing, items []v1alpha1.CapabilityRequest) err
 		rows = append(rows, l.placed(r.Namespace, row))
 	}
 	if l.output == "wide" {
-		header = append(header, "TASK", "ACTOR", "MESSAGE")
+		header = append(header, saysTask, saysActor, "MESSAGE")
 	}
 	return s.listed(l, header, rows, "requests")
 }
@@ -88,7 +94,7 @@ func (s *shell) grants() *cobra.Command {
 			}
 			found := &v1alpha1.CapabilityGrantList{}
 			if err := c.List(cmd.Context(), found, l.options(c)...); err != nil {
-				return err
+				return fmt.Errorf("listing grants: %w", err)
 			}
 			if !l.endedToo {
 				found.Items = slices.DeleteFunc(found.Items, func(g v1alpha1.CapabilityGrant) bool { return g.Status.EndedAt != nil })
@@ -114,7 +120,7 @@ func (s *shell) grantTable(l *listing, items []v1alpha1.CapabilityGrant) error {
 		rows = append(rows, l.placed(g.Namespace, row))
 	}
 	if l.output == "wide" {
-		header = append(header, "TASK", "ACTOR", "LEASE", "SECRET")
+		header = append(header, saysTask, saysActor, "LEASE", "SECRET")
 	}
 	return s.listed(l, header, rows, "grants")
 }

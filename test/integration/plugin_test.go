@@ -453,7 +453,7 @@ func TestCanSaysWhatTheServerWouldSay(t *testing.T) {
 func TestVerifyTakesTheGrantsFromTheCluster(t *testing.T) {
 	j := begin(t, "plugin-verified")
 	j.deliverWithoutApproval()
-	j.agentTypes().types("audit", "verify", "--from-cluster", j.operator.audit).exits(1).complains("error: listing the grants of all namespaces: the API server refuses it: ",
+	j.agentTypes().types("audit", "verify", "--from-cluster", j.operator.audit).exits(2).complains("error: listing the grants of all namespaces: the API server refuses it: ",
 		"next: have the ClusterRole valetkey-viewer bound: kubectl create clusterrolebinding NAME --clusterrole=valetkey-viewer --serviceaccount=agents:web-app-bot")
 	copied := filepath.Join(t.TempDir(), "audit.log")
 	text, err := os.ReadFile(j.operator.audit)
