@@ -8,8 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -26,6 +29,8 @@ import (
 type shell struct {
 	// IOStreams show no character that could play with a terminal.
 	genericiooptions.IOStreams
+	// raw takes what a step prints, byte by byte, unless it is a terminal.
+	raw   io.Writer
 	flags *genericclioptions.ConfigFlags
 	clock clock.PassiveClock
 	dial  func(*rest.Config) (client.WithWatch, error)
@@ -44,8 +49,12 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams,
 }
 
 func newShell(streams genericiooptions.IOStreams, c clock.PassiveClock, dial func(*rest.Config) (client.WithWatch, error)) *shell {
+	raw := streams.Out
 	streams.Out, streams.ErrOut = &screen{to: streams.Out}, &screen{to: streams.ErrOut}
-	return &shell{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), clock: c, dial: dial}
+	if f, ok := raw.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		raw = streams.Out
+	}
+	return &shell{IOStreams: streams, raw: raw, flags: genericclioptions.NewConfigFlags(true), clock: c, dial: dial}
 }
 
 func (s *shell) run(ctx context.Context, args []string) int {
@@ -78,7 +87,7 @@ func (s *shell) root() *cobra.Command {
 	root.SetOut(s.Out)
 	root.SetErr(s.ErrOut)
 	s.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(s.run(), s.requests(), s.grants(), s.describe(), s.approve(), s.deny(), s.revoke(), s.why(), s.can(), s.audit())
+	root.AddCommand(s.runStep(), s.requests(), s.grants(), s.describe(), s.approve(), s.deny(), s.revoke(), s.why(), s.can(), s.audit())
 	return root
 }
 

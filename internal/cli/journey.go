@@ -248,7 +248,7 @@ func (j *journey) log(ctx context.Context, pod string) {
 		return
 	}
 	defer func() { _ = stream.Close() }()
-	_, _ = io.Copy(j.Out, stream) // the step goes on, whoever reads it
+	_, _ = io.Copy(j.raw, stream) // the step goes on, whoever reads it
 }
 
 // awaitLog returns when all that the step printed is shown, and its exit code is known. The grant can end a moment before.

@@ -31,7 +31,7 @@ type runOptions struct {
 // withdrawal bounds what is done when somebody has given up.
 const withdrawal = 15 * time.Second
 
-func (s *shell) run() *cobra.Command {
+func (s *shell) runStep() *cobra.Command {
 	o := &runOptions{}
 	cmd := &cobra.Command{
 		Use:   "run CAPABILITY --repo REPO --env ENVIRONMENT --task TASK [--image IMAGE] [-- COMMAND…]",
@@ -49,7 +49,7 @@ Without --image the step is one that the capability lists; what stands behind --
 			if at := cmd.ArgsLenAtDash(); at > 1 || (at < 0 && len(args) > 1) {
 				return errors.New("name one capability, and put the command behind --")
 			}
-			return s.runs(cmd.Context(), o, args[0], args[1:])
+			return s.stepThrough(cmd.Context(), o, args[0], args[1:])
 		},
 	}
 	f := cmd.Flags()
@@ -69,8 +69,8 @@ Without --image the step is one that the capability lists; what stands behind --
 	return cmd
 }
 
-// runs creates both, and follows them to the end.
-func (s *shell) runs(ctx context.Context, o *runOptions, capability string, command []string) error {
+// stepThrough creates both, and follows them to the end.
+func (s *shell) stepThrough(ctx context.Context, o *runOptions, capability string, command []string) error {
 	c, err := s.connect()
 	if err != nil {
 		return err

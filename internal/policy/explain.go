@@ -70,8 +70,12 @@ func Foremost(all []Explanation) *Explanation {
 func Explain(f Facts) (Decision, []Explanation) {
 	d := Evaluate(f)
 	e := evaluation{Facts: f}
+	if e.jobTooLarge() != nil {
+		// No expression sees such a Job.
+		e.Job = nil
+	}
 	if f.Capability != nil {
-		e.vars = variables(f.Request, f.Capability, f.Job)
+		e.vars = variables(f.Request, f.Capability, e.Job)
 	}
 	all := make([]Explanation, 0, len(f.Policies))
 	for _, p := range f.Policies {
