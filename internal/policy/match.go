@@ -163,15 +163,10 @@ func (e *evaluation) longest(c *Compiled) int32 {
 }
 
 // notAllowed chooses the Allow that decides: of those that match, the one that asks for the fewest approvals, then by name. It
-// refuses if there is none.
+// refuses if there is none. Most policies are about something else: their fields are looked at before their expressions.
 func (e *evaluation) notAllowed() *Decision {
-	var refusals []refusal
 	for _, p := range e.Policies {
-		if !p.allows() {
-			continue
-		}
-		if misses := e.misses(p); len(misses) > 0 {
-			refusals = append(refusals, refusal{policy: p, misses: misses})
+		if !p.allows() || !p.matchesFields(e.Request) || len(e.misses(p)) > 0 {
 			continue
 		}
 		if e.chosen == nil || e.compare(p, e.chosen) < 0 {
@@ -181,7 +176,7 @@ func (e *evaluation) notAllowed() *Decision {
 	if e.chosen != nil {
 		return nil
 	}
-	return e.refuse(refusals)
+	return e.refuse(e.nearest())
 }
 
 func (e *evaluation) compare(a, b *Compiled) int {

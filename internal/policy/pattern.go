@@ -14,6 +14,9 @@ func matchPattern(pattern, name string) bool {
 	if pattern == anyName {
 		return true
 	}
+	if !strings.Contains(pattern, "*") {
+		return pattern == name
+	}
 	for {
 		p, restOfPattern, morePattern := strings.Cut(pattern, "/")
 		n, restOfName, moreName := strings.Cut(name, "/")

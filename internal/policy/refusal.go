@@ -34,27 +34,48 @@ func (r refusal) far() distance {
 	return sum
 }
 
-// refuse says what would have been allowed, the nearest policy first. Policies about other capabilities or other requesters are
-// not told: they are none of this requester's business.
-func (e *evaluation) refuse(all []refusal) *Decision {
+func (r refusal) compare(other refusal) int {
+	return cmp.Or(cmp.Compare(r.far(), other.far()), cmp.Compare(r.policy.name(), other.policy.name()))
+}
+
+// nearest are the few Allow policies that are told of, the nearest first. Policies about other capabilities or other requesters are
+// none of this requester's business. What a policy misses in its fields is a part of what it misses: once enough policies are known
+// that come before one by its fields alone, nothing else of it, nor of those behind it, has to be looked at.
+func (e *evaluation) nearest() []refusal {
+	var byFields []refusal
+	for _, p := range e.Policies {
+		if p.allows() && p.matchesCapability(e.Request) && p.matchesRequester(e.Request) {
+			byFields = append(byFields, refusal{policy: p, misses: p.fieldMisses(e.Request)})
+		}
+	}
+	slices.SortFunc(byFields, refusal.compare)
+	var found []refusal
+	for _, r := range byFields {
+		if len(found) == maxListed && found[maxListed-1].compare(r) <= 0 {
+			break
+		}
+		r.misses = e.misses(r.policy)
+		at, _ := slices.BinarySearchFunc(found, r, refusal.compare)
+		found = slices.Insert(found, at, r)
+		found = found[:min(len(found), maxListed)]
+	}
+	return found
+}
+
+// refuse says what would have been allowed, the nearest policy first.
+func (e *evaluation) refuse(nearest []refusal) *Decision {
 	d := &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPolicy}
-	about := slices.DeleteFunc(all, func(r refusal) bool {
-		return slices.ContainsFunc(r.misses, func(m miss) bool { return m.far == nobodyAsked })
-	})
-	if len(about) == 0 {
+	if len(nearest) == 0 {
 		d.Message = fmt.Sprintf("no policy lets %s ask for %s%s", e.Request.Spec.Requester.Username, e.Capability.Name, e.whatMayBeAsked())
 		return d
 	}
-	slices.SortFunc(about, func(a, b refusal) int {
-		return cmp.Or(cmp.Compare(a.far(), b.far()), cmp.Compare(a.policy.name(), b.policy.name()))
-	})
-	if !slices.ContainsFunc(about[0].misses, func(m miss) bool { return !m.requesterTooStrong() }) {
+	if !slices.ContainsFunc(nearest[0].misses, func(m miss) bool { return !m.requesterTooStrong() }) {
 		d.Reason = v1alpha1.ReasonRequesterTooStrong
 	}
-	d.Policy = about[0].policy.reference()
-	var told []string
-	for _, r := range about[:min(len(about), maxListed)] {
-		told = append(told, r.String())
+	d.Policy = nearest[0].policy.reference()
+	told := make([]string, len(nearest))
+	for i, r := range nearest {
+		told[i] = r.String()
 	}
 	d.Message = strings.Join(told, "; ")
 	return d
