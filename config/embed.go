@@ -1,7 +1,8 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package config carries the shipped admission rules inside the operator, so that it knows what a whole guard is.
+// Package config carries what is shipped: the admission rules, so that the operator knows what a whole guard is, and the kinds, so
+// that manifests can be validated without a cluster.
 package config
 
 import "embed"
@@ -10,3 +11,8 @@ import "embed"
 //
 //go:embed admission/*.yaml
 var Admission embed.FS
+
+// Kinds holds the CustomResourceDefinitions of config/crd.
+//
+//go:embed crd/valetkey.dev_*.yaml
+var Kinds embed.FS
