@@ -1,0 +1,295 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policytest
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// Severity is how bad a finding is.
+type Severity string
+
+const (
+	// SeverityError is what cannot be meant: the policy does not do what it says.
+	SeverityError Severity = "error"
+	// SeverityWarning is what can be meant, and often is not.
+	SeverityWarning Severity = "warning"
+)
+
+// The codes of findings.
+const (
+	// CodeUnknownCapability: a policy names a capability that does not exist. An Allow allows nothing by it, a Deny denies nothing.
+	CodeUnknownCapability = "unknown-capability"
+	// CodeUnreadyCapability: a capability's provider does not exist, or is of another back end, so nothing can be issued.
+	CodeUnreadyCapability = "unready-capability"
+	// CodeInvalidExpression: an expression does not compile or could cost too much. The Allow allows nothing, the Deny denies all that its
+	// fields match.
+	CodeInvalidExpression = "invalid-expression"
+	// CodeImpossibleName: a policy names a repo or an environment that no request can have.
+	CodeImpossibleName = "impossible-name"
+	// CodeImpossibleApproval: more people must approve than an Allow names.
+	CodeImpossibleApproval = "impossible-approval"
+	// CodeShadowedAllow: a Deny without expressions refuses all that an Allow matches. It is found at the Deny, and a warning, for that is
+	// what a kill switch does.
+	CodeShadowedAllow = "shadowed-allow"
+	// CodeWriteWithoutApproval: a capability that writes is allowed and nobody has to approve.
+	CodeWriteWithoutApproval = "write-without-approval"
+	// CodeWildcard: an Allow takes any capability, repo, environment or requester, or a scope is wider than the request.
+	CodeWildcard = "wildcard"
+	// CodeTTLOverCapability: a policy's maxTTLSeconds is longer than the capability's, which holds.
+	CodeTTLOverCapability = "ttl-over-capability"
+	// CodeTTLUnderDefault: a request that names no ttlSeconds gets the capability's default, and the policy refuses it.
+	CodeTTLUnderDefault = "ttl-under-default"
+	// CodeAccept: the annotation valetkey.dev/lint-accept cannot be read, or accepts nothing that was found.
+	CodeAccept = "accept"
+)
+
+// Finding is something in a manifest that is valid and hardly meant.
+type Finding struct {
+	Code     string   `json:"code"`
+	Severity Severity `json:"severity"`
+	File     string   `json:"file"`
+	// Kind and Name are the object's.
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	// Message says what is found and what to do.
+	Message string `json:"message"`
+	// Accepted is the reason for which the object's annotation accepts it; empty if it does not.
+	Accepted string `json:"accepted,omitempty"`
+}
+
+// Findings are all that was found, errors first.
+type Findings []Finding
+
+// Count is how many findings of a severity nobody accepts.
+func (f Findings) Count(s Severity) int {
+	n := 0
+	for _, one := range f {
+		if one.Severity == s && one.Accepted == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// Accepted is how many findings somebody accepts.
+func (f Findings) Accepted() int {
+	return len(f) - f.Count(SeverityError) - f.Count(SeverityWarning)
+}
+
+// linter collects findings.
+type linter struct {
+	*Catalogue
+	found Findings
+}
+
+func (l *linter) add(severity Severity, code, kind, name, format string, args ...any) {
+	l.found = append(l.found, Finding{Code: code, Severity: severity, File: l.files[kind+" "+name], Kind: kind, Name: name, Message: fmt.Sprintf(format, args...)})
+}
+
+// policy adds a finding about a policy.
+func (l *linter) policy(severity Severity, code string, p *stored, format string, args ...any) {
+	l.add(severity, code, kindPolicy, p.Name, format, args...)
+}
+
+// Lint finds what is valid and hardly meant. Where nothing is, the list is empty and not nil.
+func (c *Catalogue) Lint() Findings {
+	l := &linter{Catalogue: c, found: Findings{}}
+	for _, name := range slices.Sorted(maps.Keys(c.capabilities)) {
+		l.capability(c.capabilities[name])
+	}
+	for _, p := range c.policies {
+		l.names(p)
+		if p.Spec.Effect == v1alpha1.EffectAllow {
+			l.approval(p)
+			l.writes(p)
+			l.wildcards(p)
+			l.lifetime(p)
+		}
+	}
+	l.shadows()
+	l.accept()
+	slices.SortStableFunc(l.found, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.File, b.File), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Message, b.Message))
+	})
+	return l.found
+}
+
+func (l *linter) capability(c *v1alpha1.Capability) {
+	if why := l.unready(c); why != "" {
+		l.add(SeverityError, CodeUnreadyCapability, kindCapability, c.Name, "nothing can be issued, for %s: name a provider of its own back end in providerRef", why)
+	}
+	if wide := wideResources(c); len(wide) > 0 {
+		l.add(SeverityWarning, CodeWildcard, kindCapability, c.Name,
+			"%s reaches beyond the request: write a * only in the last part of a resource, and behind ${request.repo} or another value of the request", list(wide))
+	}
+}
+
+// names finds what a policy names and there cannot be.
+func (l *linter) names(p *stored) {
+	if err := p.compiled.Err(); err != nil {
+		does := "the Deny denies all that its other fields match"
+		if p.Spec.Effect == v1alpha1.EffectAllow {
+			does = "the Allow allows nothing"
+		}
+		l.policy(SeverityError, CodeInvalidExpression, p, "%s, so %s: mend the expression", strings.Join(strings.Fields(err.Error()), " "), does)
+	}
+	var unknown []string
+	for _, name := range p.Spec.Capabilities {
+		if name != anyName && l.capabilities[name] == nil {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		l.policy(SeverityError, CodeUnknownCapability, p, "there is no capability %s: mend the name, or add the capability", list(unknown))
+	}
+	if none := impossible(l.kinds[kindRequest].pattern("repo"), p.Spec.Repos); len(none) > 0 {
+		l.policy(SeverityError, CodeImpossibleName, p, "repos: no request can have %s: mend the name", list(none))
+	}
+	if none := impossible(l.kinds[kindRequest].pattern("environment"), p.Spec.Environments); len(none) > 0 {
+		l.policy(SeverityError, CodeImpossibleName, p, "environments: no request can have %s: mend the name", list(none))
+	}
+}
+
+// impossible are the patterns that match no name that the schema of requests takes. If any name does, then one with an a for each star.
+func impossible(wanted string, patterns []string) []string {
+	name := regexp.MustCompile(wanted)
+	var none []string
+	for _, p := range patterns {
+		if !name.MatchString(strings.ReplaceAll(p, anyName, "a")) {
+			none = append(none, p)
+		}
+	}
+	return none
+}
+
+// about are the capabilities that a policy is about, as far as they exist, sorted.
+func (l *linter) about(p *stored) []*v1alpha1.Capability {
+	names := p.Spec.Capabilities
+	if slices.Contains(names, anyName) {
+		names = slices.Collect(maps.Keys(l.capabilities))
+	}
+	var all []*v1alpha1.Capability
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		if c := l.capabilities[name]; c != nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// required is how many people must approve what a policy allows of a capability.
+func required(p *stored, c *v1alpha1.Capability) int32 {
+	if p.Spec.Approval == nil {
+		return c.Spec.MinimumApproval
+	}
+	return max(c.Spec.MinimumApproval, p.Spec.Approval.Required)
+}
+
+// approval finds approvals that can never be complete. Of a policy about any capability, those that ask for more are not meant.
+func (l *linter) approval(p *stored) {
+	most, bounded := approvers(p)
+	if !bounded {
+		return
+	}
+	var short []string
+	for _, c := range l.about(p) {
+		needs := required(p, c)
+		meant := slices.Contains(p.Spec.Capabilities, c.Name) || (p.Spec.Approval != nil && p.Spec.Approval.Required == needs)
+		if meant && int(needs) > most {
+			short = append(short, fmt.Sprintf("%s (%d)", c.Name, needs))
+		}
+	}
+	if len(short) > 0 {
+		l.policy(SeverityError, CodeImpossibleApproval, p,
+			"approvals can never be enough for %s: approval.approvers names %d who could give them, beside whoever asks: name more people, or a group", list(short), most)
+	}
+}
+
+// approvers is how many different people can approve; not bounded if a group can. Nobody approves what only they can have asked for.
+func approvers(p *stored) (most int, bounded bool) {
+	if p.Spec.Approval == nil {
+		return 0, true
+	}
+	people := map[string]bool{}
+	for _, s := range p.Spec.Approval.Approvers {
+		if s.Kind == v1alpha1.SubjectGroup {
+			return 0, false
+		}
+		if len(p.Spec.Requesters) != 1 || p.Spec.Requesters[0] != s {
+			people[string(s.Kind)+s.Namespace+"/"+strings.ToLower(s.Name)] = true
+		}
+	}
+	return len(people), true
+}
+
+// writes finds capabilities that write and need nobody's approval.
+func (l *linter) writes(p *stored) {
+	var all []string
+	for _, c := range l.about(p) {
+		if what := writes(c); what != "" && required(p, c) == 0 {
+			all = append(all, c.Name+" ("+what+")")
+		}
+	}
+	if len(all) > 0 {
+		l.policy(SeverityWarning, CodeWriteWithoutApproval, p, "nobody has to approve what writes, %s: write approval, or minimumApproval in the capability", list(all))
+	}
+}
+
+// wildcards finds an Allow that takes anything.
+func (l *linter) wildcards(p *stored) {
+	for _, field := range []struct {
+		name  string
+		names []string
+	}{{"capabilities", p.Spec.Capabilities}, {"repos", p.Spec.Repos}, {"environments", p.Spec.Environments}} {
+		if slices.ContainsFunc(field.names, func(n string) bool { return strings.Trim(n, "*/") == "" }) {
+			l.policy(SeverityWarning, CodeWildcard, p, "%s: it allows any, those too that are yet to come: name them", field.name)
+		}
+	}
+	for _, s := range p.Spec.Requesters {
+		if s.Kind == v1alpha1.SubjectGroup && slices.Contains([]string{"system:authenticated", "system:unauthenticated", "system:serviceaccounts"}, s.Name) {
+			l.policy(SeverityWarning, CodeWildcard, p, "requesters: the API server puts everybody in group %s: name who may ask", s.Name)
+		}
+	}
+}
+
+// lifetime finds lifetimes that a policy allows and the capability does not, and the other way round.
+func (l *linter) lifetime(p *stored) {
+	if p.Spec.MaxTTLSeconds == nil {
+		return
+	}
+	most := *p.Spec.MaxTTLSeconds
+	var over, under []string
+	for _, c := range l.about(p) {
+		if most > c.Spec.MaxTTLSeconds {
+			over = append(over, fmt.Sprintf("%s (%d)", c.Name, c.Spec.MaxTTLSeconds))
+		}
+		if most < c.Spec.DefaultTTLSeconds {
+			under = append(under, fmt.Sprintf("%s (%d)", c.Name, c.Spec.DefaultTTLSeconds))
+		}
+	}
+	if len(over) > 0 {
+		l.policy(SeverityWarning, CodeTTLOverCapability, p, "maxTTLSeconds is %d, and a capability's own maxTTLSeconds holds where it is shorter, %s: lower it", most, list(over))
+	}
+	if len(under) > 0 {
+		l.policy(SeverityWarning, CodeTTLUnderDefault, p,
+			"maxTTLSeconds is %d, so a request that names no ttlSeconds is refused, for it asks for the capability's defaultTTLSeconds, %s: lower the default", most, list(under))
+	}
+}
+
+// list names the first few.
+func list(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}

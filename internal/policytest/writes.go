@@ -1,0 +1,96 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policytest
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// writes says what of a capability's scope is more than reading; empty if nothing is. What a token of the cluster, a user of Vault's
+// making or a token for an internal service may do is not in the manifest: nothing is said of those, but of rights that are accepted
+// for their breadth.
+func writes(c *v1alpha1.Capability) string {
+	s := &c.Spec
+	switch {
+	case s.AWS != nil:
+		return list(writingActions(s.AWS))
+	case s.GitHub != nil:
+		return list(writingPermissions(s.GitHub))
+	case s.GCP != nil:
+		return list(writingRoles(s.GCP))
+	case s.Vault != nil && len(s.Vault.Parameters) > 0:
+		return s.Vault.Path + " is written to"
+	case s.Kubernetes != nil && len(s.Kubernetes.Accept) > 0:
+		return "it accepts roles of any breadth"
+	}
+	return ""
+}
+
+func writingActions(a *v1alpha1.AWSCapability) []string {
+	var all []string
+	for _, statement := range a.Scope {
+		for _, action := range statement.Actions {
+			_, name, _ := strings.Cut(action, ":")
+			reads := slices.ContainsFunc([]string{"Get", "List", "Describe", "Head"}, func(verb string) bool { return strings.HasPrefix(name, verb) })
+			if !reads && !slices.Contains(all, action) {
+				all = append(all, action)
+			}
+		}
+	}
+	return all
+}
+
+func writingPermissions(g *v1alpha1.GitHubCapability) []string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(g.Permissions)) {
+		if access := g.Permissions[name]; access != "read" {
+			all = append(all, name+": "+string(access))
+		}
+	}
+	return all
+}
+
+// writingRoles are what a token of Google Cloud can write by: its scopes, as far as the roles of the boundary keep it.
+func writingRoles(g *v1alpha1.GCPCapability) []string {
+	var scopes, roles []string
+	for _, scope := range g.Scopes {
+		if name := scope[strings.LastIndex(scope, "/")+1:]; !strings.HasSuffix(name, ".read_only") && !strings.HasSuffix(name, ".readonly") {
+			scopes = append(scopes, name)
+		}
+	}
+	for _, rule := range g.Boundary {
+		for _, role := range rule.Roles {
+			name := strings.ToLower(role)
+			if !strings.HasSuffix(name, "viewer") && !strings.HasSuffix(name, "reader") && !slices.Contains(roles, role) {
+				roles = append(roles, role)
+			}
+		}
+	}
+	if len(scopes) == 0 || len(g.Boundary) == 0 {
+		return scopes
+	}
+	return roles
+}
+
+// wideResources are the resources of AWS in which a star stands for more than a part of what the request names.
+func wideResources(c *v1alpha1.Capability) []string {
+	if c.Spec.AWS == nil {
+		return nil
+	}
+	var all []string
+	for _, statement := range c.Spec.AWS.Scope {
+		for _, resource := range statement.Resources {
+			before, _, starred := strings.Cut(resource, anyName)
+			inside := strings.Contains(resource[len(before):], "/") || strings.Contains(resource[len(before):], ":")
+			if starred && (inside || !strings.Contains(before, "${request.")) {
+				all = append(all, resource)
+			}
+		}
+	}
+	return all
+}
