@@ -65,6 +65,11 @@ test-mutation: ## Take out each admission rule in turn; each must be missed by a
 test-e2e: ## Run the journeys on a real node, with the operator as it ships
 	$(TEST) -tags e2e -p 1 -timeout 30m ./test/e2e/... ./hack/...
 
+.PHONY: record
+record: ## Record the terminal sessions of docs/sessions anew
+	mkdir -p docs/sessions
+	go test -tags e2e -count=1 -run 'TestJourneys/the_recorded_sessions' ./test/e2e/ -args -update
+
 ##@ Build
 .PHONY: build
 build: ## Build the operator, the plugin and valetkey-exec into bin/

@@ -68,6 +68,7 @@ func TestJourneys(t *testing.T) {
 		"a capability delivered in the environment works, too":     deliveredInTheEnvironment,
 		"behind valetkey-exec nothing is told":                     behindExec,
 		"the plugin runs a step and ends as it does":               pluginRuns,
+		"the recorded sessions are what happens":                   sessions,
 		"a container that writes as root finds its credential":     asRoot,
 		"a Job deleted while it runs ends its grant":               jobDeleted,
 		"a Job that fails ends its grant as failed":                jobFails,

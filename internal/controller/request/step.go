@@ -116,6 +116,9 @@ func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 		return c.wait(r, d), nil
 	case r.Status.Review == nil && found.Review != nil:
 		r.Status.Review = found.Review
+		// What is waited for depends on the review: until when, above all.
+		found.Facts.Digest, found.Facts.ReviewedAt = found.Review.Digest, found.Review.At.Time
+		d = policy.Evaluate(found.Facts)
 		r.Status.Policy = d.Policy
 		c.set(r, v1alpha1.ConditionReviewed, metav1.ConditionTrue, v1alpha1.ReasonReviewed, "status.review says what is asked for")
 		return c.wait(r, d), nil
