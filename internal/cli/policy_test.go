@@ -182,9 +182,9 @@ func TestPolicyTestWritesJUnit(t *testing.T) {
 func TestWhatCannotBeReadIsTold(t *testing.T) {
 	for _, tt := range []struct {
 		name, aRepository, cases string
-		args                   []string
-		code                   int
-		words                  []string
+		args                     []string
+		code                     int
+		words                    []string
 	}{
 		{"a folder that is not there", aRepository, cases, []string{"test", "policies"}, 2, []string{"error: cannot read the folder: lstat policies: no such file or directory\n"}},
 		{"two fields that there are not", strings.NewReplacer("repos", "repositories", "environments: [p", "environment: [p").Replace(aRepository), cases, []string{"test", "."}, 2,
@@ -227,9 +227,9 @@ func TestPolicyLintFailsOnErrorsAndStrictlyOnWarnings(t *testing.T) {
 	unknown := strings.Replace(accepted, "[publish]", "[publish, other]", 1)
 	for _, tt := range []struct {
 		name, aRepository string
-		args            []string
-		code            int
-		last            string
+		args              []string
+		code              int
+		last              string
 	}{
 		{"a warning", aRepository, []string{"lint", ".", "--strict"}, 1, "0 errors, 1 warning, 0 accepted\n"},
 		{"a warning that is accepted", accepted, []string{"lint", ".", "--strict"}, 0, "0 errors, 0 warnings, 1 accepted\n"},
