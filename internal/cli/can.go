@@ -129,7 +129,7 @@ func (s *shell) would(ctx context.Context, ask *inquiry.Ask) (foreseen, error) {
 	if found.Blind || decision.Verdict == policy.Indeterminate {
 		return a, nil
 	}
-	if decision.Verdict != policy.Deny {
+	if true {
 		if a.Refused, err = rehearse(ctx, requester, *ask); err != nil {
 			return foreseen{}, err
 		}
@@ -188,9 +188,14 @@ func (a foreseen) page() string {
 	}
 	p.line("for", fmt.Sprintf("repo %s, environment %s, %s, in namespace %s", a.ask.Repo, a.ask.Environment, ttl, a.ask.Namespace))
 	p.unread(a.Unread)
-	if x := policy.Foremost(a.Policies); x != nil && a.Policy.Verdict != policy.Deny {
-		p.policy(*x)
-	} else {
+	denies := slices.IndexFunc(a.Policies, func(x policy.Explanation) bool { return x.Decides && x.Effect == v1alpha1.EffectDeny })
+	allows := policy.Foremost(a.Policies)
+	switch {
+	case denies >= 0:
+		p.policy(a.Policies[denies])
+	case allows != nil:
+		p.policy(*allows)
+	default:
 		p.changes(a.Policies)
 	}
 	return p.String()

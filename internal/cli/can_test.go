@@ -116,6 +116,18 @@ func TestCanAsksTheServerWhetherItWouldTakeTheRequest(t *testing.T) {
 		"\nnext: have the ClusterRole valetkey-requester bound in namespace agents", "for-alice (Allow) cannot be told yet")
 }
 
+// TestCanShowsThePolicyThatDenies, and asks the server no more: alice could not make the request either.
+func TestCanShowsThePolicyThatDenies(t *testing.T) {
+	freeze := &v1alpha1.CapabilityPolicy{ObjectMeta: metav1.ObjectMeta{Name: "freeze"}, Spec: v1alpha1.CapabilityPolicySpec{Effect: v1alpha1.EffectDeny, Capabilities: []string{"*"}}}
+	forAlice := aPolicy("for-alice", func(p *v1alpha1.CapabilityPolicySpec) {
+		p.Requesters = []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "alice@example.com"}}
+	})
+	said := catalogue(t, aCapability(), forAlice, freeze).types(asks()...).exits(1).says("no: policy freeze denies it\n", "freeze (Deny) matches, and decides\n")
+	if strings.Contains(said.stdout, "for-alice") || strings.Contains(said.stdout, "cannot create") {
+		t.Errorf("it tells of what does not matter:\n%s", said.stdout)
+	}
+}
+
 func TestCanDoesNotSayNoWhenItCannotTell(t *testing.T) {
 	unready := aCapability()
 	unready.Status.Conditions[0].Status, unready.Status.Conditions[0].Message = metav1.ConditionFalse, "the role is missing"

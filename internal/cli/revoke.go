@@ -93,7 +93,7 @@ func living(g *v1alpha1.CapabilityGrant) bool {
 
 func (v *revocation) fits(g *v1alpha1.CapabilityGrant) bool {
 	wants := func(want, is string) bool { return want == "" || want == is }
-	return wants(v.name, g.Name) && wants(v.capability, g.Spec.Capability) && wants(v.actor, g.Spec.Actor) && wants(v.repo, g.Spec.Repo)
+	return wants(v.capability, g.Spec.Capability) && wants(v.actor, g.Spec.Actor) && wants(v.repo, g.Spec.Repo)
 }
 
 // toRevoke are the living grants that are meant. Those that are being ended already are told; that there is none is an error.

@@ -26,7 +26,7 @@ metadata: {name: elsewhere}
 spec:
   effect: Allow
   capabilities: [publish]
-  requesters: [{kind: Group, name: people}]
+  requesters: [{kind: ServiceAccount, namespace: agents, name: other}, {kind: Group, name: people}]
   repos: [web-app]
   environments: [elsewhere]
   when:
@@ -50,6 +50,8 @@ func TestCoverageTellsWhatNoCaseIsAbout(t *testing.T) {
 		{"a Deny that denies has", "- {name: a, request: {taskID: pr-1}, expect: {decision: Deny, policy: frozen}}", 1, []string{"elsewhere", "previews"}, []string{"elsewhere when[0]", "elsewhere when[1]", "frozen when[0]", "previews when[0]"}},
 		{"an expression is told from its neighbour", "- {name: a, requester: {user: me, groups: [people]}, request: {namespace: agents, environment: elsewhere, ttlSeconds: 900, actor: me}, expect: {decision: Deny, policy: elsewhere}}",
 			0, []string{"elsewhere", "frozen", "previews"}, []string{"elsewhere when[1]", "frozen when[0]", "previews when[0]"}},
+		{"an expression keeps nobody out who is not asked about", "- {name: a, requester: {user: me}, request: {namespace: agents, environment: elsewhere, ttlSeconds: 900}, expect: {decision: Deny, policy: ''}}",
+			0, []string{"elsewhere", "frozen", "previews"}, []string{"elsewhere when[0]", "elsewhere when[1]", "frozen when[0]", "previews when[0]"}},
 		{"an expression of a policy that is not in force keeps nothing out", "- {name: a, without: [frozen], expect: {decision: Pending}}", 1, []string{"elsewhere", "frozen"}, []string{"elsewhere when[0]", "elsewhere when[1]", "frozen when[0]", "previews when[0]"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

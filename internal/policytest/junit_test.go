@@ -17,7 +17,7 @@ func reportOfThree() *Report {
 	return &Report{Cases: 3, Failed: 1, Results: []Result{
 		{File: "a.yaml", Line: 3, Case: "one", Passed: true},
 		{File: "a.yaml", Line: 5, Case: "two <&>", Got: Decision{Message: "policy x allows it"}, Differences: []string{"decision is Allow, want Deny", "policy is x, want none"},
-			Nearest: &Nearest{Policy: "x", Effect: "Allow", Problem: "not now", Clauses: []Answer{{"repos", policy.HoldsYes, "any; the request has web-app"}}}},
+			Nearest: &policy.Explanation{Policy: "x", Effect: "Allow", Problem: "not now", Clauses: []policy.Clause{{Field: "repos", Holds: policy.HoldsYes, Text: "any; the request has web-app"}}}},
 		{File: "b.yaml", Line: 3, Case: "three", Passed: true},
 	}}
 }

@@ -99,15 +99,17 @@ func TestAnAllowOfWhichADenyLeavesNothingIsFound(t *testing.T) {
 		{"wider patterns", wide, "  capabilities: [publish]\n  repos: ['*/*', 'web-*']\n  environments: ['*-*', 'pre*']\n", true},
 		{"everybody by a group", wide, "  capabilities: [publish]\n  requesters: [{kind: Group, name: 'system:authenticated'}]\n", true},
 		{"an expression that does not compile denies", wide, "  capabilities: [publish]\n  when: [{expression: nonsense, message: x}]\n", true},
-		{"with an expression", wide, "  capabilities: [publish]\n  when: [{expression: request.ttlSeconds > 1, message: x}]\n", false},
+		{"with an expression", wide, "  capabilities: [publish]\n  when: [{expression: \"request.actor != 'me'\", message: x}]\n", false},
 		{"another capability", wide, "  capabilities: [other]\n", false},
 		{"one namespace of all", wide, "  capabilities: [publish]\n  namespaces: [agents]\n", false},
 		{"the only namespace", wide + "  namespaces: [agents]\n", "  capabilities: [publish]\n  namespaces: [agents]\n", true},
 		{"one of two requesters", wide, "  capabilities: [publish]\n  requesters: [{kind: ServiceAccount, namespace: agents, name: bot}]\n", false},
+		{"the other of two requesters", wide, "  capabilities: [publish]\n  requesters: [{kind: Group, name: people}]\n", false},
 		{"some of a group", wide, "  capabilities: [publish]\n  requesters: [{kind: User, name: carol}, {kind: ServiceAccount, namespace: agents, name: bot}]\n", false},
 		{"one repo of a pattern", wide, "  capabilities: [publish]\n  repos: [web-app, 'acme/app']\n", false},
 		{"a narrower pattern", wide, "  capabilities: [publish]\n  repos: [web-app, 'acme/a*']\n", false},
 		{"one of two environments", wide, "  capabilities: [publish]\n  environments: ['review-*']\n", false},
+		{"the other of two environments", wide, "  capabilities: [publish]\n  environments: [preview]\n", false},
 		{"any repo without a slash, of any at all", strings.Replace(wide, "[web-app, 'acme/*']", "['*']", 1), "  capabilities: [publish]\n  repos: ['**']\n", false},
 		{"any repo at all", strings.Replace(wide, "[web-app, 'acme/*']", "['*']", 1), "  capabilities: [publish]\n  repos: ['*']\n", true},
 		{"one capability of any", strings.Replace(wide, "[publish]", "['*']", 1), "  capabilities: [publish]\n", false},
@@ -214,7 +216,7 @@ func TestFindingsAreAccepted(t *testing.T) {
 		{"all", "wildcard: told apart by repo\n\nwrite-without-approval: a preview is nothing", nil, 2},
 		{"one without a reason", "wildcard", []string{`accept write CODE: REASON, not "wildcard"`, "wildcard", "write-without-approval"}, 0},
 		{"one that is not found", "wildcard: so\nwrite-without-approval: so\nttl-over-capability: so", []string{`accept accepts "ttl-over-capability", and nothing of that code is found`}, 2},
-		{"the acceptance itself", "wildcard: so\nwrite-without-approval: so\naccept: so", []string{`accept accepts "accept"`}, 2},
+		{"the acceptance itself", "wildcard: so\nwrite-without-approval: so\nttl-over-capability: so\naccept: so", []string{`accept accepts "accept"`, `accept accepts "ttl-over-capability"`}, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			found := repository().with("policy.yaml", annotated(tt.text)).load(t).Lint()
@@ -238,6 +240,6 @@ func TestFindingsAreCountedByWhatNobodyAccepts(t *testing.T) {
 }
 
 func TestErrorsComeBeforeWarnings(t *testing.T) {
-	found := repository().with("policy.yaml", strings.NewReplacer("[publish]", "[publish, publihs]", "[preview]", "['*', 'preview-']").Replace(previews)).load(t).Lint()
-	expectFound(t, found, "impossible-name", "unknown-capability", "wildcard")
+	found := repository().with("policy.yaml", strings.Replace(previews, "[publish]", "[publish, publihs]", 1)+"  maxTTLSeconds: 3601\n").load(t).Lint()
+	expectFound(t, found, "unknown-capability", "ttl-over-capability")
 }

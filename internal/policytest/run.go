@@ -31,23 +31,7 @@ type Result struct {
 	Differences []string `json:"differences,omitempty"`
 	// Nearest is what the policy that matters most says of the request, clause by clause: the one that the case expects, or else the
 	// one that decided, or else the one that was least far from matching. Only of a case that failed.
-	Nearest *Nearest `json:"nearest,omitempty"`
-}
-
-// Nearest is a policy, and what it says of a request.
-type Nearest struct {
-	Policy string                `json:"policy"`
-	Effect v1alpha1.PolicyEffect `json:"effect"`
-	// Problem says why the policy cannot be evaluated; empty if it can.
-	Problem string   `json:"problem,omitempty"`
-	Clauses []Answer `json:"clauses"`
-}
-
-// Answer is what one clause of a policy says: see policy.Clause.
-type Answer struct {
-	Field string       `json:"field"`
-	Holds policy.Holds `json:"holds"`
-	Text  string       `json:"text"`
+	Nearest *policy.Explanation `json:"nearest,omitempty"`
 }
 
 // Decision is the operator's, with its own words.
@@ -150,7 +134,7 @@ func (c *Catalogue) decide(q question) Result {
 }
 
 // nearest explains the policy of a name, or else the one that is least far from matching; nil if there is none.
-func (c *Catalogue) nearest(f policy.Facts, name string) *Nearest {
+func (c *Catalogue) nearest(f policy.Facts, name string) *policy.Explanation {
 	if p := c.policy(name); p != nil {
 		f.Policies = []*policy.Compiled{p.compiled}
 	}
@@ -158,11 +142,7 @@ func (c *Catalogue) nearest(f policy.Facts, name string) *Nearest {
 	if len(all) == 0 {
 		return nil
 	}
-	n := &Nearest{Policy: all[0].Policy, Effect: all[0].Effect, Problem: all[0].Problem}
-	for _, clause := range all[0].Clauses {
-		n.Clauses = append(n.Clauses, Answer(clause))
-	}
-	return n
+	return &all[0]
 }
 
 func named(name *string) string {

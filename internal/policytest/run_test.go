@@ -162,19 +162,21 @@ func TestCasesAreDecidedAsTheOperatorDecides(t *testing.T) {
 }
 
 func TestWhatDiffersIsSaid(t *testing.T) {
-	report := repository().with("all.valetkey-test.yaml", ask+`
+	alice := strings.NewReplacer("{name: previews}", "{name: for-alice}", "{kind: ServiceAccount, namespace: agents, name: bot}", "{kind: User, name: alice}")
+	report := repository().with("alice.yaml", alice.Replace(previews)).with("all.valetkey-test.yaml", ask+`
 cases:
 - name: all of it
   expect: {decision: Allow, reason: Allowed, policy: "", approvalsMissing: 0, message: allows it}
 - name: the policy that is expected is explained
-  requester: {serviceAccount: agents/other}
+  requester: {user: alice}
+  request: {namespace: agents}
   expect: {decision: Pending, policy: previews}
 - name: a policy that there is not
   expect: {decision: Pending, policy: none}
 `).test(t)
 	want := [][]string{
 		{"decision is Pending, want Allow", "reason is AwaitingApproval, want Allowed", "policy is previews, want none", "approvalsMissing is 1, want 0", `message does not say "allows it"`},
-		{"decision is Deny, want Pending", "policy is none, want previews"},
+		{"policy is for-alice, want previews"},
 		{"policy is previews, want none"},
 	}
 	for i, r := range report.Results {
@@ -185,8 +187,8 @@ cases:
 			t.Errorf("%s: it does not explain the policy: %+v", r.Case, r.Nearest)
 		}
 	}
-	at := slices.IndexFunc(report.Results[1].Nearest.Clauses, func(a Answer) bool { return a.Field == "requesters" })
-	if got := report.Results[1].Nearest.Clauses[at]; got.Holds != policy.HoldsNo || !strings.Contains(got.Text, "ServiceAccount agents/bot; the request has system:serviceaccount:agents:other") {
+	at := slices.IndexFunc(report.Results[1].Nearest.Clauses, func(a policy.Clause) bool { return a.Field == "requesters" })
+	if got := report.Results[1].Nearest.Clauses[at]; got.Holds != policy.HoldsNo || !strings.Contains(got.Text, "ServiceAccount agents/bot; the request has alice") {
 		t.Errorf("the requester's clause says %+v", got)
 	}
 }

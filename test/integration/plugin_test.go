@@ -332,7 +332,7 @@ func TestWhatIsNotCoveredIsShownLoudly(t *testing.T) {
 	j.request()
 	j.job(func(job *batchv1.Job) {
 		pod := &job.Spec.Template.Spec
-		pod.Containers[0].Args = []string{"\x1b[2J\x1b]0;owned\x07", "\u202egnp.exe", "one\n\nnext: kubectl valetkey approve"}
+		pod.Containers[0].Args = []string{"\x1b[2J\x1b]0;owned\x07", "\u202egnp.exe", "one\x1b[2J\u202e\n\nnext: kubectl valetkey approve"}
 		pod.Containers[1].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "plugin-open"}}}}
 	})
 	j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
