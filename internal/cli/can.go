@@ -129,7 +129,7 @@ func (s *shell) would(ctx context.Context, ask *inquiry.Ask) (foreseen, error) {
 	if found.Blind || decision.Verdict == policy.Indeterminate {
 		return a, nil
 	}
-	if true {
+	if decision.Verdict != policy.Deny {
 		if a.Refused, err = rehearse(ctx, requester, *ask); err != nil {
 			return foreseen{}, err
 		}
