@@ -209,11 +209,20 @@ func on(resource string, verbs ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{resource}, Verbs: verbs}
 }
 
+// awaitDeadline returns the request when it waits for approvals until an instant: before the review is stored there is none.
+func (j *journey) awaitDeadline() *v1alpha1.CapabilityRequest {
+	j.Helper()
+	return await(j.T, j.w, j.requestObject(), "waiting until an instant", func(r *v1alpha1.CapabilityRequest) bool {
+		c := condition(r.Status.Conditions, v1alpha1.ConditionAllowed)
+		return c.Reason == v1alpha1.ReasonAwaitingApproval && strings.Contains(c.Message, " by 20")
+	})
+}
+
 func TestAliceApprovesExactlyWhatThePluginShowsHer(t *testing.T) {
 	j := begin(t, "plugin-approved")
 	j.allow(byAlice)
 	j.ask()
-	review := j.awaitDecision(v1alpha1.ReasonAwaitingApproval).Status.Review
+	review := j.awaitDeadline().Status.Review
 	alice := j.aliceTypes()
 	shown := alice.types("describe", j.name).exits(0).says("requester   system:serviceaccount:agents:web-app-bot", `why         "Publish the preview build for PR-184"`,
 		"acts as     "+review.Capability.Principal+", by provider aws-preview", "scope       "+review.Scope[0], "image       "+review.Job.Image, `command     "/publish-preview"`,
@@ -255,7 +264,7 @@ func TestThePluginDeniesWithAReason(t *testing.T) {
 	j := begin(t, "plugin-denied")
 	j.allow(byAlice)
 	j.ask()
-	j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
+	j.awaitDeadline()
 	j.aliceTypes().types("deny", j.name, "--yes", "--reason", "not before Monday").exits(0).says("recorded: Deny by alice@example.com")
 	j.expectRefused(v1alpha1.ReasonDeniedByPerson, "alice@example.com denied it: not before Monday")
 	j.aliceTypes().types("describe", j.name).exits(0).says("plugin-denied in namespace agents: DeniedByPerson", `decision    Deny by alice@example.com: "not before Monday"`)
@@ -267,7 +276,7 @@ func TestWhatThePluginMayNotDoIsRefusedInTheServersWords(t *testing.T) {
 	j := begin(t, "plugin-refused")
 	j.allow(byAlice)
 	j.ask()
-	j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
+	j.awaitDeadline()
 	j.may("carol@example.com", on("capabilityrequests", "get", "list", "patch"), on("capabilitygrants", "get", "list", "patch"))
 	for _, c := range []struct {
 		who  *typist
@@ -290,7 +299,7 @@ func TestWhatThePluginMayNotDoIsRefusedInTheServersWords(t *testing.T) {
 	} {
 		c.who.types(c.args...).exits(1).complains(c.want...)
 	}
-	if r := j.awaitDecision(v1alpha1.ReasonAwaitingApproval); len(r.Decisions) > 0 {
+	if r := j.awaitDeadline(); len(r.Decisions) > 0 {
 		t.Errorf("decisions were recorded: %+v", r.Decisions)
 	}
 	j.aliceTypes().types("approve", j.name, "--yes").exits(0)
@@ -308,7 +317,7 @@ func TestWhatChangedAfterItWasShownIsNotApproved(t *testing.T) {
 	j := begin(t, "plugin-stale")
 	j.allow(byAlice)
 	j.ask()
-	shown := j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
+	shown := j.awaitDeadline()
 	again := func() {
 		j.must(j.agent.Delete(t.Context(), j.requestObject()))
 		j.must(j.agent.Delete(t.Context(), j.sampleJob(), client.PropagationPolicy(metav1.DeletePropagationBackground)))
@@ -319,7 +328,7 @@ func TestWhatChangedAfterItWasShownIsNotApproved(t *testing.T) {
 	}
 	j.aliceTypes().atTerminal("y\n", again, "approve", j.name).exits(1).says("digest      " + shown.Status.Review.Digest).
 		complains("the API server's rule valetkey-decisions refuses it: this digest is not the one in status.review; look again at what you are deciding on")
-	if r := j.awaitDecision(v1alpha1.ReasonAwaitingApproval); len(r.Decisions) > 0 {
+	if r := j.awaitDeadline(); len(r.Decisions) > 0 {
 		t.Errorf("decisions were recorded: %+v", r.Decisions)
 	}
 	j.expectNothingIssued()
@@ -335,7 +344,7 @@ func TestWhatIsNotCoveredIsShownLoudly(t *testing.T) {
 		pod.Containers[0].Args = []string{"\x1b[2J\x1b]0;owned\x07", "\u202egnp.exe", "one\x1b[2J\u202e\n\nnext: kubectl valetkey approve"}
 		pod.Containers[1].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "plugin-open"}}}}
 	})
-	j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
+	j.awaitDeadline()
 	said := j.aliceTypes().atTerminal("n\n", nil, "approve", j.name).exits(1).says("!!! NOT COVERED: 1 thing can change after the approval, without anybody being asked again\n",
 		"  !!! 1       an envFrom of container beside is ConfigMap plugin-open, which does not exist\n", `"\x1b[2J\x1b]0;owned\a" "\u202egnp.exe"`, "| next: kubectl valetkey approve").
 		complains("Approve exactly this, though 1 thing can change afterwards? [y/N] ")
@@ -393,7 +402,7 @@ func TestWhySaysWhatTheOperatorSays(t *testing.T) {
 	j := begin(t, "plugin-why")
 	j.allow(byAlice)
 	j.ask()
-	j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
+	j.awaitDeadline()
 	said := j.agentTypes().types("why", j.name).exits(0).says("plugin-why (Allow) cannot be told yet, and decides\n", "  open approval       1 approval, from group release-managers\n", "preview-builds (Allow) does not match")
 	words := regexp.MustCompile(`(?m)^  (?:operator    AwaitingApproval: |pending     )(.*)$`).FindAllStringSubmatch(said.stdout, -1)
 	if len(words) != 2 || words[0][1] != words[1][1] {
