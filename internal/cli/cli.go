@@ -87,7 +87,7 @@ func (s *shell) root() *cobra.Command {
 	root.SetOut(s.Out)
 	root.SetErr(s.ErrOut)
 	s.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(s.runStep(), s.requests(), s.grants(), s.describe(), s.approve(), s.deny(), s.revoke(), s.why(), s.can(), s.audit(), s.policy())
+	root.AddCommand(s.runStep(), s.requests(), s.grants(), s.describe(), s.approve(), s.deny(), s.revoke(), s.why(), s.can(), s.audit(), s.policy(), s.mcp())
 	return root
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -84,7 +83,9 @@ func (s *shell) stepThrough(ctx context.Context, o *runOptions, capability strin
 		return err
 	}
 	what.ServiceAccount = o.serviceAccount
-	what.Restricted = c.restricted(ctx)
+	if what.Restricted, err = step.Restricted(ctx, c, c.namespace); err != nil {
+		return err
+	}
 	r := o.request(c.namespace, capability)
 	if err := c.Create(ctx, r); err != nil {
 		return err
@@ -111,12 +112,6 @@ func (c *cluster) capability(ctx context.Context, name string) (*v1alpha1.Capabi
 		return nil, nil
 	}
 	return found, err
-}
-
-// restricted reports whether the namespace is said to take only restricted Pods. Who may not read that works in one that takes others.
-func (c *cluster) restricted(ctx context.Context) bool {
-	namespace := &corev1.Namespace{}
-	return c.Get(ctx, client.ObjectKey{Name: c.namespace}, namespace) == nil && namespace.Labels["pod-security.kubernetes.io/enforce"] == "restricted"
 }
 
 // chosen is the step that the flags name.

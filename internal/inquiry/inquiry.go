@@ -106,6 +106,9 @@ func (q *Inquirer) Of(ctx context.Context, request *v1alpha1.CapabilityRequest) 
 	return found, q.risks(ctx, &found)
 }
 
+// policiesUnread names the role that is missing.
+const policiesUnread = "you may not list capabilitypolicies (ClusterRole valetkey-catalogue-viewer)"
+
 // catalogue reads the capability, all policies, and how many credentials are out.
 func (q *Inquirer) catalogue(ctx context.Context, found *Found) error {
 	capability := &v1alpha1.Capability{}
@@ -120,7 +123,7 @@ func (q *Inquirer) catalogue(ctx context.Context, found *Found) error {
 	}
 	list := &v1alpha1.CapabilityPolicyList{}
 	if err := q.client.List(ctx, list); apierrors.IsForbidden(err) {
-		found.Unread = append(found.Unread, "you may not list capabilitypolicies (ClusterRole valetkey-catalogue-viewer)")
+		found.Unread = append(found.Unread, policiesUnread)
 		found.Blind = true
 	} else if err != nil {
 		return fmt.Errorf("listing policies: %w", err)

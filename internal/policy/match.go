@@ -65,13 +65,18 @@ func (c *Compiled) denies(r *v1alpha1.CapabilityRequest, vars map[string]any) (b
 	return true, fmt.Sprintf("policy %s denies it", c.name())
 }
 
+// Concerns reports whether the policy is about the request's capability, requester and namespace, whatever its repo, its environment
+// and its lifetime are.
+func (c *Compiled) Concerns(r *v1alpha1.CapabilityRequest) bool {
+	namespaces := c.policy.Spec.Namespaces
+	return c.matchesCapability(r) && c.matchesRequester(r) && (len(namespaces) == 0 || slices.Contains(namespaces, r.Namespace))
+}
+
 // matchesFields reports whether everything but the expressions of a policy matches. A list that is missing matches nothing in an
 // Allow and everything in a Deny; only namespaces may be left out of both.
 func (c *Compiled) matchesFields(r *v1alpha1.CapabilityRequest) bool {
 	s := &c.policy.Spec
-	return c.matchesCapability(r) && c.matchesRequester(r) &&
-		(len(s.Namespaces) == 0 || slices.Contains(s.Namespaces, r.Namespace)) &&
-		c.matchesNames(s.Repos, r.Spec.Repo) && c.matchesNames(s.Environments, r.Spec.Environment)
+	return c.Concerns(r) && c.matchesNames(s.Repos, r.Spec.Repo) && c.matchesNames(s.Environments, r.Spec.Environment)
 }
 
 func (c *Compiled) matchesCapability(r *v1alpha1.CapabilityRequest) bool {

@@ -5,11 +5,14 @@
 package step
 
 import (
+	"context"
 	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
@@ -79,6 +82,18 @@ func (s Step) Job(r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) *batchv
 		Template: corev1.PodTemplateSpec{Spec: pod}}}
 	job.Namespace, job.Name, job.Labels, job.Spec.Template.Labels = r.Namespace, policy.JobName(r), labels, labels
 	return job
+}
+
+// Restricted reports whether a namespace takes only Pods of the Pod Security level restricted. Whoever may not read that works where
+// the level is baseline.
+func Restricted(ctx context.Context, c client.Reader, name string) (bool, error) {
+	namespace := &corev1.Namespace{}
+	if err := c.Get(ctx, client.ObjectKey{Name: name}, namespace); apierrors.IsForbidden(err) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("reading namespace %s: %w", name, err)
+	}
+	return namespace.Labels["pod-security.kubernetes.io/enforce"] == "restricted", nil
 }
 
 func (s Step) security() *corev1.SecurityContext {

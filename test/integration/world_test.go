@@ -150,7 +150,7 @@ func setUp(ctx context.Context) (*world, error) {
 		what string
 		do   func(context.Context) error
 	}{
-		{"building the operator", w.build},
+		{"building the operator and the plugin", w.build},
 		{"installing", w.install},
 		{"making clients", w.people},
 		{"starting to play the node", w.playNode},
@@ -179,7 +179,7 @@ func (w *world) tearDown() {
 }
 
 func (w *world) build(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", w.manager, "./cmd/manager")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", w.dir+"/", "./cmd/manager", "./cmd/kubectl-valetkey")
 	cmd.Dir = w.root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
