@@ -208,7 +208,7 @@ func (c *crasher) awaitFailures(count int) {
 func TestHopelessRequestsKeepNobodyWaiting(t *testing.T) {
 	hopeless := 50
 	if *thorough {
-		hopeless = 1000
+		hopeless = 3000
 	}
 	c, m := faulty(t, "hopeless")
 	c.sts.on(func(_ string, r *http.Request, body []byte) fate {
