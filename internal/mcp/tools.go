@@ -52,7 +52,7 @@ func (s *Server) tools() []*tool {
 		{name: "status", looks: true, do: s.status, fields: []field{optional},
 			says: "Where a request stands; why it was refused and what to change. Without name: your requests."},
 		{name: "withdraw", ends: true, do: s.withdraw, fields: []field{name},
-			says: "Take a request back: its Job is stopped, its credential revoked."},
+			says: "Take a request back: its Job is stopped, its credential revoked where that can be."},
 	}
 }
 
