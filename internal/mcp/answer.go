@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/valetkey/valetkey/internal/policy"
 )
 
 // answer is what a tool says.
@@ -93,7 +95,7 @@ func strip(text string) string {
 
 // clean makes a text fit into a line, and shorter than a limit.
 func clean(s string, limit int) string {
-	return clip(strings.Map(func(r rune) rune {
+	return policy.Clip(strings.Map(func(r rune) rune {
 		if hidden(r) {
 			return ' '
 		}
@@ -103,17 +105,4 @@ func clean(s string, limit int) string {
 
 func hidden(r rune) bool {
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp)
-}
-
-// clip shortens a text to at most limit bytes, and never within a character.
-func clip(s string, limit int) string {
-	const mark = "…"
-	if len(s) <= limit {
-		return s
-	}
-	cut := limit - len(mark)
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + mark
 }

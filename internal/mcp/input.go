@@ -16,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"github.com/valetkey/valetkey/internal/policy"
 )
 
 // kind is what a field holds, in the words of JSON schemas.
@@ -159,7 +161,7 @@ func (f field) takeNumber(value any) (any, string) {
 	}
 	i, err := strconv.ParseInt(n.String(), 10, 32)
 	if err != nil || int(i) < f.least || int(i) > f.most {
-		return nil, fmt.Sprintf("is %s; a whole number from %d to %d is allowed", clip(n.String(), maxShown), f.least, f.most)
+		return nil, fmt.Sprintf("is %s; a whole number from %d to %d is allowed", policy.Clip(n.String(), maxShown), f.least, f.most)
 	}
 	return int32(i), ""
 }
@@ -189,4 +191,4 @@ func (f field) takeWords(value any) (any, string) {
 // maxShown is how much of a wrong value is shown.
 const maxShown = 40
 
-func shown(s string) string { return strconv.Quote(clip(s, maxShown)) }
+func shown(s string) string { return strconv.Quote(policy.Clip(s, maxShown)) }

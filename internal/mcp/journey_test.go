@@ -139,7 +139,9 @@ func TestInANamespaceOfTheLevelRestrictedTheStepIsRestricted(t *testing.T) {
 
 func TestAStepRunsBehindValetkeyExecWhereThatIsDemanded(t *testing.T) {
 	w := newWorld(t)
-	edit(w, newCapability(), func(c *v1alpha1.Capability) { c.Spec.Exec = &v1alpha1.ExecDemand{Images: []string{"registry.example.com/valetkey-exec@" + image[strings.Index(image, "@")+1:]}} })
+	edit(w, newCapability(), func(c *v1alpha1.Capability) {
+		c.Spec.Exec = &v1alpha1.ExecDemand{Images: []string{"registry.example.com/valetkey-exec@" + image[strings.Index(image, "@")+1:]}}
+	})
 	w.asks(plea(), awaitsApproval)
 	pod := w.job(asking).Spec.Template.Spec
 	if got := strings.Join(pod.Containers[0].Command, " "); got != "/valetkey/valetkey-exec -- /publish-preview" || len(pod.Volumes) != 1 || pod.Volumes[0].Image == nil {

@@ -95,7 +95,7 @@ func Evaluate(f Facts) Decision {
 	}
 	for _, step := range steps {
 		if d := step(); d != nil {
-			d.Message = clip(d.Message, maxMessageLength)
+			d.Message = Clip(d.Message, maxMessageLength)
 			return *d
 		}
 	}
@@ -224,7 +224,7 @@ func (e *evaluation) allowed() Decision {
 		message += ", approved by " + list(e.approvers)
 	}
 	return Decision{Verdict: Allow, Reason: v1alpha1.ReasonAllowed, Policy: e.chosen.reference(), ApprovedBy: e.approvers,
-		Message: clip(message, maxMessageLength)}
+		Message: Clip(message, maxMessageLength)}
 }
 
 // TTL is how long the Job may use the credential, in seconds: what the request asks for, or else the capability's default.

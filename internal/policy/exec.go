@@ -84,7 +84,7 @@ func execVolume(mount *corev1.VolumeMount, pod *corev1.PodSpec, c *v1alpha1.Capa
 	switch source := pod.Volumes[at].VolumeSource; source {
 	case corev1.VolumeSource{Image: source.Image}:
 		f.add(!slices.Contains(c.Spec.Exec.Images, source.Image.Reference), "volume %s is image %s, and capability %s takes valetkey-exec from %s",
-			mount.Name, clip(source.Image.Reference, 128), c.Name, list(c.Spec.Exec.Images))
+			mount.Name, Clip(source.Image.Reference, 128), c.Name, list(c.Spec.Exec.Images))
 	case corev1.VolumeSource{EmptyDir: source.EmptyDir}:
 		f.add(!mount.ReadOnly, "mount %s of valetkey-exec is not readOnly", mount.MountPath)
 		return append(f, installed(mount.Name, pod, c)...)

@@ -156,7 +156,7 @@ func showable(job *batchv1.Job) findings {
 	f.add(len(job.Labels) > maxLabels, "the Job has %d labels, of at most %d", len(job.Labels), maxLabels)
 	f.add(len(images(pod)) > maxImages, "the Pod has %d images, of at most %d", len(images(pod)), maxImages)
 	for _, image := range images(pod) {
-		f.add(len(image) > maxImageLength, "the image %s has more than %d characters", clip(image, 64), maxImageLength)
+		f.add(len(image) > maxImageLength, "the image %s has more than %d characters", Clip(image, 64), maxImageLength)
 	}
 	for _, c := range containers(pod) {
 		f.add(len(c.Command) > maxWords || len(c.Args) > maxWords,

@@ -131,8 +131,8 @@ func list(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxListed], ", "), len(names)-maxListed)
 }
 
-// clip shortens s to at most limit bytes, and never within a character.
-func clip(s string, limit int) string {
+// Clip shortens s to at most limit bytes, and never within a character.
+func Clip(s string, limit int) string {
 	const mark = "…"
 	if len(s) <= limit {
 		return s
@@ -146,5 +146,5 @@ func clip(s string, limit int) string {
 
 // oneLine makes an error fit into a sentence.
 func oneLine(err error) string {
-	return clip(strings.Join(strings.Fields(err.Error()), " "), 400)
+	return Clip(strings.Join(strings.Fields(err.Error()), " "), 400)
 }

@@ -53,5 +53,5 @@ func wholly(f Facts) string {
 	for _, r := range all[:min(len(all), maxListed)] {
 		words = append(words, r.String())
 	}
-	return clip(strings.Join(words, "; "), maxMessageLength)
+	return Clip(strings.Join(words, "; "), maxMessageLength)
 }

@@ -75,7 +75,7 @@ func notCovered(all []Risk) []string {
 		if i == maxNotCovered-1 && len(all) > maxNotCovered {
 			return append(lines, fmt.Sprintf("and %d more", len(all)-i))
 		}
-		lines = append(lines, clip(r.Message, maxNotCoveredLength))
+		lines = append(lines, Clip(r.Message, maxNotCoveredLength))
 	}
 	return lines
 }
@@ -152,5 +152,5 @@ func Changed(was, is *v1alpha1.Review) string {
 	if len(changes) == 0 {
 		return "the Job's template, or a field of the capability or of its provider, or a ConfigMap"
 	}
-	return clip(strings.Join(changes, "; "), maxMessageLength)
+	return Clip(strings.Join(changes, "; "), maxMessageLength)
 }
