@@ -321,7 +321,7 @@ func (k *talk) byAnother() {
 		othertransport.WithCommandFunc(func(context.Context, string, []string, []string) (*exec.Cmd, error) {
 			k.process.Stderr = nil // it connects its own
 			return k.process, nil
-		})), otherclient.WithLegacyProtocolOnly())
+		})), otherclient.WithLegacyProtocolOnly()) //nolint:staticcheck // agents of last year speak no other
 	k.must(c.Start(k.Context()))
 	k.Cleanup(func() { _ = c.Close() })
 	c.OnNotification(func(n othermcp.JSONRPCNotification) {
