@@ -233,11 +233,11 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, log *aud
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Answered: make(chan event.GenericEvent),
 	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(controllerOptions(o.workers)).
-		For(&v1alpha1.CapabilityGrant{}).
+		Watches(&v1alpha1.CapabilityGrant{}, grant.InTurn()).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(seenBy(grants))).
 		Watches(&v1alpha1.CapabilityRequest{}, &handler.EnqueueRequestForObject{}).
-		WatchesRawSource(source.Channel(grants.Answered, &handler.EnqueueRequestForObject{}))
+		WatchesRawSource(source.Channel(grants.Answered, grant.InTurn()))
 	if err := onCatalogue(b, livingGrants(mgr.GetClient())).Complete(grants); err != nil {
 		return err
 	}

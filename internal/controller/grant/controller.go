@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -85,7 +86,7 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		if action.Step == lifecycle.Wait {
 			err := c.wait(ctx, grant, facts, action)
 			result := requeue(action.Until, now)
-			result.Priority = priority(action.Reason)
+			result.Priority = ptr.To(ptr.Deref(priority(grant), 0)) // nil would be that with which it came
 			if err != nil {
 				return again(err)
 			}
@@ -99,17 +100,6 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		}
 	}
 	return ctrl.Result{}, fmt.Errorf("no rest after %d steps", maxSteps)
-}
-
-// later is the priority of a grant whose back end has failed it: those that nobody has looked at yet come first.
-const later = -10
-
-func priority(reason string) *int {
-	p := 0
-	if reason == v1alpha1.ReasonBackingOff {
-		p = later
-	}
-	return &p
 }
 
 func requeue(until, now time.Time) ctrl.Result {

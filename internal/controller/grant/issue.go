@@ -90,14 +90,20 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		return err
 	}
 	mem.Minting = true
-	lookAgain := func() {
+	began := mem.Began
+	lookAgain := func(failed bool) {
 		grant := &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Name}}
+		if failed {
+			grant.Status.Attempt = began // which says when it is its turn
+		}
 		select {
 		case c.Answered <- event.GenericEvent{Object: grant}:
 		case <-ctx.Done():
 		}
 	}
-	lease.Keep = func(issuing context.Context, handle string) error { return c.keep(issuing, mem, handle, lookAgain) }
+	lease.Keep = func(issuing context.Context, handle string) error {
+		return c.keep(issuing, mem, handle, func() { lookAgain(false) })
+	}
 	go func() {
 		credential, err := backend.Issue(ctx, lease)
 		if credential != nil && lease.Capability.Spec.Exec != nil {
@@ -106,7 +112,7 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		c.mu.Lock()
 		mem.answer = &answer{credential: credential, failure: err, at: c.Clock.Now()}
 		c.mu.Unlock()
-		lookAgain()
+		lookAgain(err != nil)
 	}()
 	return nil
 }

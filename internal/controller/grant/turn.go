@@ -1,0 +1,64 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// later is the priority of a grant whose back end fails it. Thousands of those, each with its attempts, answers and writes, wait behind
+// all others, also behind those that are there when the operator starts.
+const later = handler.LowPriority - 1
+
+// priority is nil for a grant that comes in the usual order.
+func priority(g *v1alpha1.CapabilityGrant) *int {
+	issued := meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ConditionIssued)
+	failing := g.Status.Attempt > 1 || (issued != nil && issued.Reason == v1alpha1.ReasonBackingOff)
+	switch {
+	case !failing, g.Status.Stop != nil, g.DeletionTimestamp != nil, g.Annotations[v1alpha1.AnnotationRevoke] != "":
+		return nil
+	case meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.ConditionIssued):
+		return nil
+	}
+	return ptr.To(later)
+}
+
+// InTurn brings grants to their controller: those that fail after those that can go on.
+func InTurn() handler.Funcs {
+	add := func(object client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		item := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(object)}
+		g, ok := object.(*v1alpha1.CapabilityGrant)
+		ordered, orders := queue.(priorityqueue.PriorityQueue[reconcile.Request])
+		if !ok || !orders {
+			queue.Add(item)
+			return
+		}
+		ordered.AddWithOpts(priorityqueue.AddOpts{Priority: priority(g)}, item)
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(e.Object, q)
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(e.ObjectNew, q)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(e.Object, q)
+		},
+		GenericFunc: func(_ context.Context, e event.GenericEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(e.Object, q)
+		},
+	}
+}
