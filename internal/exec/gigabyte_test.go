@@ -49,10 +49,10 @@ func flood(w io.Writer, size int, secrets []string) (planted int, err error) {
 // sieve looks for every form of every secret in what is written to it.
 type sieve struct {
 	forms [][]byte
-	tail  []byte
-	found int
-	marks int
-	bytes int64
+	// tail is the end of what was written before, without line ends; in border, which has them, a mark may have begun.
+	tail, border []byte
+	found, marks int
+	bytes        int64
 }
 
 func (s *sieve) Write(p []byte) (int, error) {
@@ -62,7 +62,9 @@ func (s *sieve) Write(p []byte) (int, error) {
 			s.found++
 		}
 	}
-	s.marks += bytes.Count(p, []byte(mark))
+	marked := append(s.border, p...)
+	s.marks += bytes.Count(marked, []byte(mark))
+	s.border = slices.Clone(marked[max(0, len(marked)-len(mark)+1):])
 	s.bytes += int64(len(p))
 	s.tail = slices.Clone(text[max(0, len(text)-4096):])
 	return len(p), nil
