@@ -49,6 +49,7 @@ import (
 	kubernetesprovider "github.com/valetkey/valetkey/internal/provider/kubernetes"
 	"github.com/valetkey/valetkey/internal/provider/token"
 	"github.com/valetkey/valetkey/internal/provider/vault"
+	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
 // The longest a step that failed waits to be tried again, and the shortest.
@@ -62,10 +63,16 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
 	if err != nil {
 		return err
 	}
+	told, err := telemetry.New(metrics.Registry)
+	if err != nil {
+		return err
+	}
+	audited := told.Audit(log)
 	for _, add := range []func() error{
 		func() error { return addCatalog(mgr, o, observer) },
-		func() error { return addRequests(mgr, o, observer, log) },
-		func() error { return addGrants(mgr, o, observer, log) },
+		func() error { return addRequests(mgr, o, observer, told, audited) },
+		func() error { return addGrants(mgr, o, observer, told, audited) },
+		func() error { return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected())) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error {
 			return mgr.AddReadyzCheck("audit", explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() }))
@@ -214,7 +221,7 @@ func everyCapability(reader client.Reader) handler.MapFunc {
 	}
 }
 
-func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, log *audit.Log) error {
+func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, log telemetry.Auditor) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(controllerOptions(o.workers)).
 		For(&v1alpha1.CapabilityRequest{}).
 		Owns(&v1alpha1.CapabilityGrant{}).
@@ -222,14 +229,14 @@ func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, log *a
 		// A grant that ended makes room within its policy's limit for others.
 		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(waitingRequests(mgr.GetClient(), forRoom)), builder.WithPredicates(endOfAGrant()))
 	return onCatalogue(b, waitingRequests(mgr.GetClient(), forAnything)).Complete(&request.Controller{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log, Metrics: told,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Retention: o.retention, JobTimeout: o.jobTimeout,
 	})
 }
 
-func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, log *audit.Log) error {
+func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, log telemetry.Auditor) error {
 	grants := &grant.Controller{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log, Metrics: told,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Answered: make(chan event.GenericEvent),
 	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(controllerOptions(o.workers)).

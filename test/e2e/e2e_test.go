@@ -76,10 +76,30 @@ func TestJourneys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { journey(t, s) })
 	}
+	t.Run("and the metrics tell of it", func(t *testing.T) { inTheMetrics(t, s) })
 	if found, err := s.Canary(t.Context()); err != nil {
 		t.Error(err)
 	} else {
 		fmt.Println("canary:", found)
+	}
+}
+
+// inTheMetrics looks for what the journeys did. That a series is there means that it happened once at least.
+func inTheMetrics(t *testing.T, s *stage.Stage) {
+	told, err := s.Metrics(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, series := range []string{
+		`valetkey_decisions_total{decision="granted",reason="Allowed"} `,
+		`valetkey_grants_ended_total{capability="publish-preview-build",outcome="Failed",provider="aws-sts",revocation="AtExpiry"} `,
+		`valetkey_stage_duration_seconds_count{provider="aws-sts",stage="issue"} `,
+		`valetkey_residual_exposure_seconds_count{provider="aws-sts"} `,
+		"valetkey_audit_failures_total 0\n",
+	} {
+		if !strings.Contains(told, series) {
+			t.Errorf("there is no %s", series)
+		}
 	}
 }
 

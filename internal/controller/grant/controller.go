@@ -26,6 +26,7 @@ import (
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
 // Auditor writes one audit record, and returns when it is stored.
@@ -45,6 +46,8 @@ type Controller struct {
 	Audit Auditor
 	// Events tells people.
 	Events events.EventRecorder
+	// Metrics counts ends, and times what came before.
+	Metrics *telemetry.Metrics
 	// Clock is the present time.
 	Clock clock.PassiveClock
 	// Answered is told of each grant whose back end has answered; what it is told comes back to Reconcile.

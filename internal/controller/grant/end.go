@@ -151,6 +151,7 @@ func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, f lif
 		return err
 	}
 	c.tell(g, g.Status.Stop.Reason, string(outcome)+": "+g.Status.Stop.Message)
+	c.Metrics.Ended(g)
 	return nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
 // Auditor writes one audit record, and returns when it is stored.
@@ -40,6 +41,8 @@ type Controller struct {
 	Audit Auditor
 	// Events tells people.
 	Events events.EventRecorder
+	// Metrics counts decisions.
+	Metrics *telemetry.Metrics
 	// Clock is the present time.
 	Clock clock.PassiveClock
 	// Retention is how long an ended request is kept.

@@ -198,5 +198,8 @@ func (c *Controller) announce(before, after *v1alpha1.CapabilityRequest) {
 			eventType = corev1.EventTypeWarning
 		}
 		c.Events.Eventf(after, nil, eventType, is.Reason, kind, "%s", is.Message)
+		if is.Status == metav1.ConditionTrue && (is.Reason == v1alpha1.ReasonGranted || is.Reason == v1alpha1.ReasonRefused) {
+			c.Metrics.Decided(after)
+		}
 	}
 }

@@ -1,0 +1,91 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// scrapeTime bounds what a scrape waits for.
+const scrapeTime = 5 * time.Second
+
+// Living tells how many requests and grants there are in each state, whenever Prometheus asks.
+type Living struct {
+	reader client.Reader
+	leads  <-chan struct{}
+
+	requests, grants *prometheus.Desc
+}
+
+// NewLiving makes a collector that reads from a cache, once this process leads: replicas would tell the same twice.
+func NewLiving(reader client.Reader, leads <-chan struct{}) *Living {
+	return &Living{reader: reader, leads: leads,
+		requests: prometheus.NewDesc("valetkey_requests", "Requests that have not ended and have no grant, by the reason of the condition Allowed.", []string{"reason"}, nil),
+		grants: prometheus.NewDesc("valetkey_grants", "Grants that have not ended, by provider type and state: issuing, live (the Job has the credential) or ending.",
+			[]string{"provider", "state"}, nil)}
+}
+
+// Describe implements [prometheus.Collector].
+func (l *Living) Describe(to chan<- *prometheus.Desc) {
+	to <- l.requests
+	to <- l.grants
+}
+
+// Collect implements [prometheus.Collector]. What cannot be read is not told.
+func (l *Living) Collect(to chan<- prometheus.Metric) {
+	select {
+	case <-l.leads:
+	default:
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
+	defer cancel()
+	requests, grants := &v1alpha1.CapabilityRequestList{}, &v1alpha1.CapabilityGrantList{}
+	if l.reader.List(ctx, requests, client.UnsafeDisableDeepCopy) != nil || l.reader.List(ctx, grants, client.UnsafeDisableDeepCopy) != nil {
+		return
+	}
+	waiting := map[string]int{}
+	for i := range requests.Items {
+		if r := &requests.Items[i]; r.Status.EndedAt == nil && r.Status.GrantName == "" {
+			waiting[reasonOf(r)]++
+		}
+	}
+	for reason, n := range waiting {
+		to <- prometheus.MustNewConstMetric(l.requests, prometheus.GaugeValue, float64(n), reason)
+	}
+	living := map[[2]string]int{}
+	for i := range grants.Items {
+		if g := &grants.Items[i]; g.Status.EndedAt == nil {
+			living[[2]string{g.Spec.Provider.Type, stateOf(g)}]++
+		}
+	}
+	for is, n := range living {
+		to <- prometheus.MustNewConstMetric(l.grants, prometheus.GaugeValue, float64(n), is[0], is[1])
+	}
+}
+
+func reasonOf(r *v1alpha1.CapabilityRequest) string {
+	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAllowed); c != nil {
+		return c.Reason
+	}
+	return "New"
+}
+
+func stateOf(g *v1alpha1.CapabilityGrant) string {
+	switch {
+	case g.Status.Stop != nil:
+		return "ending"
+	case meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.ConditionDelivered):
+		return "live"
+	default:
+		return "issuing"
+	}
+}
