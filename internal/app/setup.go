@@ -72,7 +72,9 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
 		func() error { return addCatalog(mgr, o, observer) },
 		func() error { return addRequests(mgr, o, observer, told, audited) },
 		func() error { return addGrants(mgr, o, observer, told, audited) },
-		func() error { return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected())) },
+		func() error {
+			return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected(), o.watches))
+		},
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error {
 			return mgr.AddReadyzCheck("audit", explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() }))
@@ -166,7 +168,7 @@ func newObserver(mgr ctrl.Manager, o options) (*observe.Observer, error) {
 	if err != nil {
 		return nil, err
 	}
-	checker, err := guard.New(config.Admission, mgr.GetClient(), mgr.GetClient(), o.namespace)
+	checker, err := guard.New(config.Admission, mgr.GetClient(), mgr.GetClient(), o.identitiesNamespace)
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +252,7 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *te
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("namespace").WithOptions(controllerOptions(1)).
 		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace)).
-		For(&corev1.Namespace{}).
+		For(&corev1.Namespace{}, builder.WithPredicates(predicate.NewPredicateFuncs(func(ns client.Object) bool { return o.watches(ns.GetName()) }))).
 		Complete(&grant.NamespaceController{Client: mgr.GetClient()})
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,16 +20,19 @@ const scrapeTime = 5 * time.Second
 
 // Living tells how many requests and grants there are in each state, whenever Prometheus asks.
 type Living struct {
-	reader client.Reader
-	leads  <-chan struct{}
+	reader  client.Reader
+	leads   <-chan struct{}
+	watches func(namespace string) bool
 
-	requests, grants *prometheus.Desc
+	requests, grants, unwatched *prometheus.Desc
 }
 
-// NewLiving makes a collector that reads from a cache, once this process leads: replicas would tell the same twice.
-func NewLiving(reader client.Reader, leads <-chan struct{}) *Living {
-	return &Living{reader: reader, leads: leads,
-		requests: prometheus.NewDesc("valetkey_requests", "Requests that have not ended and have no grant, by the reason of the condition Allowed.", []string{"reason"}, nil),
+// NewLiving makes a collector that reads from a cache, once this process leads: replicas would tell the same twice. It
+// asks which namespaces are watched.
+func NewLiving(reader client.Reader, leads <-chan struct{}, watches func(namespace string) bool) *Living {
+	return &Living{reader: reader, leads: leads, watches: watches,
+		unwatched: prometheus.NewDesc("valetkey_unwatched_namespace", "1 for each enrolled namespace that --watch-namespace leaves out: requests there wait for ever.", []string{"namespace"}, nil),
+		requests:  prometheus.NewDesc("valetkey_requests", "Requests that have not ended and have no grant, by the reason of the condition Allowed.", []string{"reason"}, nil),
 		grants: prometheus.NewDesc("valetkey_grants", "Grants that have not ended, by provider type and state: issuing, live (the Job has the credential) or ending.",
 			[]string{"provider", "state"}, nil)}
 }
@@ -37,6 +41,7 @@ func NewLiving(reader client.Reader, leads <-chan struct{}) *Living {
 func (l *Living) Describe(to chan<- *prometheus.Desc) {
 	to <- l.requests
 	to <- l.grants
+	to <- l.unwatched
 }
 
 // Collect implements [prometheus.Collector]. What cannot be read is not told.
@@ -48,6 +53,7 @@ func (l *Living) Collect(to chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
 	defer cancel()
+	l.namespaces(ctx, to)
 	requests, grants := &v1alpha1.CapabilityRequestList{}, &v1alpha1.CapabilityGrantList{}
 	if l.reader.List(ctx, requests, client.UnsafeDisableDeepCopy) != nil || l.reader.List(ctx, grants, client.UnsafeDisableDeepCopy) != nil {
 		return
@@ -69,6 +75,18 @@ func (l *Living) Collect(to chan<- prometheus.Metric) {
 	}
 	for is, n := range living {
 		to <- prometheus.MustNewConstMetric(l.grants, prometheus.GaugeValue, float64(n), is[0], is[1])
+	}
+}
+
+func (l *Living) namespaces(ctx context.Context, to chan<- prometheus.Metric) {
+	namespaces := &corev1.NamespaceList{}
+	if l.reader.List(ctx, namespaces, client.MatchingLabels{v1alpha1.LabelEnrolled: "true"}, client.UnsafeDisableDeepCopy) != nil {
+		return
+	}
+	for i := range namespaces.Items {
+		if name := namespaces.Items[i].Name; !l.watches(name) {
+			to <- prometheus.MustNewConstMetric(l.unwatched, prometheus.GaugeValue, 1, name)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -146,7 +147,7 @@ func TestARecordThatCannotBeWrittenIsCounted(t *testing.T) {
 
 func TestOnlyWhoLeadsTellsWhatLives(t *testing.T) {
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	request := func(name, reason string, edit func(*v1alpha1.CapabilityRequestStatus)) *v1alpha1.CapabilityRequest {
@@ -167,13 +168,16 @@ func TestOnlyWhoLeadsTellsWhatLives(t *testing.T) {
 		request("waits", v1alpha1.ReasonAwaitingApproval, func(*v1alpha1.CapabilityRequestStatus) {}),
 		request("has-one", v1alpha1.ReasonAllowed, func(s *v1alpha1.CapabilityRequestStatus) { s.GrantName = "live" }),
 		request("over", v1alpha1.ReasonDeniedByPolicy, func(s *v1alpha1.CapabilityRequestStatus) { s.EndedAt = after(1) }),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "agents", Labels: map[string]string{v1alpha1.LabelEnrolled: "true"}}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "left-out", Labels: map[string]string{v1alpha1.LabelEnrolled: "true"}}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "nobodys"}},
 		grant("live", func(*v1alpha1.CapabilityGrantStatus) {}),
 		grant("issuing", func(s *v1alpha1.CapabilityGrantStatus) { s.Conditions = nil }),
 		grant("ending", func(s *v1alpha1.CapabilityGrantStatus) { s.Stop = &v1alpha1.GrantStop{} }),
 		grant("gone", func(s *v1alpha1.CapabilityGrantStatus) { s.EndedAt = after(1) }),
 	).Build()
 	leads := make(chan struct{})
-	living := NewLiving(reader, leads)
+	living := NewLiving(reader, leads, func(namespace string) bool { return namespace == "agents" })
 	if n := testutil.CollectAndCount(living); n != 0 {
 		t.Errorf("one that does not lead tells %d", n)
 	}
@@ -188,6 +192,9 @@ valetkey_grants{provider="aws-sts",state="live"} 1
 # TYPE valetkey_requests gauge
 valetkey_requests{reason="AwaitingApproval"} 1
 valetkey_requests{reason="New"} 1
+# HELP valetkey_unwatched_namespace 1 for each enrolled namespace that --watch-namespace leaves out: requests there wait for ever.
+# TYPE valetkey_unwatched_namespace gauge
+valetkey_unwatched_namespace{namespace="left-out"} 1
 `))
 	if err != nil {
 		t.Error(err)
