@@ -117,7 +117,7 @@ func taken(flags *pflag.FlagSet, args []string) int {
 	switch {
 	case len(args) == 1, !strings.HasPrefix(args[0], "-"), strings.Contains(args[0], "="), flag != nil && flag.NoOptDefVal != "":
 		return 1
-	case flag == nil && strings.HasPrefix(args[1], "-"):
+	case strings.HasPrefix(args[1], "--"), flag == nil && strings.HasPrefix(args[1], "-"):
 		return 1
 	default:
 		return 2
@@ -130,6 +130,7 @@ func explain(flags *pflag.FlagSet, arg string, err error) error {
 	var missing *pflag.ValueRequiredError
 	switch {
 	case errors.As(err, &invalid):
+		_ = invalid.GetFlag().Value.Set(invalid.GetFlag().DefValue) // so that what the library left there is not another problem
 		want := map[string]string{"int": "a whole number", "duration": "a time with its unit, such as 90s, 10m or 168h", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
 		return fmt.Errorf("--%s %q: want %s", invalid.GetFlag().Name, invalid.GetValue(), want)
 	case errors.As(err, &missing):

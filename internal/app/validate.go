@@ -26,7 +26,7 @@ import (
 
 // validate looks at everything that can be known to be wrong before anything is touched. It is told which flags were given.
 func (o options) validate(given func(flag string) bool) error {
-	return errors.Join(o.checkNamespaces(), o.checkAudit(), o.checkNumbers(), o.checkURLs(), o.checkWords(), o.checkIssuer(given), o.checkAddresses())
+	return errors.Join(o.checkNamespaces(), o.checkAudit(), o.checkNumbers(), o.checkURLs(), o.checkWords(given), o.checkIssuer(given), o.checkAddresses())
 }
 
 // refuse says which flag is wrong, its value, and what to do.
@@ -157,7 +157,7 @@ func isServer(text string, schemes ...string) bool {
 	return err == nil && slices.Contains(schemes, u.Scheme) && u.Hostname() != "" && strings.Trim(u.Path, "/") == "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 }
 
-func (o options) checkWords() error {
+func (o options) checkWords(given func(flag string) bool) error {
 	var problems []error
 	for _, audiences := range []repeated{{"aws-audience", o.awsAudiences}, {"vault-audience", o.vaultAudiences}, {"gcp-audience", o.gcpAudiences}} {
 		for _, value := range audiences.values {
@@ -167,7 +167,7 @@ func (o options) checkWords() error {
 		}
 		problems = append(problems, audiences.once())
 	}
-	if o.identityExtraKey != "" && !isWord(o.identityExtraKey) {
+	if given("identity-extra-key") && !isWord(o.identityExtraKey) {
 		problems = append(problems, refuse("identity-extra-key", o.identityExtraKey, "want a key such as example.com/employee-id"))
 	}
 	return errors.Join(problems...)
@@ -180,7 +180,10 @@ func isWord(s string) bool {
 func (o options) checkIssuer(given func(flag string) bool) error {
 	var problems []error
 	if o.tokenIssuer == "" {
-		for _, flag := range []string{"token-issuer", "token-signer", "token-address", "token-cert-dir"} {
+		if given("token-issuer") {
+			problems = append(problems, refuse("token-issuer", "", "want the URL of a server, such as https://valetkey.example.com, or leave it out"))
+		}
+		for _, flag := range []string{"token-signer", "token-address", "token-cert-dir"} {
 			if given(flag) {
 				problems = append(problems, fmt.Errorf("--%s: it is of no use without --token-issuer: name the issuer's URL, or leave it out", flag))
 			}

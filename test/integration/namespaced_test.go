@@ -7,18 +7,24 @@ package integration
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -75,6 +81,38 @@ func TestAnOperatorWithRightsInOneNamespaceServesItAndNoOther(t *testing.T) {
 	}
 	if log := o.linesAbout("is forbidden"); log != "" {
 		t.Errorf("the operator lacks a right:\n%s", log)
+	}
+}
+
+// TestTheOverlayForSomeNamespacesBindsNothingEverywhere renders the overlay that docs/configuration.md shows.
+func TestTheOverlayForSomeNamespacesBindsNothingEverywhere(t *testing.T) {
+	dir := t.TempDir()
+	shipped, err := filepath.Rel(dir, filepath.Join(stage.root, "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range map[string]string{
+		"agents/kustomization.yaml": "namespace: agents\nresources: [../" + shipped + "/namespaced/watched]\n",
+		"kustomization.yaml":        "resources: [" + shipped + "/default, agents]\ncomponents: [" + shipped + "/namespaced]\n",
+	} {
+		path := filepath.Join(dir, file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := stage.kubectl(t.Context(), "kustomize", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bound []string
+	for document := range strings.SplitSeq(out, "\n---\n") {
+		var b rbacv1.RoleBinding
+		if err := yaml.Unmarshal([]byte(document), &b); err == nil && b.RoleRef.Name == "valetkey-operator-namespaced" {
+			bound = append(bound, fmt.Sprintf("%s in %s of %s/%s", b.Kind, b.Namespace, b.Subjects[0].Namespace, b.Subjects[0].Name))
+		}
+	}
+	if diff := cmp.Diff([]string{"RoleBinding in agents of valetkey-system/valetkey"}, bound); diff != "" {
+		t.Error(diff)
 	}
 }
 

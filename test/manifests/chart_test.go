@@ -76,11 +76,32 @@ func TestChart(t *testing.T) {
 			"additional properties 'imag'":          {"--set", "imag=x"},
 			"'/args/0': 'verbose' does not match":   {"--set", image, "--set", "args={verbose}"},
 			"'/audit/storage': 'much' does not ":    {"--set", image, "--set", "audit.storage=much"},
+			"'/watchNamespaces/0': 'A' does not ":   {"--set", image, "--set", "watchNamespaces={A}"},
 			"'/imagePullPolicy': value must be one": {"--set", image, "--set", "imagePullPolicy=Sometimes"},
 		} {
 			if out, err := h.run(ctx, append([]string{"template", "valetkey", h.chart}, args...)...); err == nil || !strings.Contains(out, words) {
 				t.Errorf("%v: %v\n%s\nwant %q", args, err, out, words)
 			}
+		}
+	})
+	t.Run("where namespaces are named, the operator has its power there alone", func(t *testing.T) {
+		rendered, err := decode([]byte(h.must(ctx, "template", "valetkey", h.chart, "--set", image, "--set", "args={--verbose}", "--set", "watchNamespaces={agents,others}")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bound []string
+		for _, o := range rendered {
+			if role, _, _ := unstructured.NestedString(o.Object, "roleRef", "name"); role == "valetkey-operator-namespaced" {
+				bound = append(bound, o.GetKind()+" in "+o.GetNamespace())
+			}
+			if containers, found, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers"); found {
+				if diff := cmp.Diff([]any{"--verbose", "--watch-namespace=agents", "--watch-namespace=others"}, containers[0].(map[string]any)["args"]); diff != "" {
+					t.Error(diff)
+				}
+			}
+		}
+		if diff := cmp.Diff([]string{"RoleBinding in agents", "RoleBinding in others"}, bound); diff != "" {
+			t.Error(diff)
 		}
 	})
 	t.Run("its settings arrive", func(t *testing.T) {
