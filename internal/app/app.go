@@ -74,7 +74,7 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkIdentity(ctx, clients), checkJobController(ctx, clients), checkWatched(ctx, clients, o.watchNamespaces, logger)); err != nil {
+	if err := errors.Join(checkIdentity(ctx, clients), checkJobController(ctx, clients), checkWatched(ctx, clients, o, logger)); err != nil {
 		return err
 	}
 	log, err := audit.Open(audit.Options{Path: o.auditFile, Stdout: stdout, MaxSizeMB: o.auditMaxSizeMB, MaxBackups: o.auditBackups, Clock: o.clock})

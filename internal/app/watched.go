@@ -19,15 +19,15 @@ import (
 
 // checkWatched: without its rights where it is to work, the operator would wait for its cache and say no more. And where grants live that
 // it does not watch, nobody would end them.
-func checkWatched(ctx context.Context, clients kubernetes.Interface, watched []string, logger logr.Logger) error {
-	if len(watched) == 0 {
+func checkWatched(ctx context.Context, clients kubernetes.Interface, o options, logger logr.Logger) error {
+	if len(o.watchNamespaces) == 0 {
 		return checkRights(ctx, clients, metav1.NamespaceAll)
 	}
 	var problems []error
-	for _, namespace := range watched {
+	for _, namespace := range o.watchNamespaces {
 		problems = append(problems, checkRights(ctx, clients, namespace))
 	}
-	return errors.Join(append(problems, checkUnwatched(ctx, clients, watched, logger))...)
+	return errors.Join(append(problems, checkUnwatched(ctx, clients, o, logger))...)
 }
 
 // checkRights asks about each resource that the operator's ClusterRole for namespaces is there for.
@@ -59,12 +59,12 @@ func checkRights(ctx context.Context, clients kubernetes.Interface, namespace st
 
 // checkUnwatched looks for namespaces that are enrolled and not watched: one with living grants stops the operator, so that a rollout that forgets it ends
 // before the replica that serves it; any other is told of.
-func checkUnwatched(ctx context.Context, clients kubernetes.Interface, watched []string, logger logr.Logger) error {
+func checkUnwatched(ctx context.Context, clients kubernetes.Interface, o options, logger logr.Logger) error {
 	enrolled, err := clients.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: v1alpha1.LabelEnrolled + "=true"})
 	if err != nil {
 		return fmt.Errorf("looking for enrolled namespaces: %w", err)
 	}
-	o, problems := options{watchNamespaces: watched}, []error(nil)
+	var problems []error
 	for i := range enrolled.Items {
 		ns := &enrolled.Items[i]
 		switch {
