@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,13 +26,12 @@ func log(t *testing.T) string {
 	return "--audit-file=" + filepath.Join(t.TempDir(), "audit.log")
 }
 
-// TestWhatCannotWorkIsRefusedByTheFlagItsValueAndWhatToDo gives one flag, or a few, that make no sense.
-func TestWhatCannotWorkIsRefusedByTheFlagItsValueAndWhatToDo(t *testing.T) {
+// absurd is one flag, or a few, that make no sense, and what is said.
+type absurd struct{ args, want string }
+
+func absurdNamesAndNumbers() []absurd {
 	const name = "want the name of a namespace: lower case letters, digits and dashes, 63 at most"
-	for _, row := range []struct {
-		args string
-		want string
-	}{
+	return []absurd{
 		{"--namespace=", `--namespace "": ` + name},
 		{"--namespace=Agents", `--namespace "Agents": ` + name},
 		{"--identities-namespace=a.b", `--identities-namespace "a.b": ` + name},
@@ -63,6 +63,11 @@ func TestWhatCannotWorkIsRefusedByTheFlagItsValueAndWhatToDo(t *testing.T) {
 		{"--leader-lease=1h", "--leader-lease 1h0m0s: want 1s to 10m0s"},
 		{"--leader-elect=perhaps", `--leader-elect "perhaps": want true or false`},
 		{"--verbose no", `"no": only flags are expected`},
+	}
+}
+
+func absurdPlaces() []absurd {
+	return []absurd{
 		{"--aws-endpoint=", `--aws-endpoint "": want the URL of a server, such as https://sts.example.com`},
 		{"--aws-endpoint=sts.example.com", `--aws-endpoint "sts.example.com": want the URL of a server, such as https://sts.example.com`},
 		{"--aws-endpoint=ftp://sts.example.com", `--aws-endpoint "ftp://sts.example.com": want the URL of a server, such as https://sts.example.com`},
@@ -85,6 +90,11 @@ func TestWhatCannotWorkIsRefusedByTheFlagItsValueAndWhatToDo(t *testing.T) {
 		{"--health-address=0", `--health-address "0": want HOST:PORT or :PORT, such as :8080`},
 		{"--health-address=:8080", `--metrics-address ":8080": --health-address ":8080" is there already: want another port`},
 		{"--health-address=127.0.0.1:8080", `--metrics-address ":8080": --health-address "127.0.0.1:8080" is there already: want another port`},
+	}
+}
+
+func absurdKeysAndWords() []absurd {
+	return []absurd{
 		{"--signer=internal", `--signer "internal": want NAME=PLACE: want the absolute path of a private key, or unix:///path/to/socket`},
 		{"--signer=hunter2=hunter2", `--signer "hunter2": want NAME=PLACE: want the absolute path of a private key, or unix:///path/to/socket`},
 		{"--signer=Hunter2=/key.pem", "--signer: want NAME=PLACE: the name is of lower case letters, digits and dashes"},
@@ -101,7 +111,11 @@ func TestWhatCannotWorkIsRefusedByTheFlagItsValueAndWhatToDo(t *testing.T) {
 		{"-verbose", "-verbose: there is no such flag; did you mean --verbose?"},
 		{"--frobnicate=1", "--frobnicate: there is no such flag"},
 		{"serve", `"serve": only flags are expected`},
-	} {
+	}
+}
+
+func TestWhatCannotWorkIsRefusedByTheFlagItsValueAndWhatToDo(t *testing.T) {
+	for _, row := range slices.Concat(absurdNamesAndNumbers(), absurdPlaces(), absurdKeysAndWords()) {
 		t.Run(row.args, func(t *testing.T) {
 			_, err := parse(append([]string{log(t)}, strings.Split(row.args, " ")...))
 			if err == nil || err.Error() != row.want {
