@@ -48,6 +48,7 @@ type options struct {
 	leaderElect         bool
 	leaseDuration       time.Duration
 	metricsAddress      string
+	traceEndpoint       string
 	healthAddress       string
 	verbose             bool
 }
@@ -90,6 +91,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "let one of several operators work at a time")
 	f.DurationVar(&o.leaseDuration, "leader-lease", 15*time.Second, "how long a leader that is not heard of keeps its lease")
 	f.StringVar(&o.metricsAddress, "metrics-address", ":8080", "address of the metrics; 0 turns them off")
+	f.StringVar(&o.traceEndpoint, "trace-endpoint", "", "URL of a collector that takes traces by OTLP over HTTP, such as https://collector.example.com:4318; empty sends none")
 	f.StringVar(&o.healthAddress, "health-address", ":8081", "address of /healthz and /readyz")
 	f.BoolVar(&o.verbose, "verbose", false, "log every step")
 	if err := f.Parse(args); err != nil {
@@ -168,6 +170,9 @@ func (o options) validate(rest []string) error {
 	}
 	if o.tokenIssuer != "" && !isServer(o.tokenIssuer, "https", "http") {
 		problems = append(problems, fmt.Errorf("--token-issuer %q: want a URL such as https://valetkey.example.com", o.tokenIssuer))
+	}
+	if o.traceEndpoint != "" && !isServer(o.traceEndpoint, "https", "http") {
+		problems = append(problems, fmt.Errorf("--trace-endpoint %q: want a URL such as https://collector.example.com:4318", o.traceEndpoint))
 	}
 	if o.auditFile == "" {
 		problems = append(problems, errors.New("--audit-file: name a file; nothing is issued without an audit log"))

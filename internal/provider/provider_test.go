@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
+	"go.opentelemetry.io/otel/trace/noop"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -115,7 +116,7 @@ func (s slow) Issue(ctx context.Context, l provider.Lease) (*provider.Credential
 func TestCallsAreCountedAndTimedByResult(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(0, 0))
 	registry := prometheus.NewPedanticRegistry()
-	instrument, err := provider.NewInstrument(registry, clock)
+	instrument, err := provider.NewInstrument(registry, noop.NewTracerProvider().Tracer(""), clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,10 +152,10 @@ func TestCallsAreCountedAndTimedByResult(t *testing.T) {
 func TestAMetricIsRegisteredOnce(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	clock := clocktesting.NewFakePassiveClock(time.Unix(0, 0))
-	if _, err := provider.NewInstrument(registry, clock); err != nil {
+	if _, err := provider.NewInstrument(registry, noop.NewTracerProvider().Tracer(""), clock); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := provider.NewInstrument(registry, clock); err == nil {
+	if _, err := provider.NewInstrument(registry, noop.NewTracerProvider().Tracer(""), clock); err == nil {
 		t.Error("registered twice without an error")
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/projection"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
 // stop stores why the grant ends, once it is in the audit log.
@@ -125,11 +126,11 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 	if err != nil {
 		return provider.Revoked{}, err
 	}
-	return backend.Revoke(ctx, provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle, Until: g.Status.CredentialExpiresAt.Time})
+	return backend.Revoke(c.Traces.Within(ctx, g, telemetry.StageEnd), provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle, Until: g.Status.CredentialExpiresAt.Time})
 }
 
 // end stores the outcome, once it is in the audit log.
-func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, f lifecycle.Facts, revocation v1alpha1.Revocation) error {
+func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, f lifecycle.Facts, revocation v1alpha1.Revocation) error {
 	started := max(g.Status.PodsStarted, countStarted(f.Pods))
 	outcome := g.Status.Stop.Outcome
 	err := c.record(ctx, g, audit.EventEnded, func(r *audit.Record) {
@@ -152,6 +153,7 @@ func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, f lif
 	}
 	c.tell(g, g.Status.Stop.Reason, string(outcome)+": "+g.Status.Stop.Message)
 	c.Metrics.Ended(g)
+	c.Traces.Ended(g, mem.requested)
 	return nil
 }
 
