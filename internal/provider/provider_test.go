@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace/noop"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -146,6 +148,33 @@ func TestCallsAreCountedAndTimedByResult(t *testing.T) {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%s is missing in\n%s", want, text)
 		}
+	}
+}
+
+func TestACallsSpanSaysOfAFailureOnlyItsClass(t *testing.T) {
+	exporter := tracetest.NewInMemoryExporter()
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter)).Tracer("")
+	instrument, err := provider.NewInstrument(prometheus.NewRegistry(), tracer, clocktesting.NewFakePassiveClock(time.Unix(0, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := newFake()
+	backend.NextErr(&provider.Error{Class: provider.Throttled, Message: "what it said"}, nil)
+	wrapped := instrument.Wrap(backend)
+	_, _ = wrapped.Issue(t.Context(), provider.Lease{ID: "7", Attempt: 3, Handle: "a handle", Values: provider.Longest(), Capability: &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{Scope: []v1alpha1.AWSStatement{{}}}}}})
+	if _, err := wrapped.Revoke(t.Context(), provider.Issued{ID: "7", Attempts: 4, Handle: "a handle"}); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, s := range exporter.GetSpans() {
+		said = append(said, fmt.Sprint(s.Name, " ", s.SpanKind, s.Attributes, s.Status, s.Events))
+	}
+	want := []string{
+		`aws-sts issue client[{"valetkey.provider":"aws-sts"} {"valetkey.operation":"issue"} {"valetkey.attempt":3} {"valetkey.result":"throttled"}]{Error }[]`,
+		`aws-sts revoke client[{"valetkey.provider":"aws-sts"} {"valetkey.operation":"revoke"} {"valetkey.attempt":4} {"valetkey.result":"ok"}]{Unset }[]`,
+	}
+	if !slices.Equal(said, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
 	}
 }
 
