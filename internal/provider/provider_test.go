@@ -170,8 +170,8 @@ func TestACallsSpanSaysOfAFailureOnlyItsClass(t *testing.T) {
 		said = append(said, fmt.Sprint(s.Name, " ", s.SpanKind, s.Attributes, s.Status, s.Events))
 	}
 	want := []string{
-		`aws-sts issue client[{"valetkey.provider":"aws-sts"} {"valetkey.operation":"issue"} {"valetkey.attempt":3} {"valetkey.result":"throttled"}]{Error }[]`,
-		`aws-sts revoke client[{"valetkey.provider":"aws-sts"} {"valetkey.operation":"revoke"} {"valetkey.attempt":4} {"valetkey.result":"ok"}]{Unset }[]`,
+		`aws-sts issue client [{"valetkey.provider":"aws-sts"} {"valetkey.operation":"issue"} {"valetkey.attempt":3} {"valetkey.result":"throttled"}] {Error } []`,
+		`aws-sts revoke client [{"valetkey.provider":"aws-sts"} {"valetkey.operation":"revoke"} {"valetkey.attempt":4} {"valetkey.result":"ok"}] {Unset } []`,
 	}
 	if !slices.Equal(said, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))

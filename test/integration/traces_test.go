@@ -111,10 +111,10 @@ func words(spans []*tracepb.Span, name string) map[string]string {
 	return said
 }
 
-// traced begins a journey whose operator tells a collector, to which it has to show a key.
+// traced begins a journey whose operator tells a collector, to which it has to show a key. The other header is not well-formed.
 func traced(t *testing.T, name, endpoint string) *journey {
 	t.Helper()
-	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "Api-Key="+apiKey)
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "Api-Key="+apiKey+","+apiKey)
 	return alone(t, name, stage.ownOperator(t, "--trace-endpoint="+endpoint))
 }
 
