@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"regexp"
 	"time"
 
@@ -74,7 +73,7 @@ func (d *discreet) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	switch {
 	case err != nil:
 		if d.lost == 0 {
-			d.log.Info("spans are being lost", "why", why(err))
+			d.log.Info("spans are being lost", "why", why(errors.Join(err, ctx.Err())))
 		}
 		d.lost += len(spans)
 	case d.lost > 0:
@@ -93,7 +92,7 @@ func why(err error) string {
 	switch {
 	case errors.As(err, &untrusted):
 		return "the collector's certificate is not trusted"
-	case errors.Is(err, context.DeadlineExceeded), os.IsTimeout(err):
+	case errors.Is(err, context.DeadlineExceeded):
 		return "the collector does not answer in time"
 	case errors.As(err, &unreached):
 		return "the collector cannot be reached"

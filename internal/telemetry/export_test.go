@@ -5,6 +5,8 @@ package telemetry
 
 import (
 	"context"
+	"io"
+	stdlog "log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -54,6 +56,32 @@ func TestACollectorsAnswerIsNotRepeated(t *testing.T) {
 	want := `"level"=0 "msg"="spans are being lost" "why"="the collector answers 403"` + "\n" + `"level"=0 "msg"="the collector takes spans again" "lost"=5` + "\n"
 	if text.String() != want {
 		t.Errorf("logged\n%swant\n%s", text, want)
+	}
+}
+
+func TestWhySpansAreLostIsSaidInOurOwnWords(t *testing.T) {
+	t.Setenv("OTEL_BSP_EXPORT_TIMEOUT", "100") // milliseconds
+	log, text := logbook()
+	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
+	defer untrusted.Close()
+	untrusted.Config.ErrorLog = stdlog.New(io.Discard, "", 0)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	release := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer hangs.Close()
+	defer close(release)
+	for endpoint, words := range map[string]string{untrusted.URL: "the collector's certificate is not trusted", closed.URL: "the collector cannot be reached", hangs.URL: "the collector does not answer in time"} {
+		text.Reset()
+		provider, flush, err := Export(t.Context(), endpoint, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		NewTraces(provider).Ended(granted(v1alpha1.OutcomeCompleted, func(*v1alpha1.CapabilityGrantStatus) {}), after(0))
+		flush()
+		if want := `"level"=0 "msg"="spans are being lost" "why"="` + words + `"` + "\n"; text.String() != want {
+			t.Errorf("logged %s, want %s", text, want)
+		}
 	}
 }
 
