@@ -27,10 +27,12 @@ import (
 // Scope names what the spans come from.
 const Scope = "github.com/valetkey/valetkey"
 
-// The spans of a trace that metrics do not time. The request's is the root; the approval is a part of the decision.
+// The spans of a trace that metrics do not time.
 const (
-	spanRequest  = "request"
+	// SpanRequest is the whole, and what belongs to no stage is a part of it.
+	SpanRequest  = "request"
 	spanDecision = "decision"
+	// spanApproval is a part of the decision.
 	spanApproval = "approval"
 	spanRun      = "run"
 )
@@ -61,12 +63,12 @@ func (t *Traces) Decided(r *v1alpha1.CapabilityRequest) {
 		words = append(words, attribute.String("valetkey.policy", r.Status.Policy.Name))
 	}
 	j := t.journey(r.UID)
-	j.tell(stage{name: spanDecision, parent: spanRequest, from: &r.CreationTimestamp, to: at, words: words})
+	j.tell(stage{name: spanDecision, parent: SpanRequest, from: &r.CreationTimestamp, to: at, words: words})
 	if review := r.Status.Review; review != nil && (len(r.Status.SeenDecisions) > 0 || allowed.Reason == v1alpha1.ReasonApprovalTimedOut) {
 		j.tell(stage{name: spanApproval, parent: spanDecision, from: &review.At, to: at, words: []attribute.KeyValue{attribute.Int("valetkey.decisions", len(r.Status.SeenDecisions))}})
 	}
 	if decision == "refused" {
-		j.tell(stage{name: spanRequest, from: &r.CreationTimestamp, to: at, words: append(words, named(r.Namespace, r.Name, r.Spec.Capability)...)})
+		j.tell(stage{name: SpanRequest, from: &r.CreationTimestamp, to: at, words: append(words, named(r.Namespace, r.Name, r.Spec.Capability)...)})
 	}
 }
 
@@ -84,11 +86,11 @@ func (t *Traces) Ended(g *v1alpha1.CapabilityGrant, requested *metav1.Time) {
 	}
 	unissued := s.Outcome == v1alpha1.OutcomeIssueFailed
 	for _, stage := range []stage{
-		{name: StageIssue, parent: spanRequest, from: &g.CreationTimestamp, to: cmp.Or(s.IssuedAt, stopped), failed: unissued},
-		{name: StageDelivery, parent: spanRequest, from: s.IssuedAt, to: cmp.Or(delivered, stopped)},
-		{name: spanRun, parent: spanRequest, from: delivered, to: stopped},
-		{name: StageEnd, parent: spanRequest, from: stopped, to: s.EndedAt},
-		{name: spanRequest, from: cmp.Or(requested, &g.CreationTimestamp), to: s.EndedAt, failed: unissued || s.Outcome == v1alpha1.OutcomeUnknown, words: became(g)},
+		{name: StageIssue, parent: SpanRequest, from: &g.CreationTimestamp, to: cmp.Or(s.IssuedAt, stopped), failed: unissued},
+		{name: StageDelivery, parent: SpanRequest, from: s.IssuedAt, to: cmp.Or(delivered, stopped)},
+		{name: spanRun, parent: SpanRequest, from: delivered, to: stopped},
+		{name: StageEnd, parent: SpanRequest, from: stopped, to: s.EndedAt},
+		{name: SpanRequest, from: cmp.Or(requested, &g.CreationTimestamp), to: s.EndedAt, failed: unissued || s.Outcome == v1alpha1.OutcomeUnknown, words: became(g)},
 	} {
 		j.tell(stage)
 	}
@@ -119,7 +121,7 @@ func named(namespace, request, capability string) []attribute.KeyValue {
 	return []attribute.KeyValue{semconv.K8SNamespaceName(namespace), attribute.String("valetkey.request", request), attribute.String("valetkey.capability", capability)}
 }
 
-// Within makes what is done with a context a part of a stage of a grant.
+// Within makes what is done with a context a part of a stage of a grant, or of its whole.
 func (t *Traces) Within(ctx context.Context, g *v1alpha1.CapabilityGrant, stage string) context.Context {
 	return trace.ContextWithRemoteSpanContext(ctx, t.journey(types.UID(g.Spec.RequestRef.UID)).span(stage))
 }

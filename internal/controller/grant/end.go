@@ -98,7 +98,7 @@ func abandoned(g *v1alpha1.CapabilityGrant) bool {
 
 // revokeUpstream says honestly what became of the credential.
 func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityGrant) (v1alpha1.Revocation, error) {
-	revoked, err := c.askToRevoke(ctx, g)
+	revoked, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g)
 	if err != nil {
 		return v1alpha1.Revocation{}, err
 	}
@@ -126,7 +126,7 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 	if err != nil {
 		return provider.Revoked{}, err
 	}
-	return backend.Revoke(c.Traces.Within(ctx, g, telemetry.StageEnd), provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle, Until: g.Status.CredentialExpiresAt.Time})
+	return backend.Revoke(ctx, provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle, Until: g.Status.CredentialExpiresAt.Time})
 }
 
 // end stores the outcome, once it is in the audit log.
@@ -172,7 +172,7 @@ func (c *Controller) sweep(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 	if err := c.deleteSecrets(ctx, g, g.Status.Attempt); err != nil {
 		return err
 	}
-	if _, err := c.askToRevoke(ctx, g); err != nil && !abandoned(g) {
+	if _, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.SpanRequest), g); err != nil && !abandoned(g) {
 		return err
 	}
 	mem.SweptAt = c.Clock.Now()
