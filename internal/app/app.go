@@ -37,6 +37,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
 // operator is the user that the admission rules know the operator by.
@@ -85,10 +86,16 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	if err != nil {
 		return err
 	}
-	if err := setUp(mgr, o, log); err != nil {
+	tracing, flush, err := telemetry.Export(ctx, o.traceEndpoint, logger.WithName("traces"))
+	if err != nil {
 		return err
 	}
-	return errors.Join(mgr.Start(ctx), log.Close())
+	if err := setUp(mgr, o, log, tracing); err != nil {
+		return err
+	}
+	err = mgr.Start(ctx)
+	flush()
+	return errors.Join(err, log.Close())
 }
 
 // checkJobController: where the controller manager uses one identity for all its controllers, Jobs' Pods come from a user that the

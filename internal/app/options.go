@@ -47,6 +47,7 @@ type options struct {
 	leaderElect         bool
 	leaseDuration       time.Duration
 	metricsAddress      string
+	traceEndpoint       string
 	healthAddress       string
 	verbose             bool
 }

@@ -76,6 +76,7 @@ func absurdPlaces() []absurd {
 		{"--aws-endpoint=https://user:hunter2@sts.example.com", `--aws-endpoint "…@sts.example.com": want the URL of a server, such as https://sts.example.com`},
 		{"--gcp-endpoint=https://sts.example.com/v1?key=hunter2", `--gcp-endpoint "https://sts.example.com/v1?…": want the URL of a server, such as https://sts.example.com`},
 		{"--vault-address=vault:8200", `--vault-address "vault:8200": want the URL of a server, such as https://vault.example.com:8200`},
+		{"--trace-endpoint=collector:4318", `--trace-endpoint "collector:4318": want the URL of a server, such as https://collector.example.com:4318`},
 		{"--github-api=https://github.example.com/api/v4", `--github-api "https://github.example.com/api/v4": want the URL of a server, such as https://github.example.com/api/v3`},
 		{"--kubernetes-server=http://kubernetes.default.svc", `--kubernetes-server "http://kubernetes.default.svc": want the URL of a server, such as https://kubernetes.default.svc`},
 		{"--aws-audience=", `--aws-audience "": want an audience, without blanks`},

@@ -71,6 +71,14 @@ type repeated struct {
 	values []string
 }
 
+// set is a value that need not be there.
+func set(value string) []string {
+	if value == "" {
+		return nil
+	}
+	return []string{value}
+}
+
 // once sees that no value is given twice: one of them was meant to be another.
 func (r repeated) once() error {
 	var problems []error
@@ -136,6 +144,7 @@ func (o options) checkURLs() error {
 		{repeated{"vault-address", o.vaultAddresses}, "https://vault.example.com:8200", []string{"https", "http"}},
 		{repeated{"gcp-endpoint", o.gcpEndpoints}, "https://sts.example.com", []string{"https", "http"}},
 		{repeated{"github-api", o.githubAPIs}, "https://github.example.com/api/v3", []string{"https", "http"}},
+		{repeated{"trace-endpoint", set(o.traceEndpoint)}, "https://collector.example.com:4318", []string{"https", "http"}},
 	} {
 		for _, value := range u.values {
 			server := value

@@ -1,8 +1,8 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package telemetry is what the operator tells Prometheus of requests and grants. The names are stable; docs/metrics.md lists them. No label
-// holds what an agent wrote.
+// Package telemetry is what the operator tells of requests and grants: metrics to Prometheus, and traces to a collector. The names are
+// stable; docs/metrics.md and docs/tracing.md list them. No label holds what an agent wrote.
 package telemetry
 
 import (

@@ -43,6 +43,8 @@ type Controller struct {
 	Events events.EventRecorder
 	// Metrics counts decisions.
 	Metrics *telemetry.Metrics
+	// Traces tells the same of each request.
+	Traces *telemetry.Traces
 	// Clock is the present time.
 	Clock clock.PassiveClock
 	// Retention is how long an ended request is kept.

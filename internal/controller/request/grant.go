@@ -200,6 +200,7 @@ func (c *Controller) announce(before, after *v1alpha1.CapabilityRequest) {
 		c.Events.Eventf(after, nil, eventType, is.Reason, kind, "%s", is.Message)
 		if is.Status == metav1.ConditionTrue && (is.Reason == v1alpha1.ReasonGranted || is.Reason == v1alpha1.ReasonRefused) {
 			c.Metrics.Decided(after)
+			c.Traces.Decided(after)
 		}
 	}
 }
