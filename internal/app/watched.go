@@ -57,8 +57,8 @@ func checkRights(ctx context.Context, clients kubernetes.Interface, namespace st
 	}
 }
 
-// checkUnwatched looks for namespaces that are enrolled and not watched: one with living grants stops the operator, so that a rollout that forgets it ends
-// before the replica that serves it; any other is told of.
+// checkUnwatched looks for namespaces that are enrolled and not watched: one with living grants stops the operator, which is noticed, where grants that
+// nobody revokes would not be; any other is told of.
 func checkUnwatched(ctx context.Context, clients kubernetes.Interface, o options, logger logr.Logger) error {
 	enrolled, err := clients.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: v1alpha1.LabelEnrolled + "=true"})
 	if err != nil {
