@@ -72,7 +72,10 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
 		func() error { return addCatalog(mgr, o, observer) },
 		func() error { return addRequests(mgr, o, observer, told, audited) },
 		func() error { return addGrants(mgr, o, observer, told, audited) },
-		func() error { return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected())) },
+		func() error {
+			return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected(), o.clock))
+		},
+		func() error { return addMetricsServer(mgr, o) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error {
 			return mgr.AddReadyzCheck("audit", explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() }))

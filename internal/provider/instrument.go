@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/internal/exemplar"
 )
 
 // Instrument counts and times what back ends are asked.
@@ -40,19 +42,19 @@ type instrumented struct {
 func (p instrumented) Issue(ctx context.Context, l Lease) (*Credential, error) {
 	start := p.instrument.clock.Now()
 	credential, err := p.Provider.Issue(ctx, l)
-	p.observe("issue", err, p.instrument.clock.Since(start).Seconds())
+	p.observe("issue", err, p.instrument.clock.Since(start).Seconds(), l.ID)
 	return credential, err
 }
 
 func (p instrumented) Revoke(ctx context.Context, i Issued) (Revoked, error) {
 	start := p.instrument.clock.Now()
 	revoked, err := p.Provider.Revoke(ctx, i)
-	p.observe("revoke", err, p.instrument.clock.Since(start).Seconds())
+	p.observe("revoke", err, p.instrument.clock.Since(start).Seconds(), i.ID)
 	return revoked, err
 }
 
-func (p instrumented) observe(operation string, err error, seconds float64) {
-	p.instrument.calls.WithLabelValues(p.Type(), operation, result(err)).Observe(seconds)
+func (p instrumented) observe(operation string, err error, seconds float64, lease string) {
+	exemplar.Observe(p.instrument.calls.WithLabelValues(p.Type(), operation, result(err)), seconds, lease)
 }
 
 // result is one of four words, whatever went wrong.
