@@ -65,6 +65,7 @@ func (p Programs) Start(ctx context.Context, c Config) (*Server, error) {
 	defer log.Close()
 	s.cmd = exec.Command(p.Server, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(c.Dir, "data"), "--web.listen-address=127.0.0.1:0",
 		"--enable-feature=exemplar-storage")
+	s.cmd.Env = []string{} // no proxy leads to the cluster
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	// It ends with this process, even if that is killed.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
