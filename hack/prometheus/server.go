@@ -109,6 +109,9 @@ func receiver(told chan<- Alert) http.Handler {
 	})
 }
 
+// Exited is closed when it has ended.
+func (s *Server) Exited() <-chan struct{} { return s.exited }
+
 // Stop ends it. An error says that it had ended before.
 func (s *Server) Stop() error {
 	_ = s.alerts.Close()

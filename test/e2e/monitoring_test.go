@@ -13,12 +13,17 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -65,6 +70,7 @@ const asked = "DashboardQuery"
 // watcher hears what Prometheus tells.
 type watcher struct {
 	s       *stage.Stage
+	server  *prometheus.Server
 	told    chan prometheus.Alert
 	heard   []prometheus.Alert
 	queries map[string]string
@@ -78,14 +84,14 @@ func watch(t *testing.T, s *stage.Stage) *watcher {
 	}
 	w := &watcher{s: s, told: make(chan prometheus.Alert, 1<<16), queries: map[string]string{}}
 	dir := t.TempDir()
-	server, err := programs.Start(t.Context(), prometheus.Config{Dir: dir, Told: w.told,
+	w.server, err = programs.Start(t.Context(), prometheus.Config{Dir: dir, Told: w.told,
 		Rules:  []string{w.shippedRules(t, dir), w.shippedDashboard(t, dir)},
 		Scrape: []map[string]any{w.shippedPodMonitor(t)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
+		if err := w.server.Stop(); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
@@ -175,37 +181,54 @@ func (w *watcher) shippedDashboard(t *testing.T, dir string) string {
 	return store(t, dir, "dashboard.yaml", map[string]any{"groups": []group{g}})
 }
 
-// shippedPodMonitor is what prometheus-operator makes of it.
+// podMonitor is as much of the shipped one as is used.
+type podMonitor struct {
+	Metadata struct{ Name, Namespace string } `json:"metadata"`
+	Spec     struct {
+		Selector            metav1.LabelSelector `json:"selector"`
+		PodMetricsEndpoints []struct {
+			Port string `json:"port"`
+		} `json:"podMetricsEndpoints"`
+	} `json:"spec"`
+}
+
+// shippedPodMonitor is what prometheus-operator makes of it, but that Debian's Prometheus cannot ask Kubernetes, and asks the test.
 func (w *watcher) shippedPodMonitor(t *testing.T) map[string]any {
 	t.Helper()
-	var shipped struct {
-		Metadata struct{ Name, Namespace string } `json:"metadata"`
-		Spec     struct {
-			Selector struct {
-				MatchLabels map[string]string `json:"matchLabels"`
-			} `json:"selector"`
-			PodMetricsEndpoints []struct {
-				Port string `json:"port"`
-			} `json:"podMetricsEndpoints"`
-		} `json:"spec"`
-	}
-	w.manifest(t, "podmonitor.yaml", &shipped)
-	kubeconfig, err := w.s.Cluster.Kubeconfig("prometheus", "system:masters")
+	m := podMonitor{}
+	w.manifest(t, "podmonitor.yaml", &m)
+	clients, err := kubernetes.NewForConfig(w.s.Cluster.AdminConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
-	keep := func(label, value string) any {
-		return map[string]any{"action": "keep", "source_labels": []string{label}, "regex": value}
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		pods, err := clients.CoreV1().Pods(m.Metadata.Namespace).List(r.Context(), metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(&m.Spec.Selector)})
+		if err != nil {
+			http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		rw.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(rw).Encode(m.targets(pods.Items)) // Prometheus asks again
+	}))
+	t.Cleanup(server.Close)
+	return map[string]any{"job_name": m.Metadata.Namespace + "/" + m.Metadata.Name,
+		"http_sd_configs": []any{map[string]any{"url": server.URL, "refresh_interval": "1s"}}}
+}
+
+// targets are the ports of running Pods that have the PodMonitor's name.
+func (m podMonitor) targets(pods []corev1.Pod) []map[string]any {
+	targets := []map[string]any{}
+	for _, pod := range pods {
+		for _, c := range pod.Spec.Containers {
+			for _, port := range c.Ports {
+				if port.Name == m.Spec.PodMetricsEndpoints[0].Port && pod.Status.Phase == corev1.PodRunning {
+					targets = append(targets, map[string]any{"targets": []string{net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(int(port.ContainerPort)))},
+						"labels": map[string]string{"namespace": pod.Namespace, "pod": pod.Name, "container": c.Name}})
+				}
+			}
+		}
 	}
-	relabel := []any{keep("__meta_kubernetes_pod_container_port_name", shipped.Spec.PodMetricsEndpoints[0].Port)}
-	for label, value := range shipped.Spec.Selector.MatchLabels {
-		relabel = append(relabel, keep("__meta_kubernetes_pod_label_"+strings.NewReplacer(".", "_", "/", "_", "-", "_").Replace(label), value))
-	}
-	for label, from := range map[string]string{"namespace": "__meta_kubernetes_namespace", "pod": "__meta_kubernetes_pod_name"} {
-		relabel = append(relabel, map[string]any{"target_label": label, "source_labels": []string{from}})
-	}
-	return map[string]any{"job_name": shipped.Metadata.Namespace + "/" + shipped.Metadata.Name, "relabel_configs": relabel,
-		"kubernetes_sd_configs": []any{map[string]any{"role": "pod", "kubeconfig_file": kubeconfig, "namespaces": map[string]any{"names": []string{shipped.Metadata.Namespace}}}}}
+	return targets
 }
 
 // await waits for an alert with these labels that began to fire at this time or later.
@@ -218,6 +241,8 @@ func (w *watcher) await(t *testing.T, since time.Time, labels map[string]string)
 			select {
 			case a := <-w.told:
 				w.heard = append(w.heard, a)
+			case <-w.server.Exited():
+				t.Fatal("Prometheus has ended")
 			case <-ctx.Done():
 				t.Fatalf("nobody was told of %v (%s)", labels, w.queries[labels["query"]])
 			}
