@@ -117,7 +117,7 @@ func (s *Server) Stop() error {
 	_ = s.alerts.Close()
 	select {
 	case <-s.exited:
-		return fmt.Errorf("Prometheus ended by itself: %s", s.cmd.ProcessState)
+		return fmt.Errorf("prometheus ended by itself: %s", s.cmd.ProcessState)
 	default:
 	}
 	if err := s.cmd.Process.Kill(); err != nil {
