@@ -88,7 +88,7 @@ func write() error {
 			}
 		}
 	}
-	return nil
+	return writeMonitoring()
 }
 
 // template writes one file's template. The kinds are templates as well: Helm never upgrades what is in a chart's crds folder.

@@ -149,7 +149,8 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 				&v1alpha1.CapabilityRequest{}: work, &v1alpha1.CapabilityGrant{}: work, &batchv1.Job{}: selected, &corev1.Pod{}: selected,
 			},
 		},
-		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
+		// Its own metrics server knows no exemplars: see addMetricsServer.
+		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              "valetkey",

@@ -74,8 +74,9 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log, tracing trace.TracerProv
 		func() error { return addRequests(mgr, o, observer, told, traces, audited) },
 		func() error { return addGrants(mgr, o, observer, told, traces, audited) },
 		func() error {
-			return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected(), o.watches))
+			return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected(), o.watches, o.clock))
 		},
+		func() error { return addMetricsServer(mgr, o) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error {
 			return mgr.AddReadyzCheck("audit", explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() }))

@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/internal/exemplar"
 )
 
 // Instrument counts, times and traces what back ends are asked.
@@ -42,26 +44,26 @@ type instrumented struct {
 }
 
 func (p instrumented) Issue(ctx context.Context, l Lease) (*Credential, error) {
-	ctx, done := p.begin(ctx, "issue", l.Attempt)
+	ctx, done := p.begin(ctx, "issue", l.ID, l.Attempt)
 	credential, err := p.Provider.Issue(ctx, l)
 	done(err)
 	return credential, err
 }
 
 func (p instrumented) Revoke(ctx context.Context, i Issued) (Revoked, error) {
-	ctx, done := p.begin(ctx, "revoke", i.Attempts)
+	ctx, done := p.begin(ctx, "revoke", i.ID, i.Attempts)
 	revoked, err := p.Provider.Revoke(ctx, i)
 	done(err)
 	return revoked, err
 }
 
 // begin begins a call; what it returns ends it. The span says what class a failure is of, and nothing that the error says.
-func (p instrumented) begin(ctx context.Context, operation string, attempt int32) (context.Context, func(error)) {
+func (p instrumented) begin(ctx context.Context, operation, lease string, attempt int32) (context.Context, func(error)) {
 	start := p.instrument.clock.Now()
 	ctx, span := p.instrument.tracer.Start(ctx, p.Type()+" "+operation, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("valetkey.provider", p.Type()), attribute.String("valetkey.operation", operation), attribute.Int("valetkey.attempt", int(attempt))))
 	return ctx, func(err error) {
-		p.instrument.calls.WithLabelValues(p.Type(), operation, result(err)).Observe(p.instrument.clock.Since(start).Seconds())
+		exemplar.Observe(p.instrument.calls.WithLabelValues(p.Type(), operation, result(err)), p.instrument.clock.Since(start).Seconds(), lease)
 		span.SetAttributes(attribute.String("valetkey.result", result(err)))
 		if err != nil {
 			span.SetStatus(codes.Error, "")
