@@ -116,6 +116,12 @@ func newPage(source, text string) (page, error) {
 	return page{source: source, title: strings.ReplaceAll(title, "`", ""), body: body}, nil
 }
 
+// short is a title as the menu has it: what stands before the colon.
+func short(title string) string {
+	before, _, _ := strings.Cut(title, ": ")
+	return before
+}
+
 // address is where a page is in the site.
 func address(source string) string {
 	place := strings.TrimSuffix(strings.TrimPrefix(source, "docs/"), ".md")
@@ -160,7 +166,7 @@ func (b *book) writeGroup(folder string, weight int, g group) error {
 		p := b.pages[source]
 		fmt.Fprintf(&list, "- [%s](%s)\n", p.title, "../"+source)
 		name := strings.ReplaceAll(strings.TrimPrefix(source, "docs/"), "/", "-")
-		if err := writePage(folder, path.Join(slug, name), p, map[string]any{"title": p.title, "weight": i + 1, "url": address(source)}); err != nil {
+		if err := writePage(folder, path.Join(slug, name), p, map[string]any{"title": p.title, "linkTitle": short(p.title), "weight": i + 1, "url": address(source)}); err != nil {
 			return err
 		}
 	}
