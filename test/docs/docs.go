@@ -7,8 +7,8 @@
 // is printed … stands for anything within a line, and on a line of its own for any lines. A block that no test runs has an HTML
 // comment in front of it, which readers of the page do not see:
 //
-//	<!-- not run: WHY -->                          nobody can run it
-//	<!-- run: TestName -->                         this test runs it, or what it does
+//	<!-- not run: WHY -->
+//	<!-- run: TestName, TestOther -->     with names and values of their own
 package docs
 
 import (
@@ -16,6 +16,9 @@ import (
 	"regexp"
 	"strings"
 )
+
+// Played are the pages whose commands are typed as they stand, one after the other in one shell.
+func Played() []string { return []string{"docs/start.md", "docs/operations.md"} }
 
 // A Block is a code block of a page.
 type Block struct {
@@ -25,7 +28,7 @@ type Block struct {
 	Language string
 	// Lines of it.
 	Lines []string
-	// Run names the test that runs it, and NotRun says why none does.
+	// Run names the tests that run it, and NotRun says why none does.
 	Run, NotRun string
 }
 

@@ -23,15 +23,12 @@ import (
 	"github.com/valetkey/valetkey/test/docs"
 )
 
-// played are the pages whose commands are typed as they stand, one after the other in one shell.
-var played = []string{"start.md", "operations.md"}
-
 // TestThePages follows the pages from a bare cluster, as somebody does who has nothing else. What differs from such a person's
 // machine is done by newReader and instead.
 func TestThePages(t *testing.T) {
 	r := newReader(t)
-	for _, page := range played {
-		text, err := os.ReadFile(filepath.Join(r.folder, "docs", page))
+	for _, page := range docs.Played() {
+		text, err := os.ReadFile(filepath.Join(r.folder, page))
 		if err != nil {
 			t.Fatal(err)
 		}
