@@ -161,7 +161,7 @@ const done = "--the command ended with "
 // types types a command and returns what it printed. One that fails is an error.
 func (r *reader) types(t *testing.T, command string) (string, error) {
 	t.Helper()
-	if _, err := fmt.Fprintf(r.shell, "%s </dev/null\necho; echo '%s'$?\n", r.instead(command), done); err != nil {
+	if _, err := fmt.Fprintf(r.shell, "{ %s\n} </dev/null\nended=$?; echo; echo '%s'$ended\n", r.instead(command), done); err != nil {
 		t.Fatal(err)
 	}
 	var printed bytes.Buffer
@@ -228,7 +228,7 @@ func (r *reader) volumes(t *testing.T) {
 			t.Fatal(err)
 		}
 		manifest := fmt.Sprintf(volume, i, folder, localcluster.NodeName)
-		if printed, err := r.types(t, "kubectl apply -f - <<<'"+manifest+"' #"); err != nil {
+		if printed, err := r.types(t, "kubectl apply -f - <<<'"+manifest+"'"); err != nil {
 			t.Fatalf("%v: %s", err, printed)
 		}
 	}
