@@ -7,6 +7,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	pins       = "hack/pins/site"
+	pins       = "hack/pins/site/go.mod"
 	theme      = "github.com/imfing/hextra"
 	navigation = "hack/site/navigation.yaml"
 	skeleton   = "hack/site/hugo"
@@ -72,24 +73,28 @@ func build(output string) error {
 
 // hugo runs the pinned generator with the pinned theme; a warning is an error.
 func hugo(work, output string) error {
-	found, err := exec.Command("go", "list", "-modfile="+filepath.Join(pins, "go.mod"), "-m", "-f", "{{.Dir}}", theme).Output()
+	folder, err := themeFolder()
 	if err != nil {
-		return fmt.Errorf("finding the theme: %w", explain(err))
+		return fmt.Errorf("downloading the theme: %w", err)
 	}
-	folder := strings.TrimSpace(string(found))
-	if folder == "" {
-		if err := exec.Command("go", "mod", "download", "-modfile="+filepath.Join(pins, "go.mod"), theme).Run(); err != nil {
-			return fmt.Errorf("downloading the theme: %w", explain(err))
-		}
-		return hugo(work, output)
-	}
-	cmd := exec.Command("go", "tool", "-modfile="+filepath.Join(pins, "go.mod"), "hugo", "--panicOnWarning", "--source", work, "--destination", output)
+	fmt.Fprintln(os.Stderr, "site: running Hugo; the first time it is compiled, which takes some minutes")
+	cmd := exec.Command("go", "tool", "-modfile="+pins, "hugo", "--panicOnWarning", "--source", work, "--destination", output)
 	cmd.Env = append(os.Environ(), "HUGO_MODULE_REPLACEMENTS="+theme+" -> "+folder, "HUGO_CACHEDIR="+filepath.Join(work, "cache"))
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("hugo: %w\n%s", err, text)
 	}
 	return nil
+}
+
+// themeFolder is where Go keeps the theme, which no Go code imports.
+func themeFolder() (string, error) {
+	text, err := exec.Command("go", "mod", "download", "-modfile="+pins, "-json", theme).Output()
+	var module struct{ Dir, Error string }
+	if problem := json.Unmarshal(text, &module); problem != nil || module.Error != "" {
+		return "", errors.Join(problem, explain(err), errors.New(module.Error))
+	}
+	return module.Dir, explain(err)
 }
 
 func explain(err error) error {
