@@ -40,18 +40,21 @@ func TestThePages(t *testing.T) {
 			for _, step := range block.Steps() {
 				t.Logf("%s:%d $ %s", page, step.Line, step.Command)
 				printed, err := r.types(t, step.Command)
-				if err == nil {
-					err = step.Like(printed)
-				}
 				if err != nil {
-					says, _ := r.types(t, "kubectl -n valetkey-system get all,pvc,events; kubectl -n valetkey-system logs -l app.kubernetes.io/name=valetkey --tail=20; kubectl get capprov,cap,cappol,capreq,capgrant -A")
+					says, _ := r.types(t, explanation)
 					t.Fatalf("%s:%d: %v\n%s", page, step.Line, err, says)
+				}
+				if err := step.Like(printed); err != nil {
+					t.Errorf("%s:%d: %v", page, step.Line, err)
 				}
 			}
 		}
 		t.Logf("%s: every command ran, in %s", page, time.Since(began).Round(time.Second))
 	}
 }
+
+// explanation is what somebody types who wants to know why a command failed.
+const explanation = "kubectl -n valetkey-system get all,pvc,events; kubectl -n valetkey-system logs -l app.kubernetes.io/name=valetkey --tail=20; kubectl get capprov,cap,cappol,capreq,capgrant -A"
 
 // A reader sits at a shell in a clone of the repository, with a bare cluster.
 type reader struct {
