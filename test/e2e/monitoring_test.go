@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/hack/demo/stage"
 	"github.com/valetkey/valetkey/hack/prometheus"
+	"github.com/valetkey/valetkey/test/docs"
 )
 
 // sts is the program of the local cluster that is its STS and IAM.
@@ -273,11 +275,51 @@ func (w *watcher) woken(t *testing.T, since time.Time, alert string, labels ...s
 	}
 	a := w.await(t, since, want)
 	fmt.Printf("%s after %s: %s %s\n", alert, a.StartsAt.Sub(since).Round(time.Second), a.Annotations["summary"], a.Annotations["description"])
-	if page := w.s.Path("docs/runbooks/" + alert + ".md"); !strings.HasSuffix(a.Annotations["runbook_url"], "docs/runbooks/"+filepath.Base(page)) {
-		t.Errorf("its page is %q", a.Annotations["runbook_url"])
-	} else if _, err := os.Stat(page); err != nil {
-		t.Error(err)
+	_, page, found := strings.Cut(a.Annotations["runbook_url"], "/main/")
+	if !found || page != "docs/runbooks/"+alert+".md" {
+		t.Fatalf("its page is %q", a.Annotations["runbook_url"])
 	}
+	w.looks(t, page)
+}
+
+// looks types the commands of a runbook's part "Look", as somebody does whom the alert has woken.
+func (w *watcher) looks(t *testing.T, page string) {
+	t.Helper()
+	text, err := os.ReadFile(w.s.Path(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := 0
+	for _, block := range docs.Blocks(string(text)) {
+		if block.Run != t.Name()[:strings.Index(t.Name(), "/")] {
+			continue
+		}
+		for _, command := range block.Commands() {
+			commands++
+			if printed, err := w.types(t, command); err != nil && !strings.Contains(printed, "(InternalError)") && !strings.Contains(printed, "previous terminated container") {
+				t.Errorf("%s: %s: %v\n%s", page, command, err, printed)
+			}
+		}
+	}
+	if commands == 0 {
+		t.Errorf("%s has no command", page)
+	}
+}
+
+// types runs a command of a page, with names of what there is.
+func (w *watcher) types(t *testing.T, command string) (string, error) {
+	t.Helper()
+	pod := w.kubectl(t, "-n", "valetkey-system", "get", "pods", "-l", "app.kubernetes.io/name=valetkey", "-o", "jsonpath={.items[*].metadata.name}")
+	grant := w.kubectl(t, "-n", stage.Namespace, "get", "capgrant", "-o", "jsonpath={.items[0].metadata.name}")
+	pod, _, _ = strings.Cut(pod, " ")
+	plugin, err := w.s.Plugin(t.Context(), stage.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell := exec.CommandContext(t.Context(), "bash", "-c", strings.NewReplacer("NAMESPACE", stage.Namespace, "NAME", grant, "POD", pod).Replace(command))
+	shell.Env = append(plugin.Env, "PATH="+filepath.Dir(w.s.Cluster.Kubectl())+":"+filepath.Dir(plugin.Path)+":"+os.Getenv("PATH"))
+	printed, err := shell.CombinedOutput()
+	return string(printed), err
 }
 
 func (w *watcher) kubectl(t *testing.T, args ...string) string {
