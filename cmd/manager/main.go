@@ -1,7 +1,7 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manager is the Valetkey operator. `manager verify-audit FILE…` verifies its audit log.
+// Command manager is the Valetkey operator. `manager verify-audit LOG…` verifies its audit log, `manager print-audit LOG…` prints it.
 package main
 
 import (
@@ -18,8 +18,11 @@ import (
 
 func main() {
 	args := os.Args[1:]
-	if len(args) > 0 && args[0] == "verify-audit" {
+	switch {
+	case len(args) > 0 && args[0] == "verify-audit":
 		os.Exit(audit.VerifyCommand(args[1:], os.Stdin, os.Stdout, os.Stderr))
+	case len(args) > 0 && args[0] == "print-audit":
+		os.Exit(audit.PrintCommand(args[1:], os.Stdout, os.Stderr))
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()

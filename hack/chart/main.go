@@ -21,17 +21,29 @@ const (
 type setting struct{ file, text, template string }
 
 var settings = []setting{
-	{"manager/deployment.yaml", "[ReadWriteOnce]\n", "[ReadWriteOnce]\n  {{- with .Values.audit.storageClassName }}\n  storageClassName: {{ . | quote }}\n  {{- end }}\n"},
-	{"manager/deployment.yaml", "storage: 1Gi", "storage: {{ .Values.audit.storage | quote }}"},
-	{"manager/deployment.yaml", "image: valetkey.dev/valetkey:dev", `image: {{ required "image: name the operator's image, by digest" .Values.image | quote }}`},
-	{"manager/deployment.yaml", "imagePullPolicy: IfNotPresent", "imagePullPolicy: {{ .Values.imagePullPolicy }}"},
-	{"manager/deployment.yaml", "      serviceAccountName: valetkey\n", "      serviceAccountName: valetkey\n      {{- with .Values.imagePullSecrets }}\n      imagePullSecrets: {{ toJson . }}\n      {{- end }}\n"},
-	{"manager/deployment.yaml", "args: []", "args: {{ include \"valetkey.args\" . }}"},
-	{"manager/deployment.yaml", "\n          requests: {cpu: 50m, memory: 64Mi}\n          limits: {memory: 512Mi}\n", " {{ toJson .Values.resources }}\n"},
+	{"manager/network.yaml", policyComment, "{{- if .Values.networkPolicy.enabled }}\n" + policyComment},
+	{"manager/network.yaml", "port: 6443}\n", "port: 6443}\n  {{- with .Values.networkPolicy.egress }}\n  {{- toYaml . | nindent 2 }}\n  {{- end }}\n{{- end }}\n"},
+	{"manager/statefulset.yaml", "[ReadWriteOnce]\n", "[ReadWriteOnce]\n      {{- with .Values.audit.storageClassName }}\n      storageClassName: {{ . | quote }}\n      {{- end }}\n"},
+	{"manager/statefulset.yaml", "storage: 1Gi", "storage: {{ .Values.audit.storage | quote }}"},
+	{"manager/statefulset.yaml", "image: valetkey.dev/valetkey:dev", `image: {{ required "image: name the operator's image, by digest" .Values.image | quote }}`},
+	{"manager/statefulset.yaml", "imagePullPolicy: IfNotPresent", "imagePullPolicy: {{ .Values.imagePullPolicy }}"},
+	{"manager/statefulset.yaml", "      serviceAccountName: valetkey\n", "      serviceAccountName: valetkey\n" + optional("imagePullSecrets") + optional("nodeSelector") + optional("tolerations")},
+	{"manager/statefulset.yaml", "args: []\n", "args: {{ include \"valetkey.args\" . }}\n        {{- with .Values.env }}\n        env: {{ toJson . }}\n        {{- end }}\n"},
+	{"manager/statefulset.yaml", "\n          requests: {cpu: 50m, memory: 64Mi}\n          limits: {memory: 512Mi}\n", " {{ toJson .Values.resources }}\n"},
+	{"manager/statefulset.yaml", "mountPath: /var/log/valetkey}\n", "mountPath: /var/log/valetkey}\n        {{- with .Values.volumeMounts }}\n        {{- toYaml . | nindent 8 }}\n        {{- end }}\n"},
+	{"manager/statefulset.yaml", "volumes: []", "volumes: {{ toJson .Values.volumes }}"},
 	{"rbac/everywhere.yaml", boundEverywhere, boundWhereWatched},
 	{"rbac/everywhere.yaml", boundSubject, boundSubject + "{{- end }}\n"},
 	// Helm's --create-namespace makes the release's namespace; a chart that brings it, too, cannot be installed into it.
 	{"namespaces/namespaces.yaml", systemNamespace, ""},
+}
+
+// policyComment begins the NetworkPolicy, which can be left out.
+const policyComment = "---\n# Who may talk to the operator"
+
+// optional is a field of the Pod that is there if its value is.
+func optional(field string) string {
+	return fmt.Sprintf("      {{- with .Values.%[1]s }}\n      %[1]s: {{ toJson . }}\n      {{- end }}\n", field)
 }
 
 // The operator's power over what is in namespaces is bound in the whole cluster, or in each namespace that is watched.

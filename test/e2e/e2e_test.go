@@ -19,14 +19,14 @@ import (
 	"github.com/valetkey/valetkey/hack/demo/story"
 )
 
-// newStage sets a stage that is torn down with the test.
+// newStage sets a stage, from the chart, that is torn down with the test.
 func newStage(t *testing.T, backEnds bool) *stage.Stage {
 	t.Helper()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := stage.SetUp(t.Context(), stage.Options{Root: root, Progress: os.Stderr, Fast: true, BackEnds: backEnds})
+	s, err := stage.SetUp(t.Context(), stage.Options{Root: root, Progress: os.Stderr, Fast: true, BackEnds: backEnds, Helm: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -368,10 +368,19 @@ func (w *watcher) allIsWell(t *testing.T) {
 	}
 }
 
-// openMetrics is what the operator tells whoever asks for OpenMetrics.
+func (w *watcher) leader(t *testing.T) string {
+	t.Helper()
+	pod, err := w.s.Leader(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+// openMetrics is what the leader tells whoever asks for OpenMetrics.
 func (w *watcher) openMetrics(t *testing.T) string {
 	t.Helper()
-	address := w.kubectl(t, "-n", "valetkey-system", "get", "pods", "-l", "app.kubernetes.io/name=valetkey", "-o", "jsonpath={.items[0].status.podIP}")
+	address := w.kubectl(t, "-n", "valetkey-system", "get", "pod", w.leader(t), "-o", "jsonpath={.status.podIP}")
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+net.JoinHostPort(address, "8080")+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -412,10 +421,15 @@ func (w *watcher) stsAway(t *testing.T) {
 	ended(t, w.s, "stuck", v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation)
 }
 
-// auditUnwritable takes away the operator's right to its volume, and the file that it has open.
+// auditUnwritable takes away the leader's right to its volume, and the file that it has open.
 func (w *watcher) auditUnwritable(t *testing.T) {
 	since := time.Now()
-	folder := w.s.AuditDir()
+	_, number, _ := strings.Cut(w.leader(t), "-")
+	replica, err := strconv.Atoi(number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := w.s.AuditDir(replica)
 	log, away := filepath.Join(folder, "audit.log"), filepath.Join(folder, "audit.away")
 	if err := errors.Join(os.Rename(log, away), os.Chmod(folder, 0o500)); err != nil {
 		t.Fatal(err)
@@ -432,7 +446,7 @@ func (w *watcher) operatorAway(t *testing.T) {
 	w.ask(t, "late", "rehearsal", 10, "hold")
 	due := w.delivered(t, "late").Status.ExpiresAt
 	since := time.Now()
-	if err := w.s.ScaleOperator(t.Context(), 0); err != nil {
+	if err := w.s.StopOperator(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.woken(t, since, "ValetkeyDown")
@@ -441,7 +455,7 @@ func (w *watcher) operatorAway(t *testing.T) {
 	case <-time.After(time.Until(due.Add(61 * time.Second))):
 	case <-t.Context().Done():
 	}
-	if err := w.s.ScaleOperator(t.Context(), 1); err != nil {
+	if err := w.s.StartOperator(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.woken(t, since, "ValetkeyExpiryLate")

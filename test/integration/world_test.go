@@ -187,7 +187,7 @@ func (w *world) build(ctx context.Context) error {
 	return nil
 }
 
-// install applies what is shipped but the operator's Deployment, and the samples with this cluster's endpoints and role.
+// install applies what is shipped but the operator's StatefulSet, and the samples with this cluster's endpoints and role.
 func (w *world) install(ctx context.Context) error {
 	a := w.cluster.AWS()
 	if err := a.EnsureBucket(ctx, "previews"); err != nil {

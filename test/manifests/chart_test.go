@@ -100,6 +100,8 @@ func TestChart(t *testing.T) {
 			"'/audit/storage': 'much' does not ":    {"--set", image, "--set", "audit.storage=much"},
 			"'/watchNamespaces/0': 'A' does not ":   {"--set", image, "--set", "watchNamespaces={A}"},
 			"'/monitoring/rules/enabled': got":      {"--set", image, "--set", "monitoring.rules.enabled=sometimes"},
+			"'/volumes/0': missing property 'name'": {"--set", image, "--set", "volumes[0].secret.secretName=x"},
+			"'/networkPolicy/enabled': got string":  {"--set", image, "--set", "networkPolicy.enabled=perhaps"},
 			"'/imagePullPolicy': value must be one": {"--set", image, "--set", "imagePullPolicy=Sometimes"},
 		} {
 			if out, err := h.run(ctx, append([]string{"template", "valetkey", h.chart}, args...)...); err == nil || !strings.Contains(out, words) {
@@ -129,21 +131,33 @@ func TestChart(t *testing.T) {
 	})
 	t.Run("its settings arrive", func(t *testing.T) {
 		out := h.must(ctx, "template", "valetkey", h.chart, "--set", "image=example.com/v@sha256:1", "--set", "args={--aws-endpoint=https://sts.example.com}",
-			"--set", "imagePullSecrets[0].name=pull", "--set", "audit.storageClassName=fast", "--set", "audit.storage=5Gi", "--set", "resources.limits.memory=1Gi")
+			"--set", "imagePullSecrets[0].name=pull", "--set", "audit.storageClassName=fast", "--set", "audit.storage=5Gi", "--set", "resources.limits.memory=1Gi",
+			"--set", "nodeSelector.pool=infra", "--set", "tolerations[0].key=infra", "--set", "env[0].name=A", "--set", "env[0].value=b",
+			"--set", "volumes[0].name=keys", "--set", "volumes[0].secret.secretName=keys", "--set", "volumeMounts[0].name=keys", "--set", "volumeMounts[0].mountPath=/keys",
+			"--set", "networkPolicy.egress[0].ports[0].port=8200")
 		rendered, err := decode([]byte(out))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, o := range rendered {
 			switch o.GetKind() {
-			case "PersistentVolumeClaim":
-				has(t, o, "fast", "spec", "storageClassName")
-				has(t, o, "5Gi", "spec", "resources", "requests", "storage")
-			case "Deployment":
+			case "NetworkPolicy":
+				rules, _, _ := unstructured.NestedSlice(o.Object, "spec", "egress")
+				if diff := cmp.Diff(map[string]any{"ports": []any{map[string]any{"port": 8200.0}}}, rules[len(rules)-1]); diff != "" {
+					t.Error(diff)
+				}
+			case "StatefulSet":
+				claims, _, _ := unstructured.NestedSlice(o.Object, "spec", "volumeClaimTemplates")
+				claim := &unstructured.Unstructured{Object: claims[0].(map[string]any)}
+				has(t, claim, "fast", "spec", "storageClassName")
+				has(t, claim, "5Gi", "spec", "resources", "requests", "storage")
 				pod, _, _ := unstructured.NestedMap(o.Object, "spec", "template", "spec")
 				container := pod["containers"].([]any)[0].(map[string]any)
-				got := []any{pod["imagePullSecrets"], container["image"], container["args"], container["resources"].(map[string]any)["limits"]}
-				want := []any{[]any{map[string]any{"name": "pull"}}, "example.com/v@sha256:1", []any{"--aws-endpoint=https://sts.example.com"}, map[string]any{"memory": "1Gi"}}
+				got := []any{pod["imagePullSecrets"], container["image"], container["args"], container["resources"].(map[string]any)["limits"],
+					pod["nodeSelector"], pod["tolerations"], container["env"], pod["volumes"], container["volumeMounts"].([]any)[1]}
+				want := []any{[]any{map[string]any{"name": "pull"}}, "example.com/v@sha256:1", []any{"--aws-endpoint=https://sts.example.com"}, map[string]any{"memory": "1Gi"},
+					map[string]any{"pool": "infra"}, []any{map[string]any{"key": "infra"}}, []any{map[string]any{"name": "A", "value": "b"}},
+					[]any{map[string]any{"name": "keys", "secret": map[string]any{"secretName": "keys"}}}, map[string]any{"name": "keys", "mountPath": "/keys"}}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Error(diff)
 				}

@@ -126,22 +126,6 @@ func (s *Stage) backEndArgs() []string {
 	return args
 }
 
-// signersPatch mounts the keys, as docs/backends/github.md advises.
-func (s *Stage) signersPatch(files map[string]string) []string {
-	if s.github == nil {
-		return nil
-	}
-	generator := []string{"secretGenerator:", "- name: valetkey-signers", "  namespace: valetkey-system", "  options: {disableNameSuffixHash: true}", "  files:"}
-	for name, key := range s.signers {
-		files[name] = key
-		generator = append(generator, "  - "+name)
-	}
-	return append([]string{
-		"    - {op: add, path: /spec/template/spec/volumes/-, value: {name: signers, secret: {secretName: valetkey-signers}}}",
-		"    - {op: add, path: /spec/template/spec/containers/0/volumeMounts/-, value: {name: signers, mountPath: " + signersPath + "}}",
-	}, generator...)
-}
-
 // Vault makes what config/samples/vault needs in Vault and PostgreSQL, as docs/backends/vault.md advises, and applies it.
 func (s *Stage) Vault(ctx context.Context) error {
 	v := s.Cluster.Vault()

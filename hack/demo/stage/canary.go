@@ -126,11 +126,11 @@ func (s *Stage) listable() ([]schema.GroupVersionResource, error) {
 	return found, nil
 }
 
-// Metrics are the operator's.
+// Metrics are the leader's.
 func (s *Stage) Metrics(ctx context.Context) (string, error) {
-	pod, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "get", "pods", "-l", "app.kubernetes.io/name=valetkey", "-o", "jsonpath={.items[0].metadata.name}")
+	leader, err := s.Leader(ctx)
 	if err != nil {
 		return "", err
 	}
-	return s.Kubectl(ctx, Admin, "get", "--raw", "/api/v1/namespaces/valetkey-system/pods/"+pod+":8080/proxy/metrics")
+	return s.Kubectl(ctx, Admin, "get", "--raw", "/api/v1/namespaces/valetkey-system/pods/"+leader+":8080/proxy/metrics")
 }

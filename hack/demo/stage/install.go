@@ -5,9 +5,13 @@ package stage
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/valetkey/valetkey/hack/localcluster"
@@ -16,57 +20,134 @@ import (
 // auditUser is the user and group that the operator runs as.
 const auditUser = 65532
 
-// install applies config/default with what is this cluster's own: the endpoints, and a volume for the audit log.
-func (s *Stage) install(ctx context.Context, args []string) error {
+// replicas of the operator, each with a volume for its audit log.
+const replicas = 2
+
+// install installs the operator by its chart or by config/default, with what is this cluster's own: the endpoints, and volumes.
+func (s *Stage) install(ctx context.Context, o Options) error {
 	a := s.Cluster.AWS()
-	args = append(args, s.backEndArgs()...)
-	args = append([]string{"--aws-endpoint=" + a.InClusterSTS, "--aws-endpoint=" + a.InClusterS3, "--kubernetes-server=" + localcluster.ServiceURL}, args...)
-	volume := s.AuditDir()
-	if err := os.MkdirAll(volume, 0o750); err != nil {
-		return err
+	args := slices.Concat([]string{"--aws-endpoint=" + a.InClusterSTS, "--aws-endpoint=" + a.InClusterS3, "--kubernetes-server=" + localcluster.ServiceURL},
+		s.backEndArgs(), o.OperatorArgs)
+	before, err := s.before()
+	if err == nil && o.Helm {
+		err = s.installChart(ctx, before, args)
+	} else if err == nil {
+		err = s.installDefault(ctx, before, args)
 	}
-	if err := os.Chown(volume, auditUser, auditUser); err != nil {
-		return err
-	}
-	files := map[string]string{"volume.yaml": fmt.Sprintf(volumeManifest, volume, localcluster.NodeName)}
-	lines := []string{"resources:", "- volume.yaml", "- " + s.rel("operator", "config/default"), "patches:",
-		"- target: {kind: Deployment, name: valetkey}", "  patch: |-"}
-	for _, arg := range args {
-		lines = append(lines, "    - {op: add, path: /spec/template/spec/containers/0/args/-, value: "+fmt.Sprintf("%q", arg)+"}")
-	}
-	lines = append(lines, s.signersPatch(files)...)
-	files["kustomization.yaml"] = strings.Join(lines, "\n") + "\n"
-	overlay, err := s.overlay("operator", files)
 	if err != nil {
 		return err
 	}
-	// The kinds come first: the API server has to know them before it takes rules about them.
-	if _, err := s.Kubectl(ctx, Admin, "apply", "--server-side", "-k", filepath.Join(s.root, "config", "crd")); err != nil {
+	return s.awaitOperator(ctx)
+}
+
+// before is an overlay of what whoever installs brings: volumes for the audit logs, and the signers' keys, as docs/backends/github.md advises.
+func (s *Stage) before() (string, error) {
+	files := map[string]string{}
+	lines := []string{"resources:", "- " + s.rel("before", "config/namespaces"), "- volumes.yaml"}
+	for i := range replicas {
+		volume := s.AuditDir(i)
+		if err := errors.Join(os.MkdirAll(volume, 0o750), os.Chown(volume, auditUser, auditUser)); err != nil {
+			return "", err
+		}
+		files["volumes.yaml"] += fmt.Sprintf(volumeManifest, i, volume, localcluster.NodeName)
+	}
+	if len(s.signers) > 0 {
+		lines = append(lines, "secretGenerator:", "- name: valetkey-signers", "  namespace: valetkey-system", "  options: {disableNameSuffixHash: true}", "  files:")
+		for name, key := range s.signers {
+			files[name] = key
+			lines = append(lines, "  - "+name)
+		}
+	}
+	lines = append(lines, "patches:", "- {target: {kind: Namespace, name: valetkey-identities}, patch: '{$patch: delete, apiVersion: v1, kind: Namespace, metadata: {name: valetkey-identities}}'}")
+	files["kustomization.yaml"] = strings.Join(lines, "\n") + "\n"
+	return s.overlay("before", files)
+}
+
+// installDefault applies an overlay over config/default.
+func (s *Stage) installDefault(ctx context.Context, before string, args []string) error {
+	patch := []string{"resources:", "- " + s.rel("operator", "config/default"), "patches:", "- target: {kind: StatefulSet, name: valetkey}", "  patch: |-"}
+	for _, arg := range args {
+		patch = append(patch, "    - {op: add, path: /spec/template/spec/containers/0/args/-, value: "+fmt.Sprintf("%q", arg)+"}")
+	}
+	if len(s.signers) > 0 {
+		patch = append(patch, "    - {op: add, path: /spec/template/spec/volumes/-, value: {name: signers, secret: {secretName: valetkey-signers}}}",
+			"    - {op: add, path: /spec/template/spec/containers/0/volumeMounts/-, value: {name: signers, mountPath: "+signersPath+"}}")
+	}
+	overlay, err := s.overlay("operator", map[string]string{"kustomization.yaml": strings.Join(patch, "\n") + "\n"})
+	if err != nil {
 		return err
 	}
-	if _, err := s.Kubectl(ctx, Admin, "wait", "--for=condition=Established", "crd", "-l", "!none", "--timeout=60s"); err != nil {
+	for _, args := range [][]string{
+		{"apply", "--server-side", "-k", before},
+		// The kinds come first: the API server has to know them before it takes rules about them.
+		{"apply", "--server-side", "-k", filepath.Join(s.root, "config", "crd")},
+		{"wait", "--for=condition=Established", "crd", "-l", "!none", "--timeout=60s"},
+		{"apply", "--server-side", "-k", overlay},
+	} {
+		if _, err := s.Kubectl(ctx, Admin, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installChart installs the chart.
+func (s *Stage) installChart(ctx context.Context, before string, args []string) error {
+	values := map[string]any{"image": OperatorImage, "args": args}
+	if len(s.signers) > 0 {
+		values["volumes"] = []any{map[string]any{"name": "signers", "secret": map[string]any{"secretName": "valetkey-signers"}}}
+		values["volumeMounts"] = []any{map[string]any{"name": "signers", "mountPath": signersPath}}
+	}
+	text, err := json.Marshal(values)
+	if err != nil {
 		return err
 	}
-	if _, err := s.Kubectl(ctx, Admin, "apply", "--server-side", "-k", overlay); err != nil {
+	if _, err := s.overlay("chart", map[string]string{"values.json": string(text)}); err != nil {
 		return err
 	}
-	_, err = s.Kubectl(ctx, Admin, "-n", "valetkey-system", "rollout", "status", "deployment/valetkey", "--timeout="+settled.String())
+	if _, err := s.Kubectl(ctx, Admin, "apply", "--server-side", "-k", before); err != nil {
+		return err
+	}
+	_, err = s.Helm(ctx, "install", "valetkey", filepath.Join(s.root, "charts", "valetkey"), "--values", filepath.Join(s.dir, "chart", "values.json"))
 	return err
 }
 
-// AuditDir is where the audit log's volume is on this machine.
-func (s *Stage) AuditDir() string { return filepath.Join(s.dir, "audit") }
+// Helm runs helm as the administrator, in the operator's namespace, and returns what it printed.
+func (s *Stage) Helm(ctx context.Context, args ...string) (string, error) {
+	kubeconfig, err := s.kubeconfig(ctx, Admin)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, s.Cluster.Helm(), append([]string{"--namespace", "valetkey-system", "--kubeconfig", kubeconfig}, args...)...)
+	cmd.Env = append(os.Environ(), "HOME="+s.dir)
+	text, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(text), fmt.Errorf("helm %s: %w\n%s", strings.Join(args, " "), err, text)
+	}
+	return string(text), nil
+}
+
+func (s *Stage) awaitOperator(ctx context.Context) error {
+	_, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "rollout", "status", "statefulset/valetkey", "--timeout="+settled.String())
+	return err
+}
+
+// AuditDir is where the volume of a replica's audit log is on this machine.
+func (s *Stage) AuditDir(replica int) string {
+	return filepath.Join(s.dir, fmt.Sprintf("audit-%d", replica))
+}
 
 const volumeManifest = `apiVersion: v1
 kind: PersistentVolume
-metadata: {name: valetkey-audit}
+metadata: {name: audit-valetkey-%[1]d}
 spec:
   capacity: {storage: 1Gi}
   accessModes: [ReadWriteOnce]
   persistentVolumeReclaimPolicy: Retain
-  claimRef: {namespace: valetkey-system, name: valetkey-audit}
-  local: {path: %s}
-  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [%s]}]}]}}
+  claimRef: {namespace: valetkey-system, name: audit-valetkey-%[1]d}
+  local: {path: %[2]s}
+  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [%[3]s]}]}]}}
+---
 `
 
 // catalogue applies config/samples with this cluster's endpoints and image.

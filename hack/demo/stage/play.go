@@ -5,7 +5,6 @@ package stage
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -298,17 +297,28 @@ func (s *Stage) AwaitPodEnded(ctx context.Context, name string) (string, error) 
 	return fmt.Sprintf("phase=%s reason=%s", pod.Status.Phase, pod.Status.Reason), nil
 }
 
-// ScaleOperator scales the operator and returns when that is done.
-func (s *Stage) ScaleOperator(ctx context.Context, replicas int) error {
-	if _, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "scale", "deployment/valetkey", fmt.Sprintf("--replicas=%d", replicas)); err != nil {
+// StopOperator takes all replicas of the operator away.
+func (s *Stage) StopOperator(ctx context.Context) error {
+	if _, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "scale", "statefulset/valetkey", "--replicas=0"); err != nil {
 		return err
 	}
-	if replicas == 0 {
-		_, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=valetkey", "--timeout=60s")
-		return err
-	}
-	_, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "rollout", "status", "deployment/valetkey", "--timeout="+settled.String())
+	_, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=valetkey", "--timeout=60s")
 	return err
+}
+
+// StartOperator brings them back, and returns when they are ready.
+func (s *Stage) StartOperator(ctx context.Context) error {
+	if _, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "scale", "statefulset/valetkey", fmt.Sprintf("--replicas=%d", replicas)); err != nil {
+		return err
+	}
+	return s.awaitOperator(ctx)
+}
+
+// Leader is the Pod that leads.
+func (s *Stage) Leader(ctx context.Context) (string, error) {
+	holder, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "get", "lease", "valetkey", "-o", "jsonpath={.spec.holderIdentity}")
+	pod, _, _ := strings.Cut(holder, "_")
+	return pod, err
 }
 
 // Object says what is stored in S3 under a key, as the bucket's owner sees it.
@@ -322,14 +332,38 @@ func (s *Stage) Object(ctx context.Context, bucket, key string) (string, error) 
 	return fmt.Sprintf("%d bytes", len(content)), err
 }
 
-// VerifyAudit has the operator's own program verify its log, with the grants' anchors.
+// VerifyAudit has all replicas print their logs, and verifies them with the grants' anchors, as docs/operations.md does.
 func (s *Stage) VerifyAudit(ctx context.Context) (string, error) {
 	grants, err := s.Kubectl(ctx, Admin, "get", "capgrant", "-A", "-o", "json")
 	if err != nil {
 		return "", err
 	}
-	return s.KubectlIn(ctx, Admin, bytes.NewReader([]byte(grants)), "-n", "valetkey-system", "exec", "-i", "deploy/valetkey", "--",
-		"/manager", "verify-audit", "--grants", "-", "/var/log/valetkey")
+	files, args := map[string]string{"grants.json": grants}, []string{"audit", "verify", "--grants", "grants.json"}
+	for i := range replicas {
+		pod := fmt.Sprintf("valetkey-%d", i)
+		text, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "exec", pod, "--", "/manager", "print-audit", "/var/log/valetkey")
+		if err != nil {
+			return "", err
+		}
+		if text != "" {
+			text += "\n"
+		}
+		files[pod+".log"], args = text, append(args, pod+".log")
+	}
+	folder, err := s.overlay("verify-logs", files)
+	if err != nil {
+		return "", err
+	}
+	cmd, err := s.Plugin(ctx, Admin, args...)
+	if err != nil {
+		return "", err
+	}
+	cmd.Dir = folder
+	text, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, text)
+	}
+	return strings.TrimSpace(string(text)), err
 }
 
 // Explain prints what somebody needs to find out what went wrong.
@@ -340,7 +374,7 @@ func (s *Stage) Explain(ctx context.Context, w io.Writer) {
 		{"-n", Namespace, "get", "capreq,capgrant,jobs,pods", "-o", "wide"},
 		{"-n", Namespace, "get", "events.events.k8s.io", "--sort-by=.metadata.creationTimestamp"},
 		{"-n", "valetkey-system", "get", "pods", "-o", "wide"},
-		{"-n", "valetkey-system", "logs", "deploy/valetkey", "--tail=60"},
+		{"-n", "valetkey-system", "logs", "-l", "app.kubernetes.io/name=valetkey", "--prefix", "--tail=60"},
 	} {
 		out, err := s.Kubectl(ctx, Admin, args...)
 		_, _ = fmt.Fprintf(w, "--- kubectl %s\n%s\n", strings.Join(args, " "), out)

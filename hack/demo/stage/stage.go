@@ -62,13 +62,15 @@ type Options struct {
 	Fast bool
 	// BackEnds adds what the other back ends talk to.
 	BackEnds bool
+	// Helm installs the chart instead of config/default.
+	Helm bool
 	// OperatorArgs are more flags of the operator.
 	OperatorArgs []string
 }
 
 // SetUp starts the cluster, builds and loads the images, and installs the operator and the samples.
 func SetUp(ctx context.Context, o Options) (*Stage, error) {
-	cluster, err := localcluster.Start(ctx, localcluster.Options{Node: true, AWS: true, Vault: o.BackEnds, Fast: o.Fast, Progress: o.Progress})
+	cluster, err := localcluster.Start(ctx, localcluster.Options{Node: true, AWS: true, Vault: o.BackEnds, Helm: o.Helm, Fast: o.Fast, Progress: o.Progress})
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +93,7 @@ func SetUp(ctx context.Context, o Options) (*Stage, error) {
 			}
 			return errors.Join(s.standInForGitHub(ctx), s.standInForGoogle(ctx))
 		}},
-		{"installing Valetkey", func(ctx context.Context) error { return s.install(ctx, o.OperatorArgs) }},
+		{"installing Valetkey", func(ctx context.Context) error { return s.install(ctx, o) }},
 		{"applying the catalogue", s.catalogue},
 	} {
 		s.say(step.what)

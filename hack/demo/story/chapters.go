@@ -163,8 +163,8 @@ func overstay(ctx context.Context, t *teller) error {
 	if err := t.stage.AwaitRunning(ctx, name); err != nil {
 		return err
 	}
-	t.says("admin", "kubectl -n valetkey-system scale deployment/valetkey --replicas=0")
-	if err := t.stage.ScaleOperator(ctx, 0); err != nil {
+	t.says("admin", "kubectl -n valetkey-system scale statefulset/valetkey --replicas=0")
+	if err := t.stage.StopOperator(ctx); err != nil {
 		return err
 	}
 	reason, err := t.stage.AwaitPodEnded(ctx, name)
@@ -172,8 +172,8 @@ func overstay(ctx context.Context, t *teller) error {
 		return err
 	}
 	t.line("pod.ended", reason, "by=kubelet", "operator=down")
-	t.says("admin", "kubectl -n valetkey-system scale deployment/valetkey --replicas=1")
-	if err := t.stage.ScaleOperator(ctx, 1); err != nil {
+	t.says("admin", "kubectl -n valetkey-system scale statefulset/valetkey --replicas=2")
+	if err := t.stage.StartOperator(ctx); err != nil {
 		return err
 	}
 	g, err := t.stage.AwaitGrant(ctx, name, v1alpha1.ConditionEnded)
