@@ -1,7 +1,12 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manager is the Valetkey operator. `manager verify-audit LOG…` verifies its audit log, `manager print-audit LOG…` prints it.
+// Command manager is the Valetkey operator. With a subcommand in front of its flags it does something else and ends:
+//
+//	verify-audit LOG…   verifies audit logs
+//	print-audit LOG…    prints them
+//	check               says whether what is installed works
+//	check-removal       lists the grants that live, for whoever is about to remove the operator
 package main
 
 import (
@@ -17,14 +22,27 @@ import (
 )
 
 func main() {
-	args := os.Args[1:]
-	switch {
-	case len(args) > 0 && args[0] == "verify-audit":
-		os.Exit(audit.VerifyCommand(args[1:], os.Stdin, os.Stdout, os.Stderr))
-	case len(args) > 0 && args[0] == "print-audit":
-		os.Exit(audit.PrintCommand(args[1:], os.Stdout, os.Stderr))
-	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
-	os.Exit(app.Run(ctx, args, os.Stdout, os.Stderr, clock.RealClock{}))
+	code := run(ctx, os.Args[1:])
+	cancel()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string) int {
+	subcommand := ""
+	if len(args) > 0 {
+		subcommand = args[0]
+	}
+	switch subcommand {
+	case "verify-audit":
+		return audit.VerifyCommand(args[1:], os.Stdin, os.Stdout, os.Stderr)
+	case "print-audit":
+		return audit.PrintCommand(args[1:], os.Stdout, os.Stderr)
+	case "check":
+		return app.Check(ctx, args[1:], os.Stdout, os.Stderr, clock.RealClock{})
+	case "check-removal":
+		return app.CheckRemoval(ctx, args[1:], os.Stdout, os.Stderr, clock.RealClock{})
+	default:
+		return app.Run(ctx, args, os.Stdout, os.Stderr, clock.RealClock{})
+	}
 }

@@ -36,6 +36,8 @@ var settings = []setting{
 	{"rbac/everywhere.yaml", boundSubject, boundSubject + "{{- end }}\n"},
 	// Helm's --create-namespace makes the release's namespace; a chart that brings it, too, cannot be installed into it.
 	{"namespaces/namespaces.yaml", systemNamespace, ""},
+	// The identities in it are the user's own.
+	{"namespaces/namespaces.yaml", "  name: valetkey-identities\n", "  name: valetkey-identities\n  annotations: {helm.sh/resource-policy: keep}\n"},
 }
 
 // policyComment begins the NetworkPolicy, which can be left out.

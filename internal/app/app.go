@@ -44,6 +44,9 @@ import (
 // operator is the user that the admission rules know the operator by.
 const operator = "system:serviceaccount:valetkey-system:valetkey"
 
+// leaseName is the lease of whoever leads.
+const leaseName = "valetkey"
+
 // Run runs the operator by the given clock until the context ends. It returns the process's exit code.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer, clock clock.PassiveClock) int {
 	o, err := parse(args)
@@ -155,7 +158,7 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              "valetkey",
+		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       o.namespace,
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 &o.leaseDuration,

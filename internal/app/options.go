@@ -70,6 +70,13 @@ func parse(args []string) (options, error) {
 	return o, errors.Join(problems, o.validate(flags.Changed), err)
 }
 
+// parseWhere reads the flags that say where the operator works, of which checks know no others.
+func parseWhere(args []string) (options, error) {
+	o := options{}
+	flags := merged([]group{{flags: o.groups()[0].flags}})
+	return o, errors.Join(read(flags, args), o.checkNamespaces())
+}
+
 func merged(groups []group) *pflag.FlagSet {
 	all := pflag.NewFlagSet("manager", pflag.ContinueOnError)
 	all.Usage = func() {} // printed by Run

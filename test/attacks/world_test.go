@@ -34,6 +34,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/test/manifests"
 )
 
 // Who attacks. Each is a real client certificate or a real token.
@@ -127,6 +128,9 @@ func (w *world) install(t *testing.T) {
 		w.kubectl(t, "apply", "--server-side", "-k", filepath.Join(root(t), "config", folder))
 		if folder == "crd" {
 			w.kubectl(t, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+		}
+		if folder == "rbac" {
+			w.kubectl(t, manifests.AwaitAggregated()...)
 		}
 	}
 	for _, file := range []string{"namespace.yaml", "people.yaml"} {

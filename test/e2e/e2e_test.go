@@ -26,7 +26,13 @@ func newStage(t *testing.T, backEnds bool) *stage.Stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := stage.SetUp(t.Context(), stage.Options{Root: root, Progress: os.Stderr, Fast: true, BackEnds: backEnds, Helm: true})
+	return setUp(t, stage.Options{Root: root, BackEnds: backEnds})
+}
+
+func setUp(t *testing.T, o stage.Options) *stage.Stage {
+	t.Helper()
+	o.Progress, o.Fast, o.Helm = os.Stderr, true, true
+	s, err := stage.SetUp(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

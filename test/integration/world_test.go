@@ -32,6 +32,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/hack/canary"
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/test/manifests"
 )
 
 const (
@@ -203,7 +204,7 @@ func (w *world) install(ctx context.Context) error {
 	}
 	for _, args := range [][]string{
 		config("crd"), {"wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"},
-		config("namespaces"), config("rbac"), config("admission"), config("samples"),
+		config("namespaces"), config("rbac"), manifests.AwaitAggregated(), config("admission"), config("samples"),
 		{"patch", "capprov", "aws-preview", "--type=merge", "-p", fmt.Sprintf(`{"spec":{"aws":{"stsEndpoint":%q,"serviceEndpoint":%q}}}`, a.Endpoint, a.S3Endpoint)},
 		{"patch", "cap", capability, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"aws":{"roleARN":%q}}}`, w.roleARN)},
 	} {

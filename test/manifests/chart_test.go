@@ -53,19 +53,27 @@ func TestChart(t *testing.T) {
 			}
 		}
 		delete(want, "Namespace valetkey-system") // helm's --create-namespace makes it
-		got := map[string]any{}
+		got, hooks := map[string]any{}, map[string]string{}
 		for _, o := range rendered {
 			annotations := o.GetAnnotations()
-			if kept := annotations[keep] == "keep"; kept != (o.GetKind() == "CustomResourceDefinition") {
+			if hook := annotations["helm.sh/hook"]; hook != "" {
+				hooks[o.GetName()] = hook
+				continue
+			}
+			if kept := annotations[keep] == "keep"; kept != (o.GetKind() == "CustomResourceDefinition" || o.GetKind() == "Namespace") {
 				t.Errorf("%s %s: kept is %v", o.GetKind(), o.GetName(), kept)
 			}
 			delete(annotations, keep)
-			if len(annotations) > 0 {
-				o.SetAnnotations(annotations)
+			if len(annotations) == 0 {
+				annotations = nil
 			}
+			o.SetAnnotations(annotations)
 			got[o.GetKind()+" "+o.GetName()] = o.Object
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff(map[string]string{"valetkey-check": "test", "valetkey-check-removal": "pre-delete"}, hooks); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -120,7 +128,8 @@ func TestChart(t *testing.T) {
 				bound = append(bound, o.GetKind()+" in "+o.GetNamespace())
 			}
 			if containers, found, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers"); found {
-				if diff := cmp.Diff([]any{"--verbose", "--watch-namespace=agents", "--watch-namespace=others"}, containers[0].(map[string]any)["args"]); diff != "" {
+				first := map[string]any{"valetkey": "--verbose", "valetkey-check-removal": "check-removal"}[o.GetName()]
+				if diff := cmp.Diff([]any{first, "--watch-namespace=agents", "--watch-namespace=others"}, containers[0].(map[string]any)["args"]); diff != "" {
 					t.Error(diff)
 				}
 			}
@@ -174,7 +183,7 @@ func TestChart(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.must(ctx, "upgrade", "valetkey", h.chart, "--set", image, "--set", "args={--audit-backups=9}")
-		h.must(ctx, "uninstall", "valetkey")
+		h.must(ctx, "uninstall", "valetkey", "--no-hooks")
 		out, err := exec.CommandContext(ctx, cluster.Kubectl(), "--kubeconfig", h.kubeconfig(), "get", "crd,validatingadmissionpolicies", "-o", "name").CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)

@@ -36,6 +36,12 @@ const (
 	patience = time.Minute
 )
 
+// AwaitAggregated are the arguments of a kubectl that waits until the aggregated roles of config/rbac hold what they aggregate.
+func AwaitAggregated() []string {
+	return []string{"wait", "--for=jsonpath={.rules[0].verbs[0]}", "--timeout=60s",
+		"clusterrole/valetkey-requester", "clusterrole/valetkey-approver", "clusterrole/valetkey-auditor", "clusterrole/valetkey-policy-author"}
+}
+
 // Install applies config/crd, config/namespaces, config/rbac and config/admission of the repository at root, as an
 // administrator. It returns when the kinds are served and every admission rule refuses what it must. Installing again is
 // harmless, and waits for whatever has changed.

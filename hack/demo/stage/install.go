@@ -20,8 +20,12 @@ import (
 // auditUser is the user and group that the operator runs as.
 const auditUser = 65532
 
-// replicas of the operator, each with a volume for its audit log.
-const replicas = 2
+const (
+	// replicas of the operator, each with a volume for its audit log.
+	replicas = 2
+	// previousClaim is the earlier release's, which had one.
+	previousClaim = "valetkey-audit"
+)
 
 // install installs the operator by its chart or by config/default, with what is this cluster's own: the endpoints, and volumes.
 func (s *Stage) install(ctx context.Context, o Options) error {
@@ -29,27 +33,29 @@ func (s *Stage) install(ctx context.Context, o Options) error {
 	args := slices.Concat([]string{"--aws-endpoint=" + a.InClusterSTS, "--aws-endpoint=" + a.InClusterS3, "--kubernetes-server=" + localcluster.ServiceURL},
 		s.backEndArgs(), o.OperatorArgs)
 	before, err := s.before()
-	if err == nil && o.Helm {
-		err = s.installChart(ctx, before, args)
-	} else if err == nil {
-		err = s.installDefault(ctx, before, args)
-	}
 	if err != nil {
 		return err
 	}
-	return s.awaitOperator(ctx)
+	if o.Helm {
+		return s.installChart(ctx, before, args)
+	}
+	return s.installDefault(ctx, before, args)
 }
 
 // before is an overlay of what whoever installs brings: volumes for the audit logs, and the signers' keys, as docs/backends/github.md advises.
 func (s *Stage) before() (string, error) {
 	files := map[string]string{}
 	lines := []string{"resources:", "- " + s.rel("before", "config/namespaces"), "- volumes.yaml"}
-	for i := range replicas {
-		volume := s.AuditDir(i)
+	claims := []string{"audit-valetkey-0", "audit-valetkey-1"}
+	if s.previous != "" {
+		claims = append(claims, previousClaim)
+	}
+	for _, claim := range claims {
+		volume := filepath.Join(s.dir, claim)
 		if err := errors.Join(os.MkdirAll(volume, 0o750), os.Chown(volume, auditUser, auditUser)); err != nil {
 			return "", err
 		}
-		files["volumes.yaml"] += fmt.Sprintf(volumeManifest, i, volume, localcluster.NodeName)
+		files["volumes.yaml"] += fmt.Sprintf(volumeManifest, claim, volume, localcluster.NodeName)
 	}
 	if len(s.signers) > 0 {
 		lines = append(lines, "secretGenerator:", "- name: valetkey-signers", "  namespace: valetkey-system", "  options: {disableNameSuffixHash: true}", "  files:")
@@ -88,7 +94,7 @@ func (s *Stage) installDefault(ctx context.Context, before string, args []string
 			return err
 		}
 	}
-	return nil
+	return s.awaitOperator(ctx)
 }
 
 // installChart installs the chart.
@@ -97,6 +103,10 @@ func (s *Stage) installChart(ctx context.Context, before string, args []string) 
 	if len(s.signers) > 0 {
 		values["volumes"] = []any{map[string]any{"name": "signers", "secret": map[string]any{"secretName": "valetkey-signers"}}}
 		values["volumeMounts"] = []any{map[string]any{"name": "signers", "mountPath": signersPath}}
+	}
+	flags, err := json.Marshal(args)
+	if err != nil {
+		return err
 	}
 	text, err := json.Marshal(values)
 	if err != nil {
@@ -108,8 +118,21 @@ func (s *Stage) installChart(ctx context.Context, before string, args []string) 
 	if _, err := s.Kubectl(ctx, Admin, "apply", "--server-side", "-k", before); err != nil {
 		return err
 	}
-	_, err = s.Helm(ctx, "install", "valetkey", filepath.Join(s.root, "charts", "valetkey"), "--values", filepath.Join(s.dir, "chart", "values.json"))
+	if s.previous == "" {
+		return s.HelmUpgrade(ctx)
+	}
+	_, err = s.Helm(ctx, "install", "valetkey", filepath.Join(s.previous, "charts", "valetkey"), "--set", "image="+previousImage, "--set-json", "args="+string(flags), "--wait", "--timeout", settled.String())
 	return err
+}
+
+// HelmUpgrade installs the chart, or upgrades what was installed from it, with the values of the installation and more arguments. It
+// returns when the operator is ready.
+func (s *Stage) HelmUpgrade(ctx context.Context, args ...string) error {
+	_, err := s.Helm(ctx, append([]string{"upgrade", "--install", "valetkey", s.Path("charts/valetkey"), "--values", filepath.Join(s.dir, "chart", "values.json")}, args...)...)
+	if err != nil {
+		return err
+	}
+	return s.awaitOperator(ctx)
 }
 
 // Helm runs helm as the administrator, in the operator's namespace, and returns what it printed.
@@ -132,19 +155,22 @@ func (s *Stage) awaitOperator(ctx context.Context) error {
 	return err
 }
 
+// PreviousAuditDir is where the volume of the earlier release's audit log is on this machine.
+func (s *Stage) PreviousAuditDir() string { return filepath.Join(s.dir, previousClaim) }
+
 // AuditDir is where the volume of a replica's audit log is on this machine.
 func (s *Stage) AuditDir(replica int) string {
-	return filepath.Join(s.dir, fmt.Sprintf("audit-%d", replica))
+	return filepath.Join(s.dir, fmt.Sprintf("audit-valetkey-%d", replica))
 }
 
 const volumeManifest = `apiVersion: v1
 kind: PersistentVolume
-metadata: {name: audit-valetkey-%[1]d}
+metadata: {name: %[1]s}
 spec:
   capacity: {storage: 1Gi}
   accessModes: [ReadWriteOnce]
   persistentVolumeReclaimPolicy: Retain
-  claimRef: {namespace: valetkey-system, name: audit-valetkey-%[1]d}
+  claimRef: {namespace: valetkey-system, name: %[1]s}
   local: {path: %[2]s}
   nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [%[3]s]}]}]}}
 ---

@@ -52,6 +52,34 @@ type Ask struct {
 
 // Request creates a request and its Job as a person.
 func (s *Stage) Request(ctx context.Context, who Person, a Ask) error {
+	overlay, err := s.request(a)
+	if err != nil {
+		return err
+	}
+	_, err = s.Kubectl(ctx, who, "create", "-k", overlay)
+	return err
+}
+
+// Requests is Request for each of many names, in the place of the one that is asked for, which must stand for nothing else.
+func (s *Stage) Requests(ctx context.Context, who Person, a Ask, names []string) error {
+	overlay, err := s.request(a)
+	if err != nil {
+		return err
+	}
+	text, err := s.Kubectl(ctx, who, "kustomize", overlay)
+	if err != nil {
+		return err
+	}
+	var all strings.Builder
+	for _, name := range names {
+		all.WriteString(strings.ReplaceAll(text, a.Name, name) + "\n---\n")
+	}
+	_, err = s.KubectlIn(ctx, who, strings.NewReader(all.String()), "create", "-f", "-")
+	return err
+}
+
+// request writes an overlay of a request and its Job.
+func (s *Stage) request(a Ask) (string, error) {
 	name, digest, _ := strings.Cut(s.Workload, "@")
 	if a.Command == nil {
 		a.Command = []string{"/publish-preview"}
@@ -65,13 +93,8 @@ func (s *Stage) Request(ctx context.Context, who Person, a Ask) error {
 	if a.RunAsUser != nil {
 		security = fmt.Appendf(nil, `{"runAsUser": %d}`, *a.RunAsUser)
 	}
-	overlay, err := s.overlay(folder, map[string]string{"kustomization.yaml": fmt.Sprintf(requestOverlay,
+	return s.overlay(folder, map[string]string{"kustomization.yaml": fmt.Sprintf(requestOverlay,
 		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, cmp.Or(a.Capability, sampleCapability), a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, command, args, security) + operations(a.Job)})
-	if err != nil {
-		return err
-	}
-	_, err = s.Kubectl(ctx, who, "create", "-k", overlay)
-	return err
 }
 
 // operations are JSON patch operations as lines of an overlay.
@@ -138,6 +161,25 @@ func (s *Stage) AwaitGrant(ctx context.Context, name, kind string) (*v1alpha1.Ca
 		}
 		return false, nil
 	})
+}
+
+// AwaitGrants watches all grants of the samples' namespace, until done with those that are there.
+func (s *Stage) AwaitGrants(ctx context.Context, done func(map[string]*v1alpha1.CapabilityGrant) (bool, error)) error {
+	client, err := s.client()
+	if err != nil {
+		return err
+	}
+	all := map[string]*v1alpha1.CapabilityGrant{}
+	source := cache.NewListWatchFromClient(client, "capabilitygrants", Namespace, fields.Everything())
+	_, err = watchtools.UntilWithSync(ctx, source, &v1alpha1.CapabilityGrant{}, nil, func(e watch.Event) (bool, error) {
+		g, ok := e.Object.(*v1alpha1.CapabilityGrant)
+		if !ok || e.Type == watch.Deleted {
+			return false, errors.New("a grant is gone")
+		}
+		all[g.Name] = g
+		return done(all)
+	})
+	return err
 }
 
 // Message is what a condition says.
@@ -332,13 +374,14 @@ func (s *Stage) Object(ctx context.Context, bucket, key string) (string, error) 
 	return fmt.Sprintf("%d bytes", len(content)), err
 }
 
-// VerifyAudit has all replicas print their logs, and verifies them with the grants' anchors, as docs/operations.md does.
-func (s *Stage) VerifyAudit(ctx context.Context) (string, error) {
+// VerifyAudit has all replicas print their logs, as docs/operations.md does, and verifies them and more logs of this machine.
+func (s *Stage) VerifyAudit(ctx context.Context, more ...string) (string, error) {
+	// The grants come first: one that is written later would remember a record that the log did not have when it was read.
 	grants, err := s.Kubectl(ctx, Admin, "get", "capgrant", "-A", "-o", "json")
 	if err != nil {
 		return "", err
 	}
-	files, args := map[string]string{"grants.json": grants}, []string{"audit", "verify", "--grants", "grants.json"}
+	files := map[string]string{}
 	for i := range replicas {
 		pod := fmt.Sprintf("valetkey-%d", i)
 		text, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "exec", pod, "--", "/manager", "print-audit", "/var/log/valetkey")
@@ -346,19 +389,32 @@ func (s *Stage) VerifyAudit(ctx context.Context) (string, error) {
 			return "", err
 		}
 		if text != "" {
-			text += "\n"
+			text += "\n" // Kubectl trims it
 		}
-		files[pod+".log"], args = text, append(args, pod+".log")
+		files[pod+".log"] = text
 	}
-	folder, err := s.overlay("verify-logs", files)
+	folder, err := s.overlay("printed-logs", files)
 	if err != nil {
 		return "", err
 	}
-	cmd, err := s.Plugin(ctx, Admin, args...)
+	return s.verify(ctx, grants, append(more, folder)...)
+}
+
+// VerifyLogs verifies logs of this machine alone.
+func (s *Stage) VerifyLogs(ctx context.Context, logs ...string) (string, error) {
+	grants, err := s.Kubectl(ctx, Admin, "get", "capgrant", "-A", "-o", "json")
 	if err != nil {
 		return "", err
 	}
-	cmd.Dir = folder
+	return s.verify(ctx, grants, logs...)
+}
+
+func (s *Stage) verify(ctx context.Context, grants string, logs ...string) (string, error) {
+	cmd, err := s.Plugin(ctx, Admin, append([]string{"audit", "verify", "--grants", "-"}, logs...)...)
+	if err != nil {
+		return "", err
+	}
+	cmd.Stdin = strings.NewReader(grants)
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, text)

@@ -26,6 +26,7 @@ import (
 const (
 	Namespace     = "agents"
 	OperatorImage = "valetkey.dev/valetkey:dev"
+	previousImage = "valetkey.dev/valetkey:previous"
 	workloadImage = "valetkey.dev/publisher:dev"
 	execImage     = "valetkey.dev/valetkey-exec:dev"
 	sampleImage   = "registry.example.com/publisher"
@@ -42,6 +43,7 @@ type Stage struct {
 	Workload, Exec string
 
 	root     string
+	previous string
 	roleARN  string
 	dir      string
 	progress io.Writer
@@ -64,6 +66,8 @@ type Options struct {
 	BackEnds bool
 	// Helm installs the chart instead of config/default.
 	Helm bool
+	// Previous is the source of an earlier release, whose image and chart are installed instead of those at Root; for Helm.
+	Previous string
 	// OperatorArgs are more flags of the operator.
 	OperatorArgs []string
 }
@@ -74,7 +78,7 @@ func SetUp(ctx context.Context, o Options) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{Cluster: cluster, root: o.Root, dir: filepath.Join(cluster.StateDir(), "stage"), progress: o.Progress}
+	s := &Stage{Cluster: cluster, root: o.Root, previous: o.Previous, dir: filepath.Join(cluster.StateDir(), "stage"), progress: o.Progress}
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	for _, step := range []struct {
@@ -137,6 +141,11 @@ func (s *Stage) images(ctx context.Context) error {
 	if _, err := s.load(ctx, s.root, "Dockerfile", OperatorImage); err != nil {
 		return err
 	}
+	if s.previous != "" {
+		if err := s.previousImage(ctx); err != nil {
+			return err
+		}
+	}
 	digest, err := s.load(ctx, s.root, "Dockerfile.exec", execImage)
 	if err != nil {
 		return err
@@ -156,9 +165,21 @@ func (s *Stage) images(ctx context.Context) error {
 	return nil
 }
 
+func (s *Stage) previousImage(ctx context.Context) error {
+	if err := buildIn(ctx, s.previous, filepath.Join(s.previous, "bin", "manager"), "./cmd/manager"); err != nil {
+		return err
+	}
+	_, err := s.load(ctx, s.previous, "Dockerfile", previousImage)
+	return err
+}
+
 func (s *Stage) goBuild(ctx context.Context, output, pkg string) error {
+	return buildIn(ctx, s.root, output, pkg)
+}
+
+func buildIn(ctx context.Context, root, output, pkg string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", output, pkg)
-	cmd.Dir = s.root
+	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	return run(cmd)
 }

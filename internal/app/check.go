@@ -1,0 +1,178 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/config"
+	"github.com/valetkey/valetkey/internal/guard"
+)
+
+// checkTime bounds a check: whoever waits for it is about to install or remove something.
+const checkTime = 30 * time.Second
+
+// Check says of each thing that an installation needs whether it is there, as the operator's ServiceAccount sees it. Of the operator's
+// flags it takes those that say where it works. It returns the process's exit code: 0 when all is well, 1 when something is not, 2 when the flags are wrong.
+func Check(ctx context.Context, args []string, stdout, stderr io.Writer, clock clock.PassiveClock) int {
+	return inquire(ctx, args, stdout, stderr, clock, inquiry.works)
+}
+
+// CheckRemoval lists the grants that nobody would end if the operator were removed now. The exit code is 0 if there are none, 1 if there
+// are, or if that cannot be found out, and 2 when the flags are wrong.
+func CheckRemoval(ctx context.Context, args []string, stdout, stderr io.Writer, clock clock.PassiveClock) int {
+	return inquire(ctx, args, stdout, stderr, clock, inquiry.mayBeRemoved)
+}
+
+func inquire(ctx context.Context, args []string, stdout, stderr io.Writer, clock clock.PassiveClock, ask func(inquiry, context.Context) error) int {
+	o, err := parseWhere(args)
+	o.clock = clock
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "%v\nthe flags are the operator's own that say where it works: manager --help lists them\n", err)
+		return 2
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	i, err := newInquiry(o, stdout)
+	if err == nil {
+		err = ask(i, ctx)
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// inquiry looks at a cluster without a cache.
+type inquiry struct {
+	o       options
+	clients kubernetes.Interface
+	reader  client.Client
+	to      io.Writer
+}
+
+func newInquiry(o options, to io.Writer) (inquiry, error) {
+	i := inquiry{o: o, to: to}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return i, fmt.Errorf("no cluster: run inside one, or set KUBECONFIG: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return i, err
+	}
+	if i.clients, err = kubernetes.NewForConfig(config); err != nil {
+		return i, err
+	}
+	i.reader, err = client.New(config, client.Options{Scheme: scheme})
+	return i, err
+}
+
+func (i inquiry) works(ctx context.Context) error {
+	var problems []error
+	for _, c := range []struct {
+		what  string
+		check func(context.Context) error
+	}{
+		{"identity", func(ctx context.Context) error { return checkIdentity(ctx, i.clients) }},
+		{"job-controller", func(ctx context.Context) error { return checkJobController(ctx, i.clients) }},
+		{"rights", func(ctx context.Context) error { return checkWatched(ctx, i.clients, i.o, logr.Discard()) }},
+		{"admission rules", i.guarded},
+		{"leader", i.led},
+	} {
+		err := c.check(ctx)
+		if err == nil {
+			_, _ = fmt.Fprintf(i.to, "ok    %s\n", c.what)
+			continue
+		}
+		_, _ = fmt.Fprintf(i.to, "FAIL  %s: %v\n", c.what, err)
+		problems = append(problems, fmt.Errorf("%s: %w", c.what, err))
+	}
+	return errors.Join(problems...)
+}
+
+// guarded compares the admission rules with those inside the program, and sees that they refuse something.
+func (i inquiry) guarded(ctx context.Context) error {
+	checker, err := guard.New(config.Admission, i.reader, i.reader, i.o.identitiesNamespace)
+	if err != nil {
+		return err
+	}
+	status, err := checker.Check(ctx)
+	if err != nil {
+		return err
+	}
+	if !status.Whole() {
+		return errors.New(status.Message())
+	}
+	problem, err := checker.Probe(ctx)
+	if problem != "" {
+		err = errors.New(problem)
+	}
+	return err
+}
+
+// led: somebody holds the lease, and goes on renewing it.
+func (i inquiry) led(ctx context.Context) error {
+	lease, err := i.clients.CoordinationV1().Leases(i.o.namespace).Get(ctx, leaseName, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("looking for the lease %s in namespace %s: %w", leaseName, i.o.namespace, err)
+	}
+	spec := lease.Spec
+	if spec.HolderIdentity == nil || *spec.HolderIdentity == "" || spec.RenewTime == nil || spec.LeaseDurationSeconds == nil {
+		return errors.New("no replica leads: look at their logs")
+	}
+	if until := spec.RenewTime.Add(time.Duration(*spec.LeaseDurationSeconds) * time.Second); !until.After(i.o.clock.Now()) {
+		return fmt.Errorf("%s led until %s, and nobody has led since: look at the replicas' logs", *spec.HolderIdentity, until.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// mayBeRemoved lists what lives in the namespaces that are watched.
+func (i inquiry) mayBeRemoved(ctx context.Context) error {
+	namespaces := i.o.watchNamespaces
+	if len(namespaces) == 0 {
+		namespaces = []string{corev1.NamespaceAll}
+	}
+	living := 0
+	for _, namespace := range namespaces {
+		grants := &v1alpha1.CapabilityGrantList{}
+		if err := i.reader.List(ctx, grants, client.InNamespace(namespace)); err != nil {
+			return fmt.Errorf("listing grants: %w", err)
+		}
+		for g := range grants.Items {
+			if g := &grants.Items[g]; g.Status.EndedAt == nil {
+				living++
+				_, _ = fmt.Fprintf(i.to, "%s/%s: capability %s, %s\n", g.Namespace, g.Name, g.Spec.Capability, until(g))
+			}
+		}
+	}
+	if living > 0 {
+		return fmt.Errorf("%d grants live, and nobody would end them without the operator: kubectl valetkey revoke --all -A --reason WHY, or wait; nothing was removed", living)
+	}
+	_, _ = fmt.Fprintln(i.to, "no grant lives")
+	return nil
+}
+
+func until(g *v1alpha1.CapabilityGrant) string {
+	if g.Status.ExpiresAt == nil {
+		return "not issued yet"
+	}
+	return "until " + g.Status.ExpiresAt.UTC().Format(time.RFC3339)
+}

@@ -1,0 +1,102 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package app
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clocktesting "k8s.io/utils/clock/testing"
+	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+var checked = time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+
+func TestSomebodyHasToLead(t *testing.T) {
+	holder, seconds := "valetkey-1_x", int32(15)
+	renewed := func(ago time.Duration) *coordinationv1.Lease {
+		at := metav1.NewMicroTime(checked.Add(-ago))
+		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "valetkey", Namespace: "valetkey-system"},
+			Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &at}}
+	}
+	givenBack := renewed(time.Second)
+	givenBack.Spec.HolderIdentity = new(string)
+	for name, c := range map[string]struct {
+		stored []runtime.Object
+		says   string
+	}{
+		"nobody ever did":     {nil, "looking for the lease valetkey"},
+		"who did gave back":   {[]runtime.Object{givenBack}, "no replica leads"},
+		"who did has died":    {[]runtime.Object{renewed(16 * time.Second)}, "valetkey-1_x led until 2026-03-14T09:26:52Z"},
+		"somebody does":       {[]runtime.Object{renewed(14 * time.Second)}, ""},
+		"a lease never taken": {[]runtime.Object{&coordinationv1.Lease{ObjectMeta: renewed(0).ObjectMeta}}, "no replica leads"},
+	} {
+		i := inquiry{o: options{namespace: "valetkey-system", clock: clocktesting.NewFakePassiveClock(checked)}, clients: fake.NewClientset(c.stored...)}
+		if err := i.led(t.Context()); (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", name, err, c.says)
+		}
+	}
+}
+
+func TestRemovalIsRefusedWhileAGrantLives(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	grant := func(namespace, name string, expires, ended *metav1.Time) *v1alpha1.CapabilityGrant {
+		return &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: v1alpha1.CapabilityGrantSpec{Capability: "publish"},
+			Status: v1alpha1.CapabilityGrantStatus{ExpiresAt: expires, EndedAt: ended}}
+	}
+	at := metav1.NewTime(checked)
+	for name, c := range map[string]struct {
+		watched []string
+		grants  []*v1alpha1.CapabilityGrant
+		prints  string
+		refused string
+	}{
+		"nothing":    {nil, nil, "no grant lives\n", ""},
+		"ended":      {nil, []*v1alpha1.CapabilityGrant{grant("a", "x", &at, &at)}, "no grant lives\n", ""},
+		"living":     {nil, []*v1alpha1.CapabilityGrant{grant("a", "x", &at, nil), grant("b", "y", nil, nil)}, "a/x: capability publish, until 2026-03-14T09:26:53Z\nb/y: capability publish, not issued yet\n", "2 grants live"},
+		"watched":    {[]string{"a", "b"}, []*v1alpha1.CapabilityGrant{grant("b", "y", nil, nil)}, "b/y: capability publish, not issued yet\n", "1 grants live"},
+		"elsewhere":  {[]string{"a"}, []*v1alpha1.CapabilityGrant{grant("b", "y", nil, nil)}, "no grant lives\n", ""},
+		"both kinds": {nil, []*v1alpha1.CapabilityGrant{grant("a", "x", &at, &at), grant("a", "y", nil, nil)}, "a/y: capability publish, not issued yet\n", "1 grants live"},
+	} {
+		builder := fakeclient.NewClientBuilder().WithScheme(scheme)
+		for _, g := range c.grants {
+			builder = builder.WithObjects(g)
+		}
+		var printed bytes.Buffer
+		i := inquiry{o: options{watchNamespaces: c.watched}, reader: builder.Build(), to: &printed}
+		if err := i.mayBeRemoved(t.Context()); (err == nil) != (c.refused == "") || err != nil && !strings.Contains(err.Error(), c.refused) {
+			t.Errorf("%s: %v, want %q", name, err, c.refused)
+		}
+		if printed.String() != c.prints {
+			t.Errorf("%s: it prints\n%swant\n%s", name, printed.String(), c.prints)
+		}
+	}
+}
+
+func TestChecksRefuseFlagsThatTheOperatorWouldRefuse(t *testing.T) {
+	for _, check := range []func([]string, *bytes.Buffer) int{
+		func(args []string, to *bytes.Buffer) int {
+			return Check(t.Context(), args, to, to, clocktesting.NewFakePassiveClock(checked))
+		},
+		func(args []string, to *bytes.Buffer) int {
+			return CheckRemoval(t.Context(), args, to, to, clocktesting.NewFakePassiveClock(checked))
+		},
+	} {
+		var said bytes.Buffer
+		if code := check([]string{"--watch-namespaces=a"}, &said); code != 2 || !strings.Contains(said.String(), "--watch-namespace") {
+			t.Errorf("%d: %s", code, said.String())
+		}
+	}
+}

@@ -1,0 +1,70 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/hack/demo/stage"
+)
+
+// TestTheChartsLife: what was installed is tested, is not removed while a grant lives, is removed when none does, and can be installed again.
+func TestTheChartsLife(t *testing.T) {
+	s := newStage(t, false)
+	says := func(want ...string) {
+		t.Helper()
+		out, err := s.Helm(t.Context(), "test", "valetkey", "--timeout", "2m")
+		out = strings.ReplaceAll(out, `\n`, "\n") // helm logs what a hook prints
+		for _, line := range want {
+			if !strings.Contains(out, line) {
+				t.Errorf("helm test (%v) does not say %q:\n%s", err, line, out)
+			}
+		}
+	}
+	says("ok    identity\n", "ok    job-controller\n", "ok    rights\n", "ok    admission rules\n", "ok    leader", "Phase:          Succeeded")
+
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "delete", "validatingadmissionpolicybinding", "valetkey-pods"); err != nil {
+		t.Fatal(err)
+	}
+	says("FAIL  admission rules: ", "ValidatingAdmissionPolicyBinding valetkey-pods is missing", "ok    leader")
+	if err := s.HelmUpgrade(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	says("ok    admission rules\n")
+
+	ask(t, s, stage.Ask{Name: "lives", Args: []string{"hold"}})
+	g, err := s.AwaitGrant(t.Context(), "lives", v1alpha1.ConditionDelivered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.Helm(t.Context(), "uninstall", "valetkey", "--timeout", "2m")
+	if err == nil || !strings.Contains(out, "agents/lives: capability publish-preview-build, until "+g.Status.ExpiresAt.UTC().Format("2006-01-02T15:04:05Z")) ||
+		!strings.Contains(out, "1 grants live, and nobody would end them without the operator") {
+		t.Fatalf("it is removed while a grant lives (%v):\n%s", err, out)
+	}
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", stage.Namespace, "annotate", "capgrant", "lives", v1alpha1.AnnotationRevoke+"=removal"); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, s, "lives", v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation)
+	if out, err := s.Helm(t.Context(), "uninstall", "valetkey", "--timeout", "2m"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	left, err := s.Kubectl(t.Context(), stage.Admin, "-n", "valetkey-system", "get", "statefulset,job,networkpolicy,pdb,pvc", "-o", "name")
+	if want := "persistentvolumeclaim/audit-valetkey-0\npersistentvolumeclaim/audit-valetkey-1"; err != nil || left != want {
+		t.Errorf("%v: there is left\n%s\nwant the audit logs alone", err, left)
+	}
+	if err := s.HelmUpgrade(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	says("ok    leader")
+	ask(t, s, stage.Ask{Name: "again", Args: []string{"publish", "previews/web-app/again"}})
+	ended(t, s, "again", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+	if report, err := s.VerifyAudit(t.Context()); err != nil || !strings.Contains(report, "ok: the last record of each of 2 grants") {
+		t.Errorf("the audit log of both installations: %v\n%s", err, report)
+	}
+}

@@ -1,0 +1,210 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/hack/demo/stage"
+)
+
+const (
+	many = 200
+	// manyTTL is in seconds, and more than it takes until all of them run.
+	manyTTL = 300
+	// late is by how much a grant's Secret may outlive its time.
+	late = 2 * time.Second
+)
+
+// TestManyGrantsOutliveTheirOperators restarts and evicts the operator's replicas, one after the other, from when two hundred grants run until
+// all have expired, and asks for more meanwhile. None is lost, none is late, and nobody is refused.
+func TestManyGrantsOutliveTheirOperators(t *testing.T) {
+	s := newStage(t, false)
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "patch", "cappol", "rehearsals", "--type=merge", "-p", `{"spec":{"limits":{"active":400}}}`); err != nil {
+		t.Fatal(err)
+	}
+	gone := watchSecrets(t, s)
+	began := time.Now()
+	const name = "many-nnn"
+	names := make([]string, many)
+	for i := range names {
+		names[i] = strings.Replace(name, "nnn", fmt.Sprintf("%03d", i), 1)
+	}
+	if err := s.Requests(t.Context(), stage.Agent, stage.Ask{Name: name, Environment: "rehearsal", TTLSeconds: manyTTL, Args: []string{"hold"}}, names); err != nil {
+		t.Fatal(err)
+	}
+	awaitAll(t, s, many, v1alpha1.ConditionDelivered)
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", stage.Namespace, "wait", "pods", "-l", v1alpha1.LabelRequest, "--for=jsonpath={.status.phase}=Running", "--timeout=3m"); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("%d grants run %s after they were asked for\n", many, time.Since(began).Round(time.Second))
+
+	ended, allEnded := context.WithCancel(t.Context())
+	var disturbed disturbance
+	var working sync.WaitGroup
+	working.Go(func() { disturbed.goOn(ended, t, s) })
+	awaitAll(t, s, many, v1alpha1.ConditionEnded)
+	allEnded()
+	working.Wait()
+	fmt.Printf("meanwhile: %d rollouts, %d evictions of who led, %d more grants\n", disturbed.rollouts, disturbed.evictions, disturbed.asked)
+	if disturbed.rollouts < 3 || disturbed.evictions < 3 {
+		t.Error("that is no disturbance")
+	}
+	awaitAll(t, s, many+disturbed.asked, v1alpha1.ConditionEnded)
+	grants, err := s.Grants(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge(t, grants, gone)
+	if report, err := s.VerifyAudit(t.Context()); err != nil || !strings.Contains(report, fmt.Sprintf("ok: the last record of each of %d grants", len(grants))) {
+		t.Errorf("the audit log: %v\n%s", err, report)
+	}
+}
+
+// awaitAll waits until so many grants have a condition.
+func awaitAll(t *testing.T, s *stage.Stage, count int, kind string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	err := s.AwaitGrants(ctx, func(all map[string]*v1alpha1.CapabilityGrant) (bool, error) {
+		n := 0
+		for _, g := range all {
+			if meta.IsStatusConditionTrue(g.Status.Conditions, kind) {
+				n++
+			}
+		}
+		return n >= count, nil
+	})
+	if err != nil {
+		t.Fatalf("waiting for %d grants that are %s: %v", count, kind, err)
+	}
+}
+
+// judge looks at each grant's end.
+func judge(t *testing.T, grants []v1alpha1.CapabilityGrant, gone *disappearances) {
+	t.Helper()
+	var worst, worstEnd time.Duration
+	for i := range grants {
+		g := &grants[i]
+		if strings.HasPrefix(g.Name, "during-") {
+			if g.Status.Outcome != v1alpha1.OutcomeCompleted {
+				t.Errorf("%s ended %s: %+v", g.Name, g.Status.Outcome, g.Status.Stop)
+			}
+			continue
+		}
+		if g.Status.Outcome != v1alpha1.OutcomeExpired || g.Status.Stop.Reason != v1alpha1.ReasonExpired {
+			t.Errorf("%s ended %s: %+v", g.Name, g.Status.Outcome, g.Status.Stop)
+			continue
+		}
+		at, found := gone.of(string(g.UID))
+		lateness := at.Sub(g.Status.ExpiresAt.Time)
+		if !found || lateness > late {
+			t.Errorf("the Secret of %s: gone is %v, %s after its time", g.Name, found, lateness)
+		}
+		worst, worstEnd = max(worst, lateness), max(worstEnd, g.Status.EndedAt.Sub(g.Status.ExpiresAt.Time))
+	}
+	fmt.Printf("of %d grants the last Secret was gone %s after its time, and the last grant had ended %s after its time\n", len(grants), worst.Round(time.Millisecond), worstEnd)
+}
+
+// disturbance is what was done to the operator.
+type disturbance struct{ rollouts, evictions, asked int }
+
+// goOn rolls out, evicts, and asks for something more each time, until the context ends.
+func (d *disturbance) goOn(ctx context.Context, t *testing.T, s *stage.Stage) {
+	clients, err := kubernetes.NewForConfig(s.Cluster.AdminConfig())
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for ctx.Err() == nil {
+		for what, do := range map[*int]func() error{
+			&d.rollouts: func() error {
+				_, err := s.Kubectl(t.Context(), stage.Admin, "-n", "valetkey-system", "rollout", "restart", "statefulset/valetkey")
+				return err
+			},
+			&d.evictions: func() error {
+				leader, err := s.Leader(t.Context())
+				if err != nil || leader == "" {
+					return err
+				}
+				return clients.PolicyV1().Evictions("valetkey-system").Evict(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: leader, Namespace: "valetkey-system"}})
+			},
+		} {
+			if err := do(); err != nil {
+				t.Errorf("disturbing: %v", err)
+				return
+			}
+			*what++
+			d.asked++
+			if err := s.Request(t.Context(), stage.Agent, stage.Ask{Name: fmt.Sprintf("during-%d", d.asked), Environment: "rehearsal", TTLSeconds: 300,
+				Args: []string{"publish", fmt.Sprintf("previews/web-app/during-%d", d.asked)}}); err != nil {
+				t.Errorf("asking meanwhile: %v", err)
+				return
+			}
+			if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", "valetkey-system", "rollout", "status", "statefulset/valetkey", "--timeout=2m"); err != nil {
+				t.Errorf("disturbing: %v", err)
+				return
+			}
+		}
+	}
+}
+
+// disappearances are when Secrets of grants were gone, by the names of the Secrets.
+type disappearances struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+// of is when the last Secret of a grant was gone.
+func (d *disappearances) of(uid string) (at time.Time, found bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, when := range d.at {
+		if strings.HasPrefix(name, v1alpha1.NamePrefix+uid) && when.After(at) {
+			at, found = when, true
+		}
+	}
+	return at, found
+}
+
+// watchSecrets watches the names of Secrets, and nothing that is in them.
+func watchSecrets(t *testing.T, s *stage.Stage) *disappearances {
+	t.Helper()
+	client, err := metadata.NewForConfig(s.Cluster.AdminConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	watching, err := client.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(stage.Namespace).Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(watching.Stop)
+	d := &disappearances{at: map[string]time.Time{}}
+	go func() {
+		for e := range watching.ResultChan() {
+			if o, ok := e.Object.(*metav1.PartialObjectMetadata); ok && e.Type == apiwatch.Deleted {
+				d.mu.Lock()
+				d.at[o.Name] = time.Now()
+				d.mu.Unlock()
+			}
+		}
+	}()
+	return d
+}
