@@ -85,14 +85,19 @@ image: build ## Build the images of the operator and of valetkey-exec from their
 	go run ./hack/cluster image --tag valetkey.dev/valetkey:dev --output dist/valetkey.tar .
 	go run ./hack/cluster image --tag valetkey.dev/valetkey-exec:dev --file Dockerfile.exec --output dist/valetkey-exec.tar .
 
+.PHONY: site
+site: ## Build the documentation's site into dist/site, and check its links; nothing in it is loaded from elsewhere
+	go run ./hack/site
+
 .PHONY: generate
-generate: ## Generate deep copies, the CRDs and the chart's templates
+generate: ## Generate deep copies, the CRDs, the chart's templates and the API's reference
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate/go.txt crd output:crd:dir=config/crd paths=./api/...
 	go run ./hack/chart
+	hack/apiref.sh
 
 ##@ Verify
 .PHONY: verify
-verify: verify-generated fmt-check lint vulnerable ## Fail on anything stale, unformatted, unclean or known to be vulnerable
+verify: verify-generated fmt-check lint vulnerable site ## Fail on anything stale, unformatted, unclean or known to be vulnerable
 
 .PHONY: verify-generated
 verify-generated:

@@ -26,11 +26,27 @@ var settings = []setting{
 	{"manager/deployment.yaml", "image: valetkey.dev/valetkey:dev", `image: {{ required "image: name the operator's image, by digest" .Values.image | quote }}`},
 	{"manager/deployment.yaml", "imagePullPolicy: IfNotPresent", "imagePullPolicy: {{ .Values.imagePullPolicy }}"},
 	{"manager/deployment.yaml", "      serviceAccountName: valetkey\n", "      serviceAccountName: valetkey\n      {{- with .Values.imagePullSecrets }}\n      imagePullSecrets: {{ toJson . }}\n      {{- end }}\n"},
-	{"manager/deployment.yaml", "args: []", "args: {{ toJson .Values.args }}"},
+	{"manager/deployment.yaml", "args: []", "args: {{ include \"valetkey.args\" . }}"},
 	{"manager/deployment.yaml", "\n          requests: {cpu: 50m, memory: 64Mi}\n          limits: {memory: 512Mi}\n", " {{ toJson .Values.resources }}\n"},
+	{"rbac/everywhere.yaml", boundEverywhere, boundWhereWatched},
+	{"rbac/everywhere.yaml", boundSubject, boundSubject + "{{- end }}\n"},
 	// Helm's --create-namespace makes the release's namespace; a chart that brings it, too, cannot be installed into it.
 	{"namespaces/namespaces.yaml", systemNamespace, ""},
 }
+
+// The operator's power over what is in namespaces is bound in the whole cluster, or in each namespace that is watched.
+const (
+	boundEverywhere = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: valetkey-operator-namespaced}\n"
+
+	boundWhereWatched = `{{- range .Values.watchNamespaces | default (list "") }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ if . }}RoleBinding{{ else }}ClusterRoleBinding{{ end }}
+metadata: {name: valetkey-operator-namespaced{{ if . }}, namespace: {{ . | quote }}{{ end }}}
+`
+
+	boundSubject = "subjects: [{kind: ServiceAccount, name: valetkey, namespace: valetkey-system}]\n"
+)
 
 const systemNamespace = `apiVersion: v1
 kind: Namespace
@@ -72,7 +88,7 @@ func write() error {
 			}
 		}
 	}
-	return nil
+	return writeMonitoring()
 }
 
 // template writes one file's template. The kinds are templates as well: Helm never upgrades what is in a chart's crds folder.

@@ -7,15 +7,16 @@ package app
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 
 	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -36,6 +37,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
 // operator is the user that the admission rules know the operator by.
@@ -43,13 +45,14 @@ const operator = "system:serviceaccount:valetkey-system:valetkey"
 
 // Run runs the operator by the given clock until the context ends. It returns the process's exit code.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer, clock clock.PassiveClock) int {
-	o, err := parse(args, stderr)
+	o, err := parse(args)
 	o.clock = clock
-	if errors.Is(err, flag.ErrHelp) {
+	if errors.Is(err, pflag.ErrHelp) {
+		printHelp(stdout)
 		return 0
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "%v\n", err)
+		_, _ = fmt.Fprintf(stderr, "%v\nmanager --help lists the flags; nothing was started\n", err)
 		return 2
 	}
 	logger := zap.New(zap.WriteTo(stderr), zap.UseDevMode(false), zap.Level(level(o.verbose)))
@@ -72,7 +75,7 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkIdentity(ctx, clients), checkJobController(ctx, clients)); err != nil {
+	if err := errors.Join(checkIdentity(ctx, clients), checkJobController(ctx, clients), checkWatched(ctx, clients, o, logger)); err != nil {
 		return err
 	}
 	log, err := audit.Open(audit.Options{Path: o.auditFile, Stdout: stdout, MaxSizeMB: o.auditMaxSizeMB, MaxBackups: o.auditBackups, Clock: o.clock})
@@ -83,21 +86,27 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	if err != nil {
 		return err
 	}
-	if err := setUp(mgr, o, log); err != nil {
+	tracing, flush, err := telemetry.Export(ctx, o.traceEndpoint, logger.WithName("traces"))
+	if err != nil {
 		return err
 	}
-	return errors.Join(mgr.Start(ctx), log.Close())
+	if err := setUp(mgr, o, log, tracing); err != nil {
+		return err
+	}
+	err = mgr.Start(ctx)
+	flush()
+	return errors.Join(err, log.Close())
 }
 
 // checkJobController: where the controller manager uses one identity for all its controllers, Jobs' Pods come from a user that the
 // admission rules do not know, and no granted Job would ever get its Pod.
 func checkJobController(ctx context.Context, clients kubernetes.Interface) error {
-	accounts, err := clients.CoreV1().ServiceAccounts(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=job-controller"})
+	_, err := clients.CoreV1().ServiceAccounts(metav1.NamespaceSystem).Get(ctx, "job-controller", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return errors.New("there is no ServiceAccount kube-system/job-controller: run kube-controller-manager with --use-service-account-credentials=true, or no granted Job gets its Pod")
+	}
 	if err != nil {
 		return fmt.Errorf("looking for the job-controller's ServiceAccount: %w", err)
-	}
-	if len(accounts.Items) == 0 {
-		return errors.New("there is no ServiceAccount kube-system/job-controller: run kube-controller-manager with --use-service-account-credentials=true, or no granted Job gets its Pod")
 	}
 	return nil
 }
@@ -122,7 +131,12 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 	if err != nil {
 		return nil, err
 	}
-	selected := cache.ByObject{Label: labels.NewSelector().Add(*ours), Transform: cache.TransformStripManagedFields()}
+	watched := map[string]cache.Config{}
+	for _, name := range o.watchNamespaces {
+		watched[name] = cache.Config{}
+	}
+	work := cache.ByObject{Namespaces: watched}
+	selected := cache.ByObject{Namespaces: watched, Label: labels.NewSelector().Add(*ours), Transform: cache.TransformStripManagedFields()}
 	renew := o.leaseDuration * 2 / 3
 	retry := o.leaseDuration / 7
 	return ctrl.NewManager(config, ctrl.Options{
@@ -131,9 +145,12 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 		Cache: cache.Options{
 			// Nothing is watched that is not named here or by a controller: an informer for Secrets would be a list of them.
 			ReaderFailOnMissingInformer: true,
-			ByObject:                    map[client.Object]cache.ByObject{&batchv1.Job{}: selected, &corev1.Pod{}: selected},
+			ByObject: map[client.Object]cache.ByObject{
+				&v1alpha1.CapabilityRequest{}: work, &v1alpha1.CapabilityGrant{}: work, &batchv1.Job{}: selected, &corev1.Pod{}: selected,
+			},
 		},
-		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
+		// Its own metrics server knows no exemplars: see addMetricsServer.
+		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              "valetkey",

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel/trace"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -58,8 +59,8 @@ const (
 	retryLongest  = 30 * time.Second
 )
 
-func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
-	observer, err := newObserver(mgr, o)
+func setUp(mgr ctrl.Manager, o options, log *audit.Log, tracing trace.TracerProvider) error {
+	observer, err := newObserver(mgr, o, tracing)
 	if err != nil {
 		return err
 	}
@@ -67,12 +68,15 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log) error {
 	if err != nil {
 		return err
 	}
-	audited := told.Audit(log)
+	traces, audited := telemetry.NewTraces(tracing), told.Audit(log)
 	for _, add := range []func() error{
 		func() error { return addCatalog(mgr, o, observer) },
-		func() error { return addRequests(mgr, o, observer, told, audited) },
-		func() error { return addGrants(mgr, o, observer, told, audited) },
-		func() error { return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected())) },
+		func() error { return addRequests(mgr, o, observer, told, traces, audited) },
+		func() error { return addGrants(mgr, o, observer, told, traces, audited) },
+		func() error {
+			return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected(), o.watches, o.clock))
+		},
+		func() error { return addMetricsServer(mgr, o) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error {
 			return mgr.AddReadyzCheck("audit", explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() }))
@@ -122,13 +126,13 @@ func guardInForce(mgr ctrl.Manager, observer *observe.Observer) healthz.Checker 
 }
 
 // newProviders is the list of back ends.
-func newProviders(mgr ctrl.Manager, o options) (provider.Set, error) {
+func newProviders(mgr ctrl.Manager, o options, tracing trace.TracerProvider) (provider.Set, error) {
 	clients, err := kubernetes.NewForConfig(mgr.GetConfig())
 	if err != nil {
 		return provider.Set{}, err
 	}
 	identities := identity.NewSource(clients, o.identitiesNamespace)
-	instrument, err := provider.NewInstrument(metrics.Registry, o.clock)
+	instrument, err := provider.NewInstrument(metrics.Registry, tracing.Tracer(telemetry.Scope), o.clock)
 	if err != nil {
 		return provider.Set{}, err
 	}
@@ -157,8 +161,8 @@ func authority(config *rest.Config) func() ([]byte, error) {
 	}
 }
 
-func newObserver(mgr ctrl.Manager, o options) (*observe.Observer, error) {
-	providers, err := newProviders(mgr, o)
+func newObserver(mgr ctrl.Manager, o options, tracing trace.TracerProvider) (*observe.Observer, error) {
+	providers, err := newProviders(mgr, o, tracing)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +170,7 @@ func newObserver(mgr ctrl.Manager, o options) (*observe.Observer, error) {
 	if err != nil {
 		return nil, err
 	}
-	checker, err := guard.New(config.Admission, mgr.GetClient(), mgr.GetClient(), o.namespace)
+	checker, err := guard.New(config.Admission, mgr.GetClient(), mgr.GetClient(), o.identitiesNamespace)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +225,7 @@ func everyCapability(reader client.Reader) handler.MapFunc {
 	}
 }
 
-func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, log telemetry.Auditor) error {
+func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(controllerOptions(o.workers)).
 		For(&v1alpha1.CapabilityRequest{}).
 		Owns(&v1alpha1.CapabilityGrant{}).
@@ -229,14 +233,14 @@ func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, told *
 		// A grant that ended makes room within its policy's limit for others.
 		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(waitingRequests(mgr.GetClient(), forRoom)), builder.WithPredicates(endOfAGrant()))
 	return onCatalogue(b, waitingRequests(mgr.GetClient(), forAnything)).Complete(&request.Controller{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log, Metrics: told,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Retention: o.retention, JobTimeout: o.jobTimeout,
 	})
 }
 
-func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, log telemetry.Auditor) error {
+func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
 	grants := &grant.Controller{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log, Metrics: told,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Answered: make(chan event.GenericEvent),
 	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(controllerOptions(o.workers)).
@@ -250,7 +254,7 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *te
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("namespace").WithOptions(controllerOptions(1)).
 		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace)).
-		For(&corev1.Namespace{}).
+		For(&corev1.Namespace{}, builder.WithPredicates(predicate.NewPredicateFuncs(func(ns client.Object) bool { return o.watches(ns.GetName()) }))).
 		Complete(&grant.NamespaceController{Client: mgr.GetClient()})
 }
 

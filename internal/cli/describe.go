@@ -225,7 +225,7 @@ func decided(p *page, r *v1alpha1.CapabilityRequest) {
 func operatorSays(r *v1alpha1.CapabilityRequest) string {
 	reason := reasonOf(r.Status.Conditions, v1alpha1.ConditionAllowed)
 	if reason == "" {
-		return "nothing yet; it has not looked at the request, or is not running"
+		return "nothing yet; it has not looked at the request, is not running, or does not watch this namespace (--watch-namespace)"
 	}
 	words, _, _ := strings.Cut(said(r.Status.Conditions, v1alpha1.ConditionAllowed), "; look at status.review, then: kubectl ")
 	return reason + ": " + words

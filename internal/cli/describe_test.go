@@ -108,7 +108,7 @@ func TestDescribeTellsTheWholeLifeOfARequest(t *testing.T) {
 		r.Status, r.Spec.TTLSeconds = v1alpha1.CapabilityRequestStatus{}, nil
 	})
 	at(t, unseen).types("describe", unseen.Name).exits(0).says("publish-pr-184 in namespace agents: Unseen", "repo web-app, environment preview, for as long as the capability's default",
-		"scope       not known: the operator has written no review yet", "operator    nothing yet; it has not looked at the request, or is not running", "next: kubectl valetkey why publish-pr-184 -n agents")
+		"scope       not known: the operator has written no review yet", "operator    nothing yet; it has not looked at the request, is not running, or does not watch this namespace (--watch-namespace)", "next: kubectl valetkey why publish-pr-184 -n agents")
 
 	granted := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Status.GrantName = r.Name })
 	at(t, granted, aGrant(granted.Name)).types("describe", granted.Name).exits(0).says("lease 9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731: Delivered",

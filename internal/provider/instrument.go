@@ -7,17 +7,23 @@ import (
 	"context"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/internal/exemplar"
 )
 
-// Instrument counts and times what back ends are asked.
+// Instrument counts, times and traces what back ends are asked.
 type Instrument struct {
-	calls *prometheus.HistogramVec
-	clock clock.PassiveClock
+	calls  *prometheus.HistogramVec
+	tracer trace.Tracer
+	clock  clock.PassiveClock
 }
 
 // NewInstrument registers its metric.
-func NewInstrument(registry prometheus.Registerer, clock clock.PassiveClock) (*Instrument, error) {
+func NewInstrument(registry prometheus.Registerer, tracer trace.Tracer, clock clock.PassiveClock) (*Instrument, error) {
 	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "valetkey_provider_call_duration_seconds",
 		Help:    "How long a back end took to answer, by type, operation and result.",
@@ -26,10 +32,10 @@ func NewInstrument(registry prometheus.Registerer, clock clock.PassiveClock) (*I
 	if err := registry.Register(calls); err != nil {
 		return nil, err
 	}
-	return &Instrument{calls: calls, clock: clock}, nil
+	return &Instrument{calls: calls, tracer: tracer, clock: clock}, nil
 }
 
-// Wrap makes a back end counted and timed.
+// Wrap makes a back end counted, timed and traced.
 func (i *Instrument) Wrap(p Provider) Provider { return instrumented{Provider: p, instrument: i} }
 
 type instrumented struct {
@@ -38,21 +44,32 @@ type instrumented struct {
 }
 
 func (p instrumented) Issue(ctx context.Context, l Lease) (*Credential, error) {
-	start := p.instrument.clock.Now()
+	ctx, done := p.begin(ctx, "issue", l.ID, l.Attempt)
 	credential, err := p.Provider.Issue(ctx, l)
-	p.observe("issue", err, p.instrument.clock.Since(start).Seconds())
+	done(err)
 	return credential, err
 }
 
 func (p instrumented) Revoke(ctx context.Context, i Issued) (Revoked, error) {
-	start := p.instrument.clock.Now()
+	ctx, done := p.begin(ctx, "revoke", i.ID, i.Attempts)
 	revoked, err := p.Provider.Revoke(ctx, i)
-	p.observe("revoke", err, p.instrument.clock.Since(start).Seconds())
+	done(err)
 	return revoked, err
 }
 
-func (p instrumented) observe(operation string, err error, seconds float64) {
-	p.instrument.calls.WithLabelValues(p.Type(), operation, result(err)).Observe(seconds)
+// begin begins a call; what it returns ends it. The span says what class a failure is of, and nothing that the error says.
+func (p instrumented) begin(ctx context.Context, operation, lease string, attempt int32) (context.Context, func(error)) {
+	start := p.instrument.clock.Now()
+	ctx, span := p.instrument.tracer.Start(ctx, p.Type()+" "+operation, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+		attribute.String("valetkey.provider", p.Type()), attribute.String("valetkey.operation", operation), attribute.Int("valetkey.attempt", int(attempt))))
+	return ctx, func(err error) {
+		exemplar.Observe(p.instrument.calls.WithLabelValues(p.Type(), operation, result(err)), p.instrument.clock.Since(start).Seconds(), lease)
+		span.SetAttributes(attribute.String("valetkey.result", result(err)))
+		if err != nil {
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	}
 }
 
 // result is one of four words, whatever went wrong.

@@ -17,6 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace/noop"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -115,7 +118,7 @@ func (s slow) Issue(ctx context.Context, l provider.Lease) (*provider.Credential
 func TestCallsAreCountedAndTimedByResult(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(0, 0))
 	registry := prometheus.NewPedanticRegistry()
-	instrument, err := provider.NewInstrument(registry, clock)
+	instrument, err := provider.NewInstrument(registry, noop.NewTracerProvider().Tracer(""), clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,13 +151,40 @@ func TestCallsAreCountedAndTimedByResult(t *testing.T) {
 	}
 }
 
+func TestACallsSpanSaysOfAFailureOnlyItsClass(t *testing.T) {
+	exporter := tracetest.NewInMemoryExporter()
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter)).Tracer("")
+	instrument, err := provider.NewInstrument(prometheus.NewRegistry(), tracer, clocktesting.NewFakePassiveClock(time.Unix(0, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := newFake()
+	backend.NextErr(&provider.Error{Class: provider.Throttled, Message: "what it said"}, nil)
+	wrapped := instrument.Wrap(backend)
+	_, _ = wrapped.Issue(t.Context(), provider.Lease{ID: "7", Attempt: 3, Handle: "a handle", Values: provider.Longest(), Capability: &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{Scope: []v1alpha1.AWSStatement{{}}}}}})
+	if _, err := wrapped.Revoke(t.Context(), provider.Issued{ID: "7", Attempts: 4, Handle: "a handle"}); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, s := range exporter.GetSpans() {
+		said = append(said, fmt.Sprint(s.Name, " ", s.SpanKind, s.Attributes, s.Status, s.Events))
+	}
+	want := []string{
+		`aws-sts issue client [{"valetkey.provider":"aws-sts"} {"valetkey.operation":"issue"} {"valetkey.attempt":3} {"valetkey.result":"throttled"}] {Error } []`,
+		`aws-sts revoke client [{"valetkey.provider":"aws-sts"} {"valetkey.operation":"revoke"} {"valetkey.attempt":4} {"valetkey.result":"ok"}] {Unset } []`,
+	}
+	if !slices.Equal(said, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 func TestAMetricIsRegisteredOnce(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	clock := clocktesting.NewFakePassiveClock(time.Unix(0, 0))
-	if _, err := provider.NewInstrument(registry, clock); err != nil {
+	if _, err := provider.NewInstrument(registry, noop.NewTracerProvider().Tracer(""), clock); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := provider.NewInstrument(registry, clock); err == nil {
+	if _, err := provider.NewInstrument(registry, noop.NewTracerProvider().Tracer(""), clock); err == nil {
 		t.Error("registered twice without an error")
 	}
 }

@@ -1,8 +1,8 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package telemetry is what the operator tells Prometheus of requests and grants. The names are stable; docs/metrics.md lists them. No label
-// holds what an agent wrote.
+// Package telemetry is what the operator tells of requests and grants: metrics to Prometheus, and traces to a collector. The names are
+// stable; docs/metrics.md and docs/tracing.md list them. No label holds what an agent wrote.
 package telemetry
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/exemplar"
 )
 
 // The stages of a grant that somebody waits for.
@@ -66,8 +67,8 @@ func New(registry prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
-// Decided counts a final decision on a request, once it is stored, and times it.
-func (m *Metrics) Decided(r *v1alpha1.CapabilityRequest) {
+// Decided counts a final decision on a request, once it is stored, and times it. lease is that of the grant, if there is one.
+func (m *Metrics) Decided(r *v1alpha1.CapabilityRequest, lease string) {
 	allowed := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAllowed)
 	if allowed == nil {
 		return
@@ -76,8 +77,8 @@ func (m *Metrics) Decided(r *v1alpha1.CapabilityRequest) {
 	if allowed.Status == metav1.ConditionTrue {
 		decision = "granted"
 	}
-	m.decisions.WithLabelValues(decision, allowed.Reason).Inc()
-	m.decided.WithLabelValues(decision).Observe(seconds(&r.CreationTimestamp, &allowed.LastTransitionTime))
+	exemplar.Inc(m.decisions.WithLabelValues(decision, allowed.Reason), lease)
+	exemplar.Observe(m.decided.WithLabelValues(decision), seconds(&r.CreationTimestamp, &allowed.LastTransitionTime), lease)
 }
 
 // Ended counts a grant whose end was stored, and times its stages.
@@ -87,7 +88,7 @@ func (m *Metrics) Ended(g *v1alpha1.CapabilityGrant) {
 	if s.Revocation != nil {
 		revocation = s.Revocation.Mode
 	}
-	m.ended.WithLabelValues(g.Spec.Capability, provider, string(s.Outcome), string(revocation)).Inc()
+	exemplar.Inc(m.ended.WithLabelValues(g.Spec.Capability, provider, string(s.Outcome), string(revocation)), g.Spec.LeaseID)
 	m.stage(StageIssue, g, &g.CreationTimestamp, s.IssuedAt)
 	if delivered := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionDelivered); delivered != nil && delivered.Status == metav1.ConditionTrue {
 		m.stage(StageDelivery, g, s.IssuedAt, &delivered.LastTransitionTime)
@@ -96,17 +97,17 @@ func (m *Metrics) Ended(g *v1alpha1.CapabilityGrant) {
 		m.stage(StageEnd, g, &s.Stop.At, s.EndedAt)
 	}
 	if s.Outcome == v1alpha1.OutcomeExpired && s.ExpiresAt != nil {
-		m.lateness.Observe(seconds(s.ExpiresAt, s.EndedAt))
+		exemplar.Observe(m.lateness, seconds(s.ExpiresAt, s.EndedAt), g.Spec.LeaseID)
 	}
 	if revocation == v1alpha1.RevocationNone {
 		return
 	}
-	m.exposure.WithLabelValues(provider).Observe(seconds(s.EndedAt, s.Revocation.ExposedUntil))
+	exemplar.Observe(m.exposure.WithLabelValues(provider), seconds(s.EndedAt, s.Revocation.ExposedUntil), g.Spec.LeaseID)
 }
 
 func (m *Metrics) stage(stage string, g *v1alpha1.CapabilityGrant, from, to *metav1.Time) {
 	if from != nil && to != nil {
-		m.stages.WithLabelValues(stage, g.Spec.Provider.Type).Observe(seconds(from, to))
+		exemplar.Observe(m.stages.WithLabelValues(stage, g.Spec.Provider.Type), seconds(from, to), g.Spec.LeaseID)
 	}
 }
 
@@ -134,7 +135,7 @@ type counted struct {
 func (c counted) Append(ctx context.Context, record audit.Record) (v1alpha1.AuditAnchor, error) {
 	anchor, err := c.Auditor.Append(ctx, record)
 	if err != nil {
-		c.failures.Inc()
+		exemplar.Inc(c.failures, record.LeaseID)
 	}
 	return anchor, err
 }

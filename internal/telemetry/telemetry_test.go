@@ -12,8 +12,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -112,12 +114,12 @@ func TestDecisionsAreCountedWithoutTheAgentsWords(t *testing.T) {
 	decided := func(status metav1.ConditionStatus, reason string) {
 		r := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: *after(0)}, Spec: v1alpha1.CapabilityRequestSpec{Capability: "the agent's"}}
 		r.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAllowed, Status: status, Reason: reason, LastTransitionTime: *after(90)}}
-		m.Decided(r)
+		m.Decided(r, "")
 	}
 	decided(metav1.ConditionTrue, v1alpha1.ReasonAllowed)
 	decided(metav1.ConditionFalse, v1alpha1.ReasonDeniedByPolicy)
 	decided(metav1.ConditionFalse, v1alpha1.ReasonDeniedByPolicy)
-	m.Decided(&v1alpha1.CapabilityRequest{})
+	m.Decided(&v1alpha1.CapabilityRequest{}, "")
 	expect(t, registry, map[string][2]float64{
 		"valetkey_decisions_total granted Allowed":        {1},
 		"valetkey_decisions_total refused DeniedByPolicy": {2},
@@ -146,7 +148,7 @@ func TestARecordThatCannotBeWrittenIsCounted(t *testing.T) {
 
 func TestOnlyWhoLeadsTellsWhatLives(t *testing.T) {
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	request := func(name, reason string, edit func(*v1alpha1.CapabilityRequestStatus)) *v1alpha1.CapabilityRequest {
@@ -167,13 +169,16 @@ func TestOnlyWhoLeadsTellsWhatLives(t *testing.T) {
 		request("waits", v1alpha1.ReasonAwaitingApproval, func(*v1alpha1.CapabilityRequestStatus) {}),
 		request("has-one", v1alpha1.ReasonAllowed, func(s *v1alpha1.CapabilityRequestStatus) { s.GrantName = "live" }),
 		request("over", v1alpha1.ReasonDeniedByPolicy, func(s *v1alpha1.CapabilityRequestStatus) { s.EndedAt = after(1) }),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "agents", Labels: map[string]string{v1alpha1.LabelEnrolled: "true"}}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "left-out", Labels: map[string]string{v1alpha1.LabelEnrolled: "true"}}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "nobodys"}},
 		grant("live", func(*v1alpha1.CapabilityGrantStatus) {}),
 		grant("issuing", func(s *v1alpha1.CapabilityGrantStatus) { s.Conditions = nil }),
 		grant("ending", func(s *v1alpha1.CapabilityGrantStatus) { s.Stop = &v1alpha1.GrantStop{} }),
 		grant("gone", func(s *v1alpha1.CapabilityGrantStatus) { s.EndedAt = after(1) }),
 	).Build()
 	leads := make(chan struct{})
-	living := NewLiving(reader, leads)
+	living := NewLiving(reader, leads, func(namespace string) bool { return namespace == "agents" }, clocktesting.NewFakePassiveClock(after(0).Time))
 	if n := testutil.CollectAndCount(living); n != 0 {
 		t.Errorf("one that does not lead tells %d", n)
 	}
@@ -188,7 +193,10 @@ valetkey_grants{provider="aws-sts",state="live"} 1
 # TYPE valetkey_requests gauge
 valetkey_requests{reason="AwaitingApproval"} 1
 valetkey_requests{reason="New"} 1
-`))
+# HELP valetkey_unwatched_namespace 1 for each enrolled namespace that --watch-namespace leaves out: requests there wait for ever.
+# TYPE valetkey_unwatched_namespace gauge
+valetkey_unwatched_namespace{namespace="left-out"} 1
+`), "valetkey_grants", "valetkey_requests", "valetkey_unwatched_namespace")
 	if err != nil {
 		t.Error(err)
 	}

@@ -25,24 +25,61 @@ import (
 	"github.com/valetkey/valetkey/test/refusal"
 )
 
-// operatorsRules reads the operator's rules from the shipped file: those for the whole cluster and those by namespace.
+// operatorsRules are the operator's rules: those for the whole cluster and those by namespace.
 func operatorsRules(t *testing.T) map[string][]rbacv1.PolicyRule {
+	t.Helper()
+	rules := map[string][]rbacv1.PolicyRule{}
+	for _, role := range operatorsRoles(t) {
+		rules[role.Namespace] = append(rules[role.Namespace], role.Rules...)
+	}
+	return rules
+}
+
+// operatorsRoles reads Roles and ClusterRoles from the shipped file.
+func operatorsRoles(t *testing.T) []rbacv1.Role {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root(t), "config", "rbac", "operator.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules := map[string][]rbacv1.PolicyRule{}
+	var roles []rbacv1.Role
 	for _, document := range bytes.Split(content, []byte("\n---\n")) {
 		var role rbacv1.Role
 		if err := yaml.Unmarshal(document, &role); err != nil {
 			t.Fatal(err)
 		}
 		if role.Kind == "ClusterRole" || role.Kind == "Role" {
-			rules[role.Namespace] = append(rules[role.Namespace], role.Rules...)
+			roles = append(roles, role)
 		}
 	}
-	return rules
+	return roles
+}
+
+// TestTheHalfForTheClusterHasNoPowerOverWhatLivesInNamespaces: it is bound in the whole cluster even where some namespaces are watched. Of what
+// lives in namespaces it reads roles and their bindings.
+func TestTheHalfForTheClusterHasNoPowerOverWhatLivesInNamespaces(t *testing.T) {
+	clusters := []string{"capabilityproviders", "capabilities", "capabilitypolicies", "capabilityproviders/status", "capabilities/status", "capabilitypolicies/status", "namespaces",
+		"clusterroles", "clusterrolebindings", "tokenreviews", "subjectaccessreviews",
+		"validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"}
+	found := false
+	for _, role := range operatorsRoles(t) {
+		if role.Name != "valetkey-operator" {
+			continue
+		}
+		found = true
+		for _, rule := range role.Rules {
+			reads := !slices.ContainsFunc(rule.Verbs, func(v string) bool { return v != "get" && v != "list" && v != "watch" })
+			for _, resource := range rule.Resources {
+				read := reads && (resource == "roles" || resource == "rolebindings")
+				if !read && !slices.Contains(clusters, resource) {
+					t.Errorf("%v on %s", rule.Verbs, resource)
+				}
+			}
+		}
+	}
+	if !found {
+		t.Error("there is no ClusterRole valetkey-operator")
+	}
 }
 
 // TestOperatorsRightsAsWritten prints what the operator may do, and insists on what it may not.

@@ -153,10 +153,7 @@ type application struct {
 func TestWhatIsAppliedOfTheSampleRepositoryIsItsCatalogueAlone(t *testing.T) {
 	argo := application{}
 	decode(t, filepath.Join(root, "docs/gitops/argocd/application.yaml"), &argo)
-	_, flux, err := FluxSample(root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, flux := fluxSample(t)
 	if argo.Spec.Source.Path != "catalogue" || !argo.Spec.Source.Directory.Recurse || !argo.Spec.SyncPolicy.Automated.Prune || flux.Spec.Path != "./catalogue" {
 		t.Fatalf("Argo CD applies %+v, Flux %s", argo.Spec, flux.Spec.Path)
 	}

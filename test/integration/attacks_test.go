@@ -503,8 +503,12 @@ func repo(allowed, asked string) func(*journey) error {
 func valueAttacks() []attack {
 	asks := func(edit func(*v1alpha1.CapabilityRequest)) func(*journey) error {
 		return func(j *journey) error {
-			j.allow(func(p *v1alpha1.CapabilityPolicySpec) { p.Repos, p.Environments = []string{"*"}, []string{"*"} })
-			return j.agent.Create(j.Context(), j.sampleRequest(edit))
+			// Other tests run at the same time: this policy must not allow what they ask for.
+			j.allow(func(p *v1alpha1.CapabilityPolicySpec) {
+				p.Repos, p.Environments = []string{"*"}, []string{"*"}
+				p.When = []v1alpha1.Expression{{Expression: fmt.Sprintf("request.taskID == %q", j.name), Message: "of another test"}}
+			})
+			return j.agent.Create(j.Context(), j.sampleRequest(func(r *v1alpha1.CapabilityRequest) { r.Spec.TaskID = j.name }, edit))
 		}
 	}
 	var all []attack

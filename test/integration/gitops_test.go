@@ -8,7 +8,6 @@ package integration
 import (
 	"testing"
 
-	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,14 +19,14 @@ import (
 	"github.com/valetkey/valetkey/test/gitops"
 )
 
-// tools are kstatus, Argo CD and Flux, with what is shipped for them.
+// tools are Flux and Argo CD, with what is shipped for it.
 type tools struct {
 	*journey
-	judges *gitops.Judges
+	checks gitops.Checks
 }
 
-// expect wants all tools to judge an object alike, as it was stored.
-func (t *tools) expect(what string, object client.Object, want status.Status) {
+// expect says what the tools make of an object, as it was stored.
+func (t *tools) expect(what string, object client.Object, want string) {
 	t.Helper()
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	t.must(err)
@@ -35,12 +34,10 @@ func (t *tools) expect(what string, object client.Object, want status.Status) {
 	t.must(err)
 	stored := &unstructured.Unstructured{Object: content}
 	stored.SetGroupVersionKind(kind)
-	judged, err := t.judges.Judge(t.Context(), stored)
+	got, err := t.checks.Judge(t.Context(), stored)
 	t.must(err)
-	for tool, got := range judged {
-		if got != want {
-			t.Errorf("%s: %s says %s; want %s\n%s", what, tool, got, want, describeYAML(object))
-		}
+	if got != want {
+		t.Errorf("%s: %s; want %s\n%s", what, got, want, describeYAML(object))
 	}
 }
 
@@ -77,11 +74,11 @@ func (t *tools) invalid() *v1alpha1.CapabilityPolicy {
 // TestGitOpsToolsUnderstandWhatIsStored has every kind judged as the API server stores it: before an operator looks, by what it writes,
 // and when the object has changed since.
 func TestGitOpsToolsUnderstandWhatIsStored(t *testing.T) {
-	judges, err := gitops.New(stage.root)
+	checks, err := gitops.ReadChecks(stage.root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tool := &tools{alone(t, "gitops", nil), judges}
+	tool := &tools{alone(t, "gitops", nil), checks}
 	// An operator is ready when the API server knows the kinds and enforces the rules.
 	tool.must(stage.ownOperator(t).stop())
 	good, bad, endpoint := tool.policy(byAlice), tool.invalid(), tool.provider("gitops", "http://198.51.100.7")
@@ -92,23 +89,23 @@ func TestGitOpsToolsUnderstandWhatIsStored(t *testing.T) {
 	early := alone(t, "gitops-early", nil)
 	early.request()
 	for _, object := range []client.Object{good, bad, endpoint, missing, early.requestObject()} {
-		tool.expect("nobody has looked at it", tool.stored(object), status.InProgressStatus)
+		tool.expect("nobody has looked at it", tool.stored(object), gitops.Underway)
 	}
 	tool.must(stage.admin.Delete(t.Context(), early.requestObject()))
 
 	o := stage.ownOperator(t)
 	good = await(t, stage, good, "looked at", func(p *v1alpha1.CapabilityPolicy) bool { return len(p.Status.Conditions) > 0 })
-	tool.expect("a policy that can be used", good, status.CurrentStatus)
+	tool.expect("a policy that can be used", good, gitops.Done)
 	bad = await(t, stage, bad, "looked at", func(p *v1alpha1.CapabilityPolicy) bool { return len(p.Status.Conditions) > 0 })
-	tool.expect("a policy whose expression does not compile", bad, status.FailedStatus)
+	tool.expect("a policy whose expression does not compile", bad, gitops.Failed)
 	endpoint = await(t, stage, endpoint, "looked at", func(p *v1alpha1.CapabilityProvider) bool { return len(p.Status.Conditions) > 0 })
-	tool.expect("a provider with an endpoint that is not allowed", endpoint, status.FailedStatus)
+	tool.expect("a provider with an endpoint that is not allowed", endpoint, gitops.Failed)
 	missing = await(t, stage, missing, "looked at", func(c *v1alpha1.Capability) bool { return len(c.Status.Conditions) > 0 })
-	tool.expect("a capability whose provider is not there", missing, status.InProgressStatus)
+	tool.expect("a capability whose provider is not there", missing, gitops.Underway)
 	ready := await(t, stage, tool.capabilityObject(), "Ready", func(c *v1alpha1.Capability) bool {
 		return condition(c.Status.Conditions, v1alpha1.ConditionReady).Status == metav1.ConditionTrue
 	})
-	tool.expect("a capability that can be used", ready, status.CurrentStatus)
+	tool.expect("a capability that can be used", ready, gitops.Done)
 	tool.expectOfARequest()
 
 	if err := o.stop(); err != nil {
@@ -116,14 +113,14 @@ func TestGitOpsToolsUnderstandWhatIsStored(t *testing.T) {
 	}
 	good.Spec.Environments = append(good.Spec.Environments, "another")
 	tool.must(stage.admin.Update(t.Context(), good))
-	tool.expect("a policy that changed since it was looked at", tool.stored(good), status.InProgressStatus)
+	tool.expect("a policy that changed since it was looked at", tool.stored(good), gitops.Underway)
 	bad.Spec.When[0].Expression = "request.ttlSeconds < 900"
 	tool.must(stage.admin.Update(t.Context(), bad))
-	tool.expect("a policy that was mended and not looked at again", tool.stored(bad), status.InProgressStatus)
+	tool.expect("a policy that was mended and not looked at again", tool.stored(bad), gitops.Underway)
 
 	stage.ownOperator(t)
 	bad = await(t, stage, bad, "looked at again", func(p *v1alpha1.CapabilityPolicy) bool { return p.Status.ObservedGeneration == p.Generation })
-	tool.expect("a policy that was mended", bad, status.CurrentStatus)
+	tool.expect("a policy that was mended", bad, gitops.Done)
 }
 
 func (t *tools) capabilityObject() *v1alpha1.Capability {
@@ -135,22 +132,22 @@ func (t *tools) expectOfARequest() {
 	t.Helper()
 	t.ask()
 	waiting := t.awaitDecision(v1alpha1.ReasonAwaitingApproval)
-	t.expect("a request that waits for an approval", waiting, status.InProgressStatus)
+	t.expect("a request that waits for an approval", waiting, gitops.Held)
 	t.annotate(t.w.alice, t.requestObject(), v1alpha1.AnnotationApprove, waiting.Status.Review.Digest)
-	t.expect("a grant whose Job has the credential", t.awaitDelivered(), status.CurrentStatus)
-	t.expect("a request that is granted", t.stored(t.requestObject()), status.CurrentStatus)
+	t.expect("a grant whose Job has the credential", t.awaitDelivered(), gitops.Done)
+	t.expect("a request that is granted", t.stored(t.requestObject()), gitops.Done)
 	t.awaitRunning()
 	t.finish(corev1.PodSucceeded)
-	t.expect("a grant whose Job did its work", t.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted), status.CurrentStatus)
-	t.expect("its request", t.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "Completed"), status.CurrentStatus)
+	t.expect("a grant whose Job did its work", t.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted), gitops.Done)
+	t.expect("its request", t.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "Completed"), gitops.Done)
 
-	refused := &tools{alone(t.T, "gitops-refused", t.operator), t.judges}
+	refused := &tools{alone(t.T, "gitops-refused", t.operator), t.checks}
 	refused.ask()
-	t.expect("a request that was refused", refused.awaitRequestEnd(v1alpha1.ReasonRefused, ""), status.FailedStatus)
+	t.expect("a request that was refused", refused.awaitRequestEnd(v1alpha1.ReasonRefused, ""), gitops.Failed)
 
-	revoked := &tools{alone(t.T, "gitops-revoked", t.operator), t.judges}
+	revoked := &tools{alone(t.T, "gitops-revoked", t.operator), t.checks}
 	revoked.deliverWithoutApproval()
 	revoked.annotate(t.w.alice, revoked.grantObject(), v1alpha1.AnnotationRevoke, "the build leaked")
-	t.expect("a grant that was revoked", revoked.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation), status.FailedStatus)
-	t.expect("its request", revoked.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "revoked by alice"), status.FailedStatus)
+	t.expect("a grant that was revoked", revoked.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation), gitops.Failed)
+	t.expect("its request", revoked.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "revoked by alice"), gitops.Failed)
 }

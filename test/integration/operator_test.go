@@ -74,8 +74,9 @@ func (w *world) start(program *exec.Cmd, kubeconfig, dir string, flags ...string
 	}
 	o := &operator{audit: filepath.Join(dir, "audit.log"), log: filepath.Join(dir, "stderr"), health: health, ended: make(chan struct{})}
 	a := w.cluster.AWS()
-	args := append([]string{"--aws-endpoint=" + a.Endpoint, "--aws-endpoint=" + a.S3Endpoint, "--aws-endpoint=" + w.sts.url(), "--aws-endpoint=" + w.sts.closed,
-		"--kubernetes-server=" + w.adminConfig.Host, "--vault-address=" + w.cluster.Vault().Address, "--audit-file=" + o.audit, "--metrics-address=0", "--health-address=" + health, "--leader-elect=false"}, flags...)
+	args := []string{"--aws-endpoint=" + a.Endpoint, "--aws-endpoint=" + a.S3Endpoint, "--aws-endpoint=" + w.sts.url(), "--aws-endpoint=" + w.sts.closed,
+		"--kubernetes-server=" + w.adminConfig.Host, "--vault-address=" + w.cluster.Vault().Address, "--audit-file=" + o.audit, "--metrics-address=0", "--health-address=" + health, "--leader-elect=false"}
+	args = append(slices.DeleteFunc(args, overridden(flags)), flags...)
 	log, err := os.OpenFile(o.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -94,6 +95,14 @@ func (w *world) start(program *exec.Cmd, kubeconfig, dir string, flags ...string
 		close(o.ended)
 	}()
 	return o, nil
+}
+
+// overridden reports whether a flag that can be given but once is among the others.
+func overridden(flags []string) func(string) bool {
+	return func(arg string) bool {
+		name, _, _ := strings.Cut(arg, "=")
+		return !slices.Contains([]string{"--aws-endpoint", "--kubernetes-server", "--vault-address"}, name) && slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, name+"=") })
+	}
 }
 
 func freeAddress() (string, error) {

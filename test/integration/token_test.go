@@ -32,7 +32,7 @@ import (
 )
 
 // issuing starts an operator that issues tokens, over TLS, and returns the flags' URL and a client that trusts it.
-func issuing(t *testing.T) (*operator, string, *http.Client) {
+func issuing(t *testing.T, flags ...string) (*operator, string, *http.Client) {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, kind string, der []byte) {
@@ -63,8 +63,8 @@ func issuing(t *testing.T) (*operator, string, *http.Client) {
 		t.Fatal(err)
 	}
 	issuer := "https://" + address
-	o := stage.ownOperator(t, "--signer=internal="+filepath.Join(dir, "signing.pem"), "--token-issuer="+issuer, "--token-signer=internal",
-		"--token-address="+address, "--token-cert-dir="+dir)
+	o := stage.ownOperator(t, append(flags, "--signer=internal="+filepath.Join(dir, "signing.pem"), "--token-issuer="+issuer, "--token-signer=internal",
+		"--token-address="+address, "--token-cert-dir="+dir)...)
 	return o, issuer, pair.Client()
 }
 
@@ -94,10 +94,9 @@ func (j *journey) service(name, issuer string, https *http.Client) func(text str
 	}
 }
 
-// TestATokenIsInactiveFromTheMomentItsGrantEnds has a service ask, as whoever has the role, and as whoever has not.
-func TestATokenIsInactiveFromTheMomentItsGrantEnds(t *testing.T) {
-	o, issuer, https := issuing(t)
-	j := alone(t, "internal-token", o)
+// internalToken has the journey ask for a token that a service named artifact-proxy asks about.
+func (j *journey) internalToken(issuer string) {
+	j.Helper()
 	j.asks = j.name
 	j.store(&v1alpha1.CapabilityProvider{ObjectMeta: metav1.ObjectMeta{Name: j.name}, Spec: v1alpha1.CapabilityProviderSpec{Token: &v1alpha1.TokenProvider{Issuer: issuer}}})
 	j.store(&v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: j.name}, Spec: v1alpha1.CapabilitySpec{
@@ -105,6 +104,13 @@ func TestATokenIsInactiveFromTheMomentItsGrantEnds(t *testing.T) {
 		Token: &v1alpha1.TokenCapability{Audience: "artifact-proxy", Scope: []string{"artifacts:read:${request.repo}"}, Verification: v1alpha1.VerifyByIntrospection}}})
 	j.store(&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: j.name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "valetkey-introspector"},
 		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: j.namespace, Name: "artifact-proxy"}}})
+}
+
+// TestATokenIsInactiveFromTheMomentItsGrantEnds has a service ask, as whoever has the role, and as whoever has not.
+func TestATokenIsInactiveFromTheMomentItsGrantEnds(t *testing.T) {
+	o, issuer, https := issuing(t)
+	j := alone(t, "internal-token", o)
+	j.internalToken(issuer)
 	proxy, stranger := j.service("artifact-proxy", issuer, https), j.service("stranger", issuer, https)
 	g := j.deliverWithoutApproval()
 	if len(g.Spec.Scope) != 1 || g.Spec.Scope[0] != "artifacts:read:web-app" || g.Spec.Provider.Type != "token" {

@@ -69,6 +69,28 @@ func TestChart(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+	t.Run("it renders the monitoring that config holds, where it is wanted", func(t *testing.T) {
+		kustomized, err := exec.CommandContext(ctx, cluster.Kubectl(), "kustomize", filepath.Join("..", "..", "config", "monitoring")).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := byName(t, kustomized)
+		if len(want) != 3 {
+			t.Fatalf("config/monitoring has %d objects", len(want))
+		}
+		all := byName(t, []byte(h.must(ctx, "template", "valetkey", h.chart, "--set", image, "--set",
+			"monitoring.rules.enabled=true,monitoring.podMonitor.enabled=true,monitoring.dashboard.enabled=true,monitoring.labels.release=prometheus")))
+		for name, o := range want {
+			labels := o.GetLabels()
+			labels["release"] = "prometheus"
+			o.SetLabels(labels)
+			if got, ok := all[name]; !ok {
+				t.Errorf("there is no %s", name)
+			} else if diff := cmp.Diff(o.Object, got.Object); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+	})
 	t.Run("it refuses what cannot work", func(t *testing.T) {
 		for words, args := range map[string][]string{
 			"name the operator's image":             {},
@@ -76,11 +98,33 @@ func TestChart(t *testing.T) {
 			"additional properties 'imag'":          {"--set", "imag=x"},
 			"'/args/0': 'verbose' does not match":   {"--set", image, "--set", "args={verbose}"},
 			"'/audit/storage': 'much' does not ":    {"--set", image, "--set", "audit.storage=much"},
+			"'/watchNamespaces/0': 'A' does not ":   {"--set", image, "--set", "watchNamespaces={A}"},
+			"'/monitoring/rules/enabled': got":      {"--set", image, "--set", "monitoring.rules.enabled=sometimes"},
 			"'/imagePullPolicy': value must be one": {"--set", image, "--set", "imagePullPolicy=Sometimes"},
 		} {
 			if out, err := h.run(ctx, append([]string{"template", "valetkey", h.chart}, args...)...); err == nil || !strings.Contains(out, words) {
 				t.Errorf("%v: %v\n%s\nwant %q", args, err, out, words)
 			}
+		}
+	})
+	t.Run("where namespaces are named, the operator has its power there alone", func(t *testing.T) {
+		rendered, err := decode([]byte(h.must(ctx, "template", "valetkey", h.chart, "--set", image, "--set", "args={--verbose}", "--set", "watchNamespaces={agents,others}")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bound []string
+		for _, o := range rendered {
+			if role, _, _ := unstructured.NestedString(o.Object, "roleRef", "name"); role == "valetkey-operator-namespaced" {
+				bound = append(bound, o.GetKind()+" in "+o.GetNamespace())
+			}
+			if containers, found, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers"); found {
+				if diff := cmp.Diff([]any{"--verbose", "--watch-namespace=agents", "--watch-namespace=others"}, containers[0].(map[string]any)["args"]); diff != "" {
+					t.Error(diff)
+				}
+			}
+		}
+		if diff := cmp.Diff([]string{"RoleBinding in agents", "RoleBinding in others"}, bound); diff != "" {
+			t.Error(diff)
 		}
 	})
 	t.Run("its settings arrive", func(t *testing.T) {
@@ -128,6 +172,20 @@ func TestChart(t *testing.T) {
 	if out := h.must(ctx, "lint", "--strict", h.chart, "--set", image); !strings.Contains(out, "0 chart(s) failed") {
 		t.Error(out)
 	}
+}
+
+// byName decodes manifests.
+func byName(t *testing.T, text []byte) map[string]*unstructured.Unstructured {
+	t.Helper()
+	objects, err := decode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]*unstructured.Unstructured{}
+	for _, o := range objects {
+		named[o.GetKind()+" "+o.GetName()] = o
+	}
+	return named
 }
 
 func has(t *testing.T, o *unstructured.Unstructured, want string, path ...string) {

@@ -48,6 +48,8 @@ type Controller struct {
 	Events events.EventRecorder
 	// Metrics counts ends, and times what came before.
 	Metrics *telemetry.Metrics
+	// Traces tells the same of each grant.
+	Traces *telemetry.Traces
 	// Clock is the present time.
 	Clock clock.PassiveClock
 	// Answered is told of each grant whose back end has answered; what it is told comes back to Reconcile.
@@ -159,7 +161,7 @@ func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	case lifecycle.Revoke:
 		return c.revoke(ctx, g, mem)
 	case lifecycle.End:
-		return c.end(ctx, g, f, a.Revocation)
+		return c.end(ctx, g, mem, f, a.Revocation)
 	case lifecycle.Sweep:
 		return c.sweep(ctx, g, mem)
 	case lifecycle.Release:

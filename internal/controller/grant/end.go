@@ -22,6 +22,7 @@ import (
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/projection"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
 // stop stores why the grant ends, once it is in the audit log.
@@ -97,7 +98,7 @@ func abandoned(g *v1alpha1.CapabilityGrant) bool {
 
 // revokeUpstream says honestly what became of the credential.
 func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityGrant) (v1alpha1.Revocation, error) {
-	revoked, err := c.askToRevoke(ctx, g)
+	revoked, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g)
 	if err != nil {
 		return v1alpha1.Revocation{}, err
 	}
@@ -129,7 +130,7 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 }
 
 // end stores the outcome, once it is in the audit log.
-func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, f lifecycle.Facts, revocation v1alpha1.Revocation) error {
+func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, f lifecycle.Facts, revocation v1alpha1.Revocation) error {
 	started := max(g.Status.PodsStarted, countStarted(f.Pods))
 	outcome := g.Status.Stop.Outcome
 	err := c.record(ctx, g, audit.EventEnded, func(r *audit.Record) {
@@ -152,6 +153,7 @@ func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, f lif
 	}
 	c.tell(g, g.Status.Stop.Reason, string(outcome)+": "+g.Status.Stop.Message)
 	c.Metrics.Ended(g)
+	c.Traces.Ended(g, mem.requested)
 	return nil
 }
 
@@ -170,7 +172,7 @@ func (c *Controller) sweep(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 	if err := c.deleteSecrets(ctx, g, g.Status.Attempt); err != nil {
 		return err
 	}
-	if _, err := c.askToRevoke(ctx, g); err != nil && !abandoned(g) {
+	if _, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.SpanRequest), g); err != nil && !abandoned(g) {
 		return err
 	}
 	mem.SweptAt = c.Clock.Now()

@@ -35,6 +35,9 @@ func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 	if err != nil {
 		return f, err
 	}
+	if request != nil {
+		mem.requested = &request.CreationTimestamp
+	}
 	f.Request = requestFacts(request, g)
 	f.Request.Replaced = replaced
 	if g.Status.EndedAt == nil && g.Status.Stop == nil && f.Request.Exists && f.Job.Exists {

@@ -21,6 +21,7 @@ import (
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/projection"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
 // maxConflicts bounds how often a Job that somebody keeps changing is patched again with the same credential.
@@ -105,7 +106,7 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		return c.keep(issuing, mem, handle, func() { lookAgain(false) })
 	}
 	go func() {
-		credential, err := backend.Issue(ctx, lease)
+		credential, err := backend.Issue(c.Traces.Within(ctx, g, telemetry.StageIssue), lease)
 		if credential != nil && lease.Capability.Spec.Exec != nil {
 			credential = credential.ForExec()
 		}

@@ -26,6 +26,8 @@ type memory struct {
 	answer *answer
 	// keeping is the handle that the back end waits for to be stored. The controller's lock guards it.
 	keeping *keeping
+	// requested is when the request was made, if that was seen.
+	requested *metav1.Time
 	// issuedAt is when it was minted.
 	issuedAt time.Time
 	// exposedBefore is until when earlier attempts' credentials may work.

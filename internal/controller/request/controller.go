@@ -43,6 +43,8 @@ type Controller struct {
 	Events events.EventRecorder
 	// Metrics counts decisions.
 	Metrics *telemetry.Metrics
+	// Traces tells the same of each request.
+	Traces *telemetry.Traces
 	// Clock is the present time.
 	Clock clock.PassiveClock
 	// Retention is how long an ended request is kept.
@@ -71,7 +73,7 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		outcome.waits(request, v1alpha1.ReasonIndeterminate, "the operator could not find out: "+reasonOf(err))
 	}
 	c.standing(request)
-	writeErr := c.write(ctx, stored, request)
+	writeErr := c.write(ctx, stored, request, outcome.lease)
 	if apierrors.IsConflict(writeErr) {
 		// Somebody else wrote in between. Their write brings the request back here as a rule, and a second in any case.
 		return ctrl.Result{RequeueAfter: time.Second}, err
@@ -79,15 +81,15 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	return ctrl.Result{RequeueAfter: outcome.after}, errors.Join(client.IgnoreNotFound(writeErr), err)
 }
 
-// write stores the status if it changed, and tells people of it afterwards.
-func (c *Controller) write(ctx context.Context, before, after *v1alpha1.CapabilityRequest) error {
+// write stores the status if it changed, and tells people of it afterwards. lease is that of the grant that was just made.
+func (c *Controller) write(ctx context.Context, before, after *v1alpha1.CapabilityRequest, lease string) error {
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
 	if err := c.Client.Status().Update(ctx, after); err != nil {
 		return err
 	}
-	c.announce(before, after)
+	c.announce(before, after, lease)
 	return nil
 }
 

@@ -36,12 +36,12 @@ func (c *Controller) grant(ctx context.Context, r *v1alpha1.CapabilityRequest, f
 	grant := newGrant(r, found, d)
 	err := c.Client.Create(ctx, grant)
 	if apierrors.IsAlreadyExists(err) {
-		adopted, err := c.adopt(ctx, r)
-		if err == nil && !adopted {
+		lease, err := c.adopt(ctx, r)
+		if err == nil && lease == "" {
 			return c.wait(r, policy.Decision{Verdict: policy.Pending, Reason: v1alpha1.ReasonIndeterminate,
 				Message: "the grant of an earlier request of this name is still being removed"}), nil
 		}
-		return outcome{}, err
+		return outcome{lease: lease}, err
 	}
 	if err != nil {
 		return outcome{}, fmt.Errorf("creating the grant: %w", err)
@@ -49,7 +49,7 @@ func (c *Controller) grant(ctx context.Context, r *v1alpha1.CapabilityRequest, f
 	c.assumed[r.UID] = d.Policy.Name
 	r.Status.Policy = d.Policy
 	c.granted(r, grant)
-	return outcome{}, nil
+	return outcome{lease: grant.Spec.LeaseID}, nil
 }
 
 // recount counts what is out from the cache, and adds the grants that this process created and the cache does not show yet.
@@ -75,22 +75,23 @@ func (c *Controller) recount(ctx context.Context, r *v1alpha1.CapabilityRequest,
 	return nil
 }
 
-// adopt goes on with a grant that was created for this very request before its status could say so.
-func (c *Controller) adopt(ctx context.Context, r *v1alpha1.CapabilityRequest) (bool, error) {
+// adopt goes on with a grant that was created for this very request before its status could say so. It
+// returns the lease, none if there is no such grant.
+func (c *Controller) adopt(ctx context.Context, r *v1alpha1.CapabilityRequest) (lease string, err error) {
 	grant := &v1alpha1.CapabilityGrant{}
-	err := c.Client.Get(ctx, client.ObjectKeyFromObject(r), grant)
+	err = c.Client.Get(ctx, client.ObjectKeyFromObject(r), grant)
 	if apierrors.IsNotFound(err) {
-		return false, nil
+		return "", nil
 	}
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if grant.Spec.RequestRef.UID != string(r.UID) {
-		return false, nil
+		return "", nil
 	}
 	r.Status.Policy = &v1alpha1.PolicyReference{Name: grant.Spec.Approval.Policy, Generation: grant.Spec.Approval.PolicyGeneration}
 	c.granted(r, grant)
-	return true, nil
+	return grant.Spec.LeaseID, nil
 }
 
 func (c *Controller) granted(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) {
@@ -196,7 +197,7 @@ func (c *Controller) refuse(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 }
 
 // announce tells people what became of the request, after it was stored.
-func (c *Controller) announce(before, after *v1alpha1.CapabilityRequest) {
+func (c *Controller) announce(before, after *v1alpha1.CapabilityRequest, lease string) {
 	for _, kind := range []string{v1alpha1.ConditionAllowed, v1alpha1.ConditionGranted, v1alpha1.ConditionEnded} {
 		was, is := meta.FindStatusCondition(before.Status.Conditions, kind), meta.FindStatusCondition(after.Status.Conditions, kind)
 		if is == nil || (was != nil && was.Reason == is.Reason) {
@@ -208,7 +209,8 @@ func (c *Controller) announce(before, after *v1alpha1.CapabilityRequest) {
 		}
 		c.Events.Eventf(after, nil, eventType, is.Reason, kind, "%s", is.Message)
 		if is.Status == metav1.ConditionTrue && (is.Reason == v1alpha1.ReasonGranted || is.Reason == v1alpha1.ReasonRefused) {
-			c.Metrics.Decided(after)
+			c.Metrics.Decided(after, lease)
+			c.Traces.Decided(after)
 		}
 	}
 }

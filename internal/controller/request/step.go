@@ -18,7 +18,11 @@ import (
 )
 
 // outcome is when to look again; the rest is in the request's status.
-type outcome struct{ after time.Duration }
+type outcome struct {
+	after time.Duration
+	// lease is that of the grant that was just made.
+	lease string
+}
 
 // step takes the one next step for a request and leaves what it found in the request's status.
 func (c *Controller) step(ctx context.Context, r *v1alpha1.CapabilityRequest) (outcome, error) {
@@ -28,8 +32,8 @@ func (c *Controller) step(ctx context.Context, r *v1alpha1.CapabilityRequest) (o
 	case r.Status.GrantName != "":
 		return c.follow(ctx, r)
 	}
-	if adopted, err := c.adopt(ctx, r); adopted || err != nil {
-		return outcome{}, err
+	if lease, err := c.adopt(ctx, r); lease != "" || err != nil {
+		return outcome{lease: lease}, err
 	}
 	found, err := c.Observer.Observe(ctx, r)
 	if err != nil {

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Writes docs/api.md from the types. It is run in the root of the repository.
+set -euo pipefail
+go tool -modfile=hack/pins/apiref/go.mod crd-ref-docs --log-level=ERROR --source-path=api/v1alpha1 --config=hack/pins/apiref/config.yaml \
+  --renderer=markdown --output-path=docs/api.md
+# The generator escapes braces within code, where Markdown shows the backslash; and its headings are for more than one package.
+sed -i -e 's/\\\([{}]\)/\1/g' -e 's/^# API Reference$/# The API/' -e '/^## Packages$/,/^$/d' -e 's/[ \t]*$//' docs/api.md

@@ -1,0 +1,79 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-logr/logr"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// checkWatched: without its rights where it is to work, the operator would wait for its cache and say no more. And where grants live that
+// it does not watch, nobody would end them.
+func checkWatched(ctx context.Context, clients kubernetes.Interface, o options, logger logr.Logger) error {
+	if len(o.watchNamespaces) == 0 {
+		return checkRights(ctx, clients, metav1.NamespaceAll)
+	}
+	var problems []error
+	for _, namespace := range o.watchNamespaces {
+		problems = append(problems, checkRights(ctx, clients, namespace))
+	}
+	return errors.Join(append(problems, checkUnwatched(ctx, clients, o, logger))...)
+}
+
+// checkRights asks about each resource that the operator's ClusterRole for namespaces is there for.
+func checkRights(ctx context.Context, clients kubernetes.Interface, namespace string) error {
+	var lacks []string
+	for _, needs := range []authorizationv1.ResourceAttributes{
+		{Verb: "list", Group: v1alpha1.GroupVersion.Group, Resource: "capabilityrequests"}, {Verb: "list", Group: v1alpha1.GroupVersion.Group, Resource: "capabilitygrants"},
+		{Verb: "list", Group: "batch", Resource: "jobs"}, {Verb: "list", Resource: "pods"}, {Verb: "create", Resource: "secrets"},
+	} {
+		needs.Namespace = namespace
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &needs}}
+		answer, err := clients.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("asking what the operator may do: %w", err)
+		}
+		if !answer.Status.Allowed {
+			lacks = append(lacks, needs.Verb+" "+needs.Resource)
+		}
+	}
+	switch {
+	case len(lacks) == 0:
+		return nil
+	case namespace == metav1.NamespaceAll:
+		return fmt.Errorf("the operator may not %s in the whole cluster: apply config/rbac again, or name the namespaces to watch by --watch-namespace", strings.Join(lacks, ", "))
+	default:
+		return fmt.Errorf("--watch-namespace %q: the operator may not %s there: make the namespace and bind the ClusterRole valetkey-operator-namespaced in it (config/namespaced)", namespace, strings.Join(lacks, ", "))
+	}
+}
+
+// checkUnwatched looks for namespaces that are enrolled and not watched: one with living grants stops the operator, which is noticed, where grants that
+// nobody revokes would not be; any other is told of.
+func checkUnwatched(ctx context.Context, clients kubernetes.Interface, o options, logger logr.Logger) error {
+	enrolled, err := clients.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: v1alpha1.LabelEnrolled + "=true"})
+	if err != nil {
+		return fmt.Errorf("looking for enrolled namespaces: %w", err)
+	}
+	var problems []error
+	for i := range enrolled.Items {
+		ns := &enrolled.Items[i]
+		switch {
+		case o.watches(ns.Name):
+		case ns.Labels[v1alpha1.LabelInUse] == "true":
+			problems = append(problems, fmt.Errorf("grants live in namespace %s, which is not watched: nobody would end them; add --watch-namespace=%s until they have ended", ns.Name, ns.Name))
+		default:
+			logger.Info("an enrolled namespace is not watched: requests there wait for ever", "namespace", ns.Name)
+		}
+	}
+	return errors.Join(problems...)
+}

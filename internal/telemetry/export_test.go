@@ -1,0 +1,122 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package telemetry
+
+import (
+	"context"
+	"io"
+	stdlog "log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// flusher sends what waits.
+type flusher interface {
+	ForceFlush(ctx context.Context) error
+}
+
+// logbook is a log, and what it holds.
+func logbook() (logr.Logger, *strings.Builder) {
+	var text strings.Builder
+	return funcr.New(func(_, line string) { text.WriteString(line + "\n") }, funcr.Options{}), &text
+}
+
+func TestACollectorsAnswerIsNotRepeated(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "Api-Key=the-key")
+	log, text := logbook()
+	asked := 0
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked++; asked == 1 {
+			http.Error(w, "I do not know "+r.Header.Get("Api-Key"), http.StatusForbidden)
+		}
+	}))
+	defer collector.Close()
+	provider, flush, err := Export(t.Context(), collector.URL, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	traces := NewTraces(provider)
+	tell := func() {
+		traces.Ended(granted(v1alpha1.OutcomeCompleted, func(*v1alpha1.CapabilityGrantStatus) {}), after(0))
+		if err := provider.(flusher).ForceFlush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tell()
+	tell()
+	flush()
+	want := `"level"=0 "msg"="spans are being lost" "why"="the collector answers 403"` + "\n" + `"level"=0 "msg"="the collector takes spans again" "lost"=5` + "\n"
+	if text.String() != want {
+		t.Errorf("logged\n%swant\n%s", text, want)
+	}
+}
+
+func TestWhySpansAreLostIsSaidInOurOwnWords(t *testing.T) {
+	t.Setenv("OTEL_BSP_EXPORT_TIMEOUT", "100") // milliseconds
+	log, text := logbook()
+	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
+	defer untrusted.Close()
+	untrusted.Config.ErrorLog = stdlog.New(io.Discard, "", 0)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	release := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer hangs.Close()
+	defer close(release)
+	for endpoint, words := range map[string]string{untrusted.URL: "the collector's certificate is not trusted", closed.URL: "the collector cannot be reached", hangs.URL: "the collector does not answer in time"} {
+		text.Reset()
+		provider, flush, err := Export(t.Context(), endpoint, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		NewTraces(provider).Ended(granted(v1alpha1.OutcomeCompleted, func(*v1alpha1.CapabilityGrantStatus) {}), after(0))
+		flush()
+		if want := `"level"=0 "msg"="spans are being lost" "why"="` + words + `"` + "\n"; text.String() != want {
+			t.Errorf("logged %s, want %s", text, want)
+		}
+	}
+}
+
+func TestWithoutAnEndpointNothingIsTold(t *testing.T) {
+	provider, flush, err := Export(t.Context(), "", logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer flush()
+	if _, span := provider.Tracer(Scope).Start(t.Context(), "anything"); span.IsRecording() {
+		t.Error("it records")
+	}
+}
+
+// BenchmarkAGrant is what a grant's whole trace costs whoever works on it: with none, with one that is sent, and with a collector that
+// takes nothing while the queue is full.
+func BenchmarkAGrant(b *testing.B) {
+	takes := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer takes.Close()
+	release := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer hangs.Close()
+	defer close(release)
+	g := granted(v1alpha1.OutcomeCompleted, func(*v1alpha1.CapabilityGrantStatus) {})
+	for _, test := range []struct{ name, endpoint string }{{"off", ""}, {"taken", takes.URL}, {"hanging", hangs.URL}} {
+		b.Run(test.name, func(b *testing.B) {
+			provider, _, err := Export(b.Context(), test.endpoint, logr.Discard())
+			if err != nil {
+				b.Fatal(err)
+			}
+			traces := NewTraces(provider)
+			b.ReportAllocs()
+			for b.Loop() {
+				traces.Ended(g, &g.CreationTimestamp)
+			}
+		})
+	}
+}
