@@ -99,7 +99,9 @@ func kinds(t *testing.T) []string {
 	}
 	var all []string
 	for _, file := range files {
-		crd := struct{ Spec struct{ Names struct{ Kind string } } }{}
+		crd := struct {
+			Spec struct{ Names struct{ Kind string } }
+		}{}
 		text, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			t.Fatal(err)
