@@ -32,8 +32,10 @@ func TestHowARequestStands(t *testing.T) {
 			want: map[string]string{"Reconciling": "AwaitingApproval"},
 		},
 		"it could not be found out": {
-			phase: func(_ *Controller, r *v1alpha1.CapabilityRequest) { outcome{}.waits(r, v1alpha1.ReasonIndeterminate, "timeout") },
-			want:  map[string]string{"Reconciling": "Indeterminate"},
+			phase: func(_ *Controller, r *v1alpha1.CapabilityRequest) {
+				outcome{}.waits(r, v1alpha1.ReasonIndeterminate, "timeout")
+			},
+			want: map[string]string{"Reconciling": "Indeterminate"},
 		},
 		"it is granted": {
 			phase: func(_ *Controller, r *v1alpha1.CapabilityRequest) { r.Status.GrantName = "g" },
@@ -44,8 +46,10 @@ func TestHowARequestStands(t *testing.T) {
 			want:  map[string]string{},
 		},
 		"it was refused": {
-			phase: func(c *Controller, r *v1alpha1.CapabilityRequest) { c.fail(r, v1alpha1.ReasonRefused, "no policy lets it") },
-			want:  map[string]string{"Stalled": "Refused"},
+			phase: func(c *Controller, r *v1alpha1.CapabilityRequest) {
+				c.fail(r, v1alpha1.ReasonRefused, "no policy lets it")
+			},
+			want: map[string]string{"Stalled": "Refused"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
