@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -60,13 +59,7 @@ func TestHowARequestStands(t *testing.T) {
 			c.standing(r)
 			row.phase(c, r)
 			c.standing(r)
-			got := map[string]string{}
-			for _, kind := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
-				if found := meta.FindStatusCondition(r.Status.Conditions, kind); found != nil && found.Status == metav1.ConditionTrue {
-					got[kind] = found.Reason
-				}
-			}
-			if diff := cmp.Diff(row.want, got); diff != "" || r.Status.ObservedGeneration != 2 {
+			if diff := cmp.Diff(row.want, standing(r)); diff != "" || r.Status.ObservedGeneration != 2 {
 				t.Errorf("observed generation %d\n%s", r.Status.ObservedGeneration, diff)
 			}
 			before := r.DeepCopy()
@@ -77,4 +70,15 @@ func TestHowARequestStands(t *testing.T) {
 			}
 		})
 	}
+}
+
+// standing is the reason of each condition that kstatus reads.
+func standing(r *v1alpha1.CapabilityRequest) map[string]string {
+	found := map[string]string{}
+	for _, c := range r.Status.Conditions {
+		if c.Status == metav1.ConditionTrue && (c.Type == v1alpha1.ConditionReconciling || c.Type == v1alpha1.ConditionStalled) {
+			found[c.Type] = c.Reason
+		}
+	}
+	return found
 }
