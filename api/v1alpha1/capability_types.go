@@ -28,6 +28,7 @@ type Capability struct {
 	Spec CapabilitySpec `json:"spec"`
 	// status is what the operator found. Written by the operator alone.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status CapabilityStatus `json:"status,omitempty"`
 }
 
@@ -578,7 +579,10 @@ type RunnerMount struct {
 
 // CapabilityStatus is what the operator found.
 type CapabilityStatus struct {
-	// conditions holds Ready.
+	// observedGeneration is the generation that the rest of the status is about: -1 until the operator has looked at the object.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions holds Ready, and Stalled while waiting does not help.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

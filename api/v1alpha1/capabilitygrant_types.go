@@ -34,6 +34,7 @@ type CapabilityGrant struct {
 	Spec CapabilityGrantSpec `json:"spec"`
 	// status is what became of it.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status CapabilityGrantStatus `json:"status,omitempty"`
 }
 
@@ -191,7 +192,11 @@ const (
 
 // CapabilityGrantStatus is what became of a grant.
 type CapabilityGrantStatus struct {
-	// conditions holds Issued, Delivered and Ended.
+	// observedGeneration is the generation that the rest of the status is about: -1 until the operator has looked at the object.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions holds Issued, Delivered and Ended; Reconciling before it is delivered and while it is being ended, and Stalled if it ended
+	// otherwise than with a Job that succeeded.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

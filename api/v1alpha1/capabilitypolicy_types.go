@@ -28,6 +28,7 @@ type CapabilityPolicy struct {
 	Spec CapabilityPolicySpec `json:"spec"`
 	// status is what the operator found. Written by the operator alone.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status CapabilityPolicyStatus `json:"status,omitempty"`
 }
 
@@ -213,7 +214,10 @@ type Limits struct {
 
 // CapabilityPolicyStatus is what the operator found.
 type CapabilityPolicyStatus struct {
-	// conditions holds Ready: whether every expression compiles and costs little enough.
+	// observedGeneration is the generation that the rest of the status is about: -1 until the operator has looked at the object.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions holds Ready: whether every expression compiles and costs little enough; and Stalled if not.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

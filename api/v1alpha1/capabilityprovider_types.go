@@ -25,6 +25,7 @@ type CapabilityProvider struct {
 	Spec CapabilityProviderSpec `json:"spec"`
 	// status is what the operator found. Written by the operator alone.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status CapabilityProviderStatus `json:"status,omitempty"`
 }
 
@@ -187,11 +188,14 @@ type AWSProvider struct {
 
 // CapabilityProviderStatus is what the operator found.
 type CapabilityProviderStatus struct {
+	// observedGeneration is the generation that the rest of the status is about: -1 until the operator has looked at the object.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// type is the kind of back end, as audit records name it: aws-sts, kubernetes, vault, gcp, github-app or token.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Type string `json:"type,omitempty"`
-	// conditions holds Ready.
+	// conditions holds Ready, and Stalled while waiting does not help.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -39,6 +39,7 @@ type CapabilityRequest struct {
 	Decisions []Decision `json:"decisions,omitempty"`
 	// status is what became of it. Written by the operator alone.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status CapabilityRequestStatus `json:"status,omitempty"`
 }
 
@@ -174,7 +175,10 @@ type Decision struct {
 
 // CapabilityRequestStatus is what became of a request.
 type CapabilityRequestStatus struct {
-	// conditions holds Reviewed, Allowed, Granted and Ended.
+	// observedGeneration is the generation that the rest of the status is about: -1 until the operator has looked at the object.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions holds Reviewed, Allowed, Granted and Ended; Reconciling while it is undecided, and Stalled if nothing came of it.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

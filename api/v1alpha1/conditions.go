@@ -6,6 +6,17 @@ package v1alpha1
 // ConditionReady, on the catalogue's kinds, is True when the object can be used.
 const ConditionReady = "Ready"
 
+// Conditions by which kstatus, and so GitOps tools, judge how an object stands. Each is there only while it is True; beside
+// status.observedGeneration, which is -1 until the operator has looked at an object.
+const (
+	// ConditionReconciling, on requests and grants, is True while it is not yet what was asked for, or is being ended. The reason is
+	// that of the condition that is waited for.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True when waiting does not help. On the catalogue's kinds, something is wrong with the object itself, or with how
+	// the operator was started; on requests and grants, it ended otherwise than with a Job that succeeded.
+	ConditionStalled = "Stalled"
+)
+
 // Reasons of Ready.
 const (
 	// ReasonReady: nothing is wrong.

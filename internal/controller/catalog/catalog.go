@@ -31,7 +31,30 @@ type Writer struct {
 	Clock clock.PassiveClock
 }
 
-// ready makes the condition from what was found: nil means that nothing is wrong.
+// observed leaves in a status what was found: nil means that nothing is wrong.
+func (w Writer) observed(generation int64, found error, observed *int64, conditions *[]metav1.Condition) {
+	*observed = generation
+	c := w.ready(generation, found)
+	meta.SetStatusCondition(conditions, c)
+	if c.Status == metav1.ConditionTrue || !stalls(c.Reason) {
+		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
+		return
+	}
+	c.Type, c.Status = v1alpha1.ConditionStalled, metav1.ConditionTrue
+	meta.SetStatusCondition(conditions, c)
+}
+
+// stalls reports whether what is wrong is in the object itself or in how the operator was started. What is missing beside it can come
+// with the next object that is applied, and what could not be found out with the next look.
+func stalls(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonIndeterminate, v1alpha1.ReasonProviderNotFound, v1alpha1.ReasonProviderNotReady, v1alpha1.ReasonIdentityInvalid:
+		return false
+	}
+	return true
+}
+
+// ready makes the condition from what was found.
 func (w Writer) ready(generation int64, found error) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
 		Message: "nothing is wrong", ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(w.Clock.Now())}
@@ -83,7 +106,7 @@ func (c *ProviderController) Reconcile(ctx context.Context, key ctrl.Request) (c
 		p.Status.Type = backend.Type()
 		err = backend.CheckProvider(p)
 	}
-	meta.SetStatusCondition(&p.Status.Conditions, c.ready(p.Generation, err))
+	c.observed(p.Generation, err, &p.Status.ObservedGeneration, &p.Status.Conditions)
 	return ctrl.Result{}, c.store(ctx, stored, p)
 }
 
@@ -103,7 +126,7 @@ func (c *CapabilityController) Reconcile(ctx context.Context, key ctrl.Request) 
 	}
 	capability := stored.DeepCopy()
 	err := c.check(ctx, capability)
-	meta.SetStatusCondition(&capability.Status.Conditions, c.ready(capability.Generation, err))
+	c.observed(capability.Generation, err, &capability.Status.ObservedGeneration, &capability.Status.Conditions)
 	if problem := (*provider.NotReadyError)(nil); err != nil && !errors.As(err, &problem) {
 		return ctrl.Result{}, errors.Join(err, c.store(ctx, stored, capability))
 	}
@@ -149,6 +172,6 @@ func (c *PolicyController) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 	if found != nil {
 		found = &provider.NotReadyError{Reason: v1alpha1.ReasonExpressionInvalid, Message: found.Error()}
 	}
-	meta.SetStatusCondition(&p.Status.Conditions, c.ready(p.Generation, found))
+	c.observed(p.Generation, found, &p.Status.ObservedGeneration, &p.Status.Conditions)
 	return ctrl.Result{}, c.store(ctx, stored, p)
 }

@@ -126,6 +126,7 @@ func again(err error) (ctrl.Result, error) {
 func (c *Controller) write(ctx context.Context, grant *v1alpha1.CapabilityGrant, change func(*v1alpha1.CapabilityGrantStatus)) error {
 	changed := grant.DeepCopy()
 	change(&changed.Status)
+	c.standing(changed)
 	if equality.Semantic.DeepEqual(grant.Status, changed.Status) {
 		return nil
 	}

@@ -72,6 +72,7 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	if err != nil {
 		outcome.waits(request, v1alpha1.ReasonIndeterminate, "the operator could not find out: "+reasonOf(err))
 	}
+	c.standing(request)
 	writeErr := c.write(ctx, stored, request, outcome.lease)
 	if apierrors.IsConflict(writeErr) {
 		// Somebody else wrote in between. Their write brings the request back here as a rule, and a second in any case.

@@ -138,12 +138,15 @@ func (c *Controller) follow(ctx context.Context, r *v1alpha1.CapabilityRequest) 
 	}
 	switch {
 	case apierrors.IsNotFound(err):
-		c.end(r, v1alpha1.ReasonGrantEnded, "its grant was deleted")
+		c.fail(r, v1alpha1.ReasonGrantEnded, "its grant was deleted")
 		return outcome{after: c.Retention}, nil
 	case err != nil:
 		return outcome{}, err
 	case grant.Status.EndedAt == nil:
 		return outcome{}, nil
+	case grant.Status.Outcome != v1alpha1.OutcomeCompleted:
+		c.fail(r, v1alpha1.ReasonGrantEnded, endMessage(grant))
+		return outcome{after: c.Retention}, nil
 	}
 	c.end(r, v1alpha1.ReasonGrantEnded, endMessage(grant))
 	return outcome{after: c.Retention}, nil
@@ -166,6 +169,12 @@ func (c *Controller) end(r *v1alpha1.CapabilityRequest, reason, message string) 
 	c.set(r, v1alpha1.ConditionEnded, metav1.ConditionTrue, reason, message)
 }
 
+// fail ends a request whose Job did not do its work with a credential.
+func (c *Controller) fail(r *v1alpha1.CapabilityRequest, reason, message string) {
+	c.end(r, reason, message)
+	c.set(r, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
+}
+
 // refuse ends a request finally. The refusal is audited before it is told.
 func (c *Controller) refuse(ctx context.Context, r *v1alpha1.CapabilityRequest, reason, message string, by *v1alpha1.PolicyReference) (outcome, error) {
 	record := audit.Record{
@@ -183,7 +192,7 @@ func (c *Controller) refuse(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 		return outcome{}, fmt.Errorf("the audit log cannot be written: %w", err)
 	}
 	c.set(r, v1alpha1.ConditionAllowed, metav1.ConditionFalse, reason, message)
-	c.end(r, v1alpha1.ReasonRefused, message)
+	c.fail(r, v1alpha1.ReasonRefused, message)
 	return outcome{after: c.Retention}, nil
 }
 

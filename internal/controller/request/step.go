@@ -184,6 +184,20 @@ func (outcome) waits(r *v1alpha1.CapabilityRequest, reason, message string) {
 	setCondition(r, metav1.Condition{Type: v1alpha1.ConditionAllowed, Status: status, Reason: reason, Message: message})
 }
 
+// standing says in the words of kstatus, by which GitOps tools judge, whether the request is decided.
+func (c *Controller) standing(r *v1alpha1.CapabilityRequest) {
+	r.Status.ObservedGeneration = r.Generation
+	if r.Status.EndedAt != nil || r.Status.GrantName != "" {
+		meta.RemoveStatusCondition(&r.Status.Conditions, v1alpha1.ConditionReconciling)
+		return
+	}
+	awaited := metav1.Condition{Reason: v1alpha1.ReasonWaiting}
+	if allowed := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAllowed); allowed != nil {
+		awaited = *allowed
+	}
+	c.set(r, v1alpha1.ConditionReconciling, metav1.ConditionTrue, awaited.Reason, awaited.Message)
+}
+
 func (c *Controller) set(r *v1alpha1.CapabilityRequest, kind string, status metav1.ConditionStatus, reason, message string) {
 	setCondition(r, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message,
 		LastTransitionTime: metav1.NewTime(c.Clock.Now())})

@@ -1,0 +1,84 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package request
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// TestHowARequestStands goes through its phases, and wants a second look to change nothing: what has not changed is not written.
+func TestHowARequestStands(t *testing.T) {
+	for name, row := range map[string]struct {
+		phase func(*Controller, *v1alpha1.CapabilityRequest)
+		want  map[string]string
+	}{
+		"it waits for its Job": {
+			phase: func(*Controller, *v1alpha1.CapabilityRequest) {},
+			want:  map[string]string{"Reconciling": "AwaitingJob"},
+		},
+		"it waits for an approval": {
+			phase: func(_ *Controller, r *v1alpha1.CapabilityRequest) {
+				outcome{}.waits(r, v1alpha1.ReasonAwaitingApproval, "one is missing")
+			},
+			want: map[string]string{"Reconciling": "AwaitingApproval"},
+		},
+		"it could not be found out": {
+			phase: func(_ *Controller, r *v1alpha1.CapabilityRequest) {
+				outcome{}.waits(r, v1alpha1.ReasonIndeterminate, "timeout")
+			},
+			want: map[string]string{"Reconciling": "Indeterminate"},
+		},
+		"it is granted": {
+			phase: func(_ *Controller, r *v1alpha1.CapabilityRequest) { r.Status.GrantName = "g" },
+			want:  map[string]string{},
+		},
+		"its Job did its work": {
+			phase: func(c *Controller, r *v1alpha1.CapabilityRequest) { c.end(r, v1alpha1.ReasonGrantEnded, "Completed") },
+			want:  map[string]string{},
+		},
+		"it was refused": {
+			phase: func(c *Controller, r *v1alpha1.CapabilityRequest) {
+				c.fail(r, v1alpha1.ReasonRefused, "no policy lets it")
+			},
+			want: map[string]string{"Stalled": "Refused"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := clocktesting.NewFakePassiveClock(time.Unix(60, 0))
+			c := &Controller{Clock: clock}
+			r := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
+			outcome{}.waits(r, v1alpha1.ReasonAwaitingJob, "create the Job")
+			c.standing(r)
+			row.phase(c, r)
+			c.standing(r)
+			if diff := cmp.Diff(row.want, standing(r)); diff != "" || r.Status.ObservedGeneration != 2 {
+				t.Errorf("observed generation %d\n%s", r.Status.ObservedGeneration, diff)
+			}
+			before := r.DeepCopy()
+			clock.SetTime(time.Unix(120, 0))
+			c.standing(r)
+			if diff := cmp.Diff(before.Status, r.Status); diff != "" {
+				t.Errorf("a minute later it stands otherwise:\n%s", diff)
+			}
+		})
+	}
+}
+
+// standing is the reason of each condition that kstatus reads.
+func standing(r *v1alpha1.CapabilityRequest) map[string]string {
+	found := map[string]string{}
+	for _, c := range r.Status.Conditions {
+		if c.Status == metav1.ConditionTrue && (c.Type == v1alpha1.ConditionReconciling || c.Type == v1alpha1.ConditionStalled) {
+			found[c.Type] = c.Reason
+		}
+	}
+	return found
+}
