@@ -8,6 +8,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,15 +27,15 @@ import (
 )
 
 const (
-	many = 200
-	// manyTTL is in seconds, and more than it takes until all of them run.
-	manyTTL = 300
+	// Of the grants some run until somebody revokes them, and some expire shortly after the last of them runs.
+	long, longTTL   = 150, 900
+	short, shortTTL = 50, 180
 	// late is by how much a grant's Secret may outlive its time.
 	late = 2 * time.Second
 )
 
 // TestManyGrantsOutliveTheirOperators restarts and evicts the operator's replicas, one after the other, from when two hundred grants run until
-// all have expired, and asks for more meanwhile. None is lost, none is late, and nobody is refused.
+// all have ended, and asks for more meanwhile. None is lost, none is late, and nobody is refused.
 func TestManyGrantsOutliveTheirOperators(t *testing.T) {
 	s := newStage(t, false)
 	if _, err := s.Kubectl(t.Context(), stage.Admin, "patch", "cappol", "rehearsals", "--type=merge", "-p", `{"spec":{"limits":{"active":400}}}`); err != nil {
@@ -42,58 +43,69 @@ func TestManyGrantsOutliveTheirOperators(t *testing.T) {
 	}
 	gone := watchSecrets(t, s)
 	began := time.Now()
-	const name = "many-nnn"
-	names := make([]string, many)
-	for i := range names {
-		names[i] = strings.Replace(name, "nnn", fmt.Sprintf("%03d", i), 1)
-	}
-	if err := s.Requests(t.Context(), stage.Agent, stage.Ask{Name: name, Environment: "rehearsal", TTLSeconds: manyTTL, Args: []string{"hold"}}, names); err != nil {
-		t.Fatal(err)
-	}
-	awaitAll(t, s, many, v1alpha1.ConditionDelivered)
-	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", stage.Namespace, "wait", "pods", "-l", v1alpha1.LabelRequest, "--for=jsonpath={.status.phase}=Running", "--timeout=3m"); err != nil {
-		t.Fatal(err)
-	}
-	fmt.Printf("%d grants run %s after they were asked for\n", many, time.Since(began).Round(time.Second))
+	stay := starts(t, s, "long", long, longTTL)
+	starts(t, s, "short", short, shortTTL)
+	fmt.Printf("%d grants run %s after the first was asked for\n", long+short, time.Since(began).Round(time.Second))
 
 	ended, allEnded := context.WithCancel(t.Context())
 	var disturbed disturbance
 	var working sync.WaitGroup
 	working.Go(func() { disturbed.goOn(ended, t, s) })
-	awaitAll(t, s, many, v1alpha1.ConditionEnded)
+	awaitAll(t, s, "short", short, v1alpha1.ConditionEnded)
+	if _, err := s.Kubectl(t.Context(), stage.Admin, slices.Concat([]string{"-n", stage.Namespace, "annotate", "capgrant", v1alpha1.AnnotationRevoke + "=enough"}, stay)...); err != nil {
+		t.Error(err)
+	}
+	awaitAll(t, s, "long", long, v1alpha1.ConditionEnded)
 	allEnded()
 	working.Wait()
 	fmt.Printf("meanwhile: %d rollouts, %d evictions of who led, %d more grants\n", disturbed.rollouts, disturbed.evictions, disturbed.asked)
 	if disturbed.rollouts < 3 || disturbed.evictions < 3 {
 		t.Error("that is no disturbance")
 	}
-	awaitAll(t, s, many+disturbed.asked, v1alpha1.ConditionEnded)
+	awaitAll(t, s, "during", disturbed.asked, v1alpha1.ConditionEnded)
 	grants, err := s.Grants(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	judge(t, grants, gone)
-	if report, err := s.VerifyAudit(t.Context()); err != nil || !strings.Contains(report, fmt.Sprintf("ok: the last record of each of %d grants", len(grants))) {
+	if report, err := s.VerifyAudit(t.Context()); err != nil || !strings.Contains(report, fmt.Sprintf("ok: the last record of each of %d grants", long+short+disturbed.asked)) {
 		t.Errorf("the audit log: %v\n%s", err, report)
 	}
 }
 
-// awaitAll waits until so many grants have a condition.
-func awaitAll(t *testing.T, s *stage.Stage, count int, kind string) {
+// starts returns the names of so many grants, whose Pods run.
+func starts(t *testing.T, s *stage.Stage, kind string, count, ttl int) []string {
+	t.Helper()
+	names := make([]string, count)
+	for i := range names {
+		names[i] = fmt.Sprintf("%s-%03d", kind, i)
+	}
+	if err := s.Requests(t.Context(), stage.Agent, stage.Ask{Name: kind + "-nnn", Environment: "rehearsal", TTLSeconds: ttl, Args: []string{"hold"}}, names); err != nil {
+		t.Fatal(err)
+	}
+	awaitAll(t, s, kind, count, v1alpha1.ConditionDelivered)
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", stage.Namespace, "wait", "pods", "-l", v1alpha1.LabelRequest, "--for=jsonpath={.status.phase}=Running", "--timeout=3m"); err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// awaitAll waits until so many grants whose names begin like this have a condition.
+func awaitAll(t *testing.T, s *stage.Stage, name string, count int, kind string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	err := s.AwaitGrants(ctx, func(all map[string]*v1alpha1.CapabilityGrant) (bool, error) {
 		n := 0
 		for _, g := range all {
-			if meta.IsStatusConditionTrue(g.Status.Conditions, kind) {
+			if strings.HasPrefix(g.Name, name) && meta.IsStatusConditionTrue(g.Status.Conditions, kind) {
 				n++
 			}
 		}
 		return n >= count, nil
 	})
 	if err != nil {
-		t.Fatalf("waiting for %d grants that are %s: %v", count, kind, err)
+		t.Fatalf("waiting for %d grants %s-… that are %s: %v", count, name, kind, err)
 	}
 }
 
@@ -103,24 +115,24 @@ func judge(t *testing.T, grants []v1alpha1.CapabilityGrant, gone *disappearances
 	var worst, worstEnd time.Duration
 	for i := range grants {
 		g := &grants[i]
-		if strings.HasPrefix(g.Name, "during-") {
-			if g.Status.Outcome != v1alpha1.OutcomeCompleted {
-				t.Errorf("%s ended %s: %+v", g.Name, g.Status.Outcome, g.Status.Stop)
-			}
-			continue
-		}
-		if g.Status.Outcome != v1alpha1.OutcomeExpired || g.Status.Stop.Reason != v1alpha1.ReasonExpired {
-			t.Errorf("%s ended %s: %+v", g.Name, g.Status.Outcome, g.Status.Stop)
-			continue
+		kind, _, _ := strings.Cut(g.Name, "-")
+		if want := map[string]v1alpha1.GrantOutcome{"during": v1alpha1.OutcomeCompleted, "long": v1alpha1.OutcomeRevoked, "short": v1alpha1.OutcomeExpired}[kind]; g.Status.Outcome != want {
+			t.Errorf("%s ended %s, not %s: %+v", g.Name, g.Status.Outcome, want, g.Status.Stop)
 		}
 		at, found := gone.of(string(g.UID))
+		if !found {
+			t.Errorf("the Secret of %s was never gone", g.Name)
+		}
+		if kind != "short" {
+			continue
+		}
 		lateness := at.Sub(g.Status.ExpiresAt.Time)
-		if !found || lateness > late {
-			t.Errorf("the Secret of %s: gone is %v, %s after its time", g.Name, found, lateness)
+		if lateness > late {
+			t.Errorf("the Secret of %s was gone %s after its time", g.Name, lateness)
 		}
 		worst, worstEnd = max(worst, lateness), max(worstEnd, g.Status.EndedAt.Sub(g.Status.ExpiresAt.Time))
 	}
-	fmt.Printf("of %d grants the last Secret was gone %s after its time, and the last grant had ended %s after its time\n", len(grants), worst.Round(time.Millisecond), worstEnd)
+	fmt.Printf("of those that expired the last Secret was gone %s after its time, and the last grant had ended %s after it\n", worst.Round(time.Millisecond), worstEnd)
 }
 
 // disturbance is what was done to the operator.
