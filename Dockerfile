@@ -1,5 +1,5 @@
-# The operator's image: one static program and nothing else. `make image` builds the program first and then this, without a
-# network; the certificate authorities are in the program.
+# The operator's image: one static program and nothing else. `make image` builds the program first and then this, for every
+# architecture; the certificate authorities are in the program.
 FROM scratch
 COPY --chmod=0755 bin/manager /manager
 USER 65532:65532

@@ -80,10 +80,8 @@ plugin: ## Build kubectl's plugin into bin/
 	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/kubectl-valetkey ./cmd/kubectl-valetkey
 
 .PHONY: image
-image: build ## Build the images of the operator and of valetkey-exec from their Dockerfiles into dist/
-	mkdir -p dist
-	go run ./hack/cluster image --tag valetkey.dev/valetkey:dev --output dist/valetkey.tar .
-	go run ./hack/cluster image --tag valetkey.dev/valetkey-exec:dev --file Dockerfile.exec --output dist/valetkey-exec.tar .
+image: ## Build the commit's images, for every architecture and with bills of materials, into dist/
+	go run ./hack/image
 
 .PHONY: generate
 generate: ## Generate deep copies, the CRDs and the chart's templates
