@@ -80,10 +80,14 @@ plugin: ## Build kubectl's plugin into bin/
 	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/kubectl-valetkey ./cmd/kubectl-valetkey
 
 .PHONY: image
-image: build ## Build the images of the operator and of valetkey-exec from their Dockerfiles into dist/
+image: build ## Build this machine's images of the operator and of valetkey-exec from their Dockerfiles into dist/
 	mkdir -p dist
 	go run ./hack/cluster image --tag valetkey.dev/valetkey:dev --output dist/valetkey.tar .
 	go run ./hack/cluster image --tag valetkey.dev/valetkey-exec:dev --file Dockerfile.exec --output dist/valetkey-exec.tar .
+
+.PHONY: release
+release: ## Build the commit's images, for every architecture and with bills of materials, into dist/release/
+	go run ./hack/image
 
 .PHONY: site
 site: ## Build the documentation's site into dist/site, and check its links; nothing in it is loaded from elsewhere

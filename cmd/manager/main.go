@@ -7,10 +7,12 @@
 //	print-audit LOG…    prints them
 //	check               says whether what is installed works
 //	check-removal       lists the grants that live, for whoever is about to remove the operator
+//	--version           says what it was built from
 package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/valetkey/valetkey/internal/app"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/version"
 )
 
 func main() {
@@ -42,6 +45,9 @@ func run(ctx context.Context, args []string) int {
 		return app.Check(ctx, args[1:], os.Stdout, os.Stderr, clock.RealClock{})
 	case "check-removal":
 		return app.CheckRemoval(ctx, args[1:], os.Stdout, os.Stderr, clock.RealClock{})
+	case "--version":
+		_, _ = fmt.Println(version.Line("manager"))
+		return 0
 	default:
 		return app.Run(ctx, args, os.Stdout, os.Stderr, clock.RealClock{})
 	}

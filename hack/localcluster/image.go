@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,6 +23,17 @@ const pauseImage = "localhost/valetkey-pause:1"
 // on the host; dockerfile is relative to dir unless it is absolute. What the build reads must be there: nothing is pulled
 // that the Dockerfile does not name.
 func BuildImage(ctx context.Context, dir, dockerfile, name, archive string) error {
+	if err := os.Remove(archive); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return BuildImageTo(ctx, "oci-archive:"+archive+":"+name, dir, dockerfile, "--tag", name)
+}
+
+// BuildImageTo is BuildImage for any of buildah's destinations, with more arguments for its build.
+func BuildImageTo(ctx context.Context, destination, dir, dockerfile string, args ...string) error {
+	if err := install(ctx, Options{Progress: os.Stderr}, []hostTool{buildah}); err != nil {
+		return err
+	}
 	if !filepath.IsAbs(dockerfile) {
 		dockerfile = filepath.Join(dir, dockerfile)
 	}
@@ -33,19 +45,22 @@ func BuildImage(ctx context.Context, dir, dockerfile, name, archive string) erro
 		return err
 	}
 	defer os.RemoveAll(store)
-	buildah := func(args ...string) error {
+	run := func(args ...string) error {
 		global := []string{"--root", filepath.Join(store, "root"), "--runroot", filepath.Join(store, "run"), "--storage-driver", "vfs"}
-		return command(ctx, nil, "buildah", append(global, args...)...)
+		return command(ctx, nil, buildah.path, append(global, args...)...)
 	}
-	// The oldest timestamp there is makes the digest depend on the content alone.
-	if err := buildah("build", "--isolation", "chroot", "--timestamp", "0", "--tag", name, "--file", dockerfile, dir); err != nil {
-		return fmt.Errorf("build image %s: %w", name, err)
+	id := filepath.Join(store, "id")
+	// The oldest timestamp there is, and no word of buildah's version, make the digest depend on the content alone.
+	build := []string{"build", "--isolation", "chroot", "--timestamp", "0", "--identity-label=false", "--iidfile", id, "--file", dockerfile}
+	if err := run(slices.Concat(build, args, []string{dir})...); err != nil {
+		return fmt.Errorf("build an image from %s: %w", dockerfile, err)
 	}
-	if err := os.Remove(archive); err != nil && !errors.Is(err, os.ErrNotExist) {
+	image, err := os.ReadFile(id)
+	if err != nil {
 		return err
 	}
-	if err := buildah("push", name, "oci-archive:"+archive+":"+name); err != nil {
-		return fmt.Errorf("write image %s: %w", name, err)
+	if err := run("push", string(image), destination); err != nil {
+		return fmt.Errorf("write the image of %s: %w", dockerfile, err)
 	}
 	return nil
 }

@@ -20,8 +20,10 @@ type hostTool struct {
 }
 
 func nodeTools() []hostTool {
-	return []hostTool{{"runc", "runc"}, {"/usr/lib/cni/bridge", "containernetworking-plugins"}, {"buildah", "buildah"}}
+	return []hostTool{{"runc", "runc"}, {"/usr/lib/cni/bridge", "containernetworking-plugins"}, buildah}
 }
+
+var buildah = hostTool{"buildah", "buildah"}
 
 // preflight says in one go what the machine lacks, and installs what it may.
 func preflight(ctx context.Context, o Options) error {

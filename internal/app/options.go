@@ -186,7 +186,7 @@ func distance(a, b string) int {
 // printHelp shows the flags in the order in which a person needs them.
 func printHelp(to io.Writer) {
 	const width = 120
-	_, _ = fmt.Fprint(to, "The Valetkey operator.\n\n  manager [flags]\n  manager verify-audit FILE…   verifies an audit log; see manager verify-audit --help\n")
+	_, _ = fmt.Fprint(to, "The Valetkey operator.\n\n  manager [flags]\n  manager verify-audit FILE…   verifies an audit log; see manager verify-audit --help\n  manager --version            says what it was built from\n")
 	o := options{}
 	for _, g := range o.groups() {
 		_, _ = fmt.Fprintf(to, "\n%s:\n%s", g.title, g.flags.FlagUsagesWrapped(width))

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/version"
 )
 
 // shell is what every command has: the streams, the flags of kubectl, the present time, and what makes clients.
@@ -82,7 +83,9 @@ func (s *shell) root() *cobra.Command {
 		Use: "kubectl-valetkey", Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl valetkey"},
 		Short:        "Ask for capabilities, decide on requests, read what happened",
 		SilenceUsage: true, SilenceErrors: true,
+		Version: version.Line("kubectl-valetkey"),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.ErrOut)

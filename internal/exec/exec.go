@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/version"
 )
 
 // The exit codes for a command that was not run, or not to its end: those that shells and timeout(1) have.
@@ -37,6 +38,7 @@ const grace = v1alpha1.PodGraceSeconds * time.Second
 
 const usage = `Usage: valetkey-exec -- COMMAND [ARGUMENT…]
        valetkey-exec install DIR
+       valetkey-exec --version
 
 Runs a command with the credential of its container: in its environment alone, with its output scrubbed of it, until the grant is over.
 It ends as the command does; 124 says that the grant was over, 125 that there was no credential, 126 and 127 that the command could not
@@ -64,6 +66,9 @@ func Run(ctx context.Context, o Options) int {
 	switch {
 	case len(o.Args) == 2 && o.Args[0] == "install":
 		return o.report(install(o.Args[1]), exitFailed)
+	case len(o.Args) == 1 && o.Args[0] == "--version":
+		_, err := fmt.Fprintln(o.Stdout, version.Line("valetkey-exec"))
+		return o.report(err, exitFailed)
 	case len(o.Args) > 1 && o.Args[0] == "--":
 		return o.command(ctx, o.Args[1:])
 	default:
