@@ -24,7 +24,8 @@ import (
 )
 
 // TestEveryManifestIsValid has helm lint the chart, a real API server judge each object as if it was applied, strictly, and kube-score
-// give its advice: for each file of values, and for what kustomize makes. The API server stores the kinds and namespaces, and nothing else.
+// give its advice: for each file of values, and for what kustomize makes. The API server stores the kinds, namespaces
+// and the ServiceAccount, and nothing else.
 func TestEveryManifestIsValid(t *testing.T) {
 	ctx := t.Context()
 	cluster, err := localcluster.Start(ctx, localcluster.Options{Fast: true, Helm: true, Progress: os.Stderr})
@@ -71,8 +72,10 @@ type validator struct {
 	scan *scan
 }
 
-// establish stores the kinds, without which nothing else can be judged.
+// establish stores the kinds, without which nothing else can be judged, and the ServiceAccount without which no Pod can.
 func (v *validator) establish(ctx context.Context, t *testing.T) {
+	v.kubectl(ctx, t, "", "create", "namespace", "valetkey-system")
+	v.kubectl(ctx, t, "", "-n", "valetkey-system", "create", "serviceaccount", "valetkey")
 	v.kubectl(ctx, t, "", "apply", "--server-side", "-k", filepath.Join("..", "..", "config", "crd"))
 	v.kubectl(ctx, t, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 }
