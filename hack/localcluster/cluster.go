@@ -171,6 +171,9 @@ func (c *Cluster) Kubectl() string { return c.rec.programs().host(kubectl) }
 // Helm is the path of a helm of the pinned version, for a cluster that was started with Options.Helm.
 func (c *Cluster) Helm() string { return c.rec.programs().host(helm) }
 
+// Other is the path of another operator's program, for a cluster that was started with Options.Others.
+func (c *Cluster) Other(name string) string { return c.rec.programs().host(name) }
+
 // SupervisorPID returns the process to enter the cluster's namespaces by: nsenter --target PID --all.
 func (c *Cluster) SupervisorPID() int { return c.rec.Supervisor.PID }
 

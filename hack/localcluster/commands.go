@@ -73,6 +73,8 @@ func (c *Cluster) apiServer() supervisor.Program {
 		fmt.Sprintf("--secure-port=%d", apiPort),
 		"--advertise-address="+c.Address(),
 		"--service-cluster-ip-range="+serviceRange,
+		// No proxy routes Services here, so the API server looks up the Pods behind webhooks itself.
+		"--enable-aggregator-routing=true",
 		"--tls-cert-file="+pkiInside("apiserver.crt"),
 		"--tls-private-key-file="+pkiInside("apiserver.key"),
 		"--client-ca-file="+pkiInside("ca.crt"),

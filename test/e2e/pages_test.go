@@ -26,31 +26,41 @@ import (
 // TestThePages follows the pages from a bare cluster, as somebody does who has nothing else. What differs from such a person's
 // machine is done by newReader and instead.
 func TestThePages(t *testing.T) {
-	r := newReader(t)
+	r := newReader(t, localcluster.Options{})
 	for _, page := range docs.Played() {
-		text, err := os.ReadFile(filepath.Join(r.folder, page))
-		if err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		for _, block := range docs.Blocks(string(text)) {
-			if block.Language != "console" || block.NotRun != "" {
-				continue
-			}
-			for _, step := range block.Steps() {
-				t.Logf("%s:%d $ %s", page, step.Line, step.Command)
-				printed, err := r.types(t, step.Command)
-				if err != nil {
-					says, _ := r.types(t, explanation)
-					t.Fatalf("%s:%d: %v\n%s", page, step.Line, err, says)
-				}
-				if err := step.Like(printed); err != nil {
-					t.Errorf("%s:%d: %v", page, step.Line, err)
-				}
-			}
-		}
-		t.Logf("%s: every command ran, in %s", page, time.Since(began).Round(time.Second))
+		r.follows(t, page)
 	}
+}
+
+// follows types every command of a page, and compares what is printed with what the page shows.
+func (r *reader) follows(t *testing.T, page string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(r.folder, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	began, granted := time.Now(), false
+	for _, block := range docs.Blocks(string(text)) {
+		if block.Language != "console" || block.NotRun != "" {
+			continue
+		}
+		for _, step := range block.Steps() {
+			t.Logf("%s:%d $ %s", page, step.Line, step.Command)
+			printed, err := r.types(t, step.Command)
+			if err != nil {
+				says, _ := r.types(t, explanation)
+				t.Fatalf("%s:%d: %v\n%s", page, step.Line, err, says)
+			}
+			if err := step.Like(printed); err != nil {
+				t.Errorf("%s:%d: %v", page, step.Line, err)
+			}
+			if strings.HasPrefix(step.Command, "agent run ") && !granted {
+				granted = true
+				t.Logf("%s: the first granted Job had ended after %s", page, time.Since(began).Round(time.Second))
+			}
+		}
+	}
+	t.Logf("%s: every command ran, in %s", page, time.Since(began).Round(time.Second))
 }
 
 // explanation is what somebody types who wants to know why a command failed.
@@ -68,9 +78,10 @@ type reader struct {
 
 // newReader starts a cluster, copies the repository, and opens a shell. The cluster has no name service and makes no volumes, so the
 // API server gets its address instead of its name, and volumes wait for whoever claims one.
-func newReader(t *testing.T) *reader {
+func newReader(t *testing.T, options localcluster.Options) *reader {
 	t.Helper()
-	cluster, err := localcluster.Start(t.Context(), localcluster.Options{Node: true, Fast: true, Progress: os.Stderr})
+	options.Node, options.Fast, options.Progress = true, true, os.Stderr
+	cluster, err := localcluster.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,17 +215,23 @@ func (r *reader) after(t *testing.T, command string) error {
 // image makes an image that holds kubectl and nothing else.
 func (r *reader) image(t *testing.T) string {
 	t.Helper()
-	const name = "registry.k8s.io/kubectl:test"
+	return r.imageOf(t, r.cluster.Kubectl(), "registry.k8s.io/kubectl:test", "/bin/kubectl")
+}
+
+// imageOf makes an image that holds a program and nothing else, brings it onto the node, and returns its name by digest.
+func (r *reader) imageOf(t *testing.T, program, name, path string) string {
+	t.Helper()
 	folder := t.TempDir()
-	program, err := os.ReadFile(r.cluster.Kubectl())
+	text, err := os.ReadFile(program)
+	dockerfile := fmt.Sprintf("FROM scratch\nCOPY program %s\nENTRYPOINT [%q]\nUSER 65532:65532\n", path, path)
 	err = errors.Join(err,
-		os.WriteFile(filepath.Join(folder, "kubectl"), program, 0o755), //nolint:gosec // a program
-		os.WriteFile(filepath.Join(folder, "Dockerfile"), []byte("FROM scratch\nCOPY kubectl /bin/kubectl\nENTRYPOINT [\"/bin/kubectl\"]\n"), 0o600),
-		localcluster.BuildImage(t.Context(), folder, "Dockerfile", name, filepath.Join(folder, "kubectl.tar")))
+		os.WriteFile(filepath.Join(folder, "program"), text, 0o755), //nolint:gosec // a program
+		os.WriteFile(filepath.Join(folder, "Dockerfile"), []byte(dockerfile), 0o600),
+		localcluster.BuildImage(t.Context(), folder, "Dockerfile", name, filepath.Join(folder, "image.tar")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, err := r.cluster.LoadImage(t.Context(), filepath.Join(folder, "kubectl.tar"), name)
+	digest, err := r.cluster.LoadImage(t.Context(), filepath.Join(folder, "image.tar"), name)
 	if err != nil {
 		t.Fatal(err)
 	}
