@@ -25,7 +25,7 @@ type Options struct {
 	Vault bool
 	// Helm builds helm, too, for whoever installs charts.
 	Helm bool
-	// Others builds PrometheusOperator, for whoever runs it beside Valetkey.
+	// Others builds PrometheusOperator and Kueue, for whoever runs them beside Valetkey.
 	Others bool
 	// StateDir holds everything the cluster writes, and is removed with it. It must be empty or not exist.
 	// Empty means a folder below the user's state directory.

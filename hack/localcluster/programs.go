@@ -36,6 +36,7 @@ const (
 // Other operators, for a cluster that was started with Options.Others. Each has a module of its own below hack/pins, by the same name.
 const (
 	PrometheusOperator = "prometheus-operator"
+	Kueue              = "kueue"
 )
 
 // source is how to build one program.
@@ -83,7 +84,8 @@ func sources(root string, o Options) ([]source, error) {
 		list = append(list, pinned("helm", helm, "helm.sh/helm/v4/cmd/helm", 4*time.Minute))
 	}
 	if o.Others {
-		list = append(list, pinned(PrometheusOperator, PrometheusOperator, "github.com/prometheus-operator/prometheus-operator/cmd/operator", 2*time.Minute))
+		list = append(list, pinned(PrometheusOperator, PrometheusOperator, "github.com/prometheus-operator/prometheus-operator/cmd/operator", 3*time.Minute),
+			pinned(Kueue, Kueue, "sigs.k8s.io/kueue/cmd/kueue", 5*time.Minute))
 	}
 	// The dearest comes first: what it compiles serves the others, and the wait after it is short.
 	sort.SliceStable(list, func(i, j int) bool { return list[i].cold > list[j].cold })
