@@ -52,7 +52,7 @@ func TestManyGrantsOutliveTheirOperators(t *testing.T) {
 	var working sync.WaitGroup
 	working.Go(func() { disturbed.goOn(ended, t, s) })
 	awaitAll(t, s, "short", short, v1alpha1.ConditionEnded)
-	if _, err := s.Kubectl(t.Context(), stage.Admin, slices.Concat([]string{"-n", stage.Namespace, "annotate", "capgrant", v1alpha1.AnnotationRevoke + "=enough"}, stay)...); err != nil {
+	if _, err := s.Kubectl(t.Context(), stage.Admin, slices.Concat([]string{"-n", stage.Namespace, "annotate", "capgrant"}, stay, []string{v1alpha1.AnnotationRevoke + "=enough"})...); err != nil {
 		t.Error(err)
 	}
 	awaitAll(t, s, "long", long, v1alpha1.ConditionEnded)
