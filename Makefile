@@ -30,7 +30,7 @@ cluster-down: ## Remove that cluster and everything it left
 ##@ Test
 .PHONY: test
 test: verify fuzz ## Verify the tree, fuzz for seconds, then run every test: units, a real API server, a real node
-	$(TEST) -tags $(TAGS) -p 1 -timeout 30m ./...
+	$(TEST) -tags $(TAGS) -p 1 -timeout 60m ./...
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster
@@ -63,7 +63,15 @@ test-mutation: ## Take out each admission rule in turn; each must be missed by a
 
 .PHONY: test-e2e
 test-e2e: ## Run the journeys on a real node, with the operator as it ships
-	$(TEST) -tags e2e -p 1 -timeout 30m ./test/e2e/... ./hack/...
+	$(TEST) -tags e2e -p 1 -timeout 60m ./test/e2e/... ./hack/...
+
+.PHONY: test-restarts
+test-restarts: ## Restart and evict the operator while two hundred grants live; wants a quiet machine
+	go test -tags e2e,heavy -count=1 -v -timeout 30m -run TestManyGrantsOutliveTheirOperators ./test/e2e/
+
+.PHONY: test-others
+test-others: ## Follow the first page on a cluster where other operators work, which are compiled the first time
+	go test -tags e2e,heavy -count=1 -v -timeout 60m -run TestBesideOtherOperators ./test/e2e/
 
 .PHONY: record
 record: ## Record the terminal sessions of docs/sessions anew
@@ -113,7 +121,7 @@ fmt-check:
 
 .PHONY: lint
 lint: ## Lint, the direction of imports included
-	$(LINT) run --build-tags $(TAGS),mutation
+	$(LINT) run --build-tags $(TAGS),mutation,heavy
 
 .PHONY: vulnerable
 vulnerable: ## Look for known vulnerable dependencies, where the database can be reached
