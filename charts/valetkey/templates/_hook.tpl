@@ -28,8 +28,8 @@ containers:
   {{- end }}
   args: {{ toJson $args }}
   resources:
-    requests: {cpu: 100m, memory: 64Mi, ephemeral-storage: 16Mi}
-    limits: {cpu: 100m, memory: 64Mi, ephemeral-storage: 16Mi}
+    requests: {cpu: 100m, memory: 64Mi}
+    limits: {cpu: 100m, memory: 64Mi}
   securityContext:
     allowPrivilegeEscalation: false
     readOnlyRootFilesystem: true
