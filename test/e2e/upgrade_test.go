@@ -76,6 +76,9 @@ func TestUpgradeAndBack(t *testing.T) {
 	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", "valetkey-system", "rollout", "status", "deployment/valetkey", "--timeout=2m"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", "valetkey-system", "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=valetkey,apps.kubernetes.io/pod-index", "--timeout=60s"); err != nil {
+		t.Fatal(err)
+	}
 	runs("valetkey.dev/valetkey:previous", "back")
 	revokes(t, s, "ended-when-back")
 	revokes(t, s, "asked-after")
