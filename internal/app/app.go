@@ -143,7 +143,7 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 	selected := cache.ByObject{Namespaces: watched, Label: labels.NewSelector().Add(*ours), Transform: cache.TransformStripManagedFields()}
 	renew := o.leaseDuration * 2 / 3
 	// A standby takes up to 2.2 times as long to see that the lease is free, and grants that end meanwhile end late.
-	retry := min(o.leaseDuration/7, 500*time.Millisecond)
+	retry := min(o.leaseDuration/7, 250*time.Millisecond)
 	return ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Logger: logger,
