@@ -98,9 +98,13 @@ func playSignalled() int {
 
 // playStubborn does not end when it is told to.
 func playStubborn() int {
-	signal.Ignore(syscall.SIGTERM)
+	// A program that ignores the signal and waits for nothing is a deadlock to Go's runtime, which may end it first.
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM)
 	fmt.Println("ready")
-	select {}
+	for range asked {
+	}
+	return 0
 }
 
 // playFlood writes for ever.
