@@ -30,6 +30,7 @@ import (
 
 const (
 	// Of the grants some run until somebody revokes them, and some expire a few at a time, from shortly after the last of them runs.
+	// Fifty at once are late on two cores: see the sizes in docs/operations.md.
 	long, longTTL = 150, 900
 	short, few    = 50, 5
 	// late is by how much a grant's Secret may outlive its time.
