@@ -6,6 +6,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -78,7 +79,13 @@ func (m *Metrics) Decided(r *v1alpha1.CapabilityRequest, lease string) {
 		decision = "granted"
 	}
 	exemplar.Inc(m.decisions.WithLabelValues(decision, allowed.Reason), lease)
-	exemplar.Observe(m.decided.WithLabelValues(decision), seconds(&r.CreationTimestamp, &allowed.LastTransitionTime), lease)
+	exemplar.Observe(m.decided.WithLabelValues(decision), seconds(&r.CreationTimestamp, decidedAt(r, allowed)), lease)
+}
+
+// decidedAt is when a request was decided on. The condition tells when its status changed last; one that was false all along, while an
+// approval was awaited, does not tell when the request was refused, which was its end.
+func decidedAt(r *v1alpha1.CapabilityRequest, allowed *metav1.Condition) *metav1.Time {
+	return cmp.Or(r.Status.EndedAt, &allowed.LastTransitionTime)
 }
 
 // Ended counts a grant whose end was stored, and times its stages.

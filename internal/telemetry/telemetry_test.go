@@ -111,20 +111,23 @@ func TestWhatBecameOfAGrantIsCountedAndTimed(t *testing.T) {
 
 func TestDecisionsAreCountedWithoutTheAgentsWords(t *testing.T) {
 	m, registry := newMetrics(t)
-	decided := func(status metav1.ConditionStatus, reason string) {
+	decided := func(status metav1.ConditionStatus, reason string, ended *metav1.Time) {
 		r := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: *after(0)}, Spec: v1alpha1.CapabilityRequestSpec{Capability: "the agent's"}}
 		r.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAllowed, Status: status, Reason: reason, LastTransitionTime: *after(90)}}
+		r.Status.EndedAt = ended
 		m.Decided(r, "")
 	}
-	decided(metav1.ConditionTrue, v1alpha1.ReasonAllowed)
-	decided(metav1.ConditionFalse, v1alpha1.ReasonDeniedByPolicy)
-	decided(metav1.ConditionFalse, v1alpha1.ReasonDeniedByPolicy)
+	decided(metav1.ConditionTrue, v1alpha1.ReasonAllowed, nil)
+	decided(metav1.ConditionFalse, v1alpha1.ReasonDeniedByPolicy, after(90))
+	// An approval was awaited from the 90th second on.
+	decided(metav1.ConditionFalse, v1alpha1.ReasonApprovalTimedOut, after(100))
 	m.Decided(&v1alpha1.CapabilityRequest{}, "")
 	expect(t, registry, map[string][2]float64{
-		"valetkey_decisions_total granted Allowed":        {1},
-		"valetkey_decisions_total refused DeniedByPolicy": {2},
-		"valetkey_decision_duration_seconds granted":      {1, 90},
-		"valetkey_decision_duration_seconds refused":      {2, 180},
+		"valetkey_decisions_total granted Allowed":          {1},
+		"valetkey_decisions_total refused DeniedByPolicy":   {1},
+		"valetkey_decisions_total refused ApprovalTimedOut": {1},
+		"valetkey_decision_duration_seconds granted":        {1, 90},
+		"valetkey_decision_duration_seconds refused":        {2, 190},
 	})
 }
 

@@ -53,8 +53,7 @@ func (t *Traces) Decided(r *v1alpha1.CapabilityRequest) {
 	if allowed == nil {
 		return
 	}
-	// The condition tells when its status changed last; one that was false all along does not tell when the request was refused.
-	at, decision := cmp.Or(r.Status.EndedAt, &allowed.LastTransitionTime), "granted"
+	at, decision := decidedAt(r, allowed), "granted"
 	if allowed.Status != metav1.ConditionTrue {
 		decision = "refused"
 	}
