@@ -53,7 +53,7 @@ func (o *options) addRequests(f *pflag.FlagSet) {
 	f.DurationVar(&o.jobTimeout, "job-timeout", 10*time.Minute, "how long a request waits for its Job")
 	f.DurationVar(&o.retention, "retention", 7*24*time.Hour, "how long an ended request and its grant are kept")
 	f.StringVar(&o.identityExtraKey, "identity-extra-key", "", "`key` of a user's extra, such as example.com/employee-id, whose value is the same for one person under every user name; nobody approves twice, or their own request, under another name (default: none, the user name alone)")
-	f.IntVar(&o.workers, "workers", 16, "how many requests, and grants, are worked on at the same time")
+	f.IntVar(&o.workers, "workers", 64, "how many requests, and grants, are worked on at the same time")
 }
 
 func (o *options) addAWS(f *pflag.FlagSet) {

@@ -164,7 +164,7 @@ func TestWhatIsGivenArrivesAndWhatIsNotHasItsDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := []any{o.watchNamespaces, o.awsAudiences, o.retention, o.verbose, o.leaderElect, o.metricsAddress, o.vaultAudiences, o.kubernetesServers, o.workers}
-	want := []any{[]string{"agents", "others"}, []string{"mine"}, time.Hour, true, false, "0", []string{"vault"}, []string{defaultServer}, 16}
+	want := []any{[]string{"agents", "others"}, []string{"mine"}, time.Hour, true, false, "0", []string{"vault"}, []string{defaultServer}, 64}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -26,11 +26,11 @@ const (
 	StartJob Step = "StartJob"
 	// RecordDelivery stores in the status that the Job was started.
 	RecordDelivery Step = "RecordDelivery"
-	// Stop stores why the grant ends.
+	// Stop stores why the grant ends, and deletes the Secrets of every attempt.
 	Stop Step = "Stop"
 	// StopJob suspends the Job, so that the job-controller ends its Pod.
 	StopJob Step = "StopJob"
-	// Revoke asks the back end to end the credential and deletes the Secrets of every attempt.
+	// Revoke asks the back end to end the credential, and deletes the Secrets of every attempt where Stop could not, or was another process's.
 	Revoke Step = "Revoke"
 	// End audits the end and stores the outcome.
 	End Step = "End"

@@ -6,6 +6,7 @@ package grant
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -25,7 +26,8 @@ import (
 	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
-// stop stores why the grant ends, once it is in the audit log.
+// stop stores why the grant ends, once it is in the audit log, and takes the Secrets away at once: of many grants that expire together none
+// then waits until the others' Jobs and back ends have been told.
 func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, stop v1alpha1.GrantStop) error {
 	stop.At = metav1.NewTime(c.Clock.Now())
 	const most = 1000
@@ -35,10 +37,14 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, stop
 	if err := c.record(ctx, g, audit.EventStopping, func(r *audit.Record) { r.Reason = stop.Reason }); err != nil {
 		return err
 	}
-	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.Stop = &stop
 		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, stop.Message)
 	})
+	if err != nil {
+		return err
+	}
+	return c.deleteSecrets(ctx, g, g.Status.Attempt)
 }
 
 // stopJob suspends the Job: the job-controller ends its Pod, with the short grace that the Pod was given.
@@ -179,16 +185,17 @@ func (c *Controller) sweep(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 	return nil
 }
 
-// deleteSecrets deletes the Secrets of the attempts from the first to the last. That there is none is no error.
+// deleteSecrets deletes the Secrets of the attempts up to the last, which is the one that a Job may have. That there is none is no error.
 func (c *Controller) deleteSecrets(ctx context.Context, g *v1alpha1.CapabilityGrant, last int32) error {
-	for attempt := int32(1); attempt <= last; attempt++ {
+	var errs error
+	for attempt := last; attempt >= 1; attempt-- {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: projection.SecretName(g.UID, attempt)}}
 		err := c.Client.Delete(ctx, secret, client.PropagationPolicy(metav1.DeletePropagationBackground))
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("deleting Secret %s: %s", secret.Name, apierrors.ReasonForError(err))
+			errs = errors.Join(errs, fmt.Errorf("deleting Secret %s: %s", secret.Name, apierrors.ReasonForError(err)))
 		}
 	}
-	return nil
+	return errs
 }
 
 func (c *Controller) release(ctx context.Context, g *v1alpha1.CapabilityGrant) error {
