@@ -4,6 +4,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"time"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -86,16 +87,20 @@ func revocation(g *v1alpha1.CapabilityGrant) v1alpha1.Revocation {
 }
 
 // afterEnd deletes every attempt's Secret once more, and asks the back end once more, at once and again when the credential has expired:
-// a leader that woke late may have created one in between.
+// a leader that woke late may have created one in between. After that nothing is left to do, and whoever removes the grant need not
+// find an operator.
 func afterEnd(f Facts, now time.Time) Action {
 	g, swept := f.Grant, f.Attempt.SweptAt
 	switch {
+	case f.jobMayRun():
+		// A start patch that was sent before the end may arrive after it. There is no Secret for its Pod to find.
+		return Action{Step: StopJob}
+	case !slices.Contains(g.Finalizers, v1alpha1.FinalizerRevoke):
+		return Action{Step: Wait, Reason: v1alpha1.ReasonGrantEnded}
 	case g.Status.Attempt > 0 && swept.IsZero():
 		return Action{Step: Sweep}
-	case g.DeletionTimestamp != nil:
+	case g.DeletionTimestamp != nil || g.Status.CredentialExpiresAt == nil:
 		return Action{Step: Release}
-	case g.Status.CredentialExpiresAt == nil:
-		return Action{Step: Wait, Reason: v1alpha1.ReasonGrantEnded}
 	}
 	last := g.Status.CredentialExpiresAt.Add(Settle)
 	switch {
@@ -104,6 +109,6 @@ func afterEnd(f Facts, now time.Time) Action {
 	case swept.Before(last):
 		return Action{Step: Sweep}
 	default:
-		return Action{Step: Wait, Reason: v1alpha1.ReasonGrantEnded}
+		return Action{Step: Release}
 	}
 }

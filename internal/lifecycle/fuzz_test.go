@@ -62,7 +62,7 @@ func (m *model) decide(o *operator) {
 	switch {
 	case issues && s.Stop != nil:
 		m.fail("%s though the grant is being ended", o.action.Step)
-	case s.EndedAt != nil && !slices.Contains([]Step{Wait, Sweep, Release}, o.action.Step):
+	case s.EndedAt != nil && !slices.Contains([]Step{Wait, StopJob, Sweep, Release}, o.action.Step):
 		m.fail("%s after the end", o.action.Step)
 	case issues && o.action.Step != RecordDelivery && (f.Guard.Reason != "" || !f.Policy.Known || !f.Policy.Allows || !f.Request.Exists || f.Request.DeniedBy != ""):
 		m.fail("%s though nothing allows it", o.action.Step)
@@ -130,7 +130,9 @@ func (m *model) take(o *operator) {
 			s.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionTrue}}
 		})
 	case Stop:
-		write(func(s *v1alpha1.CapabilityGrantStatus) { stop := o.action.Stop; s.Stop = &stop })
+		if write(func(s *v1alpha1.CapabilityGrantStatus) { stop := o.action.Stop; s.Stop = &stop }) {
+			sweep(o.seen.Grant.Status.Attempt)
+		}
 	case StopJob:
 		m.facts.Job.Suspended, m.facts.Job.Idle = true, !m.running()
 		m.jobs++

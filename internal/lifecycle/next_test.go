@@ -22,7 +22,7 @@ type change func(*Facts)
 // stored is a grant that was just created, beside its held Job.
 func stored(changes ...change) Facts {
 	f := Facts{
-		Grant:   &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Name: "publish-pr-184", UID: uid}},
+		Grant:   &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Name: "publish-pr-184", UID: uid, Finalizers: []string{v1alpha1.FinalizerRevoke}}},
 		Job:     JobFacts{Exists: true, Suspended: true, Idle: true},
 		Request: RequestFacts{Exists: true, Names: true},
 		Policy:  PolicyFacts{Known: true, Allows: true},
@@ -63,6 +63,10 @@ func issued(since, ttl time.Duration) change {
 func started(f *Facts) {
 	f.Job.Suspended, f.Job.Idle, f.Job.StartedFor = false, false, uid
 }
+
+func held(f *Facts) { f.Job.Suspended = true }
+
+func released(f *Facts) { f.Grant.Finalizers = nil }
 
 func delivery(f *Facts) {
 	f.Grant.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionTrue}}
@@ -190,14 +194,17 @@ func TestNext(t *testing.T) {
 		}), want: End},
 		"the first reason to stop stays": {facts: stopping(deleting), want: StopJob},
 
-		"an ended grant is swept by every process once": {facts: stopping(finished), want: Sweep},
-		"and again when the credential has expired": {facts: stopping(finished, issued(-time.Hour, 10*time.Minute),
+		"an ended grant is swept by every process once": {facts: stopping(held, finished), want: Sweep},
+		"and again when the credential has expired": {facts: stopping(held, finished, issued(-time.Hour, 10*time.Minute),
 			func(f *Facts) { f.Attempt.SweptAt = now.Add(-30 * time.Minute).Add(-time.Hour) }), want: Sweep},
-		"and then no more": {facts: stopping(finished, issued(-time.Hour, 10*time.Minute),
-			func(f *Facts) { f.Attempt.SweptAt = now }), want: Wait, reason: v1alpha1.ReasonGrantEnded},
-		"an ended and deleted grant is swept before it is released": {facts: stopping(finished, deleting), want: Sweep},
-		"an ended, swept and deleted grant is released":             {facts: stopping(finished, deleting, func(f *Facts) { f.Attempt.SweptAt = now }), want: Release},
-		"a grant that never began is released without a sweep":      {facts: stored(finished, deleting), want: Release},
+		"and is released then": {facts: stopping(held, finished, issued(-time.Hour, 10*time.Minute),
+			func(f *Facts) { f.Attempt.SweptAt = now }), want: Release},
+		"and is left alone then":                                      {facts: stopping(held, finished, released), want: Wait, reason: v1alpha1.ReasonGrantEnded},
+		"an ended and deleted grant is swept before it is released":   {facts: stopping(held, finished, deleting), want: Sweep},
+		"an ended, swept and deleted grant is released":               {facts: stopping(held, finished, deleting, func(f *Facts) { f.Attempt.SweptAt = now }), want: Release},
+		"a Job that starts after the end is stopped":                  {facts: stopping(finished), want: StopJob},
+		"a Job that starts after the end is stopped before a release": {facts: stopping(finished, deleting, func(f *Facts) { f.Attempt.SweptAt = now }), want: StopJob},
+		"a grant that never began is released without a sweep":        {facts: stored(finished, deleting), want: Release},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

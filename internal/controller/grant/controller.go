@@ -76,9 +76,9 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		}
 		return ctrl.Result{}, err
 	}
-	grant = grant.DeepCopy()
 	mem := c.recall(grant)
-	for range maxSteps {
+	grant = mem.newest(grant)
+	for step := range maxSteps {
 		if err := c.hear(ctx, grant, mem); err != nil {
 			return again(err)
 		}
@@ -97,6 +97,9 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 			}
 			return result, nil
 		}
+		if inTurn(action.Step, step) {
+			return ctrl.Result{RequeueAfter: time.Millisecond, Priority: ptr.To(ptr.Deref(priority(grant), 0))}, nil
+		}
 		if err := c.take(ctx, grant, mem, facts, action); err != nil {
 			return again(err)
 		}
@@ -105,6 +108,12 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		}
 	}
 	return ctrl.Result{}, fmt.Errorf("no rest after %d steps", maxSteps)
+}
+
+// inTurn: the step waits for the same grant's next pass, behind what is there already. A back end is asked to revoke once all that end now
+// have been stopped, and what has ended is swept once nothing is left to do for those that live: a new leader has all of them before it.
+func inTurn(next lifecycle.Step, taken int) bool {
+	return taken > 0 && (next == lifecycle.Revoke || next == lifecycle.Sweep)
 }
 
 func requeue(until, now time.Time) ctrl.Result {
@@ -132,12 +141,14 @@ func (c *Controller) write(ctx context.Context, grant *v1alpha1.CapabilityGrant,
 	}
 	err := c.Client.Status().Update(ctx, changed)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		c.recall(grant).written = nil
 		return errAgain
 	}
 	if err != nil {
 		return fmt.Errorf("storing the grant's status: %w", err)
 	}
 	*grant = *changed
+	c.recall(grant).written = grant.DeepCopy()
 	return nil
 }
 
@@ -155,7 +166,7 @@ func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	case lifecycle.RecordDelivery:
 		return c.recordDelivery(ctx, g, f)
 	case lifecycle.Stop:
-		return c.stop(ctx, g, a.Stop)
+		return c.stop(ctx, g, mem, a.Stop)
 	case lifecycle.StopJob:
 		return c.stopJob(ctx, g, mem)
 	case lifecycle.Revoke:

@@ -28,7 +28,7 @@ import (
 
 // stop stores why the grant ends, once it is in the audit log, and takes the Secrets away at once: of many grants that expire together none
 // then waits until the others' Jobs and back ends have been told.
-func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, stop v1alpha1.GrantStop) error {
+func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, stop v1alpha1.GrantStop) error {
 	stop.At = metav1.NewTime(c.Clock.Now())
 	const most = 1000
 	if len(stop.Message) > most {
@@ -44,6 +44,7 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, stop
 	if err != nil {
 		return err
 	}
+	mem.credential = nil
 	return c.deleteSecrets(ctx, g, g.Status.Attempt)
 }
 

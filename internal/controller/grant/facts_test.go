@@ -75,3 +75,20 @@ func pod(job types.UID, phase corev1.PodPhase, state corev1.ContainerState) *cor
 		Status: corev1.PodStatus{Phase: phase, ContainerStatuses: []corev1.ContainerStatus{{State: state}}},
 	}
 }
+
+// TestWhatThisProcessStoredIsNotForgottenForACacheThatLags: it would be done, and recorded, twice.
+func TestWhatThisProcessStoredIsNotForgottenForACacheThatLags(t *testing.T) {
+	version := func(v string) *v1alpha1.CapabilityGrant {
+		return &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{ResourceVersion: v}}
+	}
+	mem := &memory{written: version("100")}
+	for _, step := range []struct{ cached, want string }{{"99", "100"}, {"9", "100"}, {"100", "100"}, {"99", "99"}} {
+		if got := mem.newest(version(step.cached)).ResourceVersion; got != step.want {
+			t.Errorf("with %s in the cache the grant is taken to be at %s, not %s", step.cached, got, step.want)
+		}
+	}
+	mem.written = version("100")
+	if got := mem.newest(version("101")).ResourceVersion; got != "101" || mem.written != nil {
+		t.Errorf("what is newer than this process's own write is taken to be at %s, and the write is remembered: %t", got, mem.written != nil)
+	}
+}

@@ -91,9 +91,9 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		return err
 	}
 	mem.Minting = true
-	began := mem.Began
+	began, name, within := mem.Began, g.Name, c.Traces.Within(ctx, g, telemetry.StageIssue) // g itself changes while the back end is asked
 	lookAgain := func(failed bool) {
-		grant := &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Name}}
+		grant := &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: lease.Values.Namespace, Name: name}}
 		if failed {
 			grant.Status.Attempt = began // which says when it is its turn
 		}
@@ -106,7 +106,7 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		return c.keep(issuing, mem, handle, func() { lookAgain(false) })
 	}
 	go func() {
-		credential, err := backend.Issue(c.Traces.Within(ctx, g, telemetry.StageIssue), lease)
+		credential, err := backend.Issue(within, lease)
 		if credential != nil && lease.Capability.Spec.Exec != nil {
 			credential = credential.ForExec()
 		}

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/lifecycle"
@@ -36,12 +37,26 @@ type memory struct {
 	conflicts int
 	// revokeFailures counts how often the back end did not confirm that what was issued is revoked.
 	revokeFailures int32
+	// written is the grant as this process's own write left it, until the cache shows that or a later state.
+	written *v1alpha1.CapabilityGrant
 	// job is the Job as this process's own patch left it, until the cache shows that.
 	job *batchv1.Job
 	// pods that were seen, by UID.
 	pods map[types.UID]lifecycle.PodFacts
 	// watched is what the watch showed of Pods last, by UID. The controller's lock guards it.
 	watched map[types.UID]watchedPod
+}
+
+// newest is a copy of the grant in its latest known state. What this process stored is not taken to be undone because the cache does not
+// show it yet: it would be done, and recorded, twice.
+func (m *memory) newest(cached *v1alpha1.CapabilityGrant) *v1alpha1.CapabilityGrant {
+	if m.written != nil {
+		if order, err := resourceversion.CompareResourceVersion(cached.ResourceVersion, m.written.ResourceVersion); err == nil && order < 0 {
+			return m.written.DeepCopy()
+		}
+		m.written = nil
+	}
+	return cached.DeepCopy()
 }
 
 // atRest: the back end is being asked, or is not to be asked before a time. What is costly to find out, and decides about the next

@@ -18,8 +18,8 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
-// later is the priority of a grant whose back end fails it. Thousands of those, each with its attempts, answers and writes, wait behind
-// all others, also behind those that are there when the operator starts.
+// later is the priority of a grant whose back end fails it, and of one that has ended. Thousands of those, each with its attempts, answers
+// and writes, or to be swept by a new leader, wait behind all others, also behind those that are there when the operator starts.
 const later = handler.LowPriority - 1
 
 // priority is nil for a grant that comes in the usual order.
@@ -27,6 +27,8 @@ func priority(g *v1alpha1.CapabilityGrant) *int {
 	issued := meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ConditionIssued)
 	failing := g.Status.Attempt > 1 || (issued != nil && issued.Reason == v1alpha1.ReasonBackingOff)
 	switch {
+	case g.Status.EndedAt != nil && g.DeletionTimestamp == nil:
+		return ptr.To(later)
 	case !failing, g.Status.Stop != nil, g.DeletionTimestamp != nil, g.Annotations[v1alpha1.AnnotationRevoke] != "":
 		return nil
 	case meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.ConditionIssued):
@@ -35,7 +37,7 @@ func priority(g *v1alpha1.CapabilityGrant) *int {
 	return ptr.To(later)
 }
 
-// InTurn brings grants to their controller: those that fail after those that can go on.
+// InTurn brings grants to their controller: those that fail, or have ended, after those that can go on.
 func InTurn() handler.Funcs {
 	add := func(object client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		item := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(object)}

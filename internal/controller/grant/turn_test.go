@@ -31,6 +31,7 @@ func TestWhatFailsWaitsBehindWhatCanGoOn(t *testing.T) {
 		turn.Update(t.Context(), event.UpdateEvent{ObjectOld: before, ObjectNew: g}, queue)
 	}
 	update(status("backs-off", v1alpha1.CapabilityGrantStatus{Attempt: 1, Conditions: issued(metav1.ConditionFalse, v1alpha1.ReasonBackingOff)}))
+	update(status("ended", v1alpha1.CapabilityGrantStatus{Attempt: 1, EndedAt: &metav1.Time{}}))
 	update(status("tries-again", v1alpha1.CapabilityGrantStatus{Attempt: 2, Conditions: issued(metav1.ConditionFalse, v1alpha1.ReasonIssuing)}))
 	turn.Generic(t.Context(), event.GenericEvent{Object: status("failed-again", v1alpha1.CapabilityGrantStatus{Attempt: 2})}, queue)
 	turn.Create(t.Context(), event.CreateEvent{Object: status("there-at-the-start", v1alpha1.CapabilityGrantStatus{}), IsInInitialList: true}, queue)
@@ -47,7 +48,7 @@ func TestWhatFailsWaitsBehindWhatCanGoOn(t *testing.T) {
 	turn.Generic(t.Context(), event.GenericEvent{Object: status("answered", v1alpha1.CapabilityGrantStatus{})}, queue)
 	turn.Create(t.Context(), event.CreateEvent{Object: status("new", v1alpha1.CapabilityGrantStatus{})}, queue)
 
-	want := []string{"revoked", "deleted", "ends", "got-it", "answered", "new", "there-at-the-start", "backs-off", "tries-again", "failed-again"}
+	want := []string{"revoked", "deleted", "ends", "got-it", "answered", "new", "there-at-the-start", "backs-off", "ended", "tries-again", "failed-again"}
 	for i, name := range want {
 		item, _ := queue.Get()
 		if item.Name != name {
