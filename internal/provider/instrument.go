@@ -35,8 +35,21 @@ func NewInstrument(registry prometheus.Registerer, tracer trace.Tracer, clock cl
 	return &Instrument{calls: calls, tracer: tracer, clock: clock}, nil
 }
 
-// Wrap makes a back end counted, timed and traced.
-func (i *Instrument) Wrap(p Provider) Provider { return instrumented{Provider: p, instrument: i} }
+// Wrap makes a back end counted, timed and traced. What it was never asked, or never answered, counts as none from the start: Prometheus
+// sees no increase in a series that begins with the first failure.
+func (i *Instrument) Wrap(p Provider) Provider {
+	for _, operation := range []string{opIssue, opRevoke} {
+		for _, result := range []string{resultOK, resultFinal, resultThrottled, resultRetryable} {
+			i.calls.WithLabelValues(p.Type(), operation, result)
+		}
+	}
+	return instrumented{Provider: p, instrument: i}
+}
+
+const (
+	opIssue, opRevoke                                       = "issue", "revoke"
+	resultOK, resultFinal, resultThrottled, resultRetryable = "ok", "final", "throttled", "retryable"
+)
 
 type instrumented struct {
 	Provider
@@ -44,14 +57,14 @@ type instrumented struct {
 }
 
 func (p instrumented) Issue(ctx context.Context, l Lease) (*Credential, error) {
-	ctx, done := p.begin(ctx, "issue", l.ID, l.Attempt)
+	ctx, done := p.begin(ctx, opIssue, l.ID, l.Attempt)
 	credential, err := p.Provider.Issue(ctx, l)
 	done(err)
 	return credential, err
 }
 
 func (p instrumented) Revoke(ctx context.Context, i Issued) (Revoked, error) {
-	ctx, done := p.begin(ctx, "revoke", i.ID, i.Attempts)
+	ctx, done := p.begin(ctx, opRevoke, i.ID, i.Attempts)
 	revoked, err := p.Provider.Revoke(ctx, i)
 	done(err)
 	return revoked, err
@@ -76,12 +89,12 @@ func (p instrumented) begin(ctx context.Context, operation, lease string, attemp
 func result(err error) string {
 	switch {
 	case err == nil:
-		return "ok"
+		return resultOK
 	case IsFinal(err):
-		return "final"
+		return resultFinal
 	case IsThrottled(err):
-		return "throttled"
+		return resultThrottled
 	default:
-		return "retryable"
+		return resultRetryable
 	}
 }
