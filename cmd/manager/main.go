@@ -6,7 +6,7 @@
 //	verify-audit LOG…   verifies audit logs
 //	print-audit LOG…    prints them
 //	check               says whether what is installed works
-//	check-removal       lists the grants that live, for whoever is about to remove the operator
+//	check-removal       lists the grants that need the operator, for whoever is about to remove the operator
 //	--version           says what it was built from
 package main
 

@@ -21,6 +21,7 @@ const (
 type setting struct{ file, text, template string }
 
 var settings = []setting{
+	{"admission/identities.yaml", "audiences: sts.amazonaws.com,vault\n", "audiences: {{ join \",\" .Values.audiences | quote }}\n"},
 	{"manager/network.yaml", policyComment, "{{- if .Values.networkPolicy.enabled }}\n" + policyComment},
 	{"manager/network.yaml", "port: 6443}\n", "port: 6443}\n  {{- with .Values.networkPolicy.egress }}\n  {{- toYaml . | nindent 2 }}\n  {{- end }}\n{{- end }}\n"},
 	{"manager/statefulset.yaml", "[ReadWriteOnce]\n", "[ReadWriteOnce]\n      {{- with .Values.audit.storageClassName }}\n      storageClassName: {{ . | quote }}\n      {{- end }}\n"},

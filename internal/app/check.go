@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -34,7 +35,7 @@ func Check(ctx context.Context, args []string, stdout, stderr io.Writer, clock c
 	return inquire(ctx, args, stdout, stderr, clock, inquiry.works)
 }
 
-// CheckRemoval lists the grants that nobody would end if the operator were removed now. The exit code is 0 if there are none, 1 if there
+// CheckRemoval lists the grants that nobody would end, or let go, if the operator were removed now. The exit code is 0 if there are none, 1 if there
 // are, or if that cannot be found out, and 2 when the flags are wrong.
 func CheckRemoval(ctx context.Context, args []string, stdout, stderr io.Writer, clock clock.PassiveClock) int {
 	return inquire(ctx, args, stdout, stderr, clock, inquiry.mayBeRemoved)
@@ -150,23 +151,38 @@ func (i inquiry) mayBeRemoved(ctx context.Context) error {
 	if len(namespaces) == 0 {
 		namespaces = []string{corev1.NamespaceAll}
 	}
-	living := 0
+	living, held := 0, 0
 	for _, namespace := range namespaces {
 		grants := &v1alpha1.CapabilityGrantList{}
 		if err := i.reader.List(ctx, grants, client.InNamespace(namespace)); err != nil {
 			return fmt.Errorf("listing grants: %w", err)
 		}
 		for g := range grants.Items {
-			if g := &grants.Items[g]; g.Status.EndedAt == nil {
+			g, is := &grants.Items[g], ""
+			switch {
+			case g.Status.EndedAt == nil:
 				living++
-				_, _ = fmt.Fprintf(i.to, "%s/%s: capability %s, %s\n", g.Namespace, g.Name, g.Spec.Capability, until(g))
+				is = until(g)
+			case slices.Contains(g.Finalizers, v1alpha1.FinalizerRevoke):
+				held++
+				is = "has ended"
+			default:
+				continue
 			}
+			_, _ = fmt.Fprintf(i.to, "%s/%s: capability %s, %s\n", g.Namespace, g.Name, g.Spec.Capability, is)
 		}
 	}
+	var errs error
 	if living > 0 {
-		return fmt.Errorf("%d grants live, and nobody would end them without the operator: kubectl valetkey revoke --all -A --reason WHY, or wait; nothing was removed", living)
+		errs = fmt.Errorf("%d grants live, and nobody would end them without the operator: kubectl valetkey revoke --all -A --reason WHY, or wait; nothing was removed", living)
 	}
-	_, _ = fmt.Fprintln(i.to, "no grant lives")
+	if held > 0 {
+		errs = errors.Join(errs, fmt.Errorf("%d grants have ended and carry the finalizer %s, which the operator removes once what was issued has expired, or when they are deleted: kubectl delete capreq --all -A, or wait; nothing was removed", held, v1alpha1.FinalizerRevoke))
+	}
+	if errs != nil {
+		return errs
+	}
+	_, _ = fmt.Fprintln(i.to, "no grant needs the operator")
 	return nil
 }
 

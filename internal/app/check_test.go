@@ -47,7 +47,7 @@ func TestSomebodyHasToLead(t *testing.T) {
 	}
 }
 
-func TestRemovalIsRefusedWhileAGrantLives(t *testing.T) {
+func TestRemovalIsRefusedWhileAGrantNeedsTheOperator(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
@@ -57,17 +57,20 @@ func TestRemovalIsRefusedWhileAGrantLives(t *testing.T) {
 			Status: v1alpha1.CapabilityGrantStatus{ExpiresAt: expires, EndedAt: ended}}
 	}
 	at := metav1.NewTime(checked)
+	held := grant("a", "x", &at, &at)
+	held.Finalizers = []string{v1alpha1.FinalizerRevoke}
 	for name, c := range map[string]struct {
 		watched []string
 		grants  []*v1alpha1.CapabilityGrant
 		prints  string
 		refused string
 	}{
-		"nothing":    {nil, nil, "no grant lives\n", ""},
-		"ended":      {nil, []*v1alpha1.CapabilityGrant{grant("a", "x", &at, &at)}, "no grant lives\n", ""},
+		"nothing":    {nil, nil, "no grant needs the operator\n", ""},
+		"ended":      {nil, []*v1alpha1.CapabilityGrant{grant("a", "x", &at, &at)}, "no grant needs the operator\n", ""},
+		"held":       {nil, []*v1alpha1.CapabilityGrant{held}, "a/x: capability publish, has ended\n", "1 grants have ended and carry the finalizer valetkey.dev/revoke"},
 		"living":     {nil, []*v1alpha1.CapabilityGrant{grant("a", "x", &at, nil), grant("b", "y", nil, nil)}, "a/x: capability publish, until 2026-03-14T09:26:53Z\nb/y: capability publish, not issued yet\n", "2 grants live"},
 		"watched":    {[]string{"a", "b"}, []*v1alpha1.CapabilityGrant{grant("b", "y", nil, nil)}, "b/y: capability publish, not issued yet\n", "1 grants live"},
-		"elsewhere":  {[]string{"a"}, []*v1alpha1.CapabilityGrant{grant("b", "y", nil, nil)}, "no grant lives\n", ""},
+		"elsewhere":  {[]string{"a"}, []*v1alpha1.CapabilityGrant{grant("b", "y", nil, nil)}, "no grant needs the operator\n", ""},
 		"both kinds": {nil, []*v1alpha1.CapabilityGrant{grant("a", "x", &at, &at), grant("a", "y", nil, nil)}, "a/y: capability publish, not issued yet\n", "1 grants live"},
 	} {
 		builder := fakeclient.NewClientBuilder().WithScheme(scheme)

@@ -44,7 +44,7 @@ func (o *options) addNamespaces(f *pflag.FlagSet) {
 }
 
 func (o *options) addAudit(f *pflag.FlagSet) {
-	f.StringVar(&o.auditFile, "audit-file", "/var/log/valetkey/audit.log", "`path` of the audit log; nothing is issued while it cannot be written")
+	f.StringVar(&o.auditFile, "audit-file", "/var/log/valetkey/audit.log", "`path` of the audit log; nothing is issued, ended or revoked while it cannot be written")
 	f.IntVar(&o.auditMaxSizeMB, "audit-max-size", 100, "size in `MiB` at which the audit log is rotated")
 	f.IntVar(&o.auditBackups, "audit-backups", 0, "how many rotated audit logs are kept (default 0: all)")
 }

@@ -58,7 +58,7 @@ func New(registry prometheus.Registerer) (*Metrics, error) {
 			Help: "How long after a grant's end a copy of its credential could still be used, by provider type; 0 where revocation was confirmed.", Buckets: minutes},
 			[]string{"provider"}),
 		auditFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "valetkey_audit_failures_total",
-			Help: "Audit records that could not be written. Nothing is issued meanwhile."}),
+			Help: "Audit records that could not be written. Nothing is issued, ended or revoked meanwhile."}),
 	}
 	for _, c := range []prometheus.Collector{m.decisions, m.decided, m.ended, m.stages, m.lateness, m.exposure, m.auditFailures} {
 		if err := registry.Register(c); err != nil {

@@ -6,6 +6,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,6 +53,11 @@ func TestTheChartsLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended(t, s, "lives", v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation)
+	if out, err := s.Helm(t.Context(), "uninstall", "valetkey", "--timeout", "2m"); err == nil || !strings.Contains(out, "agents/lives: capability publish-preview-build, has ended") {
+		t.Fatalf("it is removed while nobody else can let an ended grant go (%v):\n%s", err, out)
+	}
+	stay(t, s)
+	remove(t, s)
 	if out, err := s.Helm(t.Context(), "uninstall", "valetkey", "--timeout", "2m"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -64,7 +71,47 @@ func TestTheChartsLife(t *testing.T) {
 	says("ok    leader")
 	ask(t, s, stage.Ask{Name: "again", Args: []string{"publish", "previews/web-app/again"}})
 	ended(t, s, "again", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
-	if report, err := s.VerifyAudit(t.Context()); err != nil || !strings.Contains(report, "ok: the last record of each of 2 grants") {
+	if report, err := s.VerifyAudit(t.Context()); err != nil || !strings.Contains(report, "ok: the last record of each of 1 grants") {
 		t.Errorf("the audit log of both installations: %v\n%s", err, report)
+	}
+
+	remove(t, s)
+	if out, err := s.Helm(t.Context(), "uninstall", "valetkey", "--timeout", "2m"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "delete", "crd", "--timeout=1m", "capabilitygrants.valetkey.dev", "capabilityrequests.valetkey.dev"); err != nil {
+		t.Errorf("the kinds cannot be removed once the operator is gone: %v", err)
+	}
+}
+
+// stay goes back to an installation whose removal was refused, as docs/install.md has it.
+func stay(t *testing.T, s *stage.Stage) {
+	t.Helper()
+	if err := s.HelmUpgrade(t.Context()); err == nil {
+		t.Error("helm upgrades what it thinks is being uninstalled: docs/install.md says that it does not")
+	}
+	out, err := s.Helm(t.Context(), "history", "valetkey", "--output", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var revisions []struct{ Revision int }
+	if err := json.Unmarshal([]byte(out), &revisions); err != nil || len(revisions) == 0 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, err := s.Helm(t.Context(), "rollback", "valetkey", strconv.Itoa(revisions[len(revisions)-1].Revision)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.HelmUpgrade(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// remove has the operator let all grants go, as docs/install.md has it.
+func remove(t *testing.T, s *stage.Stage) {
+	t.Helper()
+	for _, args := range [][]string{{"delete", "capreq", "--all", "-A"}, {"wait", "capgrant", "--all", "-A", "--for=delete", "--timeout=2m"}} {
+		if _, err := s.Kubectl(t.Context(), stage.Admin, args...); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

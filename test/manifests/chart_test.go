@@ -105,6 +105,9 @@ func TestChart(t *testing.T) {
 			"install into the namespace":            {"--set", image, "--namespace", "default"},
 			"additional properties 'imag'":          {"--set", "imag=x"},
 			"'/args/0': 'verbose' does not match":   {"--set", image, "--set", "args={verbose}"},
+			"'/args/0': 'not' failed":               {"--set", image, "--set", "args={--watch-namespace=agents}"},
+			"'/audiences': minItems":                {"--set", image, "--set-json", "audiences=[]"},
+			"'/audiences/0': 'a,b' does not match":  {"--set", image, "--set-json", `audiences=["a,b"]`},
 			"'/audit/storage': 'much' does not ":    {"--set", image, "--set", "audit.storage=much"},
 			"'/watchNamespaces/0': 'A' does not ":   {"--set", image, "--set", "watchNamespaces={A}"},
 			"'/monitoring/rules/enabled': got":      {"--set", image, "--set", "monitoring.rules.enabled=sometimes"},
@@ -143,13 +146,15 @@ func TestChart(t *testing.T) {
 			"--set", "imagePullSecrets[0].name=pull", "--set", "audit.storageClassName=fast", "--set", "audit.storage=5Gi", "--set", "resources.limits.memory=1Gi",
 			"--set", "nodeSelector.pool=infra", "--set", "tolerations[0].key=infra", "--set", "env[0].name=A", "--set", "env[0].value=b",
 			"--set", "volumes[0].name=keys", "--set", "volumes[0].secret.secretName=keys", "--set", "volumeMounts[0].name=keys", "--set", "volumeMounts[0].mountPath=/keys",
-			"--set", "networkPolicy.egress[0].ports[0].port=8200")
+			"--set", "networkPolicy.egress[0].ports[0].port=8200", "--set", "audiences={vault,mine}")
 		rendered, err := decode([]byte(out))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, o := range rendered {
 			switch o.GetKind() {
+			case "ConfigMap":
+				has(t, o, "vault,mine", "data", "audiences")
 			case "NetworkPolicy":
 				rules, _, _ := unstructured.NestedSlice(o.Object, "spec", "egress")
 				if diff := cmp.Diff(map[string]any{"ports": []any{map[string]any{"port": 8200.0}}}, rules[len(rules)-1]); diff != "" {
@@ -175,6 +180,9 @@ func TestChart(t *testing.T) {
 	})
 	t.Run("it is installed, upgraded and removed", func(t *testing.T) {
 		h.must(ctx, "install", "valetkey", h.chart, "--create-namespace", "--set", image)
+		if out, err := exec.CommandContext(ctx, cluster.Kubectl(), "--kubeconfig", h.kubeconfig(), "label", "namespace", "valetkey-system", "pod-security.kubernetes.io/enforce=restricted").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
 		i, err := newInstaller(cluster.AdminConfig())
 		if err != nil {
 			t.Fatal(err)

@@ -177,12 +177,8 @@ patches:
     - {op: add, path: /spec/github/apiURL, value: %q}
 `
 
-// GoogleCloud applies config/samples/gcp with the stand-in, and allows its audience, as docs/backends/gcp.md advises.
+// GoogleCloud applies config/samples/gcp with the stand-in.
 func (s *Stage) GoogleCloud(ctx context.Context) error {
-	if _, err := s.Kubectl(ctx, Admin, "-n", "valetkey-system", "patch", "configmap", "valetkey-audiences", "--type=merge", "-p",
-		fmt.Sprintf(`{"data":{"audiences":"sts.amazonaws.com,vault,%s"}}`, googleAudience)); err != nil {
-		return err
-	}
 	overlay, err := s.overlay("gcp", map[string]string{"kustomization.yaml": fmt.Sprintf(googleOverlay, s.rel("gcp", "config/samples/gcp"), s.GoogleURL(), s.GoogleURL())})
 	if err != nil {
 		return err

@@ -69,9 +69,15 @@ func (s *Stage) before() (string, error) {
 	return s.overlay("before", files)
 }
 
+// audiences are the back ends', as docs/backends advises: the defaults, and the provider of config/samples/gcp.
+var audiences = []string{"sts.amazonaws.com", "vault", googleAudience}
+
 // installDefault applies an overlay over config/default.
 func (s *Stage) installDefault(ctx context.Context, before string, args []string) error {
-	patch := []string{"resources:", "- " + s.rel("operator", "config/default"), "patches:", "- target: {kind: StatefulSet, name: valetkey}", "  patch: |-"}
+	patch := []string{"resources:", "- " + s.rel("operator", "config/default"), "patches:",
+		"- target: {kind: ConfigMap, name: valetkey-audiences}", "  patch: |-",
+		"    - {op: replace, path: /data/audiences, value: " + fmt.Sprintf("%q", strings.Join(audiences, ",")) + "}",
+		"- target: {kind: StatefulSet, name: valetkey}", "  patch: |-"}
 	for _, arg := range args {
 		patch = append(patch, "    - {op: add, path: /spec/template/spec/containers/0/args/-, value: "+fmt.Sprintf("%q", arg)+"}")
 	}
@@ -99,7 +105,7 @@ func (s *Stage) installDefault(ctx context.Context, before string, args []string
 
 // installChart installs the chart.
 func (s *Stage) installChart(ctx context.Context, before string, args []string) error {
-	values := map[string]any{"image": OperatorImage, "args": args}
+	values := map[string]any{"image": OperatorImage, "args": args, "audiences": audiences}
 	if len(s.signers) > 0 {
 		values["volumes"] = []any{map[string]any{"name": "signers", "secret": map[string]any{"secretName": "valetkey-signers"}}}
 		values["volumeMounts"] = []any{map[string]any{"name": "signers", "mountPath": signersPath}}
