@@ -60,7 +60,8 @@ const (
 	// AnnotationCapability on a ServiceAccount in the identities' namespace names the one capability it is the identity of.
 	AnnotationCapability = "valetkey.dev/capability"
 
-	// FinalizerRevoke on a CapabilityGrant holds it until its credential is revoked, or honestly said not to be.
+	// FinalizerRevoke on a CapabilityGrant holds it until its credential is revoked, or honestly said not to be; on one that nobody deletes
+	// it stays until all that was issued has expired.
 	FinalizerRevoke = "valetkey.dev/revoke"
 
 	// SecretType is the type of every Secret that holds a credential.
