@@ -46,15 +46,20 @@ const (
 
 // Acceptance is a risk that a policy takes in as many words.
 //
-// +kubebuilder:validation:Enum=UnpinnedImage;MutableInput;SecretReader;RequesterMayApprove
+// +kubebuilder:validation:Enum=UnpinnedImage;MutableInput;OtherImage;SecretReader;RequesterMayApprove
 type Acceptance string
 
 const (
 	// AcceptUnpinnedImage accepts images of the Job that are not named by digest. The review lists them as not covered.
 	AcceptUnpinnedImage Acceptance = "UnpinnedImage"
-	// AcceptMutableInput accepts volumes and variables of the Job whose content can change after the approval: ConfigMaps that
-	// are not immutable, Secrets, claims, host paths. The review lists them as not covered.
+	// AcceptMutableInput accepts volumes, variables and claims of the Job whose content can change after the approval: Secrets,
+	// PersistentVolumeClaims, images that are mounted and not named by digest, resource claims. The review lists them as not covered.
+	// ConfigMaps need no acceptance: the grant copies what was reviewed.
 	AcceptMutableInput Acceptance = "MutableInput"
+	// AcceptOtherImage accepts containers beside the step whose image is neither the step's nor one that the capability lists.
+	// While the node pulls such an image, it ends no container of the Pod, so that the step can use its credential for longer than granted
+	// where that cannot be revoked.
+	AcceptOtherImage Acceptance = "OtherImage"
 	// AcceptSecretReader accepts a requester, or a ServiceAccount it can act as, that may read the namespace's Secrets.
 	AcceptSecretReader Acceptance = "SecretReader"
 	// AcceptRequesterMayApprove accepts a requester, or a ServiceAccount it can act as, that holds the verb approve.

@@ -259,12 +259,39 @@ type Review struct {
 	// ttlSeconds is for how long.
 	// +required
 	TTLSeconds int32 `json:"ttlSeconds"`
+	// inputs are the ConfigMaps that the Job's Pod reads, with what they hold. The Pod gets copies of exactly that.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Inputs []ReviewedInput `json:"inputs,omitempty"`
 	// notCovered lists what can change after the approval because a policy accepts it, a line each. Empty is best.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=1024
 	NotCovered []string `json:"notCovered,omitempty"`
+}
+
+// ReviewedInput is a ConfigMap that the Job's Pod reads. One without a UID did not exist, and will not exist for the Pod.
+type ReviewedInput struct {
+	// name of the ConfigMap, in the request's namespace.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// uid of the ConfigMap. If it is made again, the request ends.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	UID string `json:"uid,omitempty"`
+	// resourceVersion of a ConfigMap that is not immutable. If it is changed, or changed and changed back, before the grant has copied
+	// it, the request ends.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ResourceVersion string `json:"resourceVersion,omitempty"`
+	// sha256 is the SHA-256, in hexadecimal, of data and binaryData.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	SHA256 string `json:"sha256,omitempty"`
 }
 
 // ReviewedJob shows the container that receives the credential, and counts the others.

@@ -13,9 +13,6 @@ const (
 	// LabelInUse with the value "true" on a Namespace is set by the operator while grants live there. As long as it
 	// stands, neither LabelEnrolled nor the Pod Security level may be weakened.
 	LabelInUse = "valetkey.dev/in-use"
-	// LabelInput with the value "true" on an immutable ConfigMap makes its content part of what is approved: such a ConfigMap can
-	// neither be deleted nor lose the label while grants live in its namespace.
-	LabelInput = "valetkey.dev/input"
 	// LabelIdentities with the value "true" marks the namespace whose ServiceAccounts are the capabilities' identities.
 	LabelIdentities = "valetkey.dev/identities"
 
@@ -54,6 +51,9 @@ const (
 	// AnnotationContainers on a Job's Pod template lists all of the Pod's containers as they were approved, those that initialise
 	// first: name=image, comma separated, of an image by digest only what follows its name. No Pod with others is made.
 	AnnotationContainers = "valetkey.dev/containers"
+	// AnnotationInputs on a Job's Pod template lists the ConfigMaps that the Pod reads, and the grant's copies of what was reviewed:
+	// name=copy, comma separated. The API server points the Pod at the copies.
+	AnnotationInputs = "valetkey.dev/inputs"
 	// AnnotationDeadlineSeconds on a Job's Pod template is the Pod's activeDeadlineSeconds.
 	AnnotationDeadlineSeconds = "valetkey.dev/deadline-seconds"
 
@@ -70,6 +70,9 @@ const (
 	AnchorType = "valetkey.dev/anchor"
 	// NamePrefix begins the name of every Job, Pod and Secret of a grant. It is reserved in enrolled namespaces.
 	NamePrefix = "valetkey-"
+	// InputPrefix begins the name of every ConfigMap that a grant makes: valetkey.dev-<UID of the grant>-<number>. It is reserved in enrolled
+	// namespaces, and no such name is ever used for another content.
+	InputPrefix = "valetkey.dev-"
 	// VolumeName is the Pod volume that holds the credential's files. It is reserved in a grant's Job.
 	VolumeName = "valetkey"
 	// MountPath is where the credential's files appear in the one container.
@@ -89,6 +92,6 @@ const (
 func StartAnnotations() []string {
 	return []string{
 		AnnotationGrant, AnnotationSecret, AnnotationContainer, AnnotationPointers, AnnotationVariables, AnnotationFiles,
-		AnnotationContainers, AnnotationDeadlineSeconds,
+		AnnotationContainers, AnnotationInputs, AnnotationDeadlineSeconds,
 	}
 }

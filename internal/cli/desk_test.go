@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
 )
 
 const (
@@ -179,12 +180,12 @@ func aRequest(edits ...func(*v1alpha1.CapabilityRequest)) *v1alpha1.CapabilityRe
 // aJob is the one that aRequest's review shows.
 func aJob(edits ...func(*batchv1.Job)) *batchv1.Job {
 	labels := map[string]string{v1alpha1.LabelRequest: "publish-pr-184"}
-	j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "valetkey-publish-pr-184", UID: "j-1", Labels: labels,
-		Annotations: map[string]string{v1alpha1.AnnotationCreatedBy: agent}}}
-	j.Spec.Suspend, j.Spec.BackoffLimit, j.Spec.Completions, j.Spec.Parallelism = ptr.To(true), ptr.To[int32](0), ptr.To[int32](1), ptr.To[int32](1)
+	j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "valetkey-publish-pr-184", UID: "j-1", Labels: labels}}
+	j.Spec.BackoffLimit = ptr.To[int32](0)
 	j.Spec.Template.Labels = labels
-	j.Spec.Template.Spec = corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, ServiceAccountName: "runner", Containers: []corev1.Container{
-		{Name: "publish", Image: image, Command: []string{"/publish-preview"}}, {Name: "beside", Image: image}}}
+	j.Spec.Template.Spec = corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, ServiceAccountName: "runner", AutomountServiceAccountToken: ptr.To(false),
+		Containers: []corev1.Container{{Name: "publish", Image: image, Command: []string{"/publish-preview"}}, {Name: "beside", Image: image}}}
+	j = policy.AsHeld(j, agent)
 	for _, edit := range edits {
 		edit(j)
 	}

@@ -167,16 +167,19 @@ func (q *Inquirer) risks(ctx context.Context, found *Found) error {
 		return nil
 	}
 	for _, name := range policy.ConfigMapNames(found.Facts.Job) {
-		content := &corev1.ConfigMap{}
+		content, unread := &corev1.ConfigMap{}, len(found.Unread)
 		there, err := q.read(ctx, found, "ConfigMap "+name, client.ObjectKey{Namespace: found.Facts.Request.Namespace, Name: name}, content)
 		if err != nil {
 			return err
 		}
-		if there {
-			in.ConfigMaps[name] = content
+		if there || len(found.Unread) > unread {
+			in.ConfigMaps[name] = content // One that may not be read is taken to be there.
 		}
 	}
-	_, found.Facts.Risks = policy.NewReview(in)
+	var problems error
+	if _, found.Facts.Risks, problems = policy.NewReview(in); problems != nil {
+		found.Facts.JobProblems = append(found.Facts.JobProblems, problems.Error())
+	}
 	return nil
 }
 

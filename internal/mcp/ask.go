@@ -86,8 +86,8 @@ func (s *Server) beforehand(found inquiry.Found, w *wish, c *call) *answer {
 			a := w.invalid(problem)
 			return &a
 		}
-		facts.Job = step.Held(w.job(), w.request.Spec.Requester.Username)
-		_, facts.Risks = policy.NewReview(policy.ReviewInput{Request: w.request, Job: facts.Job, Capability: facts.Capability,
+		facts.Job = policy.AsHeld(w.job(), w.request.Spec.Requester.Username)
+		_, facts.Risks, _ = policy.NewReview(policy.ReviewInput{Request: w.request, Job: facts.Job, Capability: facts.Capability,
 			Provider: &v1alpha1.CapabilityProvider{}, Now: facts.Now})
 	}
 	facts.Request = w.request

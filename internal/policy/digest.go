@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -18,58 +17,61 @@ import (
 // digestVersion begins what is hashed. It changes whenever the same inputs would give another digest.
 const digestVersion = "valetkey.dev/review/v1\n"
 
-// reviewed is what is hashed. Maps are encoded in the order of their keys.
-type reviewed struct {
-	Request    reviewedRequest
-	Job        reviewedJob
-	Capability reviewedCapability
-	Provider   reviewedProvider
+// digested is what is hashed. Maps are encoded in the order of their keys.
+type digested struct {
+	Request    digestedRequest
+	Job        digestedJob
+	Capability digestedCapability
+	Provider   digestedProvider
 	Scope      []string
 	Principal  string
-	ConfigMaps map[string]reviewedConfigMap
+	ConfigMaps map[string]v1alpha1.ReviewedInput
 }
 
-type reviewedRequest struct {
+type digestedRequest struct {
 	Namespace, Name string
 	UID             types.UID
 	Spec            v1alpha1.CapabilityRequestSpec
 }
 
-type reviewedJob struct {
+type digestedJob struct {
 	Name string
 	UID  types.UID
 	Spec batchv1.JobSpec
 }
 
-type reviewedCapability struct {
+type digestedCapability struct {
 	Name string
 	Spec v1alpha1.CapabilitySpec
 }
 
-type reviewedProvider struct {
+type digestedProvider struct {
 	Name string
 	Spec v1alpha1.CapabilityProviderSpec
 }
 
-// reviewedConfigMap has the content of an immutable ConfigMap. One that can change, or is not there, is a risk and not covered.
-type reviewedConfigMap struct {
-	Immutable  bool
-	Data       map[string]string
-	BinaryData map[string][]byte
+// Digest is the SHA-256, in hexadecimal, of all that is reviewed. It stays the same when the operator starts the Job, and changes
+// with the request's UID or spec, the Job's UID or spec, the capability, its provider, the scope, the principal, and with each
+// ConfigMap that the Pod reads: its UID, its content and, unless it is immutable, its resourceVersion, so that one that was changed
+// and changed back is another one. It is empty, which never equals a stored one, if the inputs cannot be encoded.
+func Digest(in ReviewInput) string {
+	inputs, _ := in.inputs()
+	return digestOf(in, inputs)
 }
 
-// Digest is the SHA-256, in hexadecimal, of all that is reviewed. It stays the same when the operator starts the Job, and changes
-// with the request's UID or spec, the Job's UID or spec, the capability, its provider, the scope, the principal, and the content
-// of each immutable ConfigMap that the Pod uses. It is empty, which never equals a stored one, if the inputs cannot be encoded.
-func Digest(in ReviewInput) string {
-	encoded, err := json.Marshal(reviewed{
-		Request:    reviewedRequest{in.Request.Namespace, in.Request.Name, in.Request.UID, in.Request.Spec},
-		Job:        reviewedJob{in.Job.Name, in.Job.UID, asCreated(&in.Job.Spec)},
-		Capability: reviewedCapability{in.Capability.Name, in.Capability.Spec},
-		Provider:   reviewedProvider{in.Provider.Name, in.Provider.Spec},
+func digestOf(in ReviewInput, inputs []v1alpha1.ReviewedInput) string {
+	byName := map[string]v1alpha1.ReviewedInput{}
+	for _, input := range inputs {
+		byName[input.Name] = input
+	}
+	encoded, err := json.Marshal(digested{
+		Request:    digestedRequest{in.Request.Namespace, in.Request.Name, in.Request.UID, in.Request.Spec},
+		Job:        digestedJob{in.Job.Name, in.Job.UID, asCreated(&in.Job.Spec)},
+		Capability: digestedCapability{in.Capability.Name, in.Capability.Spec},
+		Provider:   digestedProvider{in.Provider.Name, in.Provider.Spec},
 		Scope:      in.Scope,
 		Principal:  in.Principal,
-		ConfigMaps: contents(in),
+		ConfigMaps: byName,
 	})
 	if err != nil {
 		return ""
@@ -78,11 +80,16 @@ func Digest(in ReviewInput) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// asCreated is a Job's spec without what the start patch writes, and without the labels that the API server makes of the Job's
+// asCreated is a Job's spec without what the hold and the grant write, and without the labels that the API server makes of the Job's
 // name and UID.
 func asCreated(spec *batchv1.JobSpec) batchv1.JobSpec {
 	s := *spec.DeepCopy()
-	s.Suspend, s.ActiveDeadlineSeconds = nil, nil
+	walk(&s, func(set Setting) bool {
+		if set.Field.Written {
+			set.Value.SetZero()
+		}
+		return set.Field.Type == "JobSpec" && set.Field.Name == "template"
+	})
 	for _, annotation := range v1alpha1.StartAnnotations() {
 		delete(s.Template.Annotations, annotation)
 	}
@@ -92,27 +99,4 @@ func asCreated(spec *batchv1.JobSpec) batchv1.JobSpec {
 		delete(s.Template.Labels, label)
 	}
 	return s
-}
-
-func contents(in ReviewInput) map[string]reviewedConfigMap {
-	all := map[string]reviewedConfigMap{}
-	for _, name := range ConfigMapNames(in.Job) {
-		var content reviewedConfigMap
-		if c := in.ConfigMaps[name]; immutable(c) {
-			content = contentOf(c)
-		}
-		all[name] = content
-	}
-	return all
-}
-
-func contentOf(c *corev1.ConfigMap) reviewedConfigMap {
-	content := reviewedConfigMap{Immutable: true}
-	if len(c.Data) > 0 {
-		content.Data = c.Data
-	}
-	if len(c.BinaryData) > 0 {
-		content.BinaryData = c.BinaryData
-	}
-	return content
 }

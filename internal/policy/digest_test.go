@@ -6,7 +6,6 @@ package policy
 import (
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,24 +13,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
-
-func expectFields(t *testing.T, of any, want []string) {
-	t.Helper()
-	var got []string
-	for _, f := range reflect.VisibleFields(reflect.TypeOf(of)) {
-		got = append(got, f.Name)
-	}
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("%T has the fields %v, of which %v are judged", of, got, want)
-	}
-}
 
 // fill gives every field below v a value, so that each can be changed.
 func fill(v reflect.Value) {
@@ -148,7 +135,7 @@ func everything() ReviewInput {
 		Request: newRequest(), Job: newJob(), Capability: newCapability(), Provider: &v1alpha1.CapabilityProvider{},
 		Scope: []string{"Allow s3:PutObject on arn:aws:s3:::previews/web-app/*"}, Principal: "arn:aws:iam::123456789012:role/preview-deployer",
 		ConfigMaps: map[string]*corev1.ConfigMap{"filled": {
-			ObjectMeta: input0(), Immutable: ptr.To(true), Data: map[string]string{"a": "b"}, BinaryData: map[string][]byte{"c": {1}},
+			ObjectMeta: metav1.ObjectMeta{UID: "configmap-uid", ResourceVersion: "7"}, Data: map[string]string{"a": "b"}, BinaryData: map[string][]byte{"c": {1}},
 		}},
 		Now: noon(),
 	}
@@ -184,8 +171,8 @@ func TestAnyChangeOfWhatIsReviewedChangesTheDigest(t *testing.T) {
 		{"Capability.Spec", &in.Capability.Spec}, {"Capability.Name", &in.Capability.Name},
 		{"Provider.Spec", &in.Provider.Spec}, {"Provider.Name", &in.Provider.Name},
 		{"Scope", &in.Scope}, {"Principal", &in.Principal},
-		{"ConfigMap.Immutable", &in.ConfigMaps["filled"].Immutable}, {"ConfigMap.Data", &in.ConfigMaps["filled"].Data},
-		{"ConfigMap.BinaryData", &in.ConfigMaps["filled"].BinaryData},
+		{"ConfigMap.UID", &in.ConfigMaps["filled"].UID}, {"ConfigMap.ResourceVersion", &in.ConfigMaps["filled"].ResourceVersion},
+		{"ConfigMap.Data", &in.ConfigMaps["filled"].Data}, {"ConfigMap.BinaryData", &in.ConfigMaps["filled"].BinaryData},
 	} {
 		change("", reflect.ValueOf(part.of).Elem(), func(path string) {
 			tried++
@@ -197,8 +184,7 @@ func TestAnyChangeOfWhatIsReviewedChangesTheDigest(t *testing.T) {
 			if after == "" {
 				t.Errorf("%s%s: there is no digest", part.name, path)
 			}
-			bothMutable := part.name == "ConfigMap.Immutable" // unset, or false
-			if other, again := seen[after]; again && !excepted && !bothMutable {
+			if other, again := seen[after]; again && !excepted {
 				t.Errorf("%s%s: the digest is that of a change of %s", part.name, path, other)
 			}
 			seen[after] = part.name + path
@@ -239,12 +225,19 @@ func TestWhatTheOperatorAndTheAPIServerWriteDoesNotChangeTheDigest(t *testing.T)
 		}},
 		{"time passes", func(in *ReviewInput) { in.Now = in.Now.Add(time.Hour) }},
 		{"a ConfigMap that no Pod of it uses is there", func(in *ReviewInput) {
-			in.ConfigMaps = map[string]*corev1.ConfigMap{"other": {ObjectMeta: input0(), Immutable: ptr.To(true), Data: map[string]string{"a": "b"}}}
+			in.ConfigMaps["other"] = &corev1.ConfigMap{Data: map[string]string{"a": "b"}}
+		}},
+		{"an immutable ConfigMap gets a label", func(in *ReviewInput) { in.ConfigMaps["settings"].ResourceVersion = "8" }},
+		{"the ConfigMap is gone, of which the grant has a copy", func(in *ReviewInput) {
+			in.Copied, in.ConfigMaps = []v1alpha1.ReviewedInput{reviewInput("settings", in.ConfigMaps["settings"])}, nil
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in, provider := reviewOf(newJob()), &v1alpha1.CapabilityProvider{}
 			in.Provider = provider
+			in.Job.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: configMapVolume("settings")}}
+			in.ConfigMaps = map[string]*corev1.ConfigMap{"settings": {Immutable: ptr.To(true), Data: map[string]string{"a": "b"},
+				ObjectMeta: metav1.ObjectMeta{UID: "configmap-uid", ResourceVersion: "7"}}}
 			before := Digest(in)
 			tt.given(&in)
 			if Digest(in) != before {
@@ -265,41 +258,38 @@ func TestAnAnnotationBesideTheOperatorsChangesTheDigest(t *testing.T) {
 	}
 }
 
-func TestWhatCanChangeIsNotCoveredUnlessItsContentIsHeldStill(t *testing.T) {
+func TestDigest_TellsEveryStateOfAConfigMapFromEveryOther(t *testing.T) {
 	job := newJob()
 	job.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: configMapVolume("settings")}}
+	meta := func(uid types.UID, version string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{UID: uid, ResourceVersion: version}
+	}
 	digests := map[string]string{}
 	for name, c := range map[string]*corev1.ConfigMap{
-		"absent":            nil,
-		"mutable":           {Data: map[string]string{"a": "b"}},
-		"mutable, another":  {Data: map[string]string{"a": "c"}, Immutable: ptr.To(false)},
-		"immutable":         {Data: map[string]string{"a": "b"}, ObjectMeta: input0(), Immutable: ptr.To(true)},
-		"immutable, other":  {Data: map[string]string{"a": "c"}, ObjectMeta: input0(), Immutable: ptr.To(true)},
-		"immutable, binary": {BinaryData: map[string][]byte{"a": []byte("b")}, ObjectMeta: input0(), Immutable: ptr.To(true)},
-		"immutable, empty":  {ObjectMeta: input0(), Immutable: ptr.To(true)},
+		"absent":                      nil,
+		"mutable":                     {ObjectMeta: meta("1", "1"), Data: map[string]string{"a": "b"}},
+		"changed and changed back":    {ObjectMeta: meta("1", "3"), Data: map[string]string{"a": "b"}},
+		"made again":                  {ObjectMeta: meta("2", "1"), Data: map[string]string{"a": "b"}},
+		"with another content":        {ObjectMeta: meta("1", "1"), Data: map[string]string{"a": "c"}},
+		"immutable":                   {ObjectMeta: meta("1", "1"), Data: map[string]string{"a": "b"}, Immutable: ptr.To(true)},
+		"immutable, and made again":   {ObjectMeta: meta("2", "1"), Data: map[string]string{"a": "b"}, Immutable: ptr.To(true)},
+		"immutable, in binary":        {ObjectMeta: meta("1", "1"), BinaryData: map[string][]byte{"a": []byte("b")}, Immutable: ptr.To(true)},
+		"immutable, and with nothing": {ObjectMeta: meta("1", "1"), Immutable: ptr.To(true)},
 	} {
 		in := reviewOf(job)
 		in.ConfigMaps = map[string]*corev1.ConfigMap{"settings": c}
-		digests[name] = Digest(in)
+		digest := Digest(in)
+		for other, known := range digests {
+			if known == digest {
+				t.Errorf("%s has the digest of %s", name, other)
+			}
+		}
+		digests[name] = digest
 	}
 	in := reviewOf(job)
-	in.ConfigMaps = map[string]*corev1.ConfigMap{"settings": {
-		ObjectMeta: input0(), Immutable: ptr.To(true), Data: map[string]string{}, BinaryData: map[string][]byte{},
-	}}
-	if Digest(in) != digests["immutable, empty"] {
+	in.ConfigMaps = map[string]*corev1.ConfigMap{"settings": {ObjectMeta: meta("1", "9"), Immutable: ptr.To(true), Data: map[string]string{}, BinaryData: map[string][]byte{}}}
+	if Digest(in) != digests["immutable, and with nothing"] {
 		t.Error("two ways to say nothing have two digests")
-	}
-	if digests["absent"] != digests["mutable"] || digests["mutable"] != digests["mutable, another"] {
-		t.Error("what an accepted risk leaves open changes the digest")
-	}
-	different := map[string]bool{}
-	for name, d := range digests {
-		if strings.HasPrefix(name, "immutable") {
-			different[d] = true
-		}
-	}
-	if len(different) != 4 || different[digests["mutable"]] {
-		t.Error("two contents have one digest")
 	}
 }
 
@@ -310,7 +300,19 @@ func TestTheEncodingStays(t *testing.T) {
 	}
 }
 
-const goldenDigest = "b56575d8a7fc17196ad791d0ce6704b7c4c01f1e9a6fe26a409ab302462e5065"
+const goldenDigest = "3e38fb2a66b88a7f03387cf97098df74110b21c5c48da6011e6ceda510429f13"
+
+// TestDigest_OfAJobWithoutConfigMapsIsThatOfEarlierReleases holds that grants which live through an upgrade are not ended by it.
+func TestDigest_OfAJobWithoutConfigMapsIsThatOfEarlierReleases(t *testing.T) {
+	job := newJob()
+	job.Spec.PodReplacementPolicy, job.Spec.Template.Spec.EnableServiceLinks, job.Spec.Template.Spec.AutomountServiceAccountToken = nil, nil, nil
+	in := reviewOf(job)
+	in.Copied = []v1alpha1.ReviewedInput{}
+	const since010 = "b56575d8a7fc17196ad791d0ce6704b7c4c01f1e9a6fe26a409ab302462e5065"
+	if got := Digest(in); got != since010 {
+		t.Errorf("the digest is %s, not %s", got, since010)
+	}
+}
 
 func configMapVolume(name string) corev1.VolumeSource {
 	return corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}}}

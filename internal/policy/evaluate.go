@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -23,6 +24,8 @@ type Facts struct {
 	CapabilityMessage string
 	// Job is the request's; nil while it is not there.
 	Job *batchv1.Job
+	// JobProblems are what is wrong with the Job beside its spec: fields that this program does not know, and inputs that are not there.
+	JobProblems []string
 	// Policies are all there are.
 	Policies []*Compiled
 	// Risks are what only a policy's accept can take.
@@ -166,7 +169,7 @@ func (e *evaluation) jobTooLarge() *Decision {
 	if e.Job == nil {
 		return nil
 	}
-	if err := showable(e.Job).err(); err != nil {
+	if err := append(showable(e.Job), countInputs(e.Job)...).err(); err != nil {
 		return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonJobRefused, Message: err.Error()}
 	}
 	return nil
@@ -180,8 +183,12 @@ func (e *evaluation) jobRefused() *Decision {
 	if e.Granted {
 		check = checkStep
 	}
+	problems := e.JobProblems
 	if err := check(e.Job, e.Request, e.Capability); err != nil {
-		return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonJobRefused, Message: err.Error()}
+		problems = append([]string{err.Error()}, problems...)
+	}
+	if len(problems) > 0 {
+		return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonJobRefused, Message: strings.Join(problems, "; ")}
 	}
 	return nil
 }

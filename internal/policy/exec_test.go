@@ -153,8 +153,9 @@ func TestARunnerIsTheStepBehindExec(t *testing.T) {
 
 func TestAnImageVolumeByDigestCannotChange(t *testing.T) {
 	for reference, want := range map[string]int{execImage: 0, "registry.example.com/valetkey-exec:v1": 1} {
-		pod := &corev1.PodSpec{Volumes: []corev1.Volume{{Name: "exec", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: reference}}}}}
-		if found := findRisks(pod, nil); len(found) != want {
+		job := newJob()
+		job.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "exec", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: reference}}}}
+		if found := findRisks(reviewOf(job)); len(found) != want {
 			t.Errorf("%s: %v", reference, found)
 		}
 	}

@@ -4,118 +4,225 @@
 package policy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
-// input is something from outside the Job that its Pod reads: a ConfigMap, or something else that nobody can hold still.
-type input struct {
+// Limits of what a Pod may read. They bound what one request makes the operator read and copy.
+const (
+	// MaxInputs is how many ConfigMaps a Pod may read.
+	MaxInputs = 32
+	// maxReferences is how often it may name one.
+	maxReferences = 256
+	// maxInputSize is how many bytes they may have together.
+	maxInputSize = 4 << 20
+)
+
+// RootCA is the ConfigMap of every namespace that the API server mounts beside the token of the Pod's ServiceAccount.
+const RootCA = "kube-root-ca.crt"
+
+// source is something from outside the Job that its Pod reads: a ConfigMap, or something else that nobody can hold still.
+type source struct {
 	// where begins a sentence: volume x, env y of container z.
 	where string
 	// configMap is its name, if it is one.
 	configMap string
+	// optional is set where the Pod can start without the ConfigMap.
+	optional bool
 	// other names what it is, if it is not a ConfigMap.
 	other string
 }
 
-// inputs are all of a Pod, leaving out what the Pod itself makes (an emptyDir), what the API server says of the Pod (the downward
-// API), and the tokens of its own ServiceAccount. What is not known to be harmless is an input.
-func inputs(pod *corev1.PodSpec) []input {
-	var all []input
-	for _, v := range pod.Volumes {
-		all = append(all, volumeInputs(v)...)
-	}
-	for _, c := range containers(pod) {
-		for _, e := range c.Env {
-			all = append(all, variableInputs("env "+e.Name+" of container "+c.Name, e.ValueFrom)...)
+// sources are all of a Job's Pod: the fields that [Fields] calls inputs.
+func sources(spec *batchv1.JobSpec) []source {
+	var all []source
+	walk(spec, func(s Setting) bool {
+		if s.Field.Class != Input {
+			return true
 		}
-		for _, from := range c.EnvFrom {
-			all = append(all, variablesInput("an envFrom of container "+c.Name, from))
-		}
+		all = append(all, s.sources()...)
+		return false
+	})
+	if mount := spec.Template.Spec.AutomountServiceAccountToken; mount == nil || *mount {
+		all = append(all, source{where: "the token of ServiceAccount " + serviceAccountName(&spec.Template.Spec), configMap: RootCA})
 	}
 	return all
 }
 
-func volumeInputs(v corev1.Volume) []input {
-	where := "volume " + v.Name
-	switch v.VolumeSource {
-	case corev1.VolumeSource{EmptyDir: v.EmptyDir}, corev1.VolumeSource{DownwardAPI: v.DownwardAPI}:
-		return nil
-	case corev1.VolumeSource{ConfigMap: v.ConfigMap}:
-		return []input{configMapInput(where, v.ConfigMap.Name)}
-	case corev1.VolumeSource{Image: v.Image}:
-		if pinned(v.Image.Reference) {
+func (s Setting) sources() []source {
+	where := s.place()
+	switch v := s.Value.Interface().(type) {
+	case *corev1.ConfigMapVolumeSource:
+		return []source{configMap(where, v.Name, v.Optional)}
+	case *corev1.ConfigMapProjection:
+		return []source{configMap(where, v.Name, v.Optional)}
+	case *corev1.ConfigMapKeySelector:
+		return []source{configMap(where, v.Name, v.Optional)}
+	case *corev1.ConfigMapEnvSource:
+		return []source{configMap(where, v.Name, v.Optional)}
+	case *corev1.ImageVolumeSource:
+		if pinned(v.Reference) {
 			return nil
 		}
-	case corev1.VolumeSource{Projected: v.Projected}:
-		var all []input
-		for _, s := range v.Projected.Sources {
-			all = append(all, projectionInputs(where, s)...)
+		return []source{{where: where, other: "image " + v.Reference}}
+	case []corev1.PodResourceClaim:
+		var all []source
+		for _, claim := range v {
+			all = append(all, source{where: "resource claim " + claim.Name, other: "ResourceClaim or ResourceClaimTemplate " +
+				ptr.Deref(claim.ResourceClaimName, ptr.Deref(claim.ResourceClaimTemplateName, ""))})
 		}
 		return all
+	default:
+		return []source{{where: where, other: describeSource(v)}}
 	}
-	return []input{{where: where, other: volumeKind(v.VolumeSource)}}
 }
 
-func projectionInputs(where string, p corev1.VolumeProjection) []input {
-	switch p {
-	case corev1.VolumeProjection{DownwardAPI: p.DownwardAPI}, corev1.VolumeProjection{ServiceAccountToken: p.ServiceAccountToken}:
-		return nil
-	case corev1.VolumeProjection{ConfigMap: p.ConfigMap}:
-		return []input{configMapInput(where, p.ConfigMap.Name)}
-	case corev1.VolumeProjection{Secret: p.Secret}:
-		return []input{{where: where, other: "Secret " + p.Secret.Name}}
+// place names the volume, or the variable, that a field is of.
+func (s Setting) place() string {
+	name := func(prefix string) string {
+		after, _ := strings.CutPrefix(s.Path, prefix)
+		inner, _, _ := strings.Cut(after, "]")
+		return inner
 	}
-	return []input{{where: where, other: "a projection of another kind"}}
-}
-
-func variableInputs(where string, from *corev1.EnvVarSource) []input {
-	if from == nil {
-		return nil
-	}
-	switch *from {
-	case corev1.EnvVarSource{FieldRef: from.FieldRef}, corev1.EnvVarSource{ResourceFieldRef: from.ResourceFieldRef}:
-		return nil
-	case corev1.EnvVarSource{ConfigMapKeyRef: from.ConfigMapKeyRef}:
-		return []input{configMapInput(where, from.ConfigMapKeyRef.Name)}
-	case corev1.EnvVarSource{SecretKeyRef: from.SecretKeyRef}:
-		return []input{{where: where, other: "Secret " + from.SecretKeyRef.Name}}
-	}
-	return []input{{where: where, other: "a source of another kind"}}
-}
-
-func variablesInput(where string, from corev1.EnvFromSource) input {
 	switch {
-	case from.ConfigMapRef != nil && from.SecretRef == nil:
-		return configMapInput(where, from.ConfigMapRef.Name)
-	case from.SecretRef != nil && from.ConfigMapRef == nil:
-		return input{where: where, other: "Secret " + from.SecretRef.Name}
+	case strings.HasPrefix(s.Path, "volumes["):
+		return "volume " + name("volumes[")
+	case strings.HasPrefix(s.Path, "env["):
+		return "env " + name("env[") + " of container " + s.Container
+	case strings.HasPrefix(s.Path, "envFrom["):
+		return "an envFrom of container " + s.Container
 	}
-	return input{where: where, other: "a source of another kind"}
+	return s.where()
 }
 
-// configMapInput takes a ConfigMap without a name, which the API server lets pass, for something that cannot be looked at.
-func configMapInput(where, name string) input {
+// configMap takes a ConfigMap without a name, which the API server lets pass, for something that cannot be looked at.
+func configMap(where, name string, optional *bool) source {
 	if name == "" {
-		return input{where: where, other: "a ConfigMap without a name"}
+		return source{where: where, other: "a ConfigMap without a name"}
 	}
-	return input{where: where, configMap: name}
+	return source{where: where, configMap: name, optional: ptr.Deref(optional, false)}
 }
 
-// volumeKind names the kinds that people know.
-func volumeKind(s corev1.VolumeSource) string {
-	switch {
-	case s.Secret != nil:
-		return "Secret " + s.Secret.SecretName
-	case s.PersistentVolumeClaim != nil:
-		return "PersistentVolumeClaim " + s.PersistentVolumeClaim.ClaimName
-	case s.HostPath != nil:
-		return "path " + s.HostPath.Path + " of the node"
-	case s.NFS != nil:
-		return "an NFS share"
-	case s.CSI != nil:
-		return "a CSI volume of driver " + s.CSI.Driver
-	case s.Image != nil:
-		return "image " + s.Image.Reference
+// describeSource names the kinds that people know.
+func describeSource(of any) string {
+	switch v := of.(type) {
+	case *corev1.SecretVolumeSource:
+		return "Secret " + v.SecretName
+	case *corev1.SecretProjection:
+		return "Secret " + v.Name
+	case *corev1.SecretKeySelector:
+		return "Secret " + v.Name
+	case *corev1.SecretEnvSource:
+		return "Secret " + v.Name
+	case *corev1.PersistentVolumeClaimVolumeSource:
+		return "PersistentVolumeClaim " + v.ClaimName
+	case *corev1.EphemeralVolumeSource:
+		return "a PersistentVolumeClaim of the Pod's own"
+	case *corev1.CSIVolumeSource:
+		return "a CSI volume of driver " + v.Driver
+	case *corev1.ClusterTrustBundleProjection:
+		return "a ClusterTrustBundle"
+	case *corev1.PodCertificateProjection:
+		return "a certificate of signer " + v.SignerName
 	}
-	return "a volume of another kind"
+	return "a source of another kind"
+}
+
+// ConfigMapNames are all ConfigMaps that a Job's Pod reads, in volumes and in variables of all its containers, sorted. There are at
+// most [MaxInputs] in a Job that [CheckJob] takes.
+func ConfigMapNames(job *batchv1.Job) []string {
+	var names []string
+	for _, s := range sources(&job.Spec) {
+		if s.configMap != "" {
+			names = append(names, s.configMap)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// countInputs says when a Pod reads more than the operator reads and copies for one request.
+func countInputs(job *batchv1.Job) findings {
+	var f findings
+	references := 0
+	for _, s := range sources(&job.Spec) {
+		if s.configMap != "" {
+			references++
+		}
+	}
+	names := len(ConfigMapNames(job))
+	f.add(names > MaxInputs, "the Pod reads %d ConfigMaps, of at most %d; put what it needs into fewer", names, MaxInputs)
+	f.add(references > maxReferences, "the Pod names ConfigMaps %d times, of at most %d; mount them whole", references, maxReferences)
+	return f
+}
+
+// reviewInputs says what each ConfigMap is that a Job reads, and what is wrong with those that the Pod could not start with.
+func reviewInputs(job *batchv1.Job, found map[string]*corev1.ConfigMap) ([]v1alpha1.ReviewedInput, findings) {
+	var (
+		all  []v1alpha1.ReviewedInput
+		f    findings
+		size int
+	)
+	for _, name := range ConfigMapNames(job) {
+		all = append(all, reviewInput(name, found[name]))
+		size += contentSize(found[name])
+	}
+	f.add(size > maxInputSize, "the ConfigMaps that the Pod reads have %d bytes, of at most %d", size, maxInputSize)
+	for _, s := range sources(&job.Spec) {
+		missing := s.configMap != "" && found[s.configMap] == nil && !s.optional
+		f.add(missing, "%s is ConfigMap %s, which does not exist; create it before the Job", s.where, s.configMap)
+	}
+	return all, f
+}
+
+// reviewInput says what a ConfigMap is. One that is not there is pinned, too: its name in the Pod will be one that nobody can make.
+func reviewInput(name string, c *corev1.ConfigMap) v1alpha1.ReviewedInput {
+	in := v1alpha1.ReviewedInput{Name: name}
+	if c == nil {
+		return in
+	}
+	in.UID, in.SHA256 = string(c.UID), contentSum(c)
+	if !ptr.Deref(c.Immutable, false) {
+		in.ResourceVersion = c.ResourceVersion
+	}
+	return in
+}
+
+func contentSize(c *corev1.ConfigMap) int {
+	if c == nil {
+		return 0
+	}
+	sum := 0
+	for key, value := range c.Data {
+		sum += len(key) + len(value)
+	}
+	for key, value := range c.BinaryData {
+		sum += len(key) + len(value)
+	}
+	return sum
+}
+
+// contentSum is the SHA-256 of what a ConfigMap holds, in hexadecimal. An empty map is the same as none.
+func contentSum(c *corev1.ConfigMap) string {
+	content := struct {
+		Data       map[string]string `json:",omitempty"`
+		BinaryData map[string][]byte `json:",omitempty"`
+	}{c.Data, c.BinaryData}
+	encoded, _ := json.Marshal(content) // strings and bytes can always be encoded
+	sum := sha256.Sum256(encoded)
+	return hex.EncodeToString(sum[:])
+}
+
+// ContentMatches reports whether a ConfigMap holds what was reviewed under its name.
+func ContentMatches(in v1alpha1.ReviewedInput, c *corev1.ConfigMap) bool {
+	return c != nil && in.SHA256 != "" && contentSum(c) == in.SHA256
 }

@@ -6,6 +6,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -41,16 +42,17 @@ func (f findings) err() error {
 	return errors.New(strings.Join(f, "; "))
 }
 
-// CheckJob says why a Job may not hold the request's credential: it is not the request's, it is not held any more, it could run
-// more than one Pod, or its container is not one that the capability takes. It relies on no admission rule. The error lists all
+// CheckJob says why a Job may not hold the request's credential: it is not the request's, it is not held any more, it sets a field that
+// [Fields] refuses, or its container is not one that the capability takes. It relies on no admission rule. The error lists all
 // that is wrong and is nil if nothing is.
 func CheckJob(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) error {
-	return slices.Concat(showable(job), ownership(job, r), held(job), runsOnce(&job.Spec), step(job, r, c)).err()
+	return slices.Concat(showable(job), ownership(job, r), held(job), fields(&job.Spec), combinations(&job.Spec), step(job, r, c)).err()
 }
 
-// checkStep is what must still hold of a Job that was started with the credential.
+// checkStep is what must still hold of a Job that was started with the credential. Its spec is the one that was reviewed: its digest is
+// looked at.
 func checkStep(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) error {
-	return slices.Concat(ownership(job, r), runsOnce(&job.Spec), step(job, r, c)).err()
+	return slices.Concat(ownership(job, r), step(job, r, c)).err()
 }
 
 func ownership(job *batchv1.Job, r *v1alpha1.CapabilityRequest) findings {
@@ -77,12 +79,17 @@ func held(job *batchv1.Job) findings {
 	f.add(s.Active > 0 || s.Succeeded > 0 || s.Failed > 0 || (s.Terminating != nil && *s.Terminating > 0), "the Job already ran a Pod")
 	f.add(annotationsSize(job.Spec.Template.Annotations) > maxAnnotationsSize,
 		"the annotations of the Job's template are longer than %d bytes; the API server takes twice as much, but the grant's own must fit too", maxAnnotationsSize)
-	for _, annotation := range v1alpha1.StartAnnotations() {
-		_, there := job.Spec.Template.Annotations[annotation]
-		f.add(there, "the Job's template has the annotation %s, which is the operator's", annotation)
+	for _, key := range slices.Sorted(maps.Keys(job.Spec.Template.Annotations)) {
+		f.add(isOurs(key), "the Job's template has the annotation %s, which is the operator's", key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(job.Spec.Template.Labels)) {
+		f.add(isOurs(key) && key != v1alpha1.LabelRequest, "the Job's template has the label %s, which is the operator's", key)
 	}
 	return f
 }
+
+// isOurs reports whether a label or annotation is one that only Valetkey writes.
+func isOurs(key string) bool { return strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") }
 
 func finished(job *batchv1.Job) bool {
 	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
@@ -95,27 +102,10 @@ func finished(job *batchv1.Job) bool {
 	})
 }
 
-// runsOnce means one Pod, once, made by the job-controller.
-func runsOnce(s *batchv1.JobSpec) findings {
-	var f findings
-	f.add(s.Parallelism != nil && *s.Parallelism != 1, "parallelism must be 1: one Pod holds the credential")
-	f.add(s.Completions == nil || *s.Completions != 1, "completions must be 1: one Pod holds the credential")
-	f.add(s.BackoffLimit == nil || *s.BackoffLimit != 0, "backoffLimit must be 0: whoever needs a retry asks again")
-	f.add(s.Template.Spec.RestartPolicy != corev1.RestartPolicyNever, "restartPolicy must be Never: whoever needs a retry asks again")
-	f.add(s.CompletionMode != nil && *s.CompletionMode != batchv1.NonIndexedCompletion, "completionMode must be NonIndexed")
-	f.add(s.BackoffLimitPerIndex != nil || s.MaxFailedIndexes != nil, "backoffLimitPerIndex and maxFailedIndexes must not be set")
-	f.add(s.PodFailurePolicy != nil, "podFailurePolicy must not be set: it can replace a Pod that failed")
-	f.add(s.SuccessPolicy != nil, "successPolicy must not be set")
-	f.add(s.ManualSelector != nil && *s.ManualSelector, "manualSelector must not be set")
-	f.add(s.ManagedBy != nil && *s.ManagedBy != batchv1.JobControllerName, "managedBy must not name anything but the job-controller")
-	f.add(len(s.Template.Finalizers) > 0, "the Job's template has finalizers")
-	return f
-}
-
-// step is the container, and the Pod around it.
+// step is the container that gets the credential, and what its Pod has around it.
 func step(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) findings {
+	var f findings
 	pod := &job.Spec.Template.Spec
-	f := isolation(pod)
 	container := find(pod.Containers, r.Spec.Container)
 	if container == nil {
 		initial := find(pod.InitContainers, r.Spec.Container) != nil
@@ -123,30 +113,22 @@ func step(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capabilit
 		f.add(!initial, "the Job has no container %s", r.Spec.Container)
 		return f
 	}
-	f.add(container.RestartPolicy != nil || len(container.RestartPolicyRules) > 0,
-		"container %s has a restart policy of its own", container.Name)
 	for _, m := range container.VolumeMounts {
-		f.add(inside(m.MountPath, v1alpha1.MountPath),
-			"container %s mounts %s, where the credential's files appear", container.Name, m.MountPath)
+		f.add(hides(m.MountPath), "container %s mounts %s, which could hide the credential's files at %s; mount it elsewhere",
+			container.Name, m.MountPath, v1alpha1.MountPath)
 	}
-	return slices.Concat(f, runnerMismatch(behindExec(container, c), pod, c), execMissing(container, pod, c))
+	return slices.Concat(f, runnerMismatch(behindExec(container, c), job, c), execMissing(container, pod, c))
 }
 
-// isolation is what keeps the Pod's other containers, and the node's other processes, away from the step.
-func isolation(pod *corev1.PodSpec) findings {
-	var f findings
-	f.add(pod.ShareProcessNamespace != nil && *pod.ShareProcessNamespace,
-		"the Pod shares its process namespace, so its other containers could read the credential")
-	f.add(pod.HostPID || pod.HostIPC || pod.HostNetwork, "the Pod uses the node's own process, IPC or network namespace")
-	f.add(len(pod.EphemeralContainers) > 0, "the Pod has ephemeral containers")
-	for _, c := range containers(pod) {
-		f.add(c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged,
-			"container %s is privileged", c.Name)
+// hides reports whether a mount lies over the credential's files, below them, or above them, where a link could lead elsewhere.
+// /var/run is a link to /run in most images, so both spellings count.
+func hides(mountPath string) bool {
+	for _, at := range []string{v1alpha1.MountPath, strings.TrimPrefix(v1alpha1.MountPath, "/var")} {
+		if mounted := path.Clean(mountPath); mounted == "/" || inside(mounted, at) || inside(at, mounted) {
+			return true
+		}
 	}
-	for _, v := range pod.Volumes {
-		f.add(v.Name == v1alpha1.VolumeName, "the volume name %s is reserved", v.Name)
-	}
-	return f
+	return false
 }
 
 // showable is asked before any expression sees the Job: the cost of an expression was estimated for these sizes.

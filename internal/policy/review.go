@@ -34,13 +34,17 @@ type ReviewInput struct {
 	Principal string
 	// ConfigMaps are those of [ConfigMapNames], by name; nil, or absent, if there is none of that name.
 	ConfigMaps map[string]*corev1.ConfigMap
+	// Copied are the inputs of a stored review of which the grant has made copies: what became of the ConfigMaps themselves does not
+	// matter any more, and they are not looked at.
+	Copied []v1alpha1.ReviewedInput
 	// Now is when the review is made. The digest does not depend on it.
 	Now time.Time
 }
 
-// NewReview makes the review that is written into a request's status once, and finds the risks that a policy must accept. It
-// is to be stored only if the Job passes [CheckJob], which [Evaluate] asks: a Job that does not may not fit into it.
-func NewReview(in ReviewInput) (v1alpha1.Review, []Risk) {
+// NewReview makes the review that is written into a request's status once. It also finds the risks that a policy must accept, and
+// says in the error which inputs the Pod could not start with. The review is to be stored only if there is no error and the Job passes
+// [CheckJob], which [Evaluate] asks: a Job that does not may not fit into it.
+func NewReview(in ReviewInput) (v1alpha1.Review, []Risk, error) {
 	pod := &in.Job.Spec.Template.Spec
 	job := v1alpha1.ReviewedJob{
 		Name: in.Job.Name, UID: string(in.Job.UID), Container: in.Request.Spec.Container,
@@ -53,9 +57,11 @@ func NewReview(in ReviewInput) (v1alpha1.Review, []Risk) {
 		}
 		job.OtherContainers = append(job.OtherContainers, c.Name+"="+c.Image)
 	}
-	found := findRisks(pod, in.ConfigMaps)
+	found := findRisks(in)
+	inputs, problems := in.inputs()
 	return v1alpha1.Review{
-		Digest: Digest(in),
+		Digest: digestOf(in, inputs),
+		Inputs: inputs,
 		At:     metav1.NewTime(in.Now),
 		Job:    job,
 		Capability: v1alpha1.ReviewedCapability{
@@ -65,17 +71,30 @@ func NewReview(in ReviewInput) (v1alpha1.Review, []Risk) {
 		Scope:      slices.Clone(in.Scope),
 		TTLSeconds: TTL(in.Request, in.Capability),
 		NotCovered: notCovered(found),
-	}, found
+	}, found, problems.err()
 }
 
-// notCovered says how many more there are when not all fit.
-func notCovered(all []Risk) []string {
-	var lines []string
-	for i, r := range all {
+// inputs are the ConfigMaps that the Pod reads, and what is wrong with them.
+func (in ReviewInput) inputs() ([]v1alpha1.ReviewedInput, findings) {
+	if in.Copied != nil {
+		return in.Copied, nil
+	}
+	return reviewInputs(in.Job, in.ConfigMaps)
+}
+
+// notCovered lists what can change after the approval, and says how many more there are when not all fit.
+func notCovered(found []Risk) []string {
+	var all, lines []string
+	for _, r := range found {
+		if r.Needs == v1alpha1.AcceptUnpinnedImage || r.Needs == v1alpha1.AcceptMutableInput {
+			all = append(all, r.Message)
+		}
+	}
+	for i, message := range all {
 		if i == maxNotCovered-1 && len(all) > maxNotCovered {
 			return append(lines, fmt.Sprintf("and %d more", len(all)-i))
 		}
-		lines = append(lines, Clip(r.Message, maxNotCoveredLength))
+		lines = append(lines, Clip(message, maxNotCoveredLength))
 	}
 	return lines
 }
@@ -96,42 +115,50 @@ func (r *risks) add(needs v1alpha1.Acceptance, format string, args ...any) {
 	}
 }
 
-func findRisks(pod *corev1.PodSpec, configMaps map[string]*corev1.ConfigMap) []Risk {
+func findRisks(in ReviewInput) []Risk {
+	pod := &in.Job.Spec.Template.Spec
 	var found risks
 	for _, c := range containers(pod) {
 		if !pinned(c.Image) {
 			found.add(v1alpha1.AcceptUnpinnedImage, "the image %s of container %s is not named by digest", c.Image, c.Name)
 		}
 	}
-	for _, in := range inputs(pod) {
-		switch {
-		case in.other != "":
-			found.add(v1alpha1.AcceptMutableInput, "%s is %s, which can change", in.where, in.other)
-		case configMaps[in.configMap] == nil:
-			found.add(v1alpha1.AcceptMutableInput, "%s is ConfigMap %s, which does not exist", in.where, in.configMap)
-		case !immutable(configMaps[in.configMap]):
-			found.add(v1alpha1.AcceptMutableInput, "%s is ConfigMap %s, which is not both immutable and labelled %s=true", in.where, in.configMap, v1alpha1.LabelInput)
+	for _, s := range sources(&in.Job.Spec) {
+		if s.other != "" {
+			found.add(v1alpha1.AcceptMutableInput, "%s is %s, which can change", s.where, s.other)
 		}
+	}
+	for _, c := range lateImages(in) {
+		found.add(v1alpha1.AcceptOtherImage, "the image of container %s is another one than that of container %s, and none that capability %s "+
+			"lists: while the node pulls it, nothing ends the step in time; make it an init container, or a sidecar", c.Name,
+			in.Request.Spec.Container, in.Capability.Name)
 	}
 	return found
 }
 
-// immutable means that neither its content nor its place can be taken while grants live: one that is not labelled can be deleted
-// and made again.
-func immutable(c *corev1.ConfigMap) bool {
-	return c != nil && c.Immutable != nil && *c.Immutable && c.Labels[v1alpha1.LabelInput] == "true"
-}
-
-// ConfigMapNames are all ConfigMaps that a Job's Pod uses, in volumes and in variables of all its containers, sorted.
-func ConfigMapNames(job *batchv1.Job) []string {
-	var names []string
-	for _, in := range inputs(&job.Spec.Template.Spec) {
-		if in.configMap != "" {
-			names = append(names, in.configMap)
+// lateImages are the containers beside the step whose image may be pulled while the step runs. The kubelet starts the containers of a
+// Pod one after the other, and looks at no deadline until it has pulled the image of the last. Sidecars and other init containers are
+// started before.
+func lateImages(in ReviewInput) []corev1.Container {
+	pod := &in.Job.Spec.Template.Spec
+	step := find(pod.Containers, in.Request.Spec.Container)
+	if step == nil {
+		return nil
+	}
+	listed := []string{step.Image}
+	for _, r := range in.Capability.Spec.Runner {
+		listed = append(listed, r.Image)
+	}
+	if exec := in.Capability.Spec.Exec; exec != nil {
+		listed = append(listed, exec.Images...)
+	}
+	var late []corev1.Container
+	for _, c := range pod.Containers {
+		if !slices.Contains(listed, c.Image) || c.ImagePullPolicy == corev1.PullAlways && c.Name != step.Name {
+			late = append(late, c)
 		}
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	return late
 }
 
 // Changed says what differs between what was reviewed and what is there now, of which only the digest is known to differ.
@@ -149,8 +176,14 @@ func Changed(was, is *v1alpha1.Review) string {
 	differs("the principal", was.Capability.Principal, is.Capability.Principal)
 	differs("the scope", strings.Join(was.Scope, " and "), strings.Join(is.Scope, " and "))
 	differs("ttlSeconds", fmt.Sprint(was.TTLSeconds), fmt.Sprint(is.TTLSeconds))
+	for _, now := range is.Inputs {
+		at := slices.IndexFunc(was.Inputs, func(in v1alpha1.ReviewedInput) bool { return in.Name == now.Name })
+		if at >= 0 && was.Inputs[at] != now {
+			changes = append(changes, fmt.Sprintf("ConfigMap %s was changed, or made again", now.Name))
+		}
+	}
 	if len(changes) == 0 {
-		return "the Job's template, or a field of the capability or of its provider, or a ConfigMap"
+		return "the Job's template, or a field of the capability or of its provider"
 	}
 	return Clip(strings.Join(changes, "; "), maxMessageLength)
 }

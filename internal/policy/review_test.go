@@ -21,7 +21,7 @@ func TestTheReviewShowsWhatPeopleDecideOn(t *testing.T) {
 	job.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "fetch", Image: "fetch@sha256:" + digest}}
 	job.Spec.Template.Spec.Containers = append(job.Spec.Template.Spec.Containers, corev1.Container{Name: "side", Image: "side:v1"})
 	in := reviewOf(job)
-	got, risks := NewReview(in)
+	got, risks, err := NewReview(in)
 	want := v1alpha1.Review{
 		Digest: Digest(in), At: metav1.NewTime(noon()),
 		Job: v1alpha1.ReviewedJob{
@@ -36,11 +36,11 @@ func TestTheReviewShowsWhatPeopleDecideOn(t *testing.T) {
 		Scope: in.Scope, TTLSeconds: 900,
 		NotCovered: []string{"the image side:v1 of container side is not named by digest"},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
 	}
-	if diff := cmp.Diff([]Risk{{v1alpha1.AcceptUnpinnedImage, want.NotCovered[0]}}, risks); diff != "" {
-		t.Error(diff)
+	if len(risks) != 2 || risks[0] != (Risk{v1alpha1.AcceptUnpinnedImage, want.NotCovered[0]}) || risks[1].Needs != v1alpha1.AcceptOtherImage {
+		t.Errorf("the risks are %v", risks)
 	}
 }
 
@@ -48,7 +48,7 @@ func TestAReviewOfADefaultLifetimeShowsIt(t *testing.T) {
 	in := reviewOf(newJob())
 	in.Request.Spec.TTLSeconds = nil
 	in.Job.Spec.Template.Spec.ServiceAccountName = ""
-	if got, _ := NewReview(in); got.TTLSeconds != 600 || got.Job.ServiceAccountName != "default" {
+	if got, _, _ := NewReview(in); got.TTLSeconds != 600 || got.Job.ServiceAccountName != "default" {
 		t.Errorf("%d seconds as %s", got.TTLSeconds, got.Job.ServiceAccountName)
 	}
 	if TTL(in.Request, nil) != 0 {
@@ -99,68 +99,72 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 		}, unpinned, "of container debug"},
 		{"a volume is empty", volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}), "", ""},
 		{"a volume tells of the Pod", volume(corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{}}), "", ""},
-		{"a volume is an immutable ConfigMap", volume(configMapVolume("frozen")), "", ""},
-		{"a volume is a ConfigMap", volume(configMapVolume("settings")), mutable, "volume v is ConfigMap settings, which is not both immutable and labelled valetkey.dev/input=true"},
-		{"a volume is a ConfigMap that is not there", volume(configMapVolume("nowhere")), mutable, "ConfigMap nowhere, which does not exist"},
+		{"a volume is a ConfigMap, of which the grant makes a copy", volume(configMapVolume("settings")), "", ""},
 		{"a volume is a ConfigMap without a name", volume(configMapVolume("")), mutable, "without a name"},
 		{"a volume is a Secret", volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s"}}), mutable, "volume v is Secret s"},
 		{"a volume is a claim", volume(corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"},
 		}), mutable, "PersistentVolumeClaim c"},
-		{"a volume is of the node", volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc"}}), mutable, "path /etc of the node"},
-		{"a volume is an NFS share", volume(corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{}}), mutable, "NFS"},
 		{"a volume is of a driver", volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d"}}), mutable, "driver d"},
 		{"a volume is an image", volume(corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "registry.example.com/a:v1"}}), mutable, "image registry"},
 		{"a volume is an image by digest", volume(corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}}), "", ""},
-		{"a volume is a claim of its own", volume(corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}), mutable, "another kind"},
-		{"a volume is of an old kind", volume(corev1.VolumeSource{FlexVolume: &corev1.FlexVolumeSource{}}), mutable, "another kind"},
+		{"a volume is a claim of its own", volume(corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}), mutable, "PersistentVolumeClaim of the Pod's own"},
 		{"a volume is two things", volume(corev1.VolumeSource{
 			EmptyDir: &corev1.EmptyDirVolumeSource{}, Secret: &corev1.SecretVolumeSource{SecretName: "s"},
 		}), mutable, "Secret s"},
 		{"a token of its own ServiceAccount is projected", projected(corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{}}), "", ""},
 		{"what tells of the Pod is projected", projected(corev1.VolumeProjection{DownwardAPI: &corev1.DownwardAPIProjection{}}), "", ""},
-		{"an immutable ConfigMap is projected", projected(corev1.VolumeProjection{
-			ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: ref("frozen")},
+		{"a ConfigMap is projected", projected(corev1.VolumeProjection{
+			ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: ref("settings")},
 		}), "", ""},
-		{"a ConfigMap is projected after it", projected(
-			corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: ref("frozen")}},
+		{"a Secret is projected after a ConfigMap", projected(
 			corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: ref("settings")}},
-		), mutable, "ConfigMap settings"},
+			corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: ref("s")}},
+		), mutable, "Secret s"},
 		{"a Secret is projected", projected(corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: ref("s")}}), mutable, "Secret s"},
-		{"a bundle is projected", projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{}}), mutable, "another kind"},
-		{"a certificate is projected", projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{}}), mutable, "another kind"},
+		{"a bundle is projected", projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{}}), mutable, "a ClusterTrustBundle"},
+		{"a certificate is projected", projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{SignerName: "x"}}), mutable, "a certificate of signer x"},
 		{"a variable has a value", env(nil), "", ""},
 		{"a variable is a field of the Pod", env(&corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{}}), "", ""},
 		{"a variable is a resource of the container", env(&corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{}}), "", ""},
-		{"a variable is of an immutable ConfigMap", env(&corev1.EnvVarSource{
-			ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: ref("frozen")},
-		}), "", ""},
 		{"a variable is of a ConfigMap", env(&corev1.EnvVarSource{
 			ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: ref("settings")},
-		}), mutable, "env E of container publish is ConfigMap settings"},
+		}), "", ""},
 		{"a variable is of a Secret", env(&corev1.EnvVarSource{
 			SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: ref("s")},
 		}), mutable, "env E of container publish is Secret s"},
-		{"a variable is of a file", env(&corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{}}), mutable, "another kind"},
-		{"an init container's variables are of an immutable ConfigMap", envFrom(corev1.EnvFromSource{
-			ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: ref("frozen")},
-		}), "", ""},
+		{"a variable is of a file that another container writes", env(&corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{}}), "", ""},
 		{"an init container's variables are of a ConfigMap", envFrom(corev1.EnvFromSource{
 			ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: ref("settings")},
-		}), mutable, "an envFrom of container init is ConfigMap settings"},
+		}), "", ""},
 		{"an init container's variables are of a Secret", envFrom(corev1.EnvFromSource{
 			SecretRef: &corev1.SecretEnvSource{LocalObjectReference: ref("s")},
 		}), mutable, "an envFrom of container init is Secret s"},
-		{"variables are of nothing known", envFrom(corev1.EnvFromSource{}), mutable, "another kind"},
+		{"devices are claimed", func(p *corev1.PodSpec) {
+			p.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimTemplateName: ptr.To("t")}}
+		}, mutable, "resource claim gpu is ResourceClaim or ResourceClaimTemplate t, which can change"},
+		{"a container beside the step has the step's image", func(p *corev1.PodSpec) {
+			p.Containers = append(p.Containers, corev1.Container{Name: "side", Image: image})
+		}, "", ""},
+		{"a container beside the step has another image", func(p *corev1.PodSpec) {
+			p.Containers = append(p.Containers, corev1.Container{Name: "side", Image: "side@sha256:" + digest})
+		}, v1alpha1.AcceptOtherImage, "the image of container side is another one than that of container publish"},
+		{"a container beside the step looks for its image again", func(p *corev1.PodSpec) {
+			p.Containers = append(p.Containers, corev1.Container{Name: "side", Image: image, ImagePullPolicy: corev1.PullAlways})
+		}, v1alpha1.AcceptOtherImage, "the image of container side"},
+		{"a sidecar has another image", func(p *corev1.PodSpec) {
+			p.InitContainers = []corev1.Container{{Name: "side", Image: "side@sha256:" + digest, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)}}
+		}, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			job := newJob()
 			tt.given(&job.Spec.Template.Spec)
 			in := reviewOf(job)
-			in.ConfigMaps = map[string]*corev1.ConfigMap{
-				"frozen": {ObjectMeta: input0(), Immutable: ptr.To(true)}, "settings": {Immutable: ptr.To(false)}, "nowhere": nil,
+			in.ConfigMaps = map[string]*corev1.ConfigMap{"settings": {}}
+			review, risks, err := NewReview(in)
+			if err != nil {
+				t.Fatal(err)
 			}
-			review, risks := NewReview(in)
 			if tt.needs == "" {
 				if len(risks) > 0 || len(review.NotCovered) > 0 {
 					t.Errorf("found %v", risks)
@@ -170,7 +174,11 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 			if len(risks) != 1 || risks[0].Needs != tt.needs || !strings.Contains(risks[0].Message, tt.says) {
 				t.Fatalf("found %v, want %s: %s", risks, tt.needs, tt.says)
 			}
-			if diff := cmp.Diff([]string{risks[0].Message}, review.NotCovered); diff != "" {
+			var want []string
+			if tt.needs != v1alpha1.AcceptOtherImage {
+				want = []string{risks[0].Message}
+			}
+			if diff := cmp.Diff(want, review.NotCovered); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -181,10 +189,10 @@ func TestAReviewThatCoversLittleFitsItsField(t *testing.T) {
 	job := newJob()
 	for i := range 100 {
 		job.Spec.Template.Spec.Volumes = append(job.Spec.Template.Spec.Volumes, corev1.Volume{
-			Name: fmt.Sprint(i), VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: strings.Repeat("é", 2000)}},
+			Name: fmt.Sprint(i), VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: strings.Repeat("é", 2000)}},
 		})
 	}
-	review, risks := NewReview(reviewOf(job))
+	review, risks, _ := NewReview(reviewOf(job))
 	if len(risks) != 100 || len(review.NotCovered) != 64 || review.NotCovered[63] != "and 37 more" {
 		t.Errorf("%d risks, %d lines, the last %q", len(risks), len(review.NotCovered), review.NotCovered[len(review.NotCovered)-1])
 	}
@@ -217,7 +225,7 @@ func TestConfigMapNames(t *testing.T) {
 }
 
 func TestWhatChangedSinceTheReviewIsSaid(t *testing.T) {
-	was := v1alpha1.Review{Job: v1alpha1.ReviewedJob{UID: "1"}, Capability: v1alpha1.ReviewedCapability{Provider: "p", Principal: "role/a"}, Scope: []string{"put on x"}, TTLSeconds: 900}
+	was := v1alpha1.Review{Job: v1alpha1.ReviewedJob{UID: "1"}, Capability: v1alpha1.ReviewedCapability{Provider: "p", Principal: "role/a"}, Scope: []string{"put on x"}, TTLSeconds: 900, Inputs: []v1alpha1.ReviewedInput{{Name: "settings", UID: "1", SHA256: "1"}}}
 	for want, change := range map[string]func(*v1alpha1.Review){
 		"the Job is another one of the same name": func(r *v1alpha1.Review) { r.Job.UID = "2" },
 		"the provider is q and was p":             func(r *v1alpha1.Review) { r.Capability.Provider = "q" },
@@ -227,7 +235,8 @@ func TestWhatChangedSinceTheReviewIsSaid(t *testing.T) {
 		"the provider is q and was p; the scope is put on x and put on y and was put on x": func(r *v1alpha1.Review) {
 			r.Capability.Provider, r.Scope = "q", []string{"put on x", "put on y"}
 		},
-		"the Job's template, or a field of the capability or of its provider, or a ConfigMap": func(r *v1alpha1.Review) { r.Digest = "2" },
+		"the Job's template, or a field of the capability or of its provider": func(r *v1alpha1.Review) { r.Digest = "2" },
+		"ConfigMap settings was changed, or made again":                       func(r *v1alpha1.Review) { r.Inputs[0].SHA256 = "2" },
 	} {
 		is := *was.DeepCopy()
 		change(&is)
@@ -239,5 +248,82 @@ func TestWhatChangedSinceTheReviewIsSaid(t *testing.T) {
 	long.Scope = []string{strings.Repeat("é", 2000)}
 	if got := Changed(&was, &long); len(got) > maxMessageLength {
 		t.Errorf("it says %d bytes", len(got))
+	}
+}
+
+func TestReview_ListsWhatAPodReads(t *testing.T) {
+	job := newJob()
+	pod := &job.Spec.Template.Spec
+	pod.AutomountServiceAccountToken = nil
+	optional := configMapVolume("nowhere")
+	optional.ConfigMap.Optional = ptr.To(true)
+	pod.Volumes = []corev1.Volume{{Name: "a", VolumeSource: configMapVolume("settings")}, {Name: "b", VolumeSource: optional}}
+	in := reviewOf(job)
+	in.ConfigMaps = map[string]*corev1.ConfigMap{
+		"settings": {ObjectMeta: metav1.ObjectMeta{UID: "1", ResourceVersion: "7"}, Data: map[string]string{"a": "b"}},
+		RootCA:     {ObjectMeta: metav1.ObjectMeta{UID: "2", ResourceVersion: "8"}, Data: map[string]string{"ca.crt": "x"}, Immutable: ptr.To(true)},
+	}
+	review, _, err := NewReview(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []v1alpha1.ReviewedInput{
+		{Name: RootCA, UID: "2", SHA256: contentSum(in.ConfigMaps[RootCA])},
+		{Name: "nowhere"},
+		{Name: "settings", UID: "1", ResourceVersion: "7", SHA256: contentSum(in.ConfigMaps["settings"])},
+	}
+	if diff := cmp.Diff(want, review.Inputs); diff != "" {
+		t.Error(diff)
+	}
+	if !ContentMatches(want[2], in.ConfigMaps["settings"]) || ContentMatches(want[2], in.ConfigMaps[RootCA]) || ContentMatches(want[1], nil) {
+		t.Error("a content is taken for another")
+	}
+}
+
+func TestReview_SaysWhatThePodCouldNotStartWith(t *testing.T) {
+	for name, tt := range map[string]struct {
+		given func(*corev1.PodSpec, *ReviewInput)
+		says  string
+	}{
+		"a ConfigMap that is not there": {func(p *corev1.PodSpec, _ *ReviewInput) {
+			p.Volumes = []corev1.Volume{{Name: "v", VolumeSource: configMapVolume("nowhere")}}
+		}, "volume v is ConfigMap nowhere, which does not exist; create it before the Job"},
+		"the cluster's certificate, which is not there": {func(p *corev1.PodSpec, _ *ReviewInput) {
+			p.AutomountServiceAccountToken = ptr.To(true)
+		}, "the token of ServiceAccount web-app-bot is ConfigMap kube-root-ca.crt, which does not exist"},
+		"more than is copied": {func(p *corev1.PodSpec, in *ReviewInput) {
+			in.ConfigMaps = map[string]*corev1.ConfigMap{}
+			for i := range 5 {
+				name := fmt.Sprint(i)
+				p.Volumes = append(p.Volumes, corev1.Volume{Name: name, VolumeSource: configMapVolume(name)})
+				in.ConfigMaps[name] = &corev1.ConfigMap{Data: map[string]string{"a": strings.Repeat("x", 1<<20-1)}}
+			}
+		}, "have 5242880 bytes, of at most 4194304"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := newJob()
+			in := reviewOf(job)
+			tt.given(&job.Spec.Template.Spec, &in)
+			if _, _, err := NewReview(in); err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("it says %v", err)
+			}
+		})
+	}
+}
+
+func TestInputs_AreBoundedBeforeAnyIsRead(t *testing.T) {
+	for says, volumes := range map[string]func(int) string{
+		"the Pod reads 33 ConfigMaps, of at most 32":         func(i int) string { return fmt.Sprint(min(i, 32)) },
+		"the Pod names ConfigMaps 257 times, of at most 256": func(int) string { return "one" },
+	} {
+		job := newJob()
+		for i := range 257 {
+			job.Spec.Template.Spec.Volumes = append(job.Spec.Template.Spec.Volumes, corev1.Volume{Name: fmt.Sprint(i), VolumeSource: configMapVolume(volumes(i))})
+		}
+		w := newWorld()
+		w.Job = job
+		if d := w.decide(t); d.Verdict != Deny || !strings.Contains(d.Message, says) {
+			t.Errorf("%s: %+v", says, d)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -15,11 +16,11 @@ import (
 
 // runnerMismatch says in which fields a container differs from the runner that is most like it; nothing if it is one of them, or
 // if the capability lists none.
-func runnerMismatch(container *corev1.Container, pod *corev1.PodSpec, c *v1alpha1.Capability) findings {
+func runnerMismatch(container *corev1.Container, job *batchv1.Job, c *v1alpha1.Capability) findings {
 	var nearest findings
 	at := -1
 	for i := range c.Spec.Runner {
-		differs := runnerDifferences(container, pod, &c.Spec.Runner[i])
+		differs := runnerDifferences(container, job, &c.Spec.Runner[i])
 		if len(differs) == 0 {
 			return nil
 		}
@@ -34,9 +35,9 @@ func runnerMismatch(container *corev1.Container, pod *corev1.PodSpec, c *v1alpha
 		container.Name, c.Name, at, strings.Join(nearest, ", "))}
 }
 
-func runnerDifferences(container *corev1.Container, pod *corev1.PodSpec, r *v1alpha1.Runner) findings {
-	return slices.Concat(program(container, r), environmentDifferences(container, r), mountDifferences(container, pod, r),
-		additions(container), podAdditions(pod))
+func runnerDifferences(container *corev1.Container, job *batchv1.Job, r *v1alpha1.Runner) findings {
+	return slices.Concat(program(container, r), environmentDifferences(container, r),
+		mountDifferences(container, &job.Spec.Template.Spec, r), additions(&job.Spec, container.Name))
 }
 
 func program(c *corev1.Container, r *v1alpha1.Runner) findings {
@@ -52,7 +53,6 @@ func words(all []string) string { return Clip(fmt.Sprintf("%q", all), 160) }
 
 func environmentDifferences(c *corev1.Container, r *v1alpha1.Runner) findings {
 	var f findings
-	f.add(len(c.EnvFrom) > 0, "envFrom is set")
 	for _, v := range c.Env {
 		listed := slices.Contains(r.Env, v1alpha1.RunnerVariable{Name: v.Name, Value: v.Value})
 		f.add(v.ValueFrom != nil || !listed, "env %s is not listed with this value", v.Name)
@@ -62,7 +62,6 @@ func environmentDifferences(c *corev1.Container, r *v1alpha1.Runner) findings {
 
 func mountDifferences(c *corev1.Container, pod *corev1.PodSpec, r *v1alpha1.Runner) findings {
 	var f findings
-	f.add(len(c.VolumeDevices) > 0, "volumeDevices are set")
 	for _, m := range c.VolumeMounts {
 		listed := slices.Contains(r.Mounts, v1alpha1.RunnerMount{MountPath: m.MountPath, Source: mountSource(pod, m.Name)})
 		f.add(!listed, "the mount at %s is not listed with this source", m.MountPath)
@@ -91,27 +90,42 @@ func mountSource(pod *corev1.PodSpec, volume string) v1alpha1.MountSource {
 	return ""
 }
 
-// additions are what no runner can list: each could run something else in the container, or carry something out of it. No
-// container of the Pod may be privileged anyway.
-func additions(c *corev1.Container) findings {
+// additions are the fields of the step and of its Pod that a runner cannot list: each could run something else, change what the step
+// reads or whom it talks to. What [CheckJob] refuses of any Job is left to it.
+func additions(spec *batchv1.JobSpec, step string) findings {
 	var f findings
-	f.add(c.Lifecycle != nil, "lifecycle is set")
-	f.add(c.LivenessProbe != nil || c.ReadinessProbe != nil || c.StartupProbe != nil, "a probe is set")
-	f.add(c.Stdin || c.StdinOnce || c.TTY, "stdin or tty is set")
-	f.add(len(c.Ports) > 0, "ports are set")
-	f.add(c.TerminationMessagePath != "" && c.TerminationMessagePath != corev1.TerminationMessagePathDefault, "terminationMessagePath is set")
-	f.add(c.TerminationMessagePolicy != "" && c.TerminationMessagePolicy != corev1.TerminationMessageReadFile, "terminationMessagePolicy is not File")
-	if s := c.SecurityContext; s != nil {
-		f.add(s.Capabilities != nil && len(s.Capabilities.Add) > 0, "securityContext.capabilities.add is set")
-		f.add(s.ProcMount != nil && *s.ProcMount != corev1.DefaultProcMount, "securityContext.procMount is set")
-	}
+	walk(spec, func(s Setting) bool {
+		switch {
+		case s.Container != "" && s.Container != step, s.Field.Class == Refused, s.Field.Runner == Listed:
+			return false
+		case s.Field.Runner == AnyStep, s.isDefault(), s.isHarmlessNote():
+			return true
+		}
+		f.add(true, "%s is set", s.Path)
+		return false
+	})
 	return f
 }
 
-// podAdditions are those of the Pod that change whom the container talks to.
-func podAdditions(pod *corev1.PodSpec) findings {
-	var f findings
-	f.add(len(pod.HostAliases) > 0, "the Pod's hostAliases are set")
-	f.add(pod.DNSConfig != nil || pod.DNSPolicy == corev1.DNSNone, "the Pod's dnsConfig is set")
-	return f
+// isDefault reports whether a field has just what the API server writes where it is left out.
+func (s Setting) isDefault() bool {
+	return s.Field.Default != "" && slices.Equal(texts(s.Value), []string{s.Field.Default})
+}
+
+// isHarmlessNote reports whether all annotations of a template are known to be read by nothing that runs the step, or are the
+// operator's own.
+func (s Setting) isHarmlessNote() bool {
+	if s.Field.Type != "ObjectMeta" || s.Field.Name != "annotations" {
+		return false
+	}
+	for _, key := range s.Value.MapKeys() {
+		if !isOurs(key.String()) && !slices.Contains([]string{
+			"kubectl.kubernetes.io/default-container", "kubectl.kubernetes.io/default-logs-container",
+			"cluster-autoscaler.kubernetes.io/safe-to-evict", "karpenter.sh/do-not-disrupt",
+			"prometheus.io/scrape", "prometheus.io/port", "prometheus.io/path", "prometheus.io/scheme",
+		}, key.String()) {
+			return false
+		}
+	}
+	return true
 }

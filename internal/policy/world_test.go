@@ -150,23 +150,22 @@ func newCapability() *v1alpha1.Capability {
 }
 
 func newJob() *batchv1.Job {
-	return &batchv1.Job{
+	return AsHeld(&batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "valetkey-publish-pr-184", Namespace: "agents", UID: "job-uid",
-			Labels:      map[string]string{v1alpha1.LabelRequest: "publish-pr-184", "team": "web"},
-			Annotations: map[string]string{v1alpha1.AnnotationCreatedBy: agent},
+			Labels: map[string]string{v1alpha1.LabelRequest: "publish-pr-184", "team": "web"},
 		},
 		Spec: batchv1.JobSpec{
-			Suspend: ptr.To(true), Parallelism: ptr.To[int32](1), Completions: ptr.To[int32](1), BackoffLimit: ptr.To[int32](0),
+			BackoffLimit: ptr.To[int32](0),
 			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-				RestartPolicy: corev1.RestartPolicyNever, ServiceAccountName: "web-app-bot",
+				RestartPolicy: corev1.RestartPolicyNever, ServiceAccountName: "web-app-bot", AutomountServiceAccountToken: ptr.To(false),
 				Containers: []corev1.Container{{
 					Name: "publish", Image: image, Command: []string{"/scripts/publish-preview.sh"}, Args: []string{"--fast"},
 					TerminationMessagePath: "/dev/termination-log", TerminationMessagePolicy: corev1.TerminationMessageReadFile,
 				}},
 			}},
 		},
-	}
+	}, agent)
 }
 
 func allow(name string) *v1alpha1.CapabilityPolicy {
@@ -243,6 +242,3 @@ func (tt row) expect(t *testing.T, got Decision) {
 }
 
 // input0 is the metadata of a ConfigMap that cannot be replaced while grants live.
-func input0() metav1.ObjectMeta {
-	return metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelInput: "true"}}
-}

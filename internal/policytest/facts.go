@@ -58,11 +58,14 @@ func (w *world) facts(t *testCase) (policy.Facts, error) {
 		f.CapabilityReady = f.CapabilityMessage == ""
 	}
 	if f.CapabilityReady {
-		var review v1alpha1.Review
-		review, f.Risks = policy.NewReview(policy.ReviewInput{
+		review, risks, problems := policy.NewReview(policy.ReviewInput{
 			Request: r, Job: f.Job, Capability: capability, Provider: w.providers[capability.Spec.ProviderRef.Name],
 			ConfigMaps: load.configMaps, Now: f.ReviewedAt,
 		})
+		f.Risks = risks
+		if problems != nil {
+			f.JobProblems = []string{problems.Error()}
+		}
 		f.Digest = review.Digest
 		f.Seen = t.decide(r, review.Digest)
 	}

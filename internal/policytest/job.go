@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
 )
 
 const (
@@ -69,7 +70,7 @@ func (j jobOf) build(container string, c *v1alpha1.Capability) workload {
 	for i, image := range j.OtherImages {
 		pod.Containers = append(pod.Containers, corev1.Container{Name: fmt.Sprintf("%s-%d", container, i+2), Image: image})
 	}
-	pod.RestartPolicy, pod.ServiceAccountName = corev1.RestartPolicyNever, j.ServiceAccountName
+	pod.RestartPolicy, pod.ServiceAccountName, pod.AutomountServiceAccountToken = corev1.RestartPolicyNever, j.ServiceAccountName, ptr.To(false)
 	return workload{
 		described: true,
 		job: &batchv1.Job{
@@ -97,9 +98,7 @@ func stepOf(name string, c *v1alpha1.Capability) (corev1.Container, corev1.PodSp
 		switch m.Source {
 		case v1alpha1.MountConfigMap:
 			volume.ConfigMap = &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: volume.Name}}
-			configMaps[volume.Name] = &corev1.ConfigMap{
-				ObjectMeta: metav1.ObjectMeta{Name: volume.Name, Labels: map[string]string{v1alpha1.LabelInput: "true"}}, Immutable: ptr.To(true),
-			}
+			configMaps[volume.Name] = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: volume.Name}}
 		default:
 			volume.EmptyDir = &corev1.EmptyDirVolumeSource{}
 		}
@@ -115,7 +114,8 @@ func readWorkload(file string) (workload, error) {
 	if err != nil {
 		return workload{}, err
 	}
-	w := workload{configMaps: map[string]*corev1.ConfigMap{}}
+	// Kubernetes puts this one into every namespace.
+	w := workload{configMaps: map[string]*corev1.ConfigMap{policy.RootCA: {}}}
 	for _, d := range found {
 		switch d.text("apiVersion") + " " + d.text("kind") {
 		case "batch/v1 Job":
@@ -180,16 +180,5 @@ func (w workload) asCreated(r *v1alpha1.CapabilityRequest) *batchv1.Job {
 		job.Labels[v1alpha1.LabelRequest] = r.Name
 	}
 	job.Namespace = cmp.Or(job.Namespace, r.Namespace)
-	if job.Annotations == nil {
-		job.Annotations = map[string]string{}
-	}
-	job.Annotations[v1alpha1.AnnotationCreatedBy] = r.Spec.Requester.Username
-	job.Spec.Suspend = ptr.To(true)
-	if job.Spec.Completions == nil && job.Spec.Parallelism == nil {
-		job.Spec.Completions, job.Spec.Parallelism = ptr.To[int32](1), ptr.To[int32](1)
-	}
-	if job.Spec.BackoffLimit == nil {
-		job.Spec.BackoffLimit = ptr.To[int32](6)
-	}
-	return job
+	return policy.AsHeld(job, r.Spec.Requester.Username)
 }

@@ -105,11 +105,3 @@ func (s Step) security() *corev1.SecurityContext {
 	}
 	return c
 }
-
-// Held is a Job as the API server stores it, as far as a decision depends on it.
-func Held(job *batchv1.Job, requester string) *batchv1.Job {
-	held := job.DeepCopy()
-	held.Annotations = map[string]string{v1alpha1.AnnotationCreatedBy: requester}
-	held.Spec.Suspend, held.Spec.Completions, held.Spec.Parallelism = ptr.To(true), ptr.To[int32](1), ptr.To[int32](1)
-	return held
-}

@@ -43,11 +43,11 @@ func TestTheJobIsOneThatMayHoldACredential(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &v1alpha1.Capability{Spec: test.spec}
-			job := step.Held(test.step.Job(request(), c), agent)
+			job := policy.AsHeld(test.step.Job(request(), c), agent)
 			if err := policy.CheckJob(job, request(), c); err != nil {
 				t.Error(err)
 			}
-			_, risks := policy.NewReview(policy.ReviewInput{Request: request(), Job: job, Capability: c, Provider: &v1alpha1.CapabilityProvider{}})
+			_, risks, _ := policy.NewReview(policy.ReviewInput{Request: request(), Job: job, Capability: c, Provider: &v1alpha1.CapabilityProvider{}})
 			if len(risks) > 0 {
 				t.Errorf("it is a risk: %v", risks)
 			}

@@ -63,8 +63,11 @@ type Observation struct {
 	Backend provider.Provider
 	// Scope rendered for the request.
 	Scope provider.Scope
-	// Review of what was found: what people would decide on now.
+	// Review of what was found: what people would decide on now. It is nil for a living grant whose review is of an earlier release,
+	// which did not say what the ConfigMaps were.
 	Review *v1alpha1.Review
+	// Inputs are the ConfigMaps that the Job's Pod reads, by name, as they are now; nil where the Pod has its copies already.
+	Inputs map[string]*corev1.ConfigMap
 }
 
 // Observe gathers the facts about a request. An error means that something could not be found out.
@@ -171,27 +174,28 @@ func ready(conditions []metav1.Condition, generation int64) (bool, string) {
 
 // review computes what people would decide on now, and the risks that only a policy can take.
 func (o *Observer) review(ctx context.Context, found *Observation) error {
-	if found.Facts.Job == nil || found.Provider == nil || found.Scope.Principal == "" {
+	if found.Facts.Job == nil {
+		return nil
+	}
+	if err := o.unknownFields(ctx, found); err != nil {
+		return err
+	}
+	if found.Provider == nil || found.Scope.Principal == "" {
 		return nil
 	}
 	in := policy.ReviewInput{
 		Request: found.Facts.Request, Job: found.Facts.Job, Capability: found.Facts.Capability, Provider: found.Provider,
 		Scope: found.Scope.Lines, Principal: found.Scope.Principal, Now: found.Facts.Now,
-		ConfigMaps: map[string]*corev1.ConfigMap{},
 	}
-	for _, name := range policy.ConfigMapNames(found.Facts.Job) {
-		cm := &corev1.ConfigMap{}
-		ok, err := get(ctx, o.Live, client.ObjectKey{Namespace: found.Facts.Request.Namespace, Name: name}, cm)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			cm = nil
-		}
-		in.ConfigMaps[name] = cm
+	comparable, err := o.inputs(ctx, found, &in)
+	if err != nil || !comparable {
+		return err
 	}
-	review, risks := policy.NewReview(in)
-	found.Review = &review
+	review, risks, err := policy.NewReview(in)
+	if err != nil {
+		found.Facts.JobProblems = append(found.Facts.JobProblems, err.Error())
+	}
+	found.Review, found.Inputs = &review, in.ConfigMaps
 	found.Facts.Risks = append(found.Facts.Risks, risks...)
 	return nil
 }

@@ -1,0 +1,93 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// leastSecondsKept is how long a Job must stay after its end, in seconds: the grant's end is read from it.
+const leastSecondsKept = 600
+
+// fields says which fields of a Job's spec have what [Fields] refuses.
+func fields(spec *batchv1.JobSpec) findings {
+	var f findings
+	walk(spec, func(s Setting) bool {
+		switch {
+		case s.Field.Class == "":
+			f.add(true, "%s is not known to this version of Valetkey; leave it out", s.where())
+		case s.Field.Class == Refused && len(s.Field.Values) == 0:
+			f.add(true, "%s must not be set: %s", s.where(), s.Field.Why)
+		case !s.Value.IsValid() || !s.allowed():
+			f.add(true, "%s must be %s: %s", s.where(), alternatives(s.Field.Values), s.Field.Why)
+		}
+		return true
+	})
+	return f
+}
+
+// allowed reports whether each value of a field is among those that it may have.
+func (s Setting) allowed() bool {
+	return len(s.Field.Values) == 0 || !slices.ContainsFunc(texts(s.Value), func(text string) bool { return !s.Field.takes(text) })
+}
+
+func (f Field) takes(text string) bool {
+	return slices.ContainsFunc(f.Values, func(value string) bool {
+		prefix, open := strings.CutSuffix(value, "*")
+		return value == text || open && strings.HasPrefix(text, prefix)
+	})
+}
+
+// alternatives lists values for a sentence: a, b or c.
+func alternatives(values []string) string {
+	if len(values) < 2 {
+		return strings.Join(values, "")
+	}
+	last := len(values) - 1
+	return strings.Join(values[:last], ", ") + " or " + values[last]
+}
+
+// combinations says what is wrong with fields that are fine by themselves.
+func combinations(spec *batchv1.JobSpec) findings {
+	pod := &spec.Template.Spec
+	var f findings
+	if kept := spec.TTLSecondsAfterFinished; kept != nil {
+		f.add(*kept < leastSecondsKept, "ttlSecondsAfterFinished must be at least %d: the grant's end is read from the Job", leastSecondsKept)
+	}
+	for _, v := range pod.Volumes {
+		f.add(v.Name == v1alpha1.VolumeName, "the volume name %s is reserved", v.Name)
+	}
+	for _, c := range pod.Containers {
+		f.add(c.RestartPolicy != nil && *c.RestartPolicy != corev1.ContainerRestartPolicyNever,
+			"container %s: restartPolicy must be Never: one request is one run", c.Name)
+	}
+	for _, c := range pod.InitContainers {
+		f.add(isSidecar(c) && c.ImagePullPolicy == corev1.PullAlways, "container %s: imagePullPolicy must not be Always: "+
+			"the kubelet would ask its registry whenever it is restarted, and look at no deadline meanwhile", c.Name)
+	}
+	for _, c := range containers(pod) {
+		for _, e := range c.Env {
+			if e.ValueFrom != nil && e.ValueFrom.FileKeyRef != nil {
+				f.add(!isEmptyDir(pod, e.ValueFrom.FileKeyRef.VolumeName), "container %s: env[%s] reads a file of volume %s, which is no emptyDir",
+					c.Name, e.Name, e.ValueFrom.FileKeyRef.VolumeName)
+			}
+		}
+	}
+	return f
+}
+
+// isSidecar reports whether an init container goes on beside the containers of the Pod.
+func isSidecar(c corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+func isEmptyDir(pod *corev1.PodSpec, volume string) bool {
+	return slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == volume && v.EmptyDir != nil })
+}

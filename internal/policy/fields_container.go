@@ -1,0 +1,122 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import "slices"
+
+// containerFields are those of containers and init containers. Source: the documentation of core/v1, and the kubelet's behaviour as
+// tried on a node.
+func containerFields() []Field {
+	return slices.Concat(
+		of("Container",
+			harmless("it tells containers apart", "name"),
+			listed(reviewed(Program, "what runs", "image", "command", "args", "workingDir")),
+			listed(reviewed(Content, "what it reads", "env", "volumeMounts")),
+			reviewed(Content, "what it reads", "envFrom", "volumeDevices"),
+			notListed(harmless("what it listens on", "ports")),
+			harmless("what it may use of a node", "resources"),
+			harmless("a granted Pod is not resized", "resizePolicy"),
+			only("restartPolicy", "one request is one run; an init container can be a sidecar", "Never", "Always"),
+			refused("the Pod would run again with the same credential", "restartPolicyRules"),
+			reviewed(NoDanger, "see their own fields", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"),
+			only("terminationMessagePath", "a file of the node would lie over what is there", "/dev/termination-log"),
+			unless(among(reviewed(Content, "whether the end of its log is in its Pod's status", "terminationMessagePolicy"),
+				"File", "FallbackToLogsOnError"), "File"),
+			among(harmless("when its image is looked for", "imagePullPolicy"), "Always", "IfNotPresent", "Never"),
+			anyStep(reviewed(NoDanger, "see its own fields", "securityContext")),
+			notListed(harmless("nobody can attach to a granted Pod", "stdin", "stdinOnce", "tty")),
+		),
+		of("ContainerPort",
+			notListed(harmless("what it listens on", "name", "containerPort")),
+			notListed(among(harmless("what it listens on", "protocol"), "TCP", "UDP", "SCTP")),
+			only("hostPort", "it would listen on the node", "0"),
+			refused("it would listen on the node", "hostIP"),
+		),
+		of("ContainerResizePolicy", harmless("a granted Pod is not resized", "resourceName"),
+			among(harmless("a granted Pod is not resized", "restartPolicy"), "NotRequired", "RestartContainer")),
+		of("ResourceRequirements", harmless("what it may use of a node", "limits", "requests"),
+			reviewed(Content, "which of the Pod's claims it has", "claims")),
+		of("ResourceClaim", reviewed(Content, "which of the Pod's claims it has", "name", "request")),
+		of("EnvVar", reviewed(Content, "what it reads", "name", "value", "valueFrom")),
+		of("EnvVarSource",
+			reviewed(Content, "what the API server says of the Pod, which nobody can change", "fieldRef", "resourceFieldRef"),
+			input("a ConfigMap can change: the grant copies what was reviewed", "configMapKeyRef"),
+			input("a Secret can change", "secretKeyRef"),
+			reviewed(Content, "what another container of the Pod writes into an emptyDir", "fileKeyRef"),
+		),
+		of("EnvFromSource", reviewed(Content, "what it reads", "prefix"),
+			input("a ConfigMap can change: the grant copies what was reviewed", "configMapRef"),
+			input("a Secret can change", "secretRef")),
+		of("ConfigMapKeySelector", reviewed(Content, "what it reads", "name", "key"), harmless("whether it has to be there", "optional")),
+		of("SecretKeySelector", reviewed(Content, "what it reads", "name", "key"), harmless("whether it has to be there", "optional")),
+		of("ConfigMapEnvSource", reviewed(Content, "what it reads", "name"), harmless("whether it has to be there", "optional")),
+		of("SecretEnvSource", reviewed(Content, "what it reads", "name"), harmless("whether it has to be there", "optional")),
+		of("FileKeySelector", reviewed(Content, "what it reads", "volumeName", "path", "key"), harmless("whether it has to be there", "optional")),
+		of("ObjectFieldSelector",
+			among(harmless("of what version the name is", "apiVersion"), "v1"),
+			among(reviewed(Content, "what is known of the Pod", "fieldPath"), "metadata.name", "metadata.namespace", "metadata.uid",
+				"metadata.labels*", "metadata.annotations*", "spec.nodeName", "spec.serviceAccountName",
+				"status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"),
+		),
+		of("ResourceFieldSelector", reviewed(Content, "what it may use of a node", "containerName", "resource"),
+			harmless("in which unit", "divisor")),
+		of("VolumeMount", reviewed(Content, "what it reads", "name", "mountPath", "subPath", "subPathExpr"),
+			anyStep(reviewed(NoDanger, "whether it can write there", "readOnly")),
+			among(harmless("whether it can write there", "recursiveReadOnly"), "Disabled", "IfPossible", "Enabled"),
+			only("mountPropagation", "what it mounts would be seen elsewhere", "None", "HostToContainer"),
+			anyStep(reviewed(NoDanger, "what files there can do", "bindMountOptions"))),
+		of("VolumeDevice", reviewed(Content, "what it reads", "name", "devicePath")),
+	)
+}
+
+// probeFields are those of probes and hooks: what the kubelet runs in a container, or asks on its behalf.
+func probeFields() []Field {
+	return slices.Concat(
+		of("Probe", handlers("exec", "httpGet", "tcpSocket", "grpc"),
+			harmless("how often it is asked", "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"),
+			refused("a container that fails it would hold up the Pod's end", "terminationGracePeriodSeconds")),
+		of("Lifecycle", refused("the kubelet looks at no deadline while it runs", "postStart"),
+			handlers("preStop"),
+			harmless("it is killed five seconds later", "stopSignal")),
+		of("LifecycleHandler", handlers("exec", "httpGet", "tcpSocket", "sleep")),
+		of("ExecAction", reviewed(Program, "what runs", "command")),
+		of("HTTPGetAction", reviewed(Network, "whom the kubelet asks", "host", "port", "path", "httpHeaders"),
+			among(reviewed(NoDanger, "how it asks", "scheme"), "HTTP", "HTTPS"),
+			among(reviewed(NoDanger, "how it asks", "protocol"), "HTTP1", "HTTP2")),
+		of("HTTPHeader", reviewed(Network, "whom the kubelet asks", "name", "value")),
+		of("TCPSocketAction", reviewed(Network, "whom the kubelet asks", "host", "port")),
+		of("GRPCAction", reviewed(Network, "whom the kubelet asks", "port", "service"),
+			among(harmless("how it asks", "mode"), "Plaintext", "TLS")),
+		of("SleepAction", harmless("it ends with the Pod's five seconds", "seconds")),
+	)
+}
+
+func handlers(names ...string) []Field { return reviewed(NoDanger, "see its own fields", names...) }
+
+// securityFields are those of security contexts. Pod Security of the namespace limits them further.
+func securityFields() []Field {
+	const why = "what the kernel lets it do"
+	as := func(names ...string) []Field { return anyStep(reviewed(Identity, why, names...)) }
+	const windows = "its files and its deadline were tried on Linux alone"
+	return slices.Concat(
+		of("SecurityContext",
+			only("privileged", "it could read the credential of any container of its node", "false"),
+			only("procMount", "it would see more of the kernel", "Default"),
+			refused(windows, "windowsOptions"),
+			as("capabilities", "runAsUser", "runAsGroup", "runAsNonRoot", "readOnlyRootFilesystem", "allowPrivilegeEscalation", "seLinuxOptions", "seccompProfile", "appArmorProfile"),
+		),
+		of("Capabilities", reviewed(Identity, why, "add"), harmless("less than it has otherwise", "drop")),
+		of("PodSecurityContext",
+			refused(windows, "windowsOptions"),
+			as("runAsUser", "runAsGroup", "runAsNonRoot", "supplementalGroups", "fsGroup", "sysctls", "seLinuxOptions", "seccompProfile", "appArmorProfile"),
+			among(as("supplementalGroupsPolicy"), "Merge", "Strict"),
+			among(harmless("how volumes are given to it", "fsGroupChangePolicy"), "OnRootMismatch", "Always"),
+			among(harmless("how volumes are given to it", "seLinuxChangePolicy"), "MountOption", "Recursive"),
+		),
+		of("Sysctl", as("name", "value")),
+		of("SELinuxOptions", as("user", "role", "type", "level")),
+		of("SeccompProfile", among(as("type"), "Unconfined", "RuntimeDefault", "Localhost"), as("localhostProfile")),
+		of("AppArmorProfile", among(as("type"), "Unconfined", "RuntimeDefault", "Localhost"), as("localhostProfile")),
+	)
+}

@@ -1,0 +1,217 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Setting is one field that a Job's spec sets, or, where Value is not valid, one that it should set.
+type Setting struct {
+	// Field is what is known of it. One of which nothing is known has no Class.
+	Field Field
+	// Container that the field is of; empty for the Pod's and the Job's own.
+	Container string
+	// Path from the container, or from the Job's spec, with the names of list elements: env[STAGE].value.
+	Path string
+	// Value of the field; not valid where a needed field is missing.
+	Value reflect.Value
+}
+
+// where names the field in a sentence.
+func (s Setting) where() string {
+	if s.Container == "" {
+		return s.Path
+	}
+	return "container " + s.Container + ": " + s.Path
+}
+
+// table finds a field by its type and its name in JSON.
+type table map[reflect.Type]map[string]Field
+
+// known is the table of Fields. It is made once, and never changes.
+var known = sync.OnceValue(func() table {
+	byName := map[string]map[string]Field{}
+	for _, f := range Fields() {
+		if byName[f.Type] == nil {
+			byName[f.Type] = map[string]Field{}
+		}
+		byName[f.Type][f.Name] = f
+	}
+	all := table{}
+	for _, t := range structs(reflect.TypeFor[batchv1.JobSpec](), map[reflect.Type]bool{}) {
+		all[t] = byName[t.Name()]
+	}
+	return all
+})
+
+// structs are the struct types that a type is made of, itself included, in the order of its fields.
+func structs(t reflect.Type, seen map[reflect.Type]bool) []reflect.Type {
+	t = element(t)
+	if t.Kind() != reflect.Struct || isValue(t) || seen[t] {
+		return nil
+	}
+	seen[t] = true
+	all := []reflect.Type{t}
+	for _, f := range members(t) {
+		all = append(all, structs(f.Type, seen)...)
+	}
+	return all
+}
+
+// element is what a pointer, list or map holds.
+func element(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+		t = t.Elem()
+	}
+	return t
+}
+
+// isValue reports whether a struct is a single value to the API: a quantity, an instant, a number or a string.
+func isValue(t reflect.Type) bool {
+	switch t {
+	case reflect.TypeFor[resource.Quantity](), reflect.TypeFor[metav1.Time](), reflect.TypeFor[intstr.IntOrString](), reflect.TypeFor[metav1.FieldsV1]():
+		return true
+	}
+	return false
+}
+
+// member is a field of a struct, as JSON has it: those of inlined structs are the struct's own.
+type member struct {
+	Name  string
+	Type  reflect.Type
+	Index []int
+}
+
+func members(t reflect.Type) []member {
+	var all []member
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous && (name == "" || strings.Contains(options, "inline")) {
+			for _, inner := range members(f.Type) {
+				inner.Index = append([]int{i}, inner.Index...)
+				all = append(all, inner)
+			}
+			continue
+		}
+		all = append(all, member{Name: name, Type: f.Type, Index: []int{i}})
+	}
+	return all
+}
+
+// walk calls visit for each field that a Job's spec sets, and for those that it needs to set. Fields of a field that visit does
+// not want to go into, and those of refused or unknown ones, are left out.
+func walk(spec *batchv1.JobSpec, visit func(Setting) (into bool)) {
+	w := walker{table: known(), visit: visit}
+	w.fields(reflect.ValueOf(spec).Elem(), "", "")
+}
+
+type walker struct {
+	table table
+	visit func(Setting) bool
+}
+
+func (w walker) fields(v reflect.Value, container, path string) {
+	rows := w.table[v.Type()]
+	for _, m := range members(v.Type()) {
+		row, value := rows[m.Name], v.FieldByIndex(m.Index)
+		s := Setting{Field: row, Container: container, Path: join(path, m.Name), Value: value}
+		switch {
+		case !isSet(value):
+			if row.Needed {
+				s.Value = reflect.Value{}
+				w.visit(s)
+			}
+		case w.visit(s) && row.Class != "" && (row.Class != Refused || len(row.Values) > 0):
+			w.into(s)
+		}
+	}
+}
+
+// into goes into the structs that a field holds.
+func (w walker) into(s Setting) {
+	v := s.Value
+	for v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if t := element(v.Type()); t.Kind() != reflect.Struct || isValue(t) {
+		return
+	}
+	if v.Kind() != reflect.Slice {
+		w.fields(v, s.Container, s.Path)
+		return
+	}
+	for i := range v.Len() {
+		name := elementName(v.Index(i), i)
+		if s.Field.Type == "PodSpec" && (s.Field.Name == "containers" || s.Field.Name == "initContainers" || s.Field.Name == "ephemeralContainers") {
+			w.fields(v.Index(i), name, "")
+			continue
+		}
+		w.fields(v.Index(i), s.Container, s.Path+"["+name+"]")
+	}
+}
+
+func join(path, name string) string {
+	if path == "" || path == "template" || path == "template.spec" {
+		// The Job's template is where nearly everything is: to name it again and again tells nobody anything.
+		if name == "template" || name == "spec" {
+			return strings.TrimPrefix(path+"."+name, ".")
+		}
+		return name
+	}
+	return path + "." + name
+}
+
+// elementName tells an element of a list from the others.
+func elementName(v reflect.Value, index int) string {
+	for _, key := range []string{"MountPath", "DevicePath", "Name"} {
+		if f := v.FieldByName(key); f.IsValid() && f.Kind() == reflect.String && f.String() != "" {
+			return f.String()
+		}
+	}
+	return fmt.Sprint(index)
+}
+
+// isSet reports whether a field has a value of its own. An empty list, an empty string and a plain zero are what the API takes for none.
+func isSet(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		return !v.IsNil()
+	case reflect.Slice, reflect.Map:
+		return v.Len() > 0
+	default:
+		return !v.IsZero()
+	}
+}
+
+// texts are a field's values as the API writes them; none of a struct.
+func texts(v reflect.Value) []string {
+	for v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	switch v.Kind() {
+	case reflect.Slice:
+		var all []string
+		for i := range v.Len() {
+			all = append(all, texts(v.Index(i))...)
+		}
+		return all
+	case reflect.Struct, reflect.Map:
+		return nil
+	default:
+		return []string{fmt.Sprint(v.Interface())}
+	}
+}
