@@ -109,8 +109,9 @@ site: ## Build the documentation's site into dist/site, and check its links; not
 	go run ./hack/site
 
 .PHONY: generate
-generate: ## Generate deep copies, the CRDs, the chart's templates and the API's reference
+generate: ## Generate deep copies, the CRDs, the rule and page of a Job's fields, the chart's templates and the API's reference
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate/go.txt crd output:crd:dir=config/crd paths=./api/...
+	go run ./hack/jobfields
 	go run ./hack/chart
 	hack/apiref.sh
 

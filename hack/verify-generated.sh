@@ -4,9 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -r api charts config docs go.mod go.sum hack Makefile "$copy/"
+cp -r api charts config docs go.mod go.sum hack internal Makefile "$copy/"
 make --no-print-directory -C "$copy" generate >/dev/null
-for part in api charts config/crd docs/api.md; do
+for part in api charts config docs; do
   if ! diff -r "$part" "$copy/$part"; then
     echo "$part is stale: run 'make generate' and commit what it changes" >&2
     exit 1

@@ -171,7 +171,8 @@ const (
 	OutcomeRevoked GrantOutcome = "Revoked"
 	// OutcomeIssueFailed: no credential was delivered.
 	OutcomeIssueFailed GrantOutcome = "IssueFailed"
-	// OutcomeUnknown: the operator could not find out, for example because its record was restored from a backup.
+	// OutcomeUnknown: the operator could not find out: its record was restored from a backup, or nobody saw its containers end and
+	// somebody gave up on that.
 	OutcomeUnknown GrantOutcome = "Unknown"
 )
 
@@ -228,6 +229,10 @@ type CapabilityGrantStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32768
 	RevocationHandle string `json:"revocationHandle,omitempty"`
+	// inputs counts the ConfigMaps that the Job's Pod reads, of which the grant makes copies.
+	// +optional
+	// +kubebuilder:validation:Maximum=32
+	Inputs int32 `json:"inputs,omitempty"`
 	// podsStarted counts the Pods that started with the credential. More than one means that it was reused.
 	// +optional
 	PodsStarted int32 `json:"podsStarted,omitempty"`

@@ -49,7 +49,8 @@ const (
 	// ConditionGranted is True when the grant exists.
 	ConditionGranted = "Granted"
 	// ConditionEnded is True when nothing more will happen: on a request, because it was refused or its grant ended; on a
-	// grant, because its containers have ended or can no longer be running, and its credential is revoked or said not to be.
+	// grant, because its containers were seen to have ended, and its credential is revoked or said not to be. It is Unknown on a grant
+	// whose containers should have ended and were not seen to.
 	ConditionEnded = "Ended"
 )
 
@@ -130,6 +131,9 @@ const (
 const (
 	// ReasonEnding: the grant is being ended; status.stop says why, the message what is still awaited.
 	ReasonEnding = "Ending"
+	// ReasonEndNotSeen: the grant's time is over, and no node has reported that its containers ended; the message says what an
+	// administrator can do. The condition is Unknown, and the grant goes on being ended.
+	ReasonEndNotSeen = "EndNotSeen"
 	// ReasonActive: the grant lives.
 	ReasonActive = "Active"
 	// ReasonJobCompleted: the Job succeeded.

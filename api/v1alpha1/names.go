@@ -27,8 +27,9 @@ const (
 	AnnotationRevoke = "valetkey.dev/revoke"
 	// AnnotationRevokedBy on a CapabilityGrant is who set AnnotationRevoke. Stamped by the API server.
 	AnnotationRevokedBy = "valetkey.dev/revoked-by"
-	// AnnotationAbandon on a CapabilityGrant that is being ended gives up on its revocation, which the back end does not confirm: the
-	// grant ends, and says until when the credential may work. Its value is the reason. It asks for the verb abandon.
+	// AnnotationAbandon on a CapabilityGrant that is being ended gives up on what cannot be confirmed: that its credential is revoked, or
+	// that its containers ended. The grant ends, and says until when the credential may work, or that its outcome is unknown. Its
+	// value is the reason. It asks for the verb abandon.
 	AnnotationAbandon = "valetkey.dev/abandon"
 	// AnnotationAbandonedBy on a CapabilityGrant is who set AnnotationAbandon. Stamped by the API server.
 	AnnotationAbandonedBy = "valetkey.dev/abandoned-by"

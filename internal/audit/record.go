@@ -33,8 +33,11 @@ const (
 	EventStopping Event = "stopping"
 	// EventRevoked: the credential was revoked, or the back end cannot do so and the record says until when it works.
 	EventRevoked Event = "revoked"
-	// EventAbandoned: somebody gave up on a revocation that the back end did not confirm; the reason says who, and why.
+	// EventAbandoned: somebody gave up on a revocation that the back end did not confirm, or on an end that nobody saw; the reason says
+	// who, and why.
 	EventAbandoned Event = "abandoned"
+	// EventEndNotSeen: the grant's time is over, and no node has reported that its containers ended; the reason says which.
+	EventEndNotSeen Event = "end_not_seen"
 	// EventEnded: the grant ended with the outcome that the record names.
 	EventEnded Event = "ended"
 	// EventRecovered: something happened to the log itself, and reason says what: part of a line was removed after a crash, the

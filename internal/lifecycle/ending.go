@@ -4,8 +4,11 @@
 package lifecycle
 
 import (
+	"fmt"
 	"slices"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -24,12 +27,52 @@ func ending(f Facts, now time.Time) Action {
 	case !f.Attempt.Revoked:
 		return Action{Step: Revoke}
 	}
-	quiet := quietAt(f.Grant)
-	if !f.containersEnded() && now.Before(quiet) {
-		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: quiet,
-			Message: "waiting for the Job's containers to end"}
+	end := Action{Step: End, Revocation: revocation(f.Grant), Outcome: f.Grant.Status.Stop.Outcome}
+	due := f.Grant.Status.Stop.At.Add(v1alpha1.PodGraceSeconds*time.Second + Settle)
+	switch {
+	case f.containersEnded():
+		return end
+	case now.Before(due):
+		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: due, Message: "waiting for the Job's containers to end"}
+	case f.Grant.Annotations[v1alpha1.AnnotationAbandon] != "":
+		end.Outcome = v1alpha1.OutcomeUnknown
+		return end
+	case !reported(f.Grant):
+		return Action{Step: ReportUnseen, Reason: v1alpha1.ReasonEndNotSeen, Message: f.unseen()}
+	default:
+		return Action{Step: Wait, Reason: v1alpha1.ReasonEndNotSeen, Message: f.unseen()}
 	}
-	return Action{Step: End, Revocation: revocation(f.Grant)}
+}
+
+// reported reports whether the status says already that the end of the containers was not seen.
+func reported(g *v1alpha1.CapabilityGrant) bool {
+	return slices.ContainsFunc(g.Status.Conditions, func(c metav1.Condition) bool {
+		return c.Type == v1alpha1.ConditionEnded && c.Reason == v1alpha1.ReasonEndNotSeen
+	})
+}
+
+// unseen says what is not known, and what an administrator can do.
+func (f Facts) unseen() string {
+	what := "the admission rules were changed while the grant lived, and nobody saw the Pod of its Job end"
+	if f.mayMakePods() {
+		what = "the job-controller has not said that Job " + f.Grant.Spec.Job.Name + " has stopped"
+	}
+	for _, p := range f.Pods {
+		switch {
+		case f.ended(p):
+		case p.Gone:
+			what = fmt.Sprintf("Pod %s is gone, and node %s had not reported that its containers ended", p.Name, p.Node)
+		default:
+			what = fmt.Sprintf("node %s has not reported that the containers of Pod %s ended", p.Node, p.Name)
+		}
+	}
+	return what + fmt.Sprintf("; look on the node (crictl ps) and end them there. If the node will not come back, delete its Node object, and annotate: "+
+		"kubectl annotate capgrant %s -n %s %s=<reason>", f.Grant.Name, f.Grant.Namespace, v1alpha1.AnnotationAbandon)
+}
+
+// mayMakePods reports whether the job-controller may still make a Pod of the Job.
+func (f Facts) mayMakePods() bool {
+	return f.started() && !f.Job.Complete && !f.Job.Failed && !f.Job.Idle
 }
 
 // jobMayRun: the Job was started for this grant and nothing keeps it from making Pods.
@@ -37,11 +80,14 @@ func (f Facts) jobMayRun() bool {
 	return f.started() && !f.Job.Suspended && !f.Job.Complete && !f.Job.Failed && !f.Job.Deleting
 }
 
-// containersEnded: every Pod that carried the credential has reported its end, and no further one can come.
+// containersEnded reports whether every Pod that carried the credential has ended, and no further one can come.
 func (f Facts) containersEnded() bool {
+	if f.neverDelivered() {
+		return true
+	}
 	started := int32(0)
 	for _, p := range f.Pods {
-		if !p.Ended {
+		if !f.ended(p) {
 			return false
 		}
 		if p.Started {
@@ -49,33 +95,25 @@ func (f Facts) containersEnded() bool {
 		}
 	}
 	switch {
-	case f.neverDelivered():
-		return true
 	case f.Job.Exists && f.Job.StartedFor != f.Grant.UID:
+		return true // The start patch never arrived.
+	case f.mayMakePods():
+		return false
+	case f.Fenced:
 		return true
-	case f.Job.Complete || f.Job.Failed:
-		return true
-	case !f.Job.Exists:
-		// Without the Job nobody says whether a Pod was made that was never seen.
-		return started > 0
 	default:
-		return f.Job.Idle && started >= f.Grant.Status.PodsStarted
+		// A Pod that nobody saw may be gone before it ended.
+		return started > 0 && started >= f.Grant.Status.PodsStarted
 	}
 }
 
-// neverDelivered: no status and no Job says that the Job was ever started with a credential.
+// ended reports whether a Pod's containers have ended. That of a Pod which is gone is known where the admission rules were there
+// all the time.
+func (f Facts) ended(p PodFacts) bool { return p.Ended || p.Gone && (f.Fenced || p.Node == "") }
+
+// neverDelivered reports whether no status, no Job and no Pod says that the Job was ever started with a credential.
 func (f Facts) neverDelivered() bool {
-	return f.Grant.Status.IssuedAt == nil
-}
-
-// quietAt is when the containers cannot be running any more, whatever anybody reports: the Pod's own deadline and grace are
-// over. The zero time, long past, when no credential was stored for a Pod to find.
-func quietAt(g *v1alpha1.CapabilityGrant) time.Time {
-	exp := expiry(g)
-	if exp.IsZero() {
-		return exp
-	}
-	return exp.Add(v1alpha1.PodGraceSeconds*time.Second + Settle)
+	return f.Grant.Status.IssuedAt == nil && !f.started() && len(f.Pods) == 0
 }
 
 // revocation says honestly what is known of the credential.

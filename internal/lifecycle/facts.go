@@ -17,9 +17,9 @@ const Recheck = 10 * time.Second
 // MaxAttempts bounds how often a grant's credential is minted, crashes of the operator included.
 const MaxAttempts = 12
 
-// Settle is how long after a Pod's deadline and grace its containers are taken to have ended even though nobody reported
-// it: the node is lost, or the Pod object was removed by force. It leaves room for the clocks of node and operator.
-const Settle = 30 * time.Second
+// Settle is how long after a Pod's grace its node should have reported that its containers ended. It leaves room for a busy
+// job-controller and for the clocks of node and operator. A grant whose end is not seen by then says so, and goes on waiting.
+const Settle = time.Minute
 
 // Facts is all that a decision is made from. It is gathered once, before Next is called.
 type Facts struct {
@@ -29,6 +29,9 @@ type Facts struct {
 	Job JobFacts
 	// Pods that carry the grant's credential.
 	Pods []PodFacts
+	// Fenced reports whether the admission rules have been installed and unmodified since before the grant was made. They let no
+	// Pod that holds a credential go before its node has reported that its containers ended, so that one that is gone has ended.
+	Fenced bool
 	// Request that the grant names by UID.
 	Request RequestFacts
 	// Policy is what the policies say of the request now.
@@ -72,13 +75,14 @@ type JobFacts struct {
 type PodFacts struct {
 	// UID of the Pod.
 	UID types.UID
-	// Bound: it was given to a node. One that never was cannot have run.
-	Bound bool
-	// Started: at least one of its containers ran.
+	// Name of the Pod, and the Node that it was given to; the Node is empty while there is none.
+	Name, Node string
+	// Started reports whether at least one of its containers ran.
 	Started bool
-	// Ended: every container has ended, as its kubelet reported, or none can ever have begun. A Pod object that went away
-	// before anybody saw that stays in the facts as not ended.
+	// Ended reports whether every container has ended, as the node reported, or none can ever have begun.
 	Ended bool
+	// Gone reports whether the Pod was seen and its object is not there any more. That alone does not say that its containers ended.
+	Gone bool
 }
 
 // RequestFacts is what the API server says of the request.
@@ -110,6 +114,8 @@ type AttemptFacts struct {
 	Began int32
 	// Minting: the back end was asked for that attempt's credential and has not answered.
 	Minting bool
+	// Copied reports whether the Pod's inputs were copied, or there are none.
+	Copied bool
 	// Minted: it holds that attempt's credential, or stored it in the Secret.
 	Minted bool
 	// Stored: that attempt's Secret exists.

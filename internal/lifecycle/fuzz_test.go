@@ -78,7 +78,7 @@ func (m *model) decide(o *operator) {
 		m.fail("what is not issued yet is revoked")
 	case o.action.Step == End && !o.memory.Revoked:
 		m.fail("the end without revocation by a process that knows of it")
-	case o.action.Step == End && m.running() && m.now.Before(quietAt(f.Grant)):
+	case o.action.Step == End && m.running() && (f.Grant.Annotations[v1alpha1.AnnotationAbandon] == "" || o.action.Outcome != v1alpha1.OutcomeUnknown):
 		m.fail("the end while a container runs")
 	case o.action.Step == Wait && !o.action.Until.IsZero() && !o.action.Until.After(m.now):
 		m.fail("a wait that is over already")
@@ -116,6 +116,8 @@ func (m *model) take(o *operator) {
 	switch o.action.Step {
 	case BeginAttempt:
 		m.begin(o, write)
+	case CopyInputs:
+		o.memory.Copied = true
 	case Mint:
 		m.sessions[o.memory.Began]++
 		o.memory.Minting = true
@@ -130,7 +132,11 @@ func (m *model) take(o *operator) {
 			s.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionTrue}}
 		})
 	case Stop:
-		if write(func(s *v1alpha1.CapabilityGrantStatus) { stop := o.action.Stop; s.Stop = &stop }) {
+		if write(func(s *v1alpha1.CapabilityGrantStatus) {
+			stop := o.action.Stop
+			stop.At = metav1.NewTime(m.now)
+			s.Stop = &stop
+		}) {
 			sweep(o.seen.Grant.Status.Attempt)
 		}
 	case StopJob:
@@ -141,6 +147,10 @@ func (m *model) take(o *operator) {
 		o.memory.Revoked = write(func(s *v1alpha1.CapabilityGrantStatus) {
 			s.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry}
 		}) || o.memory.Revoked
+	case ReportUnseen:
+		write(func(s *v1alpha1.CapabilityGrantStatus) {
+			s.Conditions = append(s.Conditions, metav1.Condition{Type: v1alpha1.ConditionEnded, Status: metav1.ConditionUnknown, Reason: o.action.Reason})
+		})
 	case End:
 		at := metav1.NewTime(m.now)
 		write(func(s *v1alpha1.CapabilityGrantStatus) { s.EndedAt = &at })
@@ -180,7 +190,7 @@ func (m *model) start(o *operator) {
 // happen is what anybody else does.
 func (m *model) happen(what byte) {
 	f, o := &m.facts, &m.operators[what%2]
-	switch what / 2 % 20 {
+	switch what / 2 % 22 {
 	case 0: // a crash
 		*o = operator{}
 	case 1:
@@ -203,7 +213,7 @@ func (m *model) happen(what byte) {
 		f.Guard = Obstacle{}
 	case 12: // the job-controller and the kubelet
 		if f.Job.Exists && !f.Job.Suspended && len(f.Pods) == 0 {
-			f.Pods = []PodFacts{{UID: "pod", Bound: true, Started: true}}
+			f.Pods = []PodFacts{{UID: "pod", Name: "pod", Node: "node1", Started: true}}
 		}
 	case 13, 14:
 		m.podEnds(what%2 == 0)
@@ -220,6 +230,12 @@ func (m *model) happen(what byte) {
 		m.grants++
 	case 19: // a clock that is set back
 		m.now = m.now.Add(-time.Minute)
+	case 20: // somebody changes the admission rules
+		f.Fenced = false
+	case 21: // a Pod object goes: before its end only where the rules do not hold it
+		if len(f.Pods) > 0 && (f.Pods[0].Ended || !f.Fenced) {
+			f.Pods[0].Gone = true
+		}
 	}
 }
 
@@ -239,8 +255,8 @@ func (m *model) answer(o *operator, good, final bool) {
 
 func (m *model) podEnds(well bool) {
 	f := &m.facts
-	if !m.running() {
-		return
+	if !m.running() || f.Pods[0].Gone {
+		return // Nobody sees the end of a Pod that is gone.
 	}
 	f.Pods[0].Ended = true
 	switch {
@@ -299,6 +315,9 @@ func (m *model) conclude() {
 		if o.action.Step == Wait {
 			m.answer(o, true, false)
 			m.podEnds(false)
+			if o.action.Reason == v1alpha1.ReasonEndNotSeen {
+				m.facts.Grant.Annotations = map[string]string{v1alpha1.AnnotationAbandon: "nobody knows"}
+			}
 			if o.action.Until.After(m.now) {
 				m.now = o.action.Until
 			}

@@ -18,6 +18,8 @@ const (
 	Wait Step = "Wait"
 	// BeginAttempt stores status.attempt, guarded by resourceVersion, before anything is minted under that number.
 	BeginAttempt Step = "BeginAttempt"
+	// CopyInputs creates the ConfigMaps that the Pod will read, with what was reviewed.
+	CopyInputs Step = "CopyInputs"
 	// Mint audits the attempt and asks the back end for the credential, without waiting for the answer.
 	Mint Step = "Mint"
 	// StoreSecret creates the attempt's Secret and stores what was issued in the status.
@@ -32,9 +34,11 @@ const (
 	StopJob Step = "StopJob"
 	// Revoke asks the back end to end the credential, and deletes the Secrets of every attempt where Stop could not, or was another process's.
 	Revoke Step = "Revoke"
+	// ReportUnseen audits, and stores in the status, that the end of the containers was not seen in time.
+	ReportUnseen Step = "ReportUnseen"
 	// End audits the end and stores the outcome.
 	End Step = "End"
-	// Sweep deletes the Secrets of every attempt, and asks the back end to end the credential, once more: a leader that woke late may
+	// Sweep deletes the Secrets of every attempt and the copies of the Pod's inputs, and asks the back end to end the credential, once more: a leader that woke late may
 	// have had one issued and stored.
 	Sweep Step = "Sweep"
 	// Release removes the finalizer.
@@ -51,6 +55,8 @@ type Action struct {
 	Stop v1alpha1.GrantStop
 	// Revocation is what is known of the credential, for End.
 	Revocation v1alpha1.Revocation
+	// Outcome of the grant, for End.
+	Outcome v1alpha1.GrantOutcome
 	// Reason and Message say what is waited for, for Wait.
 	Reason, Message string
 	// Until is when to look again even though no fact changed; zero when only a fact can change the answer.
@@ -202,6 +208,8 @@ func issuing(f Facts, now time.Time) Action {
 		return Action{Step: Wait, Reason: v1alpha1.ReasonBackingOff, Message: f.Attempt.Failure.Message, Until: f.Attempt.NotBefore}
 	case !f.ownsAttempt():
 		return Action{Step: BeginAttempt, Attempt: f.Grant.Status.Attempt + 1}
+	case !f.Attempt.Copied:
+		return Action{Step: CopyInputs}
 	case !f.Attempt.Minted:
 		return Action{Step: Mint}
 	case !f.Attempt.Stored:

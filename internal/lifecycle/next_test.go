@@ -26,6 +26,7 @@ func stored(changes ...change) Facts {
 		Job:     JobFacts{Exists: true, Suspended: true, Idle: true},
 		Request: RequestFacts{Exists: true, Names: true},
 		Policy:  PolicyFacts{Known: true, Allows: true},
+		Fenced:  true,
 	}
 	for _, c := range changes {
 		c(&f)
@@ -36,7 +37,7 @@ func stored(changes ...change) Facts {
 // active is a grant whose Job runs, issued a minute ago for ten.
 func active(changes ...change) Facts {
 	f := stored(issued(-time.Minute, 10*time.Minute), started, delivery)
-	f.Pods = []PodFacts{{UID: "pod", Bound: true, Started: true}}
+	f.Pods = []PodFacts{{UID: "pod", Name: "valetkey-publish-pr-184-x", Node: "node1", Started: true}}
 	for _, c := range changes {
 		c(&f)
 	}
@@ -45,7 +46,9 @@ func active(changes ...change) Facts {
 
 // stopping is an active grant with a reason to stop stored.
 func stopping(changes ...change) Facts {
-	f := active(func(f *Facts) { f.Grant.Status.Stop = &v1alpha1.GrantStop{Outcome: v1alpha1.OutcomeRevoked} })
+	f := active(func(f *Facts) {
+		f.Grant.Status.Stop = &v1alpha1.GrantStop{Outcome: v1alpha1.OutcomeRevoked, At: metav1.NewTime(now)}
+	})
 	for _, c := range changes {
 		c(&f)
 	}
@@ -73,7 +76,29 @@ func delivery(f *Facts) {
 }
 
 func began(attempt int32) change {
-	return func(f *Facts) { f.Grant.Status.Attempt, f.Attempt.Began = attempt, attempt }
+	return func(f *Facts) { f.Grant.Status.Attempt, f.Attempt.Began, f.Attempt.Copied = attempt, attempt, true }
+}
+
+// quiet: the Job is stopped and the credential revoked, and only the containers are waited for.
+func quiet(f *Facts) { f.Job.Suspended, f.Job.Idle, f.Attempt.Revoked = true, true, true }
+
+func gone(f *Facts) { f.Pods[0].Gone = true }
+
+func unfenced(f *Facts) { f.Fenced = false }
+
+func nobodySaw(f *Facts) { f.Pods, f.Grant.Status.PodsStarted = nil, 1 }
+
+func overdue(f *Facts) {
+	f.Grant.Status.Stop.At = metav1.NewTime(now.Add(-v1alpha1.PodGraceSeconds*time.Second - Settle))
+}
+
+func unseen(f *Facts) {
+	f.Grant.Status.Conditions = append(f.Grant.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionEnded, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonEndNotSeen})
+}
+
+func abandoned(f *Facts) {
+	f.Grant.Annotations = map[string]string{v1alpha1.AnnotationAbandon: "the node burnt down"}
 }
 
 func deleting(f *Facts) {
@@ -99,6 +124,7 @@ func TestNext(t *testing.T) {
 		"a back end that was asked is not asked again": {facts: stored(began(1), func(f *Facts) { f.Attempt.Minting = true }), want: Wait, reason: v1alpha1.ReasonIssuing},
 		"what was asked for is waited for before it is revoked": {facts: stored(began(1), func(f *Facts) { f.Attempt.Minting = true; f.Grant.Status.Stop = &v1alpha1.GrantStop{} }),
 			want: Wait, reason: v1alpha1.ReasonEnding},
+		"inputs are copied before anything is minted":             {facts: stored(began(1), func(f *Facts) { f.Attempt.Copied = false }), want: CopyInputs},
 		"a minted credential is stored":                           {facts: stored(began(1), func(f *Facts) { f.Attempt.Minted = true }), want: StoreSecret},
 		"a stored credential starts the Job":                      {facts: stored(began(1), func(f *Facts) { f.Attempt.Minted, f.Attempt.Stored = true, true }), want: StartJob},
 		"another process's attempt is begun anew":                 {facts: stored(func(f *Facts) { f.Grant.Status.Attempt = 3 }), want: BeginAttempt},
@@ -174,18 +200,22 @@ func TestNext(t *testing.T) {
 			f.Job.Suspended, f.Job.Idle, f.Attempt.Revoked = true, true, true
 			f.Pods[0].Ended = true
 		}), want: End},
-		"a Pod that was never bound and is gone has ended": {facts: stopping(func(f *Facts) {
-			f.Job.Suspended, f.Job.Idle, f.Attempt.Revoked = true, true, true
-			f.Pods = []PodFacts{{UID: "pod", Ended: true}}
+		"a Pod that was never given to a node and is gone has ended": {facts: stopping(quiet, func(f *Facts) {
+			f.Pods, f.Fenced = []PodFacts{{UID: "pod", Gone: true}, {UID: "other", Node: "node1", Started: true, Ended: true}}, false
 		}), want: End},
-		"a Pod recorded as started and not seen any more holds the end": {facts: stopping(func(f *Facts) {
-			f.Job.Suspended, f.Job.Idle, f.Attempt.Revoked, f.Pods = true, true, true, nil
-			f.Grant.Status.PodsStarted = 1
-		}), want: Wait, reason: v1alpha1.ReasonEnding},
-		"without the Job, a Pod nobody saw may still run": {facts: stopping(func(f *Facts) { f.Job, f.Attempt.Revoked, f.Pods = JobFacts{}, true, nil }),
-			want: Wait, reason: v1alpha1.ReasonEnding},
-		"a lost node holds the end no longer than deadline, grace and settling": {facts: stopping(issued(-20*time.Minute, 10*time.Minute),
-			func(f *Facts) { f.Job.Suspended, f.Attempt.Revoked = true, true }), want: End},
+		"a Pod that is gone has ended where the rules let none go before":  {facts: stopping(quiet, gone), want: End},
+		"a Pod that is gone may run where the rules were changed":          {facts: stopping(quiet, gone, unfenced), want: Wait, reason: v1alpha1.ReasonEnding},
+		"a Pod that nobody saw has ended where the rules let none go":      {facts: stopping(quiet, nobodySaw), want: End},
+		"a Pod that nobody saw may run where the rules were changed":       {facts: stopping(quiet, nobodySaw, unfenced), want: Wait, reason: v1alpha1.ReasonEnding},
+		"a Job that failed does not say that its Pod ended":                {facts: stopping(func(f *Facts) { f.Job.Failed, f.Attempt.Revoked = true, true }), want: Wait, reason: v1alpha1.ReasonEnding},
+		"without the Job its Pod may still run":                            {facts: stopping(func(f *Facts) { f.Job, f.Attempt.Revoked = JobFacts{}, true }), want: Wait, reason: v1alpha1.ReasonEnding},
+		"a Job and its request that went before a Pod started end at once": {facts: stopping(nobodySaw, func(f *Facts) { f.Job, f.Attempt.Revoked, f.Request.Exists = JobFacts{}, true, false }), want: End},
+		"a Job that is still told to make Pods holds the end":              {facts: stopping(nobodySaw, func(f *Facts) { f.Job.Suspended, f.Attempt.Revoked = true, true }), want: Wait, reason: v1alpha1.ReasonEnding},
+		"an end that is not seen in time is reported":                      {facts: stopping(quiet, overdue), want: ReportUnseen, reason: v1alpha1.ReasonEndNotSeen},
+		"an end that is not seen is reported once, and waited for":         {facts: stopping(quiet, overdue, unseen), want: Wait, reason: v1alpha1.ReasonEndNotSeen},
+		"an end that is seen late is the end":                              {facts: stopping(quiet, overdue, unseen, func(f *Facts) { f.Pods[0].Ended = true }), want: End, outcome: v1alpha1.OutcomeRevoked},
+		"an end that is not seen can be abandoned":                         {facts: stopping(quiet, overdue, unseen, abandoned), want: End, outcome: v1alpha1.OutcomeUnknown},
+		"an end is not abandoned before it is overdue":                     {facts: stopping(quiet, abandoned), want: Wait, reason: v1alpha1.ReasonEnding},
 		"a grant that never was issued ends at once": {facts: stored(func(f *Facts) {
 			f.Grant.Status.Stop, f.Attempt.Revoked = &v1alpha1.GrantStop{Outcome: v1alpha1.OutcomeIssueFailed}, true
 		}), want: End},
@@ -213,11 +243,15 @@ func TestNext(t *testing.T) {
 				t.Fatalf("step %s (%s %s), want %s", got.Step, got.Stop.Reason, got.Reason, c.want)
 			}
 			reason := got.Reason
-			if got.Step == Stop {
-				reason = got.Stop.Reason
+			outcome := c.outcome
+			switch got.Step {
+			case Stop:
+				reason, outcome = got.Stop.Reason, got.Stop.Outcome
+			case End:
+				outcome = got.Outcome
 			}
-			if reason != c.reason || got.Stop.Outcome != c.outcome {
-				t.Errorf("reason %q outcome %q, want %q %q", reason, got.Stop.Outcome, c.reason, c.outcome)
+			if reason != c.reason || c.outcome != "" && outcome != c.outcome {
+				t.Errorf("reason %q outcome %q, want %q %q", reason, outcome, c.reason, c.outcome)
 			}
 		})
 	}
@@ -228,7 +262,7 @@ func TestAWaitEndsByItself(t *testing.T) {
 		t.Errorf("looks again at %s, want at the end of the TTL", got.Until)
 	}
 	waiting := stopping(func(f *Facts) { f.Job.Suspended, f.Attempt.Revoked = true, true })
-	if got, want := Next(waiting, now).Until, now.Add(9*time.Minute+v1alpha1.PodGraceSeconds*time.Second+Settle); !got.Equal(want) {
+	if got, want := Next(waiting, now).Until, now.Add(v1alpha1.PodGraceSeconds*time.Second+Settle); !got.Equal(want) {
 		t.Errorf("looks again at %s, want %s", got, want)
 	}
 }

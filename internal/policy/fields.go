@@ -77,12 +77,9 @@ type Field struct {
 	Why string
 }
 
-// restricted reports whether the admission rule valetkey-job-fields looks at the field's values.
-func (f Field) restricted() bool { return f.Class == Refused || len(f.Values) > 0 }
-
 // Rule is the admission rule that holds the field, beside the operator: it refuses what the field may not have, or keeps it as it is.
 func (f Field) Rule() string {
-	if f.restricted() {
+	if f.Class == Refused {
 		return "valetkey-job-fields"
 	}
 	return "valetkey-jobs-frozen"

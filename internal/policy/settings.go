@@ -6,6 +6,7 @@ package policy
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -48,22 +49,70 @@ var known = sync.OnceValue(func() table {
 		byName[f.Type][f.Name] = f
 	}
 	all := table{}
-	for _, t := range structs(reflect.TypeFor[batchv1.JobSpec](), map[reflect.Type]bool{}) {
+	for _, t := range structs(reflect.TypeFor[batchv1.JobSpec](), byName, nil) {
 		all[t] = byName[t.Name()]
 	}
 	return all
 })
 
-// structs are the struct types that a type is made of, itself included, in the order of its fields.
-func structs(t reflect.Type, seen map[reflect.Type]bool) []reflect.Type {
+// structs are the struct types that a Job's spec is made of, in the order of its fields. Those below a field that is refused whole
+// are left out.
+func structs(t reflect.Type, rows map[string]map[string]Field, found []reflect.Type) []reflect.Type {
 	t = element(t)
-	if t.Kind() != reflect.Struct || isValue(t) || seen[t] {
-		return nil
+	if t.Kind() != reflect.Struct || isValue(t) || slices.Contains(found, t) {
+		return found
 	}
-	seen[t] = true
-	all := []reflect.Type{t}
-	for _, f := range members(t) {
-		all = append(all, structs(f.Type, seen)...)
+	found = append(found, t)
+	for _, m := range members(t) {
+		if row := rows[t.Name()][m.Name]; row.Class != Refused || len(row.Values) > 0 {
+			found = structs(m.Type, rows, found)
+		}
+	}
+	return found
+}
+
+// Struct is a type of the Kubernetes API that a Job's spec is made of.
+type Struct struct {
+	// Name of the type.
+	Name string
+	// Fields of it, each with the name that it has in JSON. One without a Class has no row.
+	Fields []StructField
+}
+
+// StructField is a field of a Struct.
+type StructField struct {
+	Field
+	// Struct is the type of the field, or of the elements of its list; empty where that is a plain value.
+	Struct string
+	// List is set where the field is a list.
+	List bool
+	// Kind is the name of the field's type: string, or that of an enumeration.
+	Kind string
+}
+
+// Structs are all types that a Job's spec is made of. Those below a field that is refused whole are left out.
+func Structs() []Struct {
+	var all []Struct
+	rows := known()
+	for _, t := range structs(reflect.TypeFor[batchv1.JobSpec](), namesOf(rows), nil) {
+		s := Struct{Name: t.Name()}
+		for _, m := range members(t) {
+			f := StructField{Field: rows[t][m.Name], List: m.Type.Kind() == reflect.Slice, Kind: element(m.Type).Name()}
+			f.Type, f.Name = t.Name(), m.Name
+			if of := element(m.Type); of.Kind() == reflect.Struct && !isValue(of) {
+				f.Struct = of.Name()
+			}
+			s.Fields = append(s.Fields, f)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func namesOf(rows table) map[string]map[string]Field {
+	all := map[string]map[string]Field{}
+	for t, fields := range rows {
+		all[t.Name()] = fields
 	}
 	return all
 }

@@ -68,7 +68,7 @@ func create(t *testing.T, jobs batchv1client.JobInterface) *batchv1.Job {
 // start sends the start patch for a Job as it was looked at.
 func start(t *testing.T, jobs batchv1client.JobInterface, j *batchv1.Job) (*batchv1.Job, error) {
 	t.Helper()
-	patch, err := projection.StartPatch(j, projection.Annotations(grant(), j, 1, files(t), 90*time.Second), 90*time.Second)
+	patch, err := projection.StartPatch(j, projection.Annotations(grant(), j, 1, files(t), nil, 90*time.Second), 90*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

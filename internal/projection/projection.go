@@ -55,8 +55,31 @@ func Secret(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential) 
 // variable of upper case, so that no two are the same key.
 func fileKey(path string) string { return strings.ReplaceAll(path, "/", ".") }
 
-// Annotations are what the Job's template is told: nothing of it is secret. left is the time until the TTL is over.
-func Annotations(g *v1alpha1.CapabilityGrant, job *batchv1.Job, attempt int32, c *provider.Credential, left time.Duration) map[string]string {
+// CopyName is the name of the copy that a grant makes of one of the ConfigMaps that its Job's Pod reads. It is never used for another
+// content: the kubelet may remember what it once read under a name.
+func CopyName(grant types.UID, number int) string {
+	return fmt.Sprintf("%s%s-%d", v1alpha1.InputPrefix, grant, number)
+}
+
+// Copy holds what a ConfigMap holds, under a name of the grant's own.
+func Copy(g *v1alpha1.CapabilityGrant, name string, of *corev1.ConfigMap) *corev1.ConfigMap {
+	yes := true
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: g.Namespace, Name: name,
+			Labels: map[string]string{v1alpha1.LabelRequest: g.Spec.RequestRef.Name},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: v1alpha1.GroupVersion.String(), Kind: "CapabilityGrant", Name: g.Name, UID: g.UID, Controller: &yes,
+			}},
+		},
+		Immutable: &yes, Data: of.Data, BinaryData: of.BinaryData,
+	}
+}
+
+// Annotations are what the Job's template is told: nothing of it is secret. inputs are the copies of the ConfigMaps that the Pod reads, by
+// the names that the Job has for them. left is the time until the TTL is over; a Pod whose template has a shorter deadline keeps that.
+func Annotations(g *v1alpha1.CapabilityGrant, job *batchv1.Job, attempt int32, c *provider.Credential, inputs map[string]string,
+	left time.Duration) map[string]string {
 	files := map[string]string{}
 	for path := range c.Files() {
 		files[fileKey(path)] = path
@@ -69,7 +92,8 @@ func Annotations(g *v1alpha1.CapabilityGrant, job *batchv1.Job, attempt int32, c
 		v1alpha1.AnnotationPointers:        pairs(pointers(g, c)),
 		v1alpha1.AnnotationVariables:       strings.Join(slices.Sorted(maps.Keys(c.Variables())), ","),
 		v1alpha1.AnnotationContainers:      containers(&job.Spec.Template.Spec),
-		v1alpha1.AnnotationDeadlineSeconds: strconv.FormatInt(seconds(left), 10),
+		v1alpha1.AnnotationInputs:          pairs(inputs),
+		v1alpha1.AnnotationDeadlineSeconds: strconv.FormatInt(deadline(job, left), 10),
 	}
 }
 
@@ -106,6 +130,14 @@ func pairs(values map[string]string) string {
 	return strings.Join(list, ",")
 }
 
+// deadline is the shorter of what is left of the TTL and the deadline that the Job's template has, in seconds.
+func deadline(job *batchv1.Job, left time.Duration) int64 {
+	if own := job.Spec.Template.Spec.ActiveDeadlineSeconds; own != nil {
+		return min(seconds(left), *own)
+	}
+	return seconds(left)
+}
+
 // seconds rounds down: a Pod never outlives its TTL by rounding.
 func seconds(left time.Duration) int64 { return max(int64(left/time.Second), 1) }
 
@@ -125,7 +157,7 @@ func StartPatch(job *batchv1.Job, annotations map[string]string, left time.Durat
 		"metadata": map[string]any{"resourceVersion": job.ResourceVersion, "uid": job.UID},
 		"spec": map[string]any{
 			"suspend":               false,
-			"activeDeadlineSeconds": seconds(left),
+			"activeDeadlineSeconds": deadline(job, left),
 			"template":              map[string]any{"metadata": map[string]any{"annotations": annotations}},
 		},
 	})

@@ -124,9 +124,11 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 		"valetkey.dev/pointers":         "AWS_CONFIG_FILE=/var/run/secrets/valetkey.dev/aws/config,AWS_REGION=us-east-1",
 		"valetkey.dev/variables":        "",
 		"valetkey.dev/containers":       "fetch=fetch:1.2,publish=@sha256:9f86,beside=beside:1",
+		"valetkey.dev/inputs":           "scripts=" + projection.CopyName(grantUID, 1) + ",settings=" + projection.CopyName(grantUID, 0),
 		"valetkey.dev/deadline-seconds": "899",
 	}
-	got := projection.Annotations(grant(), job(), 2, files(t), 899*time.Second+999*time.Millisecond)
+	inputs := map[string]string{"settings": projection.CopyName(grantUID, 0), "scripts": projection.CopyName(grantUID, 1)}
+	got := projection.Annotations(grant(), job(), 2, files(t), inputs, 899*time.Second+999*time.Millisecond)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
@@ -135,8 +137,8 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 	}
 	want["valetkey.dev/files"], want["valetkey.dev/variables"] = "", "AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY"
 	want["valetkey.dev/pointers"] = "AWS_ENDPOINT_URL=http://s3.example.com:80/?a=b"
-	want["valetkey.dev/deadline-seconds"] = "1"
-	got = projection.Annotations(grant(), job(), 2, variables(t), time.Millisecond)
+	want["valetkey.dev/inputs"], want["valetkey.dev/deadline-seconds"] = "", "1"
+	got = projection.Annotations(grant(), job(), 2, variables(t), nil, time.Millisecond)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
 	}
@@ -149,7 +151,7 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 func TestEveryKeyOfTheSecretIsNamedOnce(t *testing.T) {
 	for name, c := range map[string]*provider.Credential{"files": files(t), "variables": variables(t)} {
 		t.Run(name, func(t *testing.T) {
-			notes := projection.Annotations(grant(), job(), 1, c, time.Minute)
+			notes := projection.Annotations(grant(), job(), 1, c, nil, time.Minute)
 			named := map[string]string{}
 			for _, pair := range list(notes[v1alpha1.AnnotationFiles]) {
 				key, path, _ := strings.Cut(pair, "=")
@@ -203,7 +205,7 @@ func apply(t *testing.T, j *batchv1.Job, patch []byte) *batchv1.Job {
 }
 
 func TestTheStartPatchChangesWhatItMustAndNothingElse(t *testing.T) {
-	notes := projection.Annotations(grant(), job(), 2, files(t), 90*time.Second)
+	notes := projection.Annotations(grant(), job(), 2, files(t), nil, 90*time.Second)
 	patch, err := projection.StartPatch(job(), notes, 90*time.Second)
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +226,7 @@ func TestTheStartPatchChangesWhatItMustAndNothingElse(t *testing.T) {
 }
 
 func TestTheStartPatchIsRefusedByAJobThatChanged(t *testing.T) {
-	patch, err := projection.StartPatch(job(), projection.Annotations(grant(), job(), 1, files(t), time.Minute), time.Minute)
+	patch, err := projection.StartPatch(job(), projection.Annotations(grant(), job(), 1, files(t), nil, time.Minute), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +242,7 @@ func TestTheStartPatchIsRefusedByAJobThatChanged(t *testing.T) {
 }
 
 func TestNoStartPatchIsMadeWithoutItsGuard(t *testing.T) {
-	whole := func() map[string]string { return projection.Annotations(grant(), job(), 1, files(t), time.Minute) }
+	whole := func() map[string]string { return projection.Annotations(grant(), job(), 1, files(t), nil, time.Minute) }
 	tests := map[string]func(*batchv1.Job, map[string]string){
 		"no UID":             func(j *batchv1.Job, _ map[string]string) { j.UID = "" },
 		"no resourceVersion": func(j *batchv1.Job, _ map[string]string) { j.ResourceVersion = "" },
@@ -279,5 +281,34 @@ func TestTheStopPatchStopsWhateverElseChanged(t *testing.T) {
 func TestAJobThatNoGrantStartedSaysSo(t *testing.T) {
 	if uid, secret, ok := projection.Started(job()); uid != "" || secret != "" || ok {
 		t.Errorf("got %q, %q, %t", uid, secret, ok)
+	}
+}
+
+func TestAnnotations_KeepTheShorterDeadline(t *testing.T) {
+	for own, want := range map[int64]string{15: "15", 3600: "60"} {
+		j := job()
+		j.Spec.Template.Spec.ActiveDeadlineSeconds = &own
+		if got := projection.Annotations(grant(), j, 1, files(t), nil, time.Minute)[v1alpha1.AnnotationDeadlineSeconds]; got != want {
+			t.Errorf("a template with a deadline of %d s gives one of %s s within a minute", own, got)
+		}
+		patch, err := projection.StartPatch(j, projection.Annotations(grant(), j, 1, files(t), nil, time.Minute), time.Minute)
+		if err != nil || !strings.Contains(string(patch), `"activeDeadlineSeconds":`+want) {
+			t.Errorf("%s, %v", patch, err)
+		}
+	}
+}
+
+func TestCopy_IsTheGrantsOwnAndNeverChanges(t *testing.T) {
+	of := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings", Labels: map[string]string{"a": "b"}, Finalizers: []string{"x"}},
+		Data: map[string]string{"a": "b"}, BinaryData: map[string][]byte{"c": {1}}}
+	got := projection.Copy(grant(), projection.CopyName(grantUID, 3), of)
+	yes := true
+	want := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "valetkey.dev-" + grantUID + "-3", Labels: map[string]string{"valetkey.dev/request": grant().Spec.RequestRef.Name},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "valetkey.dev/v1alpha1", Kind: "CapabilityGrant", Name: grant().Name, UID: grantUID, Controller: &yes}}},
+		Immutable: &yes, Data: of.Data, BinaryData: of.BinaryData,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -14,22 +14,22 @@ import (
 )
 
 func jobEdgeRows() []row {
-	const rule, once, tricks, shares, belongs = "valetkey-jobs", "one Pod and one run", "leave out completionMode", "shares no namespace", "belong to the grant"
+	const rule, fields, belongs = "valetkey-jobs", "valetkey-job-fields", "belong to the grant"
 	const pod, first = "spec.template.spec.", "spec.template.spec.containers.0."
 	mounts := func(path string) func(context.Context, *world, string) error {
 		return jobWith(set(pod+"volumes", []any{map[string]any{"name": "mine", "emptyDir": map[string]any{}}}), set(first+"volumeMounts", []any{map[string]any{"name": "mine", "mountPath": path}}))
 	}
 	rules := []any{map[string]any{"action": "Restart", "exitCodes": map[string]any{"operator": "In", "values": []any{1}}}}
 	return []row{
-		{name: "a container that restarts in spite of its Pod", by: agent, rule: rule, words: once, try: jobWith(set(first+"restartPolicy", "Always"))},
-		{name: "a container that restarts by a rule of its own", by: agent, rule: rule, words: once, try: jobWith(set(first+"restartPolicy", "Never"), set(first+"restartPolicyRules", rules))},
-		{name: "an init container that has the others restarted", by: agent, rule: rule, words: once, try: jobWith(set(pod+"initContainers", []any{map[string]any{"name": "i", "image": image, "restartPolicy": "Never", "restartPolicyRules": rules}}))},
-		{name: "an indexed Job", by: agent, rule: rule, words: tricks, try: jobWith(set("spec.completionMode", "Indexed"), set("spec.completions", 1))},
-		{name: "a success policy", by: agent, rule: rule, words: tricks, try: jobWith(set("spec.completionMode", "Indexed"), set("spec.completions", 1),
+		{name: "a container that restarts in spite of its Pod", by: agent, rule: rule, words: "one request is one run", try: jobWith(set(first+"restartPolicy", "Always"))},
+		{name: "a container that restarts by a rule of its own", by: agent, rule: fields, words: "restartPolicyRules must not be set", try: jobWith(set(first+"restartPolicy", "Never"), set(first+"restartPolicyRules", rules))},
+		{name: "an init container that has the others restarted", by: agent, rule: fields, words: "restartPolicyRules must not be set", try: jobWith(set(pod+"initContainers", []any{map[string]any{"name": "i", "image": image, "restartPolicy": "Never", "restartPolicyRules": rules}}))},
+		{name: "an indexed Job", by: agent, rule: fields, words: "completionMode must be NonIndexed", try: jobWith(set("spec.completionMode", "Indexed"), set("spec.completions", 1))},
+		{name: "a success policy", by: agent, rule: fields, words: "successPolicy must not be set", try: jobWith(set("spec.completionMode", "Indexed"), set("spec.completions", 1),
 			set("spec.successPolicy", map[string]any{"rules": []any{map[string]any{"succeededIndexes": "0"}}}))},
-		{name: "the host's network", by: agent, rule: rule, words: shares, try: jobWith(set(pod+"hostNetwork", true))},
-		{name: "the host's processes", by: agent, rule: rule, words: shares, try: jobWith(set(pod+"hostPID", true))},
-		{name: "the host's memory", by: agent, rule: rule, words: shares, try: jobWith(set(pod+"hostIPC", true))},
+		{name: "the host's network", by: agent, rule: fields, words: "hostNetwork must be false", try: jobWith(set(pod+"hostNetwork", true))},
+		{name: "the host's processes", by: agent, rule: fields, words: "hostPID must be false", try: jobWith(set(pod+"hostPID", true))},
+		{name: "the host's memory", by: agent, rule: fields, words: "hostIPC must be false", try: jobWith(set(pod+"hostIPC", true))},
 		{name: "a mount over the credential's path, by a relative path", by: agent, rule: rule, words: belongs, try: mounts("var/run/secrets/valetkey.dev")},
 		{name: "a mount over the credential's path, by a detour", by: agent, rule: rule, words: belongs, try: mounts("/var/run/../run/secrets/valetkey.dev")},
 		{name: "a mount over the credential's path, by two slashes", by: agent, rule: rule, words: belongs, try: mounts("/var/run/secrets//valetkey.dev")},

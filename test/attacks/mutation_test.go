@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -20,6 +21,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 	admissionclient "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
 
+	"sigs.k8s.io/yaml"
+
+	"github.com/valetkey/valetkey/hack/jobfields/rule"
+	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/test/manifests"
 )
 
@@ -118,6 +123,9 @@ func mutants(ctx context.Context, t *testing.T, client admissionclient.Admission
 	}
 	for i := range validating.Items {
 		all = append(all, validatingMutants(client, &validating.Items[i])...)
+		if validating.Items[i].Name == rule.Name {
+			all = append(all, fieldMutants(t, client, &validating.Items[i])...)
+		}
 	}
 	mutating, err := client.MutatingAdmissionPolicies().List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -129,8 +137,9 @@ func mutants(ctx context.Context, t *testing.T, client admissionclient.Admission
 	return all
 }
 
-func validatingMutants(client admissionclient.AdmissionregistrationV1Interface, p *admissionv1.ValidatingAdmissionPolicy) []mutant {
-	store := func(ctx context.Context, change func(*admissionv1.ValidatingAdmissionPolicySpec)) error {
+// storing changes the spec of a rule, beginning from what it was.
+func storing(client admissionclient.AdmissionregistrationV1Interface, p *admissionv1.ValidatingAdmissionPolicy) func(context.Context, func(*admissionv1.ValidatingAdmissionPolicySpec)) error {
+	return func(ctx context.Context, change func(*admissionv1.ValidatingAdmissionPolicySpec)) error {
 		stored, err := client.ValidatingAdmissionPolicies().Get(ctx, p.Name, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -140,6 +149,53 @@ func validatingMutants(client admissionclient.AdmissionregistrationV1Interface, 
 		_, err = client.ValidatingAdmissionPolicies().Update(ctx, stored, metav1.UpdateOptions{})
 		return err
 	}
+}
+
+// fieldMutants allow, one after the other, each field that the table refuses: the rule is written anew from a table in which that row
+// says that it is harmless. Fields that this API server drops are left out.
+func fieldMutants(t *testing.T, client admissionclient.AdmissionregistrationV1Interface, p *admissionv1.ValidatingAdmissionPolicy) []mutant {
+	t.Helper()
+	store := storing(client, p)
+	undo := func(ctx context.Context) error {
+		return store(ctx, func(*admissionv1.ValidatingAdmissionPolicySpec) {})
+	}
+	var all []mutant
+	for _, f := range policy.Fields() {
+		name := f.Type + "." + f.Name
+		if f.Class != policy.Refused || len(f.Values) > 0 || len(refusedFields[name]) == 0 || slices.Contains(dropped, name) {
+			continue
+		}
+		spec := withField(t, f)
+		all = append(all, mutant{p.Name, "the row of " + name, func(ctx context.Context) error {
+			return store(ctx, func(s *admissionv1.ValidatingAdmissionPolicySpec) {
+				s.Variables, s.Validations = spec.Variables, spec.Validations
+			})
+		}, undo})
+	}
+	return all
+}
+
+// withField is the rule as it would be if a field was harmless.
+func withField(t *testing.T, f policy.Field) admissionv1.ValidatingAdmissionPolicySpec {
+	t.Helper()
+	types := policy.Structs()
+	for i := range types {
+		for j := range types[i].Fields {
+			if at := &types[i].Fields[j]; types[i].Name == f.Type && at.Name == f.Name {
+				at.Class = policy.Harmless
+			}
+		}
+	}
+	var p admissionv1.ValidatingAdmissionPolicy
+	text, _, _ := strings.Cut(rule.YAML(types), "\n---\n")
+	if err := yaml.Unmarshal([]byte(text), &p); err != nil {
+		t.Fatal(err)
+	}
+	return p.Spec
+}
+
+func validatingMutants(client admissionclient.AdmissionregistrationV1Interface, p *admissionv1.ValidatingAdmissionPolicy) []mutant {
+	store := storing(client, p)
 	undo := func(ctx context.Context) error {
 		return store(ctx, func(*admissionv1.ValidatingAdmissionPolicySpec) {})
 	}

@@ -66,9 +66,9 @@ const wrong = "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0"
 func rows() []row {
 	var all []row
 	for _, group := range [][]row{requestRows(), decisionRows(), grantRows(), statusRows(), jobRows(), frozenRows(), templateRows(),
-		podRows(), joinRows(), secretRows(), operatorRows(), namespaceRows(), inputRows(), identityRows(), effectRows(),
+		podRows(), joinRows(), secretRows(), operatorRows(), namespaceRows(), identityRows(), effectRows(),
 		requestEdgeRows(), decisionEdgeRows(), catalogueRows(), grantEdgeRows(), namespaceEdgeRows(), identityEdgeRows(),
-		subresourceRows(), jobEdgeRows(), deputyRows(), webhookRows()} {
+		subresourceRows(), jobEdgeRows(), deputyRows(), webhookRows(), fieldRows(), inputRows(), lateRows(), enrolmentRows()} {
 		all = append(all, group...)
 	}
 	return all
@@ -181,7 +181,7 @@ func statusRows() []row {
 }
 
 func jobRows() []row {
-	const rule = "valetkey-jobs"
+	const rule, fields = "valetkey-jobs", "valetkey-job-fields"
 	pod := "spec.template.spec."
 	return []row{
 		{"a Job for a credential under another name", agent, rule, "is named valetkey-<request>", jobWith(set("metadata.name", "valetkey-other")), nil},
@@ -189,23 +189,23 @@ func jobRows() []row {
 		{"a Job whose Pods carry another request's label", agent, rule, "template carries the label", jobWith(label("spec.template.metadata.labels", "valetkey.dev/request", granted)), nil},
 		startedByWebhook,
 		{"a Job with other notes of ours", agent, rule, "no other label or annotation", jobWith(label("metadata.annotations", "valetkey.dev/grant", "x")), nil},
-		{"two Pods at a time", agent, rule, "one Pod and one run", jobWith(set("spec.parallelism", 2)), nil},
-		{"two runs", agent, rule, "one Pod and one run", jobWith(set("spec.completions", 2)), nil},
-		{"retries", agent, rule, "one Pod and one run", jobWith(set("spec.backoffLimit", 3)), nil},
-		{"a container that restarts", agent, rule, "one Pod and one run", jobWith(set(pod+"restartPolicy", "OnFailure")), nil},
-		{"a failure policy that replaces the Pod", agent, rule, "leave out completionMode", jobWith(set("spec.podFailurePolicy", map[string]any{"rules": []any{map[string]any{"action": "Ignore",
+		{"two Pods at a time", agent, fields, "parallelism must be 1", jobWith(set("spec.parallelism", 2)), nil},
+		{"two runs", agent, fields, "completions must be 1", jobWith(set("spec.completions", 2)), nil},
+		{"retries", agent, fields, "backoffLimit must be 0", jobWith(set("spec.backoffLimit", 3)), nil},
+		{"a container that restarts", agent, fields, "restartPolicy must be Never", jobWith(set(pod+"restartPolicy", "OnFailure")), nil},
+		{"a failure policy that replaces the Pod", agent, fields, "podFailurePolicy must not be set", jobWith(set("spec.podFailurePolicy", map[string]any{"rules": []any{map[string]any{"action": "Ignore",
 			"onExitCodes": map[string]any{"operator": "In", "values": []any{1}}}}})), nil},
-		{"a selector of one's own", agent, rule, "leave out completionMode", jobWith(set("spec.manualSelector", true), set("spec.selector", map[string]any{"matchLabels": map[string]any{"valetkey.dev/request": "q"}})), nil},
-		{"a Job controlled by somebody else's controller", agent, rule, "leave out completionMode", jobWith(set("spec.managedBy", "example.com/mine")), nil},
+		{"a selector of one's own", agent, fields, "manualSelector must be false", jobWith(set("spec.manualSelector", true), set("spec.selector", map[string]any{"matchLabels": map[string]any{"valetkey.dev/request": "q"}})), nil},
+		{"a Job controlled by somebody else's controller", agent, fields, "managedBy must be", jobWith(set("spec.managedBy", "example.com/mine")), nil},
 		{"a Job that is gone before it was looked at", agent, rule, "at least 600", jobWith(set("spec.ttlSecondsAfterFinished", 0)), nil},
-		{"a shared process namespace", agent, rule, "shares no namespace", jobWith(set(pod+"shareProcessNamespace", true)), nil},
+		{"a shared process namespace", agent, fields, "shareProcessNamespace must be false", jobWith(set(pod+"shareProcessNamespace", true)), nil},
 		{"the volume name of the grant", agent, rule, "belong to the grant", jobWith(set(pod+"volumes", []any{map[string]any{"name": "valetkey", "emptyDir": map[string]any{}}}),
 			set(pod+"containers.1.volumeMounts", []any{map[string]any{"name": "valetkey", "mountPath": "/x"}})), nil},
 		{"a mount over the credential's path", agent, rule, "belong to the grant", jobWith(set(pod+"volumes", []any{map[string]any{"name": "mine", "emptyDir": map[string]any{}}}),
 			set(pod+"containers.0.volumeMounts", []any{map[string]any{"name": "mine", "mountPath": "/var/run/secrets/valetkey.dev/aws"}})), nil},
 		{"a Job with a foreign owner", agent, rule, "no owner and no finalizers", jobWith(set("metadata.ownerReferences", []any{foreignOwner()})), nil},
 		{"a Job with a finalizer", agent, rule, "no owner and no finalizers", jobWith(set("metadata.finalizers", []any{"example.com/hold"})), nil},
-		{"a template finalizer that keeps the dead Pod", agent, rule, "no owner and no finalizers", jobWith(set("spec.template.metadata.finalizers", []any{"example.com/hold"})), nil},
+		{"a template finalizer that keeps the dead Pod", agent, fields, "finalizers must not be set", jobWith(set("spec.template.metadata.finalizers", []any{"example.com/hold"})), nil},
 	}
 }
 
@@ -339,16 +339,6 @@ func identityRows() []row {
 		{"a token of an identity for an audience nobody listed", operator, "valetkey-identities-tokens", "one audience", ask(authenticationv1.TokenRequestSpec{Audiences: []string{"vault.elsewhere"}}), nil},
 		{"a token of an identity for two audiences", operator, "valetkey-identities-tokens", "one audience", ask(authenticationv1.TokenRequestSpec{Audiences: append(sts, "vault")}), nil},
 		{"a token of an identity for a day", operator, "valetkey-identities-tokens", "an hour", ask(authenticationv1.TokenRequestSpec{Audiences: sts, ExpirationSeconds: &day}), nil},
-	}
-}
-
-func inputRows() []row {
-	const rule = "valetkey-inputs"
-	return []row{
-		{"deleting an approved input, to make it again with another content", mallory, rule, "an input that was approved stays", func(ctx context.Context, w *world, by string) error {
-			return w.delete(ctx, by, "ConfigMap", "input", metav1.DeleteOptions{})
-		}, nil},
-		{"taking the label from an approved input", mallory, rule, "label valetkey.dev/input stays", patches("ConfigMap", "input", "", `{"metadata":{"labels":null}}`), nil},
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -236,19 +237,21 @@ func (w *world) cast(ctx context.Context, t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Nobody runs the node that the granted Pod is given to: it is to stay there all the same.
+	stays := set("spec.template.spec.tolerations", []any{map[string]any{"operator": "Exists", "effect": "NoExecute"}})
 	for _, name := range []string{waiting, granted, stopped, denied} {
 		must(w.clients[agent].Resource(kinds["CapabilityRequest"]).Namespace(namespace).Create(ctx, w.request0(name), metav1.CreateOptions{}))
-		must(w.clients[agent].Resource(kinds["Job"]).Namespace(namespace).Create(ctx, w.job0(name), metav1.CreateOptions{}))
+		must(w.clients[agent].Resource(kinds["Job"]).Namespace(namespace).Create(ctx, w.job0(name, stays), metav1.CreateOptions{}))
 		must(w.apply(ctx, operator, "CapabilityRequest", name, "status", nil, fmt.Sprintf(`{"status":{"review":%s}}`, reviewJSON(name))))
 	}
 	must(w.clients[admin].Resource(kinds["Secret"]).Namespace(namespace).Create(ctx, w.secret0("ordinary", "Opaque"), metav1.CreateOptions{}))
-	must(w.clients[admin].Resource(kinds["ConfigMap"]).Namespace(namespace).Create(ctx, object("ConfigMap", namespace, "input", nil,
-		label("metadata.labels", "valetkey.dev/input", "true"), set("immutable", true)), metav1.CreateOptions{}))
+	must(w.clients[admin].Resource(kinds["ConfigMap"]).Namespace(namespace).Create(ctx, object("ConfigMap", namespace, "settings", nil), metav1.CreateOptions{}))
 	request := w.get(ctx, t, "CapabilityRequest", granted)
 	must(w.clients[operator].Resource(kinds["CapabilityGrant"]).Namespace(namespace).Create(ctx, w.grant0(granted, string(request.GetUID())), metav1.CreateOptions{}))
 	w.grantUID = string(w.get(ctx, t, "CapabilityGrant", granted).GetUID())
 	w.secret = "valetkey-" + w.grantUID + "-1"
 	must(w.clients[operator].Resource(kinds["Secret"]).Namespace(namespace).Create(ctx, w.grantSecret(), metav1.CreateOptions{}))
+	must(w.clients[operator].Resource(kinds["ConfigMap"]).Namespace(namespace).Create(ctx, w.copy0(), metav1.CreateOptions{}))
 	must(w.clients[operator].Resource(kinds["Secret"]).Namespace(identities).Create(ctx, w.anchor(), metav1.CreateOptions{}))
 	must(w.apply(ctx, operator, "CapabilityRequest", granted, "status", nil, `{"status":{"grantName":"granted"}}`))
 	must(w.apply(ctx, operator, "CapabilityGrant", granted, "status", nil, `{"status":{"attempt":1}}`))
@@ -259,6 +262,22 @@ func (w *world) cast(ctx context.Context, t *testing.T) {
 	must(w.apply(ctx, alice, "CapabilityRequest", denied, "", nil, `{"metadata":{"annotations":{"valetkey.dev/deny":"`+digest+`"}}}`))
 	must(w.apply(ctx, operator, "CapabilityRequest", denied, "status", nil, `{"status":{"endedAt":"2026-05-09T11:48:00Z"}}`))
 	w.pod = w.awaitPod(ctx, t)
+	w.give(ctx, t, w.pod)
+}
+
+// give gives a Pod to a node that nobody runs.
+func (w *world) give(ctx context.Context, t *testing.T, pod string) {
+	t.Helper()
+	clients := kubernetes.NewForConfigOrDie(w.cluster.AdminConfig())
+	room := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("4Gi"), corev1.ResourcePods: resource.MustParse("110")}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}, Status: corev1.NodeStatus{Capacity: room, Allocatable: room}}
+	if _, err := clients.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: pod}, Target: corev1.ObjectReference{Kind: "Node", Name: "node1"}}
+	if err := clients.CoreV1().Pods(namespace).Bind(ctx, binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (w *world) awaitPod(ctx context.Context, t *testing.T) string {
@@ -466,6 +485,15 @@ func (w *world) grantSecret(edits ...edit) *unstructured.Unstructured {
 	return w.secret0("valetkey-"+w.grantUID+"-1", "valetkey.dev/credential", append(base, edits...)...)
 }
 
+// copy0 is the copy of a ConfigMap that the grant that lives makes.
+func (w *world) copy0(edits ...edit) *unstructured.Unstructured {
+	base := []edit{set("immutable", true), set("data", map[string]any{"a": "b"}), set("metadata.ownerReferences", []any{map[string]any{
+		"apiVersion": "valetkey.dev/v1alpha1", "kind": "CapabilityGrant", "name": granted, "uid": w.grantUID, "controller": true}})}
+	return object("ConfigMap", namespace, w.copyName(), nil, append(base, edits...)...)
+}
+
+func (w *world) copyName() string { return "valetkey.dev-" + w.grantUID + "-0" }
+
 // anchor of a token of the grant that lives.
 const anchor = "valetkey-agent-9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731-1"
 
@@ -505,6 +533,7 @@ func (w *world) startPatch(container string, edits ...edit) string {
 		"valetkey.dev/grant": w.grantUID, "valetkey.dev/secret": w.secret, "valetkey.dev/container": container, "valetkey.dev/files": "aws.credentials=aws/credentials",
 		"valetkey.dev/pointers": "AWS_REGION=us-east-1,AWS_CONFIG_FILE=/var/run/secrets/valetkey.dev/aws/config", "valetkey.dev/variables": "", "valetkey.dev/deadline-seconds": "600",
 		"valetkey.dev/containers": "publish=" + imageDigest + ",beside=" + imageDigest,
+		"valetkey.dev/inputs":     "settings=" + w.copyName(),
 	}}}}}
 	for _, e := range edits {
 		e(patch)
@@ -541,7 +570,7 @@ func (w *world) unprojected(ctx context.Context) error {
 
 // template is the Pod as the job-controller sends it, with or without the grant's notes.
 func (w *world) template(_ context.Context, made *unstructured.Unstructured, notes bool) *unstructured.Unstructured {
-	o := w.pod0("valetkey-again", set("metadata.labels", stringsToAny(made.GetLabels())))
+	o := w.pod0("valetkey-again", set("metadata.labels", stringsToAny(made.GetLabels())), set("metadata.finalizers", []any{"batch.kubernetes.io/job-tracking"}))
 	o.SetOwnerReferences(made.GetOwnerReferences())
 	if notes {
 		o.SetAnnotations(made.GetAnnotations())

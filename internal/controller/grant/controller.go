@@ -157,6 +157,8 @@ func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	switch a.Step {
 	case lifecycle.BeginAttempt:
 		return c.beginAttempt(ctx, g, mem, a.Attempt)
+	case lifecycle.CopyInputs:
+		return c.copyInputs(ctx, g, mem)
 	case lifecycle.Mint:
 		return c.mint(ctx, g, mem)
 	case lifecycle.StoreSecret:
@@ -172,7 +174,9 @@ func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	case lifecycle.Revoke:
 		return c.revoke(ctx, g, mem)
 	case lifecycle.End:
-		return c.end(ctx, g, mem, f, a.Revocation)
+		return c.end(ctx, g, mem, f, a)
+	case lifecycle.ReportUnseen:
+		return c.reportUnseen(ctx, g, a)
 	case lifecycle.Sweep:
 		return c.sweep(ctx, g, mem)
 	case lifecycle.Release:

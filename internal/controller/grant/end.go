@@ -137,9 +137,15 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 }
 
 // end stores the outcome, once it is in the audit log.
-func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, f lifecycle.Facts, revocation v1alpha1.Revocation) error {
+func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, f lifecycle.Facts, a lifecycle.Action) error {
 	started := max(g.Status.PodsStarted, countStarted(f.Pods))
-	outcome := g.Status.Stop.Outcome
+	outcome, revocation := a.Outcome, a.Revocation
+	if outcome != g.Status.Stop.Outcome {
+		by := fmt.Sprintf("the end of its containers was not seen; abandoned by %s: %s", g.Annotations[v1alpha1.AnnotationAbandonedBy], g.Annotations[v1alpha1.AnnotationAbandon])
+		if err := c.record(ctx, g, audit.EventAbandoned, func(r *audit.Record) { r.Reason = by }); err != nil {
+			return err
+		}
+	}
 	err := c.record(ctx, g, audit.EventEnded, func(r *audit.Record) {
 		r.Outcome = audit.Outcome(outcome, started)
 		r.Revocation, r.ExposedUntil, r.Reason = string(revocation.Mode), auditTime(revocation.ExposedUntil), g.Status.Stop.Reason
@@ -164,6 +170,21 @@ func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *
 	return nil
 }
 
+// reportUnseen says, once, that the end of the grant's containers was not seen.
+func (c *Controller) reportUnseen(ctx context.Context, g *v1alpha1.CapabilityGrant, a lifecycle.Action) error {
+	if err := c.record(ctx, g, audit.EventEndNotSeen, func(r *audit.Record) { r.Reason = a.Message }); err != nil {
+		return err
+	}
+	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionUnknown, a.Reason, a.Message)
+	})
+	if err != nil {
+		return err
+	}
+	c.tell(g, a.Reason, a.Message)
+	return nil
+}
+
 func countStarted(pods []lifecycle.PodFacts) int32 {
 	started := int32(0)
 	for _, p := range pods {
@@ -176,7 +197,7 @@ func countStarted(pods []lifecycle.PodFacts) int32 {
 
 // sweep ends once more what a leader that woke late may have had issued.
 func (c *Controller) sweep(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
-	if err := c.deleteSecrets(ctx, g, g.Status.Attempt); err != nil {
+	if err := errors.Join(c.deleteSecrets(ctx, g, g.Status.Attempt), c.deleteCopies(ctx, g)); err != nil {
 		return err
 	}
 	if _, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.SpanRequest), g); err != nil && !abandoned(g) {
@@ -217,6 +238,8 @@ func (c *Controller) wait(ctx context.Context, g *v1alpha1.CapabilityGrant, f li
 		s.PodsStarted = max(s.PodsStarted, countStarted(f.Pods))
 		switch {
 		case s.EndedAt != nil || a.Message == "":
+		case a.Reason == v1alpha1.ReasonEndNotSeen:
+			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionUnknown, a.Reason, a.Message)
 		case a.Reason == v1alpha1.ReasonEnding:
 			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, a.Reason, a.Message)
 		default:

@@ -6,6 +6,7 @@ package grant
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +30,9 @@ func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 	}
 	f.Job = jobFacts(job)
 	if f.Pods, err = c.pods(ctx, g, mem); err != nil {
+		return f, err
+	}
+	if f.Fenced, err = c.Observer.GuardedSince(ctx, g.CreationTimestamp.Time); err != nil {
 		return f, err
 	}
 	request, replaced, err := c.request(ctx, g)
@@ -101,11 +105,37 @@ func jobFacts(job *batchv1.Job) lifecycle.JobFacts {
 	return f
 }
 
-// pods are those of the Job that carry the grant's credential. One that was seen before its containers had ended and is gone
-// stays among them: a Pod object can be removed by force while its containers run on.
+// pods are those of the Job that carry the grant's credential. One that was seen and is gone stays among them, for its end may not have
+// been seen.
 func (c *Controller) pods(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) ([]lifecycle.PodFacts, error) {
+	present, err := c.present(ctx, c.Client, g, mem)
+	if err != nil {
+		return nil, err
+	}
+	for uid, pod := range c.sawOf(mem, types.UID(g.Spec.Job.UID)) {
+		if !present[uid] {
+			mem.pods[uid] = pod
+		}
+	}
+	if len(mem.pods) == 0 && g.Status.Stop != nil && g.Status.EndedAt == nil && g.Status.IssuedAt != nil && !mem.looked {
+		// The watch of Pods may be behind that of Jobs, and a Pod that it does not show yet may run.
+		if present, err = c.present(ctx, c.Live, g, mem); err != nil {
+			return nil, err
+		}
+		mem.looked = true
+	}
+	facts := make([]lifecycle.PodFacts, 0, len(mem.pods))
+	for uid, pod := range mem.pods {
+		pod.Gone = !present[uid]
+		facts = append(facts, pod)
+	}
+	return facts, nil
+}
+
+// present takes note of the Pods that are there.
+func (c *Controller) present(ctx context.Context, from client.Reader, g *v1alpha1.CapabilityGrant, mem *memory) (map[types.UID]bool, error) {
 	list := &corev1.PodList{}
-	err := c.Client.List(ctx, list, client.InNamespace(g.Namespace), client.MatchingLabels{v1alpha1.LabelRequest: g.Spec.RequestRef.Name})
+	err := from.List(ctx, list, client.InNamespace(g.Namespace), client.MatchingLabels{v1alpha1.LabelRequest: g.Spec.RequestRef.Name})
 	if err != nil {
 		return nil, fmt.Errorf("listing the Job's Pods: %w", err)
 	}
@@ -118,30 +148,42 @@ func (c *Controller) pods(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		present[pod.UID] = true
 		mem.pods[pod.UID] = podFacts(pod, mem.pods[pod.UID])
 	}
-	for uid, pod := range c.sawOf(mem, types.UID(g.Spec.Job.UID)) {
-		if !present[uid] {
-			mem.pods[uid] = pod
-		}
-	}
-	facts := make([]lifecycle.PodFacts, 0, len(mem.pods))
-	for uid, pod := range mem.pods {
-		if !present[uid] && !pod.Bound {
-			pod.Ended = true
-		}
-		facts = append(facts, pod)
-	}
-	return facts, nil
+	return present, nil
 }
 
 func podFacts(pod *corev1.Pod, before lifecycle.PodFacts) lifecycle.PodFacts {
-	f := lifecycle.PodFacts{UID: pod.UID, Started: before.Started, Bound: pod.Spec.NodeName != ""}
-	running := false
-	for _, s := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...), pod.Status.ContainerStatuses...) {
+	f := lifecycle.PodFacts{UID: pod.UID, Name: pod.Name, Node: pod.Spec.NodeName, Started: before.Started, Ended: containersEnded(pod)}
+	for _, s := range containerStatuses(pod) {
 		f.Started = f.Started || s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
-		running = running || s.State.Running != nil
 	}
-	f.Ended = !running && (pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed)
 	return f
+}
+
+// containersEnded reports whether the node has said that every container of a Pod ended. A Pod that was never given to a node, and is
+// being deleted, will not be given to one. The Pod garbage collector says that a Pod failed when its node is gone: that is not the
+// node's word. The admission rule valetkey-pods judges in the same way before it lets a Pod go.
+func containersEnded(pod *corev1.Pod) bool {
+	if pod.Spec.NodeName == "" {
+		return pod.DeletionTimestamp != nil
+	}
+	terminated := map[string]bool{}
+	for _, s := range containerStatuses(pod) {
+		if s.State.Running != nil {
+			return false
+		}
+		terminated[s.Name] = s.State.Terminated != nil
+	}
+	if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+		return false
+	}
+	collected := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.DisruptionTarget && c.Reason == "DeletionByPodGC"
+	})
+	return !collected || !slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return !terminated[c.Name] })
+}
+
+func containerStatuses(pod *corev1.Pod) []corev1.ContainerStatus {
+	return slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
 }
 
 // request is the request that the grant names by UID, or nil; replaced when another one has its name.
@@ -188,6 +230,7 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 		return
 	}
 	issuing := f.Job.StartedFor == "" && !mem.atRest(c.Clock.Now())
+	mem.inputs = copies(g, found.Review, found.Inputs)
 	if issuing {
 		exposure, err := c.Observer.Exposure(ctx, r)
 		if err != nil {

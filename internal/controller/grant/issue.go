@@ -45,6 +45,7 @@ func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGra
 	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.Attempt, s.CredentialExpiresAt, s.RevocationHandle = attempt, &worst, backend.Handle(lease)
 		s.IssuedAt, s.ExpiresAt, s.SecretName, s.Credential = nil, nil, "", nil
+		s.Inputs = int32(len(mem.inputs))
 		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, v1alpha1.ReasonIssuing, fmt.Sprintf("attempt %d", attempt))
 		c.condition(g, s, v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonWaiting, "nothing is issued yet")
 		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonActive, "the grant lives")
@@ -296,7 +297,7 @@ func (c *Controller) startJob(ctx context.Context, g *v1alpha1.CapabilityGrant, 
 	if err := c.record(ctx, g, audit.EventDelivering, nil); err != nil {
 		return err
 	}
-	patch, err := projection.StartPatch(job, projection.Annotations(g, job, mem.Began, mem.credential, left), left)
+	patch, err := projection.StartPatch(job, projection.Annotations(g, job, mem.Began, mem.credential, pointers(mem.inputs), left), left)
 	if err != nil {
 		return err
 	}

@@ -41,8 +41,12 @@ type memory struct {
 	written *v1alpha1.CapabilityGrant
 	// job is the Job as this process's own patch left it, until the cache shows that.
 	job *batchv1.Job
+	// inputs are the copies that the grant makes of the ConfigMaps that were approved.
+	inputs []inputCopy
 	// pods that were seen, by UID.
 	pods map[types.UID]lifecycle.PodFacts
+	// looked reports whether the API server itself was asked for Pods that the watch did not show.
+	looked bool
 	// watched is what the watch showed of Pods last, by UID. The controller's lock guards it.
 	watched map[types.UID]watchedPod
 }

@@ -49,6 +49,15 @@ func (o *Observer) Fence(ctx context.Context, namespace string, objects ...metav
 	return o.namespace(ctx, namespace)
 }
 
+// GuardedSince reports whether the admission rules are installed and unmodified, and were already in force at an instant.
+func (o *Observer) GuardedSince(ctx context.Context, then time.Time) (bool, error) {
+	status, err := o.Guard.Check(ctx)
+	if err != nil {
+		return false, err
+	}
+	return status.Whole() && !then.Before(status.Since.Add(InForce)), nil
+}
+
 // Guarded says why a request that is created now would not be under the guard; nil when it would.
 func (o *Observer) Guarded(ctx context.Context) error {
 	status, err := o.Guard.Check(ctx)
