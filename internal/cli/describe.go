@@ -10,9 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -58,8 +55,8 @@ func (s *shell) page(ctx context.Context, c *cluster, r *v1alpha1.CapabilityRequ
 	p.line("why", strconv.Quote(r.Spec.Justification))
 	gets(p, r)
 	if review := r.Status.Review; review != nil {
-		runs(p, review)
-		c.step(ctx, p, r)
+		c.program(ctx, p, r)
+		c.inputs(ctx, p, r)
 		uncovered(p, review)
 	}
 	decided(p, r)
@@ -100,97 +97,6 @@ func gets(p *page, r *v1alpha1.CapabilityRequest) {
 	for _, scope := range review.Scope {
 		p.line("scope", scope)
 	}
-}
-
-func runs(p *page, review *v1alpha1.Review) {
-	job := review.Job
-	p.title("What will run with it")
-	p.line("container", fmt.Sprintf("%s of Job %s, as ServiceAccount %s", job.Container, job.Name, job.ServiceAccountName))
-	p.line("image", job.Image)
-	if len(job.Command) == 0 {
-		p.line("command", "the image's own")
-	}
-	p.words("command", job.Command)
-	p.words("args", job.Args)
-	for _, other := range job.OtherContainers {
-		p.line("beside it", other+", which gets no credential")
-	}
-}
-
-// words are those of a command. One with lines of its own, as a script, is shown line by line.
-func (p *page) words(label string, words []string) {
-	var short []string
-	flush := func() {
-		if len(short) > 0 {
-			p.line(label, quoted(short))
-		}
-		short = nil
-	}
-	for _, w := range words {
-		if !strings.Contains(w, "\n") {
-			short = append(short, w)
-			continue
-		}
-		flush()
-		p.line(label, "these lines, as one word:")
-		for line := range strings.SplitSeq(strings.TrimSuffix(w, "\n"), "\n") {
-			p.line("", "| "+strings.ReplaceAll(line, "\t", "    "))
-		}
-	}
-	flush()
-}
-
-// step shows what else the container is given. The digest covers the whole Job; the review does not repeat it.
-func (c *cluster) step(ctx context.Context, p *page, r *v1alpha1.CapabilityRequest) {
-	reviewed := r.Status.Review.Job
-	job := &batchv1.Job{}
-	err := c.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: reviewed.Name}, job)
-	switch {
-	case apierrors.IsNotFound(err) || (err == nil && string(job.UID) != reviewed.UID):
-		p.line("the rest", "not known: the Job that was reviewed is gone")
-		return
-	case err != nil:
-		p.line("the rest", "not known: the Job cannot be read: "+err.Error())
-		return
-	}
-	pod := &job.Spec.Template.Spec
-	for _, container := range append(pod.InitContainers, pod.Containers...) {
-		if container.Name != reviewed.Container {
-			continue
-		}
-		for _, from := range container.EnvFrom {
-			p.line("env", "all of "+source(from.ConfigMapRef, from.SecretRef))
-		}
-		for _, v := range container.Env {
-			p.line("env", variable(v))
-		}
-		for _, m := range container.VolumeMounts {
-			p.line("mount", fmt.Sprintf("%s from volume %s", m.MountPath, m.Name))
-		}
-	}
-	p.line("all of it", fmt.Sprintf("kubectl get job %s -n %s -o yaml", job.Name, job.Namespace))
-}
-
-func source(configMap *corev1.ConfigMapEnvSource, secret *corev1.SecretEnvSource) string {
-	switch {
-	case configMap != nil:
-		return "ConfigMap " + configMap.Name
-	case secret != nil:
-		return "Secret " + secret.Name
-	}
-	return "another source"
-}
-
-func variable(v corev1.EnvVar) string {
-	switch from := v.ValueFrom; {
-	case from == nil:
-		return v.Name + "=" + strconv.Quote(v.Value)
-	case from.ConfigMapKeyRef != nil:
-		return fmt.Sprintf("%s from key %s of ConfigMap %s", v.Name, from.ConfigMapKeyRef.Key, from.ConfigMapKeyRef.Name)
-	case from.SecretKeyRef != nil:
-		return fmt.Sprintf("%s from key %s of Secret %s", v.Name, from.SecretKeyRef.Key, from.SecretKeyRef.Name)
-	}
-	return v.Name + " from the Pod itself, or another source"
 }
 
 // uncovered is loud: it is what an approval does not hold still.

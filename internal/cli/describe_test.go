@@ -11,8 +11,10 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
 )
 
 func TestDescribeSaysAllThatAPersonDecidesOn(t *testing.T) {
@@ -37,11 +39,16 @@ What it gets
 
 What will run with it
   container   publish of Job valetkey-publish-pr-184, as ServiceAccount runner
-  image       registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
-  command     "/publish-preview"
-  args        "publish" "previews/web-app/pr-184/index.html"
-  beside it   beside=registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08, which gets no credential
   all of it   kubectl get job valetkey-publish-pr-184 -n agents -o yaml
+
+What runs
+  publish     image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+  publish     command "/publish-preview"
+  beside      image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+As whom it runs
+  the Pod     serviceAccountName "runner"
+  the Pod     automountServiceAccountToken false
 
 What is decided
   policy      preview-builds, generation 1
@@ -64,28 +71,94 @@ func TestDescribeIsLoudAboutWhatAnApprovalDoesNotCover(t *testing.T) {
 }
 
 // TestDescribeShowsWhatTheReviewDoesNotRepeat: a variable can make a harmless command another one.
-func TestDescribeShowsWhatTheReviewDoesNotRepeat(t *testing.T) {
+func TestDescribe_ShowsEverythingThatCanTouchTheStep(t *testing.T) {
 	job := aJob(func(j *batchv1.Job) {
-		j.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "NODE_OPTIONS", Value: "--require /tmp/x"},
+		pod := &j.Spec.Template.Spec
+		step, beside := &pod.Containers[0], &pod.Containers[1]
+		step.Command = nil
+		step.Env = []corev1.EnvVar{{Name: "NODE_OPTIONS", Value: "--require /tmp/x"},
 			{Name: "TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "other"}, Key: "token"}}}}
-		j.Spec.Template.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}
-		j.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "code", MountPath: "/code"}}
-		j.Spec.Template.Spec.Containers[1].Env = []corev1.EnvVar{{Name: "BESIDE", Value: "x"}}
+		step.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}
+		step.VolumeMounts = []corev1.VolumeMount{{Name: "code", MountPath: "/code"}}
+		step.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/probe"}}}}
+		beside.Command = []string{"sh", "-c", "echo evil > /code/run\nsleep 9\n"}
+		beside.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"/hook"}}}}
+		pod.HostAliases = []corev1.HostAlias{{IP: "10.0.0.1", Hostnames: []string{"s3.amazonaws.com"}}}
+		pod.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"10.0.0.2"}}
+		pod.AutomountServiceAccountToken = nil
 	})
-	said := at(t, aRequest(), job).types("describe", "publish-pr-184").exits(0).says(
-		`  env         NODE_OPTIONS="--require /tmp/x"`, "  env         TOKEN from key token of Secret other", "  env         all of ConfigMap settings", "  mount       /code from volume code")
-	if strings.Contains(said.stdout, "BESIDE") {
-		t.Error("a variable of another container is told as the step's")
-	}
+	at(t, aRequest(), job).types("describe", "publish-pr-184").exits(0).says(`
+What runs
+  publish     image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+  publish     livenessProbe.exec.command "/probe"
+  beside      image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+  beside      command "sh" "-c"
+  beside      command these lines, as one word:
+              | echo evil > /code/run
+              | sleep 9
+  beside      lifecycle.preStop.exec.command "/hook"
+
+What it reads
+  publish     envFrom 0: configMapRef.name "settings"
+  publish     env NODE_OPTIONS="--require /tmp/x"
+  publish     env TOKEN: valueFrom.secretKeyRef.name "other", valueFrom.secretKeyRef.key "token"
+  publish     volumeMounts /code: name "code", mountPath "/code"
+
+Whom it talks to
+  the Pod     hostAliases 0: ip "10.0.0.1", hostnames ["s3.amazonaws.com"]
+  the Pod     dnsConfig.nameservers ["10.0.0.2"]
+
+As whom it runs
+  the Pod     serviceAccountName "runner"
+  the Pod     has the token of ServiceAccount runner in each container, unless that account says otherwise
+  publish     has no command of its own: its image decides what runs
+`)
 	other := aJob(func(j *batchv1.Job) { j.UID = "j-2" })
-	at(t, aRequest(), other).types("describe", "publish-pr-184").exits(0).says("the rest    not known: the Job that was reviewed is gone")
+	at(t, aRequest(), other).types("describe", "publish-pr-184").exits(0).says(
+		`  command     "/publish-preview"`, "the rest    not known: the Job that was reviewed is gone")
+}
+
+func TestDescribe_ShowsWhatTheStepReadsAsItWasReviewed(t *testing.T) {
+	content := func(script string) *corev1.ConfigMap {
+		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "scripts", UID: "c-1"},
+			Data: map[string]string{"run.sh": script}, BinaryData: map[string][]byte{"tool": {1, 2}}}
+	}
+	reviewed := content("set -e\n\techo harmless\n" + strings.Repeat("#\n", 50))
+	job := aJob(func(j *batchv1.Job) {
+		for _, name := range []string{"scripts", "absent"} {
+			j.Spec.Template.Spec.Volumes = append(j.Spec.Template.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Optional: ptr.To(true)}}})
+		}
+	})
+	review, _, err := policy.NewReview(policy.ReviewInput{Request: aRequest(), Job: job, Capability: &v1alpha1.Capability{}, Provider: &v1alpha1.CapabilityProvider{},
+		ConfigMaps: map[string]*corev1.ConfigMap{"scripts": reviewed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Status.Review.Inputs = review.Inputs })
+	at(t, r, job, reviewed).types("describe", r.Name).exits(0).says(`
+The ConfigMaps that it reads, of which it gets copies as they were reviewed
+  configmap   absent: does not exist, and will not exist for the Pod
+  configmap   scripts, SHA-256 `+review.Inputs[1].SHA256[:12]+`…:
+              run.sh:
+              | set -e
+              |     echo harmless
+`, "and 12 more lines that are not shown: kubectl get configmap scripts -n agents -o yaml", "tool: 2 bytes that are no text")
+
+	for _, now := range []*corev1.ConfigMap{content("echo evil"), func() *corev1.ConfigMap { c := reviewed.DeepCopy(); c.UID = "c-2"; return c }()} {
+		said := at(t, r, job, now).types("describe", r.Name).exits(0).says("  !!!         scripts: it does not hold any more what was reviewed")
+		if strings.Contains(said.stdout, "evil") || strings.Contains(said.stdout, "harmless") {
+			t.Error("what was not reviewed is shown as if it was")
+		}
+	}
+	at(t, r, job).types("describe", r.Name).exits(0).says("scripts, SHA-256 ", "it cannot be shown: ")
 }
 
 func TestDescribeShowsAScriptLineByLine(t *testing.T) {
 	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
 		r.Status.Review.Job.Command, r.Status.Review.Job.Args = nil, []string{"-c", "set -e\n\tcurl x\n", "last"}
 	})
-	at(t, r, aJob()).types("describe", r.Name).exits(0).says(`  command     the image's own
+	at(t, r).types("describe", r.Name).exits(0).says(`  command     the image's own
   args        "-c"
   args        these lines, as one word:
               | set -e

@@ -12,7 +12,8 @@ func volumeFields() []Field {
 	return slices.Concat(
 		of("Volume",
 			harmless("it tells volumes apart", "name"),
-			anyStep(reviewed(NoDanger, "see its own fields", "emptyDir", "downwardAPI", "projected")),
+			anyStep(reviewed(Content, "what the Pod's containers write there", "emptyDir")),
+			anyStep(reviewed(NoDanger, "see its own fields", "downwardAPI", "projected")),
 			input("a ConfigMap can change: the grant copies what was reviewed", "configMap"),
 			input("a Secret can change", "secret"),
 			input("an image that is not named by digest can be another one", "image"),

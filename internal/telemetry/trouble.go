@@ -36,6 +36,8 @@ type trouble struct {
 	unconfirmed time.Duration
 	// late is the longest that a grant was, or is, there after its time was over.
 	late time.Duration
+	// unseen is how many grants are being ended, and no node has reported in time that their containers ended.
+	unseen int
 	// outlived is how many grants have ended and left something behind.
 	outlived map[string]int
 }
@@ -54,6 +56,9 @@ func troubleOf(grants []v1alpha1.CapabilityGrant, pods []corev1.Pod, now time.Ti
 		alive[g.UID] = true
 		state := stateOf(g)
 		t.oldest[state] = max(t.oldest[state], now.Sub(since(g, state)))
+		if ended := meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ConditionEnded); ended != nil && ended.Reason == v1alpha1.ReasonEndNotSeen {
+			t.unseen++
+		}
 		if state == stateEnding && g.Status.Revocation == nil && g.Status.CredentialExpiresAt != nil {
 			t.unconfirmed = max(t.unconfirmed, now.Sub(g.Status.Stop.At.Time))
 		}
@@ -109,7 +114,7 @@ func mayRun(p *corev1.Pod) bool {
 }
 
 // troubles describes what of it is told.
-type troubles struct{ oldest, unconfirmed, late, outlived *prometheus.Desc }
+type troubles struct{ oldest, unconfirmed, late, unseen, outlived *prometheus.Desc }
 
 func newTroubles() troubles {
 	return troubles{
@@ -118,6 +123,8 @@ func newTroubles() troubles {
 			"The longest that a grant waits for its back end to confirm that its credential is revoked.", nil, nil),
 		late: prometheus.NewDesc("valetkey_worst_expiry_lateness_seconds",
 			"The longest that a grant was there after its time was over, of those that are there and those that ended within the last hour.", nil, nil),
+		unseen: prometheus.NewDesc("valetkey_unseen_ends",
+			"Grants that are being ended and whose containers no node has reported to have ended in time.", nil, nil),
 		outlived: prometheus.NewDesc("valetkey_outlived_grants",
 			"Grants that ended and left something: a Pod not known to have ended (pod), a credential whose revocation was given up (abandoned) or cannot be had (until-expiry).",
 			[]string{"by"}, nil),
@@ -125,7 +132,7 @@ func newTroubles() troubles {
 }
 
 func (d troubles) describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{d.oldest, d.unconfirmed, d.late, d.outlived} {
+	for _, desc := range []*prometheus.Desc{d.oldest, d.unconfirmed, d.late, d.unseen, d.outlived} {
 		to <- desc
 	}
 }
@@ -138,6 +145,7 @@ func (d troubles) tell(t trouble, to chan<- prometheus.Metric) {
 		gauge(d.oldest, age.Truncate(time.Second).Seconds(), state)
 	}
 	gauge(d.unconfirmed, t.unconfirmed.Truncate(time.Second).Seconds())
+	gauge(d.unseen, float64(t.unseen))
 	gauge(d.late, t.late.Truncate(time.Second).Seconds())
 	for by, n := range t.outlived {
 		gauge(d.outlived, float64(n), by)

@@ -48,6 +48,10 @@ func TestTrouble(t *testing.T) {
 		"one that is revoked and waits for its Pod": {grant: func(g *v1alpha1.CapabilityGrant) {
 			g.Status.Stop, g.Status.Revocation = stop(100), &v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate}
 		}, at: 145, want: func(t *trouble) { t.oldest[stateEnding] = second(45) }},
+		"one whose containers no node has reported to have ended": {grant: func(g *v1alpha1.CapabilityGrant) {
+			g.Status.Stop, g.Status.Revocation = stop(100), &v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate}
+			g.Status.Conditions = append(g.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionEnded, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonEndNotSeen})
+		}, at: 200, want: func(t *trouble) { t.oldest[stateEnding], t.unseen = second(100), 1 }},
 		"nothing was issued, so nothing is to be confirmed": {grant: func(g *v1alpha1.CapabilityGrant) {
 			g.Status = v1alpha1.CapabilityGrantStatus{Stop: stop(100)}
 		}, at: 145, want: func(t *trouble) { t.oldest[stateEnding] = second(45) }},

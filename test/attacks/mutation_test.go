@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	admissionclient "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
 
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/yaml"
 
 	"github.com/valetkey/valetkey/hack/jobfields/rule"
@@ -140,14 +141,17 @@ func mutants(ctx context.Context, t *testing.T, client admissionclient.Admission
 // storing changes the spec of a rule, beginning from what it was.
 func storing(client admissionclient.AdmissionregistrationV1Interface, p *admissionv1.ValidatingAdmissionPolicy) func(context.Context, func(*admissionv1.ValidatingAdmissionPolicySpec)) error {
 	return func(ctx context.Context, change func(*admissionv1.ValidatingAdmissionPolicySpec)) error {
-		stored, err := client.ValidatingAdmissionPolicies().Get(ctx, p.Name, metav1.GetOptions{})
-		if err != nil {
+		// The controller manager writes into the status what it thinks of the types.
+		return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+			stored, err := client.ValidatingAdmissionPolicies().Get(ctx, p.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			stored.Spec = *p.Spec.DeepCopy()
+			change(&stored.Spec)
+			_, err = client.ValidatingAdmissionPolicies().Update(ctx, stored, metav1.UpdateOptions{})
 			return err
-		}
-		stored.Spec = *p.Spec.DeepCopy()
-		change(&stored.Spec)
-		_, err = client.ValidatingAdmissionPolicies().Update(ctx, stored, metav1.UpdateOptions{})
-		return err
+		})
 	}
 }
 

@@ -1,0 +1,175 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
+)
+
+// program shows all that the Job sets and that can touch the step: what the table of policy.Fields calls reviewed or an input, the most
+// dangerous first. The digest covers the whole Job; the review in the status repeats the step alone.
+func (c *cluster) program(ctx context.Context, p *page, r *v1alpha1.CapabilityRequest) {
+	reviewed := r.Status.Review.Job
+	p.title("What will run with it")
+	p.line("container", fmt.Sprintf("%s of Job %s, as ServiceAccount %s", reviewed.Container, reviewed.Name, reviewed.ServiceAccountName))
+	job := &batchv1.Job{}
+	err := c.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: reviewed.Name}, job)
+	switch {
+	case apierrors.IsNotFound(err) || (err == nil && string(job.UID) != reviewed.UID):
+		p.known(reviewed, "the Job that was reviewed is gone")
+		return
+	case err != nil:
+		p.known(reviewed, "the Job cannot be read: "+err.Error())
+		return
+	}
+	p.line("all of it", fmt.Sprintf("kubectl get job %s -n %s -o yaml", job.Name, job.Namespace))
+	heading := policy.NoDanger
+	for _, l := range policy.Reading(&job.Spec, reviewed.Container) {
+		if l.Danger != heading {
+			heading = l.Danger
+			p.title(heading.String())
+		}
+		label := cmp.Or(l.Container, "the Pod")
+		if len(l.Words) > 0 {
+			p.words(label, l.Name, l.Words)
+			continue
+		}
+		p.line(label, setting(l))
+	}
+	if mount := job.Spec.Template.Spec.AutomountServiceAccountToken; mount == nil || *mount {
+		p.line("the Pod", "has the token of ServiceAccount "+reviewed.ServiceAccountName+" in each container, unless that account says otherwise")
+	}
+	if step := slices.IndexFunc(job.Spec.Template.Spec.Containers, func(c corev1.Container) bool { return c.Name == reviewed.Container }); step >= 0 &&
+		len(job.Spec.Template.Spec.Containers[step].Command) == 0 {
+		p.line(reviewed.Container, "has no command of its own: its image decides what runs")
+	}
+}
+
+// known is what the review in the status says, where the Job itself cannot be looked at.
+func (p *page) known(job v1alpha1.ReviewedJob, why string) {
+	p.line("image", job.Image)
+	if len(job.Command) == 0 {
+		p.line("command", "the image's own")
+	}
+	p.words("command", "", job.Command)
+	p.words("args", "", job.Args)
+	for _, other := range job.OtherContainers {
+		p.line("beside it", other+", which gets no credential")
+	}
+	p.line("the rest", "not known: "+why)
+}
+
+// words are those of a command. One with lines of its own, such as a script, is shown line by line.
+func (p *page) words(label, name string, words []string) {
+	if name != "" {
+		name += " "
+	}
+	var short []string
+	flush := func() {
+		if len(short) > 0 {
+			p.line(label, name+quoted(short))
+		}
+		short = nil
+	}
+	for _, w := range words {
+		if !strings.Contains(w, "\n") {
+			short = append(short, w)
+			continue
+		}
+		flush()
+		p.line(label, name+"these lines, as one word:")
+		p.lines(w)
+	}
+	flush()
+}
+
+// lines shows a text line by line. None of them can pass for a line of the plugin's own.
+func (p *page) lines(text string) {
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+		p.line("", "| "+strings.ReplaceAll(line, "\t", "    "))
+	}
+}
+
+// setting is one thing that a Job sets, on one line. A variable is written as shells write it.
+func setting(l policy.Line) string {
+	name, inner, _ := strings.Cut(strings.TrimSuffix(l.Name, "]"), "[")
+	value := strings.TrimPrefix(l.Value, fmt.Sprintf("name %q", inner))
+	value = strings.TrimPrefix(value, ", ")
+	switch {
+	case inner == "":
+		return l.Name + " " + l.Value
+	case name == "env" && strings.HasPrefix(value, "value "):
+		return "env " + inner + "=" + strings.TrimPrefix(value, "value ")
+	}
+	return name + " " + inner + ": " + value
+}
+
+// How much of a ConfigMap is shown: its lines, and the bytes of one.
+const (
+	mostLines     = 40
+	longestShown  = 2000
+	longestSHA256 = 12
+)
+
+// inputs shows the ConfigMaps that the Pod reads, with what they hold now. The Pod gets what they held when they were reviewed, so that
+// one which holds something else now is told loudly.
+func (c *cluster) inputs(ctx context.Context, p *page, r *v1alpha1.CapabilityRequest) {
+	if len(r.Status.Review.Inputs) == 0 {
+		return
+	}
+	p.title("The ConfigMaps that it reads, of which it gets copies as they were reviewed")
+	for _, in := range r.Status.Review.Inputs {
+		if in.UID == "" {
+			p.line("configmap", in.Name+": does not exist, and will not exist for the Pod")
+			continue
+		}
+		found := &corev1.ConfigMap{}
+		switch err := c.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: in.Name}, found); {
+		case err != nil:
+			p.line("configmap", fmt.Sprintf("%s, SHA-256 %s…: it cannot be shown: %s", in.Name, short(in.SHA256), err.Error()))
+		case string(found.UID) != in.UID || !policy.ContentMatches(in, found):
+			p.line("!!!", in.Name+": it does not hold any more what was reviewed, which cannot be shown; an approval would be for something else, and ends the request")
+		case in.Name == policy.RootCA:
+			p.line("configmap", in.Name+": the cluster's own certificates")
+		default:
+			p.line("configmap", fmt.Sprintf("%s, SHA-256 %s…:", in.Name, short(in.SHA256)))
+			p.content(found)
+		}
+	}
+}
+
+func short(sum string) string { return sum[:min(len(sum), longestSHA256)] }
+
+// content shows what a ConfigMap holds, and says how much of it is not shown.
+func (p *page) content(c *corev1.ConfigMap) {
+	for _, key := range slices.Sorted(maps.Keys(c.Data)) {
+		p.line("", key+":")
+		lines := strings.Split(strings.TrimSuffix(c.Data[key], "\n"), "\n")
+		for _, line := range lines[:min(len(lines), mostLines)] {
+			if len(line) > longestShown {
+				line = fmt.Sprintf("%s… and %d more bytes", line[:longestShown], len(line)-longestShown)
+			}
+			p.lines(line)
+		}
+		if more := len(lines) - mostLines; more > 0 {
+			p.line("", fmt.Sprintf("and %s that are not shown: kubectl get configmap %s -n %s -o yaml", count(more, "more line"), c.Name, c.Namespace))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.BinaryData)) {
+		p.line("", fmt.Sprintf("%s: %s that are no text", key, count(len(c.BinaryData[key]), "byte")))
+	}
+}

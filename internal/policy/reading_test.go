@@ -1,0 +1,82 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+)
+
+func TestReading_ShowsTheMostDangerousFirstAndTheStepBeforeTheOthers(t *testing.T) {
+	job := newJob()
+	pod := &job.Spec.Template.Spec
+	pod.InitContainers = []corev1.Container{{Name: "fetch", Image: image, Command: []string{"fetch", "--all"}, ImagePullPolicy: corev1.PullIfNotPresent}}
+	publish := &pod.Containers[0]
+	publish.Env = []corev1.EnvVar{{Name: "STAGE", Value: "preview"}, {Name: "TOKEN", ValueFrom: &corev1.EnvVarSource{
+		SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}, Key: "k"}}}}
+	publish.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data", ReadOnly: true}}
+	publish.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"sh", "-c", "a\nb"}}}}
+	publish.LivenessProbe = &corev1.Probe{PeriodSeconds: 3, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: "evil.example", Path: "/x", Port: intstr.FromInt32(80)}}}
+	pod.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	pod.HostAliases = []corev1.HostAlias{{IP: "10.0.0.1", Hostnames: []string{"s3.amazonaws.com"}}}
+	pod.DNSPolicy, pod.SchedulerName = corev1.DNSClusterFirst, "default-scheduler"
+	pod.ActiveDeadlineSeconds = ptr.To[int64](15)
+	job.Spec.Template.Labels = map[string]string{"valetkey.dev/request": "publish-pr-184", "job-name": "valetkey-publish-pr-184"}
+	job.Spec.Template.Annotations = map[string]string{"valetkey.dev/grant": "x", "k8s.v1.cni.cncf.io/networks": "evil"}
+	want := []Line{
+		{Program, "publish", "image", nil, `"` + image + `"`},
+		{Program, "publish", "command", []string{"/scripts/publish-preview.sh"}, ""},
+		{Program, "publish", "args", []string{"--fast"}, ""},
+		{Program, "publish", "lifecycle.preStop.exec.command", []string{"sh", "-c", "a\nb"}, ""},
+		{Program, "fetch", "image", nil, `"` + image + `"`},
+		{Program, "fetch", "command", []string{"fetch", "--all"}, ""},
+		{Content, "publish", "env[STAGE]", nil, `name "STAGE", value "preview"`},
+		{Content, "publish", "env[TOKEN]", nil, `name "TOKEN", valueFrom.secretKeyRef.name "s", valueFrom.secretKeyRef.key "k"`},
+		{Content, "publish", "volumeMounts[/data]", nil, `name "data", readOnly true, mountPath "/data"`},
+		{Content, "", "metadata.annotations", nil, `{"k8s.v1.cni.cncf.io/networks":"evil"}`},
+		{Content, "", "volumes[data]", nil, `emptyDir {}`},
+		{Network, "publish", "livenessProbe.httpGet.path", nil, `"/x"`},
+		{Network, "publish", "livenessProbe.httpGet.port", nil, `80`},
+		{Network, "publish", "livenessProbe.httpGet.host", nil, `"evil.example"`},
+		{Network, "", "hostAliases[0]", nil, `ip "10.0.0.1", hostnames ["s3.amazonaws.com"]`},
+		{Identity, "", "serviceAccountName", nil, `"web-app-bot"`},
+		{Identity, "", "automountServiceAccountToken", nil, `false`},
+		{Placement, "", "activeDeadlineSeconds", nil, `15`},
+	}
+	got := Reading(&job.Spec, "publish")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestReading_LeavesOutNothingThatIsReviewed fills every field of a Job and looks for each of those that people are to be shown.
+func TestReading_LeavesOutNothingThatIsReviewed(t *testing.T) {
+	in := everything()
+	shown := strings.Builder{}
+	for _, l := range Reading(&in.Job.Spec, "filled") {
+		fmt.Fprintln(&shown, l.Container, l.Name, l.Words, l.Value)
+	}
+	leaves := 0
+	walk(&in.Job.Spec, func(s Setting) bool {
+		if s.Field.Class == Harmless {
+			return false
+		}
+		if (s.Field.Class == Reviewed || s.Field.Class == Input) && s.Field.Danger != NoDanger && !isComposite(s.Value) {
+			leaves++
+			if thing, field := s.thing(); !strings.Contains(shown.String(), thing) || !strings.Contains(shown.String(), field) {
+				t.Errorf("%s is not shown", s.where())
+			}
+		}
+		return true
+	})
+	if leaves < 100 {
+		t.Errorf("only %d fields were looked for", leaves)
+	}
+}
