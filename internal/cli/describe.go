@@ -69,7 +69,7 @@ type page struct{ strings.Builder }
 
 func (p *page) title(words string) { fmt.Fprintf(p, "\n%s\n", words) }
 
-func (p *page) line(label, words string) { fmt.Fprintf(p, "  %-11s %s\n", label, plain(words)) }
+func (p *page) line(label, words string) { fmt.Fprintf(p, "  %-11s %s\n", plain(label), plain(words)) }
 
 func (s *shell) asked(p *page, r *v1alpha1.CapabilityRequest) {
 	p.title("Who asks, as the API server knows them")
