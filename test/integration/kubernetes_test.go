@@ -109,27 +109,43 @@ func TestARevokedTokenOfTheClusterIsNotSaidToBeRevokedBefore(t *testing.T) {
 
 func TestRolesThatChangeEndWhatWasApprovedForThem(t *testing.T) {
 	t.Parallel()
-	widen := func(j *journey) {
+	widen := func(j *journey, rule rbacv1.PolicyRule) {
 		role := &rbacv1.Role{ObjectMeta: j.meta(j.name)}
 		j.must(j.w.admin.Get(j.Context(), client.ObjectKeyFromObject(role), role))
-		role.Rules = append(role.Rules, reads("secrets"))
+		role.Rules = append(role.Rules, rule)
 		j.must(j.w.admin.Update(j.Context(), role))
 	}
-	t.Run("a request that waits", func(t *testing.T) {
-		j := onKubernetes(t, "kubernetes-widened", reads("configmaps"))
-		j.allow(byAlice)
-		j.ask()
-		j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
-		widen(j)
-		j.expectRefused(v1alpha1.ReasonReviewChanged, "the scope is list configmaps in agents and list secrets in agents and was list configmaps in agents")
-	})
-	t.Run("a grant that lives", func(t *testing.T) {
-		j := onKubernetes(t, "kubernetes-widened-late", reads("configmaps"))
-		g := j.deliverWithoutApproval()
-		widen(j)
-		j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn)
-		j.expectNoAnchor(g)
-	})
+	// A role can become one that is still harmless, or one that is refused and makes the capability not Ready.
+	for name, test := range map[string]struct {
+		rule  rbacv1.PolicyRule
+		scope string
+	}{
+		"harmless": {reads("pods"), "list configmaps in agents and list pods in agents"},
+		"secrets":  {reads("secrets"), "list configmaps in agents and list secrets in agents"},
+		"binds": {rbacv1.PolicyRule{Verbs: []string{"bind"}, APIGroups: []string{rbacv1.GroupName}, Resources: []string{"roles"}},
+			"bind roles.rbac.authorization.k8s.io in agents and list configmaps in agents"},
+		"anything": {rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}, "* *.* in agents and list configmaps in agents"},
+	} {
+		changed := "the scope is " + test.scope + " and was list configmaps in agents"
+		t.Run("a request that waits, "+name, func(t *testing.T) {
+			j := onKubernetes(t, "widened-"+name, reads("configmaps"))
+			j.allow(byAlice)
+			j.ask()
+			j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
+			widen(j, test.rule)
+			j.expectRefused(v1alpha1.ReasonReviewChanged, changed)
+		})
+		t.Run("a grant that lives, "+name, func(t *testing.T) {
+			j := onKubernetes(t, "widened-late-"+name, reads("configmaps"))
+			j.deliverWithoutApproval()
+			widen(j, test.rule)
+			g := j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn)
+			if !strings.Contains(g.Status.Stop.Message, changed) {
+				t.Errorf("it ended for %q", g.Status.Stop.Message)
+			}
+			j.expectNoAnchor(g)
+		})
+	}
 }
 
 func TestRightsThatNobodyCanJudgeAreNotGranted(t *testing.T) {

@@ -91,15 +91,17 @@ func (k *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 	return err
 }
 
-// Render shows the rules of every role that is bound to the ServiceAccount.
+// Render shows the rules of every role that is bound to the ServiceAccount. Rights that are refused are returned beside
+// the error, so that what was approved before they were bound ends for the change.
 func (k *Provider) Render(ctx context.Context, c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
-	rights, err := k.rights(ctx, c, v)
-	if err != nil {
+	all, err := k.rights(ctx, c, v)
+	if all == nil {
 		return provider.Scope{}, err
 	}
-	return rights.scope(k.user(c)), nil
+	return all.scope(k.user(c)), err
 }
 
+// rights are those that are bound, with an error if the capability does not accept them; nil if they could not be found out.
 func (k *Provider) rights(ctx context.Context, c *v1alpha1.Capability, v provider.Values) (rights, error) {
 	if c.Spec.Kubernetes == nil {
 		return nil, invalid("capability %s has no spec.kubernetes", c.Name)

@@ -146,6 +146,17 @@ func TestRightsThatNobodyCanJudgeAreRefused(t *testing.T) {
 	}
 }
 
+// TestRights_WhatIsRefusedIsStillShown: what was approved before ends because its scope is another one now.
+func TestRights_WhatIsRefusedIsStillShown(t *testing.T) {
+	k := provides(reader(role("web", "r", rule("get", "", "pods"), rule("bind", "rbac.authorization.k8s.io", "roles")),
+		bind("web", "Role", "r", account)))
+	scope, err := k.Render(t.Context(), capability(), values())
+	lines := []string{"bind roles.rbac.authorization.k8s.io in web", "get pods in web"}
+	if diff := cmp.Diff(lines, scope.Lines); err == nil || diff != "" || scope.Principal == "" {
+		t.Errorf("%v, as %q (-want +got):\n%s", err, scope.Principal, diff)
+	}
+}
+
 // TestWhatCannotBeLookedUpIsNotTakenForNothing sees that a lookup that fails makes no narrower scope.
 func TestWhatCannotBeLookedUpIsNotTakenForNothing(t *testing.T) {
 	for _, kind := range []string{"*v1.ClusterRoleBindingList", "*v1.RoleBindingList", "*v1.Role", "*v1.ClusterRole"} {
