@@ -183,16 +183,24 @@ type AWSStatement struct {
 	Resources []string `json:"resources"`
 }
 
-// KubernetesAcceptance is a breadth of rights that a capability accepts in as many words.
+// KubernetesAcceptance is a kind of rights that a capability explicitly accepts. Without any, the bound roles may read what is known
+// to give no other rights, in ordinary namespaces, and nothing else. docs/backends/kubernetes.md has the table of what is known.
 //
-// +kubebuilder:validation:Enum=Wildcards;Escalation
+// +kubebuilder:validation:Enum=Wildcards;Escalation;Unknown;Disruption;ClusterWide
 type KubernetesAcceptance string
 
 const (
-	// AcceptWildcards: a role that is bound may say * for verbs, API groups, resources or URLs, as cluster-admin does.
+	// AcceptWildcards: a rule may say * for verbs, API groups, resources or URLs, which takes in kinds that do not exist yet. What
+	// else it takes in, such as Escalation, has to be accepted, too.
 	AcceptWildcards KubernetesAcceptance = "Wildcards"
-	// AcceptEscalation: a role that is bound may let its holder gain other rights: bind, escalate, impersonate, or make tokens.
+	// AcceptEscalation: a rule may lead to more rights than it names, such as to create Pods, to read Secrets, or to impersonate.
 	AcceptEscalation KubernetesAcceptance = "Escalation"
+	// AcceptUnknown: a rule may name what the operator does not know, such as a kind of a CRD: nobody has said what it leads to.
+	AcceptUnknown KubernetesAcceptance = "Unknown"
+	// AcceptDisruption: a rule may end, hold up or falsify what others run, such as to delete Pods or to scale a Deployment.
+	AcceptDisruption KubernetesAcceptance = "Disruption"
+	// AcceptClusterWide: a rule may hold in the whole cluster, or in a namespace of Kubernetes itself (kube-*) or of Valetkey.
+	AcceptClusterWide KubernetesAcceptance = "ClusterWide"
 )
 
 // KubernetesCapability is a ServiceAccount whose token is issued. What a holder may do is what its roles say: they are shown to
@@ -205,11 +213,11 @@ type KubernetesCapability struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
 	ServiceAccountName string `json:"serviceAccountName"`
-	// accept lists the breadths of rights that the bound roles may have: Wildcards, Escalation. Without them such roles make the
-	// capability not Ready.
+	// accept lists the kinds of rights that the bound roles may have beside those that are known to be harmless: Wildcards, Escalation,
+	// Unknown, Disruption, ClusterWide. Without them such roles make the capability not Ready.
 	// +optional
 	// +listType=set
-	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:MaxItems=5
 	Accept []KubernetesAcceptance `json:"accept,omitempty"`
 }
 

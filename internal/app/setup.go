@@ -143,7 +143,7 @@ func newProviders(mgr ctrl.Manager, o options, tracing trace.TracerProvider) (pr
 	return provider.NewSet(
 		instrument.Wrap(aws.New(aws.Options{Endpoints: o.awsEndpoints, Audiences: o.awsAudiences, Identities: identities, Clock: o.clock})),
 		instrument.Wrap(kubernetesprovider.New(kubernetesprovider.Options{Servers: o.kubernetesServers, CA: authority(mgr.GetConfig()), Namespace: o.identitiesNamespace,
-			Identities: identities, Roles: mgr.GetClient()})),
+			OperatorNamespace: o.namespace, Identities: identities, Roles: mgr.GetClient()})),
 		instrument.Wrap(vault.New(vault.Options{Addresses: o.vaultAddresses, Audiences: o.vaultAudiences, Identities: identities, Clock: o.clock})),
 		instrument.Wrap(gcp.New(gcp.Options{Endpoints: o.gcpEndpoints, Audiences: o.gcpAudiences, Identities: identities, Clock: o.clock})),
 		instrument.Wrap(tokens),

@@ -163,8 +163,10 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"Google's roles read, within a scope that writes", gcp + "    scopes: ['https://www.googleapis.com/auth/cloud-platform']\n    boundary: [{bucket: a, roles: [roles/storage.objectViewer, roles/storage.legacyObjectReader]}]\n", nil},
 		{"Google's roles write", gcp + "    scopes: ['https://www.googleapis.com/auth/cloud-platform']\n    boundary: [{bucket: a, roles: [roles/storage.objectViewer, roles/storage.objectAdmin]}]\n", []string{"write-without-approval publish (roles/storage.objectAdmin)"}},
 		{"Google's roles write, within a scope that reads", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_only']\n    boundary: [{bucket: a, roles: [roles/storage.objectAdmin]}]\n", nil},
-		{"what a token of the cluster may do is not known", "  kubernetes: {serviceAccountName: a}\n", nil},
-		{"a token of the cluster of any breadth", "  kubernetes: {serviceAccountName: a, accept: [Escalation]}\n", []string{"write-without-approval publish (it accepts roles of any breadth)"}},
+		{"a token of the cluster reads", "  kubernetes: {serviceAccountName: a}\n", nil},
+		{"a token of the cluster reads everywhere", "  kubernetes: {serviceAccountName: a, accept: [ClusterWide]}\n", nil},
+		{"a token of the cluster does more", "  kubernetes: {serviceAccountName: a, accept: [ClusterWide, Escalation, Unknown]}\n",
+			[]string{"write-without-approval publish (it accepts Escalation, it accepts Unknown)"}},
 		{"what a service lets a token do is not known", "  token: {audience: a, scope: [a], verification: Signature}\n", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 )
 
 // writes says what of a capability's scope is more than reading; empty if nothing is. What a token of the cluster, a user of Vault's
-// making or a token for an internal service may do is not in the manifest: nothing is said of those, but of rights that are accepted
-// for their breadth.
+// making or a token for an internal service may do is not in the manifest: nothing is said of those, but of rights of the cluster that
+// are accepted. Without an acceptance, and with ClusterWide alone, they only read.
 func writes(c *v1alpha1.Capability) string {
 	s := &c.Spec
 	switch {
@@ -25,10 +25,20 @@ func writes(c *v1alpha1.Capability) string {
 		return list(writingRoles(s.GCP))
 	case s.Vault != nil && len(s.Vault.Parameters) > 0:
 		return s.Vault.Path + " is written to"
-	case s.Kubernetes != nil && len(s.Kubernetes.Accept) > 0:
-		return "it accepts roles of any breadth"
+	case s.Kubernetes != nil:
+		return list(writingAcceptances(s.Kubernetes))
 	}
 	return ""
+}
+
+func writingAcceptances(k *v1alpha1.KubernetesCapability) []string {
+	var all []string
+	for _, a := range k.Accept {
+		if a != v1alpha1.AcceptClusterWide {
+			all = append(all, "it accepts "+string(a))
+		}
+	}
+	return all
 }
 
 func writingActions(a *v1alpha1.AWSCapability) []string {

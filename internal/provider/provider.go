@@ -25,7 +25,8 @@ type Provider interface {
 	// CheckCapability says why a capability cannot be issued; a *NotReadyError when it is the capability's own fault.
 	CheckCapability(ctx context.Context, c *v1alpha1.Capability, p *v1alpha1.CapabilityProvider) error
 	// Render says what a request's credential could do: for most back ends the capability's scope template, filled with the request's
-	// values. It refuses values that could widen it.
+	// values. It refuses values that could widen it. A back end that knows a scope and refuses it returns both: nothing is issued of it,
+	// and what was approved with another scope ends.
 	Render(ctx context.Context, c *v1alpha1.Capability, v Values) (Scope, error)
 	// Lifetime is how long a credential that is asked for about now can work at the most: the TTL, or longer where the back end
 	// has a minimum, and the time that asking takes. It is what is believed of an attempt whose end nobody saw.

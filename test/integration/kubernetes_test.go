@@ -24,18 +24,31 @@ import (
 func onKubernetes(t *testing.T, name string, rules ...rbacv1.PolicyRule) *journey {
 	t.Helper()
 	j := begin(t, name)
+	j.onKubernetes(rules...)
+	return j
+}
+
+func (j *journey) onKubernetes(rules ...rbacv1.PolicyRule) {
+	j.Helper()
+	name := j.name
 	j.asks = name
-	account := metav1.ObjectMeta{Namespace: identities, Name: name, Annotations: map[string]string{v1alpha1.AnnotationCapability: name}}
+	account := metav1.ObjectMeta{Namespace: identities, Name: name,
+		Annotations: map[string]string{v1alpha1.AnnotationCapability: name}}
 	j.store(&corev1.ServiceAccount{ObjectMeta: account})
 	j.store(&rbacv1.Role{ObjectMeta: j.meta(name), Rules: rules})
-	j.store(&rbacv1.RoleBinding{ObjectMeta: j.meta(name), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
-		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: identities, Name: name}}})
+	j.store(&rbacv1.RoleBinding{ObjectMeta: j.meta(name),
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+		Subjects: []rbacv1.Subject{j.identity()}})
 	j.store(&v1alpha1.CapabilityProvider{ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.CapabilityProviderSpec{Kubernetes: &v1alpha1.KubernetesProvider{Server: j.w.adminConfig.Host}}})
 	j.store(&v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.CapabilitySpec{
 		Description: "Read the settings of the preview.", ProviderRef: v1alpha1.ProviderReference{Name: name},
 		Kubernetes: &v1alpha1.KubernetesCapability{ServiceAccountName: name}}})
-	return j
+}
+
+// identity is the subject that roles of the journey's capability are bound to.
+func (j *journey) identity() rbacv1.Subject {
+	return rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: identities, Name: j.name}
 }
 
 func reads(resource string) rbacv1.PolicyRule {
@@ -109,40 +122,41 @@ func TestARevokedTokenOfTheClusterIsNotSaidToBeRevokedBefore(t *testing.T) {
 
 func TestRolesThatChangeEndWhatWasApprovedForThem(t *testing.T) {
 	t.Parallel()
-	widen := func(j *journey) {
+	widen := func(j *journey, rule rbacv1.PolicyRule) {
 		role := &rbacv1.Role{ObjectMeta: j.meta(j.name)}
 		j.must(j.w.admin.Get(j.Context(), client.ObjectKeyFromObject(role), role))
-		role.Rules = append(role.Rules, reads("secrets"))
+		role.Rules = append(role.Rules, rule)
 		j.must(j.w.admin.Update(j.Context(), role))
 	}
-	t.Run("a request that waits", func(t *testing.T) {
-		j := onKubernetes(t, "kubernetes-widened", reads("configmaps"))
-		j.allow(byAlice)
-		j.ask()
-		j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
-		widen(j)
-		j.expectRefused(v1alpha1.ReasonReviewChanged, "the scope is list configmaps in agents and list secrets in agents and was list configmaps in agents")
-	})
-	t.Run("a grant that lives", func(t *testing.T) {
-		j := onKubernetes(t, "kubernetes-widened-late", reads("configmaps"))
-		g := j.deliverWithoutApproval()
-		widen(j)
-		j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn)
-		j.expectNoAnchor(g)
-	})
-}
-
-func TestRightsThatNobodyCanJudgeAreNotGranted(t *testing.T) {
-	t.Parallel()
-	for name, rule := range map[string]rbacv1.PolicyRule{
-		"kubernetes-wildcard": {Verbs: []string{"*"}, APIGroups: []string{""}, Resources: []string{"configmaps"}},
-		"kubernetes-bind":     {Verbs: []string{"bind"}, APIGroups: []string{"rbac.authorization.k8s.io"}, Resources: []string{"roles"}},
+	// A role can become one that is still harmless, or one that is refused and makes the capability not Ready.
+	for name, test := range map[string]struct {
+		rule  rbacv1.PolicyRule
+		scope string
+	}{
+		"harmless": {reads("pods"), "list configmaps in agents and list pods in agents"},
+		"secrets":  {reads("secrets"), "list configmaps in agents and list secrets in agents"},
+		"binds": {may("bind", rbacv1.GroupName, "roles"),
+			"bind roles.rbac.authorization.k8s.io in agents and list configmaps in agents"},
+		"anything": {may("*", "*", "*"), "* *.* in agents and list configmaps in agents"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			j := onKubernetes(t, name, rule)
-			j.allow()
+		changed := "the scope is " + test.scope + " and was list configmaps in agents"
+		t.Run("a request that waits, "+name, func(t *testing.T) {
+			j := onKubernetes(t, "widened-"+name, reads("configmaps"))
+			j.allow(byAlice)
 			j.ask()
-			j.expectWaiting(v1alpha1.ReasonIndeterminate, "narrow it, or accept")
+			j.awaitDecision(v1alpha1.ReasonAwaitingApproval)
+			widen(j, test.rule)
+			j.expectRefused(v1alpha1.ReasonReviewChanged, changed)
+		})
+		t.Run("a grant that lives, "+name, func(t *testing.T) {
+			j := onKubernetes(t, "widened-late-"+name, reads("configmaps"))
+			j.deliverWithoutApproval()
+			widen(j, test.rule)
+			g := j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn)
+			if !strings.Contains(g.Status.Stop.Message, changed) {
+				t.Errorf("it ended for %q", g.Status.Stop.Message)
+			}
+			j.expectNoAnchor(g)
 		})
 	}
 }

@@ -62,6 +62,7 @@ func newRealWorld(t *testing.T) *realWorld {
 		}
 	})
 	w := &realWorld{api: cluster.AdminConfig()}
+	w.api.QPS = -1
 	w.admin = clients.NewForConfigOrDie(w.api)
 	w.catalogue(t)
 	transport, err := rest.TransportFor(w.api)

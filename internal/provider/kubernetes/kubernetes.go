@@ -45,6 +45,8 @@ type Options struct {
 	CA func() ([]byte, error)
 	// Namespace of the identities.
 	Namespace string
+	// OperatorNamespace is the one that the operator runs in.
+	OperatorNamespace string
 	// Identities makes the tokens.
 	Identities Identities
 	// Roles reads roles and their bindings.
@@ -54,6 +56,8 @@ type Options struct {
 // Provider is the back end.
 type Provider struct {
 	options Options
+	// known is what is known of rights.
+	known table
 
 	mu sync.Mutex
 	// issued are the tokens that this process issued and that were not revoked yet, by anchor: to ask the API server about.
@@ -61,7 +65,9 @@ type Provider struct {
 }
 
 // New makes the back end.
-func New(o Options) *Provider { return &Provider{options: o, issued: map[string]identity.Token{}} }
+func New(o Options) *Provider {
+	return &Provider{options: o, known: known(), issued: map[string]identity.Token{}}
+}
 
 // Type names the back end.
 func (*Provider) Type() string { return provider.TypeKubernetes }
@@ -91,15 +97,17 @@ func (k *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 	return err
 }
 
-// Render shows the rules of every role that is bound to the ServiceAccount.
+// Render shows the rules of every role that is bound to the ServiceAccount. Rights that are refused are returned beside the error, so
+// that what was approved before they were bound ends for the change.
 func (k *Provider) Render(ctx context.Context, c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
-	rights, err := k.rights(ctx, c, v)
-	if err != nil {
+	all, err := k.rights(ctx, c, v)
+	if all == nil {
 		return provider.Scope{}, err
 	}
-	return rights.scope(k.user(c)), nil
+	return all.scope(k.user(c)), err
 }
 
+// rights are those that are bound, with an error if the capability does not accept them; nil if they could not be found out.
 func (k *Provider) rights(ctx context.Context, c *v1alpha1.Capability, v provider.Values) (rights, error) {
 	if c.Spec.Kubernetes == nil {
 		return nil, invalid("capability %s has no spec.kubernetes", c.Name)
@@ -111,7 +119,7 @@ func (k *Provider) rights(ctx context.Context, c *v1alpha1.Capability, v provide
 	if err != nil {
 		return nil, err
 	}
-	return all, all.check(c, k.user(c))
+	return all, k.check(c, all)
 }
 
 func (k *Provider) user(c *v1alpha1.Capability) string {

@@ -19,9 +19,6 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// bootstrapped marks what every cluster gives to everybody who is known to it: to ask who they are, and what the API is.
-const bootstrapped = "kubernetes.io/bootstrapping"
-
 // rights are what a ServiceAccount may do.
 type rights []right
 
@@ -29,10 +26,13 @@ type rights []right
 type right struct {
 	// namespace where it holds; empty everywhere.
 	namespace string
-	rule      rbacv1.PolicyRule
+	// binding gives it: RoleBinding reader.
+	binding string
+	rule    rbacv1.PolicyRule
 }
 
-// bound reads the roles that are bound to the account itself, or to a group that it is in.
+// bound reads the roles that are bound to the account itself, or to a group that it is in. What every cluster gives
+// everybody is left out, rule by rule: how a binding is labelled says nothing about what it gives.
 func (k *Provider) bound(ctx context.Context, account string) (rights, error) {
 	ctx, cancel := context.WithTimeout(ctx, askingTime/4)
 	defer cancel()
@@ -42,14 +42,14 @@ func (k *Provider) bound(ctx context.Context, account string) (rights, error) {
 		return nil, unknown("ClusterRoleBindings", err)
 	}
 	for _, b := range everywhere.Items {
-		if b.Labels[bootstrapped] == "rbac-defaults" || !k.names(b.Subjects, account, "") {
+		if !k.names(b.Subjects, account, "") {
 			continue
 		}
 		rules, err := k.rules(ctx, b.RoleRef, "")
 		if err != nil {
 			return nil, err
 		}
-		all = all.with("", rules)
+		all = all.with("", "ClusterRoleBinding "+b.Name, rules)
 	}
 	somewhere := &rbacv1.RoleBindingList{}
 	if err := k.options.Roles.List(ctx, somewhere); err != nil {
@@ -63,19 +63,20 @@ func (k *Provider) bound(ctx context.Context, account string) (rights, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = all.with(b.Namespace, rules)
+		all = all.with(b.Namespace, "RoleBinding "+b.Name, rules)
 	}
-	return all, nil
+	return slices.DeleteFunc(all, k.known.shared), nil
 }
 
-func (all rights) with(namespace string, rules []rbacv1.PolicyRule) rights {
+func (all rights) with(namespace, binding string, rules []rbacv1.PolicyRule) rights {
 	for _, rule := range rules {
-		all = append(all, right{namespace: namespace, rule: rule})
+		all = append(all, right{namespace: namespace, binding: binding, rule: rule})
 	}
 	return all
 }
 
-// names reports whether a binding is the account's, by any of the names that the authorizer knows it by.
+// names reports whether a binding is the account's, by any of the names that the authorizer knows it by. What is bound
+// to system:unauthenticated is not the token's: whoever reaches the API server has it without one.
 func (k *Provider) names(subjects []rbacv1.Subject, account, namespace string) bool {
 	user := fmt.Sprintf("system:serviceaccount:%s:%s", k.options.Namespace, account)
 	groups := []string{"system:serviceaccounts", "system:serviceaccounts:" + k.options.Namespace, "system:authenticated"}
@@ -112,7 +113,8 @@ func found(what string, err error) error {
 
 // unknown keeps the API server's reason and drops its words.
 func unknown(what string, err error) error {
-	return fmt.Errorf("looking up %s: %s", what, cmp.Or(string(apierrors.ReasonForError(err)), "the API server did not answer"))
+	return fmt.Errorf("looking up %s: %s", what,
+		cmp.Or(string(apierrors.ReasonForError(err)), "the API server did not answer"))
 }
 
 // invalid is the capability's own fault.
@@ -125,73 +127,42 @@ func isInvalid(err error) bool {
 	return errors.As(err, &problem)
 }
 
-// check refuses rights that nobody can judge, unless the capability accepts them in as many words.
-func (all rights) check(c *v1alpha1.Capability, user string) error {
-	if len(all) == 0 {
-		return invalid("no role is bound to %s: nothing is issued unscoped; bind one where it is to work", user)
-	}
-	accepted := c.Spec.Kubernetes.Accept
-	for _, r := range all {
-		if r.wild() && !slices.Contains(accepted, v1alpha1.AcceptWildcards) {
-			return invalid("a role that is bound to %s says *: %s; narrow it, or accept Wildcards", user, r.lines()[0])
-		}
-		if r.escalates() && !slices.Contains(accepted, v1alpha1.AcceptEscalation) {
-			return invalid("a role that is bound to %s lets it gain other rights: %s; narrow it, or accept Escalation", user, r.lines()[0])
-		}
-	}
-	lines := all.lines()
-	if len(lines) > provider.MostActions {
-		return invalid("the roles that are bound to %s have %d rules, more than %d that a grant shows; bind fewer or narrower ones", user, len(lines), provider.MostActions)
-	}
-	for _, line := range lines {
-		if len(line) > provider.LongestAction {
-			return invalid("a rule of a role that is bound to %s is longer than %d characters: %s…; split it", user, provider.LongestAction, line[:64])
-		}
-	}
-	return nil
-}
-
-func (r right) wild() bool {
-	return slices.Contains(r.rule.Verbs, "*") || slices.Contains(r.rule.APIGroups, "*") || slices.Contains(r.rule.Resources, "*") ||
-		slices.ContainsFunc(r.rule.Resources, func(name string) bool { return strings.HasPrefix(name, "*/") || strings.HasSuffix(name, "/*") }) ||
-		slices.ContainsFunc(r.rule.NonResourceURLs, func(url string) bool { return strings.HasSuffix(url, "*") })
-}
-
-// escalates: whoever has it can get what it does not say.
-func (r right) escalates() bool {
-	if slices.ContainsFunc(r.rule.Verbs, func(verb string) bool {
-		return slices.Contains([]string{"bind", "escalate", "impersonate", "approve", "sign"}, verb)
-	}) {
-		return true
-	}
-	makes := slices.Contains(r.rule.Verbs, "create")
-	return makes && slices.Contains(r.rule.Resources, "serviceaccounts/token")
-}
-
-// lines say it to a person, one a resource.
-func (r right) lines() []string {
-	where := "everywhere"
-	if r.namespace != "" {
-		where = "in " + r.namespace
-	}
-	verbs := strings.Join(slices.Sorted(slices.Values(r.rule.Verbs)), ",")
-	var all []string
+// kinds are what the rule is about.
+func (r right) kinds() []kind {
+	var all []kind
 	for _, url := range r.rule.NonResourceURLs {
-		all = append(all, verbs+" "+url)
+		all = append(all, kind{url: url})
 	}
 	for _, group := range r.rule.APIGroups {
 		for _, resource := range r.rule.Resources {
-			name := resource
-			if group != "" {
-				name += "." + group
-			}
-			if len(r.rule.ResourceNames) > 0 {
-				name += " " + strings.Join(slices.Sorted(slices.Values(r.rule.ResourceNames)), ",")
-			}
-			all = append(all, verbs+" "+name+" "+where)
+			all = append(all, newKind(group, resource))
 		}
 	}
 	return all
+}
+
+// lines say it to a person, one a kind.
+func (r right) lines() []string {
+	verbs := strings.Join(slices.Sorted(slices.Values(r.rule.Verbs)), ",")
+	var all []string
+	for _, kind := range r.kinds() {
+		all = append(all, r.line(verbs, kind))
+	}
+	return all
+}
+
+func (r right) line(verbs string, k kind) string {
+	line := verbs + " " + k.String()
+	if k.url != "" {
+		return line
+	}
+	if len(r.rule.ResourceNames) > 0 {
+		line += " " + strings.Join(slices.Sorted(slices.Values(r.rule.ResourceNames)), ",")
+	}
+	if r.namespace == "" {
+		return line + " everywhere"
+	}
+	return line + " in " + r.namespace
 }
 
 func (all rights) lines() []string {

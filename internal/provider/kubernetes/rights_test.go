@@ -26,11 +26,14 @@ func reader(objects ...client.Object) client.Reader {
 	return fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(objects...).Build()
 }
 
-func provides(r client.Reader) *Provider { return New(Options{Namespace: "identities", Roles: r}) }
+func provides(r client.Reader) *Provider {
+	return New(Options{Namespace: "identities", OperatorNamespace: "valetkey-system", Roles: r})
+}
 
 func capability(accept ...v1alpha1.KubernetesAcceptance) *v1alpha1.Capability {
 	return &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "restart"},
-		Spec: v1alpha1.CapabilitySpec{Kubernetes: &v1alpha1.KubernetesCapability{ServiceAccountName: "restarter", Accept: accept}}}
+		Spec: v1alpha1.CapabilitySpec{Kubernetes: &v1alpha1.KubernetesCapability{ServiceAccountName: "restarter",
+			Accept: accept}}}
 }
 
 func values() provider.Values {
@@ -46,49 +49,74 @@ func clusterRole(name string, rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole {
 }
 
 func rule(verbs, group, resources string, names ...string) rbacv1.PolicyRule {
-	return rbacv1.PolicyRule{Verbs: strings.Split(verbs, ","), APIGroups: []string{group}, Resources: strings.Split(resources, ","), ResourceNames: names}
+	return rbacv1.PolicyRule{Verbs: strings.Split(verbs, ","), APIGroups: []string{group},
+		Resources: strings.Split(resources, ","), ResourceNames: names}
 }
 
 var account = rbacv1.Subject{Kind: "ServiceAccount", Namespace: "identities", Name: "restarter"}
 
 func bind(namespace, kind, name string, subject rbacv1.Subject) *rbacv1.RoleBinding {
-	return &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + subject.Name}, RoleRef: rbacv1.RoleRef{Kind: kind, Name: name}, Subjects: []rbacv1.Subject{subject}}
+	return &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + subject.Name},
+		RoleRef: rbacv1.RoleRef{Kind: kind, Name: name}, Subjects: []rbacv1.Subject{subject}}
 }
 
 func bindEverywhere(name string, subject rbacv1.Subject, labels map[string]string) *rbacv1.ClusterRoleBinding {
-	return &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name + strings.ReplaceAll(subject.Name, ":", "-"), Labels: labels}, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: name}, Subjects: []rbacv1.Subject{subject}}
+	return &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name +
+		strings.ReplaceAll(subject.Name, ":",
+			"-"), Labels: labels}, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: name}, Subjects: []rbacv1.Subject{subject}}
 }
 
 func group(name string) rbacv1.Subject { return rbacv1.Subject{Kind: "Group", Name: name} }
 
 func TestTheScopeIsWhatIsBound(t *testing.T) {
-	pods := role("web", "pods", rule("list,get", "", "pods,pods/log"), rule("patch", "apps", "deployments", "web", "api"))
-	nodes := clusterRole("nodes", rule("get", "", "nodes"), rbacv1.PolicyRule{Verbs: []string{"get"}, NonResourceURLs: []string{"/metrics"}})
-	inWeb := []string{"get,list pods in web", "get,list pods/log in web", "patch deployments.apps api,web in web"}
+	pods := role("web", "pods", rule("list,get", "", "pods,pods/log"), rule("get", "apps", "deployments", "web", "api"))
+	nodes := clusterRole("nodes", rule("get", "", "nodes"),
+		rbacv1.PolicyRule{Verbs: []string{"get"}, NonResourceURLs: []string{"/metrics"}})
+	inWeb := []string{"get deployments.apps api,web in web", "get,list pods in web", "get,list pods/log in web"}
 	everywhere := []string{"get /metrics", "get nodes everywhere"}
+	other := rbacv1.Subject{Kind: "ServiceAccount", Namespace: "other", Name: "restarter"}
+	unnamed := rbacv1.Subject{Kind: "ServiceAccount", Name: "restarter"}
 	tests := []struct {
 		name    string
 		objects []client.Object
 		want    []string
 	}{
 		{"a role in a namespace", []client.Object{pods, bind("web", "Role", "pods", account)}, inWeb},
-		{"twice the same", []client.Object{pods, bind("web", "Role", "pods", account), bind("web", "Role", "pods", group("system:serviceaccounts"))}, inWeb},
-		{"a cluster role in a namespace", []client.Object{clusterRole("edit", rule("get", "", "pods")), bind("web", "ClusterRole", "edit", account)}, []string{"get pods in web"}},
+		{"twice the same", []client.Object{pods, bind("web", "Role", "pods", account),
+			bind("web", "Role", "pods", group("system:serviceaccounts"))}, inWeb},
+		{"a cluster role in a namespace", []client.Object{clusterRole("look", rule("get", "", "pods")),
+			bind("web", "ClusterRole", "look", account)}, []string{"get pods in web"}},
+		{"a cluster role that others are aggregated into", []client.Object{aggregated("look", rule("get", "", "pods")),
+			bind("web", "ClusterRole", "look", account)}, []string{"get pods in web"}},
 		{"a cluster role everywhere", []client.Object{nodes, bindEverywhere("nodes", account, nil)}, everywhere},
-		{"by its user name", []client.Object{pods, bind("web", "Role", "pods", rbacv1.Subject{Kind: "User", Name: "system:serviceaccount:identities:restarter"})}, inWeb},
-		{"by the group of its namespace", []client.Object{pods, bind("web", "Role", "pods", group("system:serviceaccounts:identities"))}, inWeb},
-		{"by the group of everybody", []client.Object{nodes, bindEverywhere("nodes", group("system:authenticated"), nil)}, everywhere},
-		{"in its own namespace, which a subject need not name", []client.Object{role("identities", "own", rule("get", "", "pods")),
-			bind("identities", "Role", "own", rbacv1.Subject{Kind: "ServiceAccount", Name: "restarter"})}, []string{"get pods in identities"}},
-		{"both", []client.Object{pods, nodes, bind("web", "Role", "pods", account), bindEverywhere("nodes", account, nil)}, []string{everywhere[0], everywhere[1], inWeb[0], inWeb[1], inWeb[2]}},
-		{"what others have is not its own", []client.Object{pods, nodes, bind("web", "Role", "pods", account), bindEverywhere("nodes", rbacv1.Subject{Kind: "ServiceAccount", Namespace: "other", Name: "restarter"}, nil),
-			bind("other", "ClusterRole", "nodes", rbacv1.Subject{Kind: "ServiceAccount", Name: "restarter"})}, inWeb},
-		{"what the cluster gives everybody is left out", []client.Object{pods, nodes, bind("web", "Role", "pods", account), bindEverywhere("nodes", group("system:authenticated"), map[string]string{bootstrapped: "rbac-defaults"})}, inWeb},
-		{"a role that is not there gives nothing", []client.Object{pods, bind("web", "Role", "pods", account), bind("web", "Role", "gone", account), bindEverywhere("gone", account, nil)}, inWeb},
+		{"by its user name", []client.Object{pods,
+			bind("web", "Role", "pods",
+				rbacv1.Subject{Kind: "User", Name: "system:serviceaccount:identities:restarter"})}, inWeb},
+		{"by the group of its namespace",
+			[]client.Object{pods, bind("web", "Role", "pods", group("system:serviceaccounts:identities"))}, inWeb},
+		{"by the group of everybody", []client.Object{nodes, bindEverywhere("nodes", group("system:authenticated"), nil)},
+			everywhere},
+		{"by the group of everybody, with the label of what the cluster made", []client.Object{nodes,
+			bindEverywhere("nodes", group("system:authenticated"), defaults)}, everywhere},
+		{"in its own namespace, which a subject need not name",
+			[]client.Object{role("identities", "own", rule("get", "", "pods")),
+				bind("identities", "Role", "own", unnamed)}, []string{"get pods in identities"}},
+		{"both", []client.Object{pods, nodes, bind("web", "Role", "pods", account), bindEverywhere("nodes", account, nil)},
+			[]string{everywhere[0], inWeb[0], everywhere[1], inWeb[1], inWeb[2]}},
+		{"what others have is not its own", []client.Object{pods, nodes, bind("web", "Role", "pods", account),
+			bindEverywhere("nodes", other, nil), bind("other", "ClusterRole", "nodes", unnamed)}, inWeb},
+		{"nor what whoever has no token has", []client.Object{pods, nodes, bind("web", "Role", "pods", account),
+			bindEverywhere("nodes", group("system:unauthenticated"), nil)}, inWeb},
+		{"what every cluster gives everybody is left out", append(everybody(), pods, bind("web", "Role", "pods", account)),
+			inWeb},
+		{"however it is bound", []client.Object{pods, bind("web", "Role", "pods", account), everybody()[0],
+			bindEverywhere("system:basic-user", account, nil)}, inWeb},
+		{"a role that is not there gives nothing", []client.Object{pods, bind("web", "Role", "pods", account),
+			bind("web", "Role", "gone", account), bindEverywhere("gone", account, nil)}, inWeb},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			scope, err := provides(reader(test.objects...)).Render(t.Context(), capability(), values())
+			scope, err := provides(reader(test.objects...)).Render(t.Context(), capability(v1alpha1.AcceptClusterWide), values())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,48 +130,46 @@ func TestTheScopeIsWhatIsBound(t *testing.T) {
 	}
 }
 
-func TestRightsThatNobodyCanJudgeAreRefused(t *testing.T) {
-	many := rule("get", "", "pods")
-	for i := range provider.MostActions {
-		many.Resources = append(many.Resources, fmt.Sprintf("things%d", i))
+// defaults is the label of what Kubernetes itself binds.
+var defaults = map[string]string{"kubernetes.io/bootstrapping": "rbac-defaults"}
+
+// everybody is what Kubernetes 1.37 binds to groups that every ServiceAccount is in: five roles, and then their
+// bindings.
+func everybody() []client.Object {
+	urls := func(urls ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{Verbs: []string{"get"}, NonResourceURLs: urls}
 	}
-	tests := []struct {
-		name, words string
-		accept      v1alpha1.KubernetesAcceptance
-		rules       []rbacv1.PolicyRule
-	}{
-		{"none", "no role is bound to system:serviceaccount:identities:restarter", "", nil},
-		{"any verb", "says *: * pods in web; narrow it, or accept Wildcards", v1alpha1.AcceptWildcards, []rbacv1.PolicyRule{rule("*", "", "pods")}},
-		{"any resource", "says *", v1alpha1.AcceptWildcards, []rbacv1.PolicyRule{rule("get", "", "*")}},
-		{"any subresource", "says *", v1alpha1.AcceptWildcards, []rbacv1.PolicyRule{rule("get", "", "pods/*")}},
-		{"a subresource of anything", "says *", v1alpha1.AcceptWildcards, []rbacv1.PolicyRule{rule("update", "", "*/scale")}},
-		{"any group", "says *", v1alpha1.AcceptWildcards, []rbacv1.PolicyRule{rule("get", "*", "pods")}},
-		{"any URL", "says *", v1alpha1.AcceptWildcards, []rbacv1.PolicyRule{{Verbs: []string{"get"}, NonResourceURLs: []string{"/api/*"}}}},
-		{"a wildcard after a narrow rule", "says *", v1alpha1.AcceptWildcards, []rbacv1.PolicyRule{rule("get", "", "pods"), rule("*", "*", "*")}},
-		{"impersonating", "lets it gain other rights", v1alpha1.AcceptEscalation, []rbacv1.PolicyRule{rule("impersonate", "", "users")}},
-		{"binding", "lets it gain other rights", v1alpha1.AcceptEscalation, []rbacv1.PolicyRule{rule("bind", "rbac.authorization.k8s.io", "clusterroles")}},
-		{"escalating", "lets it gain other rights", v1alpha1.AcceptEscalation, []rbacv1.PolicyRule{rule("escalate", "rbac.authorization.k8s.io", "roles")}},
-		{"signing certificates", "lets it gain other rights", v1alpha1.AcceptEscalation, []rbacv1.PolicyRule{rule("sign", "certificates.k8s.io", "signers")}},
-		{"making tokens", "lets it gain other rights", v1alpha1.AcceptEscalation, []rbacv1.PolicyRule{rule("create", "", "serviceaccounts/token")}},
-		{"more rules than a grant shows", "have 129 rules", "", []rbacv1.PolicyRule{many}},
-		{"a rule longer than a grant shows", "is longer than 256 characters", "", []rbacv1.PolicyRule{rule("get", "", "pods", strings.Repeat("a", 250))}},
+	roles := []client.Object{
+		clusterRole("system:basic-user",
+			rule("create", "authorization.k8s.io", "selfsubjectaccessreviews,selfsubjectrulesreviews"),
+			rule("create", "authentication.k8s.io", "selfsubjectreviews")),
+		clusterRole("system:discovery",
+			urls("/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz",
+				"/version", "/version/")),
+		clusterRole("system:public-info-viewer", urls("/healthz", "/livez", "/readyz", "/version", "/version/")),
+		clusterRole("system:cluster-trust-bundle-discovery",
+			rule("get,list,watch", "certificates.k8s.io", "clustertrustbundles")),
+		clusterRole("system:service-account-issuer-discovery",
+			urls("/.well-known/openid-configuration", "/.well-known/openid-configuration/",
+				"/openid/v1/jwks", "/openid/v1/jwks/")),
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			k := provides(reader(role("web", "r", test.rules...), bind("web", "Role", "r", account)))
-			_, err := k.Render(t.Context(), capability(), values())
-			problem := (*provider.NotReadyError)(nil)
-			if !errors.As(err, &problem) || problem.Reason != v1alpha1.ReasonScopeInvalid || !strings.Contains(problem.Message, test.words) {
-				t.Errorf("got %v, want a scope that is invalid: %s", err, test.words)
-			}
-			if test.accept == "" {
-				return
-			}
-			if _, err := k.Render(t.Context(), capability(test.accept), values()); err != nil {
-				t.Errorf("it is accepted in as many words, and refused: %v", err)
-			}
-		})
+	all := roles
+	for i, role := range roles {
+		who := "system:authenticated"
+		if i > 2 {
+			who = "system:serviceaccounts"
+		}
+		all = append(all, bindEverywhere(role.GetName(), group(who), defaults))
 	}
+	return all
+}
+
+// aggregated is a ClusterRole as the controller leaves it: with the rules of those that its selectors match.
+func aggregated(name string, rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole {
+	role := clusterRole(name, rules...)
+	selector := metav1.LabelSelector{MatchLabels: map[string]string{"to": name}}
+	role.AggregationRule = &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{selector}}
+	return role
 }
 
 // TestWhatCannotBeLookedUpIsNotTakenForNothing sees that a lookup that fails makes no narrower scope.
@@ -157,9 +183,11 @@ func TestWhatCannotBeLookedUpIsNotTakenForNothing(t *testing.T) {
 				return nil
 			}
 			r := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).
-				WithObjects(role("web", "r", rule("get", "", "pods")), bind("web", "Role", "r", account), clusterRole("c", rule("get", "", "nodes")), bindEverywhere("c", account, nil)).
+				WithObjects(role("web", "r", rule("get", "", "pods")), bind("web", "Role", "r", account),
+					clusterRole("c", rule("get", "", "nodes")), bindEverywhere("c", account, nil)).
 				WithInterceptorFuncs(interceptor.Funcs{
-					Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+					Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object,
+						opts ...client.GetOption) error {
 						if err := broken(o); err != nil {
 							return err
 						}
@@ -172,10 +200,11 @@ func TestWhatCannotBeLookedUpIsNotTakenForNothing(t *testing.T) {
 						return c.List(ctx, o, opts...)
 					},
 				}).Build()
-			scope, err := provides(r).Render(t.Context(), capability(), values())
+			scope, err := provides(r).Render(t.Context(), capability(v1alpha1.AcceptClusterWide), values())
 			problem := (*provider.NotReadyError)(nil)
 			if err == nil || errors.As(err, &problem) || len(scope.Lines) > 0 || strings.Contains(err.Error(), "secret") {
-				t.Errorf("got %v and %v, want an error that says nothing of the capability, nor the API server's words", scope.Lines, err)
+				t.Errorf("got %v and %v, want an error that says nothing of the capability, nor the API server's words",
+					scope.Lines, err)
 			}
 		})
 	}

@@ -1,0 +1,75 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubernetes
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+func TestRights_WhatCannotBeShownIsRefused(t *testing.T) {
+	many := rule("get", "", "pods")
+	for i := range provider.MostActions {
+		many.Resources = append(many.Resources, fmt.Sprintf("things%d", i))
+	}
+	for name, test := range map[string]struct {
+		words string
+		rule  rbacv1.PolicyRule
+	}{
+		"more rules than a grant shows": {"have 129 rules", many},
+		"a rule longer than a grant's lines": {"is longer than 256 characters",
+			rule("get", "", "pods", strings.Repeat("a", 250))},
+		"a name that reads as another line": {`(RoleBinding rrestarter) has "web in web and get pods"`,
+			rule("get", "", "pods", "web in web and get pods")},
+		"a name with a line break":      {`has "web\n"`, rule("get", "", "pods", "web\n")},
+		"a name that cannot be seen":    {`has "\u200b"`, rule("get", "", "pods", "\u200b")},
+		"a name that looks like a gap":  {`has "\u3164"`, rule("get", "", "pods", "\u3164")},
+		"a kind that looks like others": {`has "\u0440\u043eds"`, rule("get", "", "\u0440\u043eds")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := provides(reader(role("web", "r", test.rule), bind("web", "Role", "r", account)))
+			_, err := k.Render(t.Context(), capability(allAcceptances()...), values())
+			expectInvalid(t, err, test.words)
+		})
+	}
+}
+
+// TestRights_TheGravestAreNamedFirstAndAllThatTheyNeed: a condition has no room for a message without end.
+func TestRights_TheGravestAreNamedFirstAndAllThatTheyNeed(t *testing.T) {
+	rules := []rbacv1.PolicyRule{rule("get,delete", "", "pods"), rule("get", "example.com", "things"),
+		rule("list", "", "secrets"), rule("create", "", "pods"), rule("*", "metrics.k8s.io", "pods"),
+		rule("create", "", "pods/exec"), rule("create", "", "services"), rule("create", "", "pods")}
+	const words = "system:serviceaccount:identities:restarter may do more than is known to be harmless: " +
+		"create pods in web (RoleBinding rrestarter): whoever may create Pods can run as every ServiceAccount of the " +
+		"namespace and read its Secrets; create pods/exec in web (RoleBinding rrestarter): it runs commands in Pods, " +
+		"with their rights and Secrets; create services in web (RoleBinding rrestarter): a Service can take traffic that " +
+		"is meant for others, and their credentials with it; and 4 more; narrow it, or accept Escalation, Unknown, " +
+		"Wildcards, Disruption"
+	for range rules {
+		rules = append(rules[1:], rules[0])
+		k := provides(reader(role("web", "r", rules...), bind("web", "Role", "r", account)))
+		if _, err := k.Render(t.Context(), capability(), values()); err == nil || err.Error() != words {
+			t.Errorf("got %v\nwant %s", err, words)
+		}
+	}
+}
+
+func TestRights_ALongRuleDoesNotHideWhatIsToBeDone(t *testing.T) {
+	names := make([]string, 2000)
+	for i := range names {
+		names[i] = fmt.Sprintf("secret-%d", i)
+	}
+	long := role("web", "r", rule("get", "", "secrets", names...), rule("get", strings.Repeat("x", 5000), "things"),
+		rule(strings.Repeat("y", 5000), "", "pods"))
+	_, err := provides(reader(long, bind("web", "Role", "r", account))).Render(t.Context(), capability(), values())
+	expectInvalid(t, err, "…")
+	if len(err.Error()) > 1200 || !strings.HasSuffix(err.Error(), "narrow it, or accept Escalation, Unknown") {
+		t.Errorf("%d characters: %v", len(err.Error()), err)
+	}
+}
