@@ -65,6 +65,10 @@ const (
 	// it stays until all that was issued has expired.
 	FinalizerRevoke = "valetkey.dev/revoke"
 
+	// FinalizerSeen on a Pod that holds a credential keeps the Pod until its grant has seen its node report that its containers ended.
+	// The API server puts it there as the Pod is made.
+	FinalizerSeen = "valetkey.dev/seen"
+
 	// SecretType is the type of every Secret that holds a credential.
 	SecretType = "valetkey.dev/credential"
 	// AnchorType is the type of the empty Secrets in the identities' namespace that tokens are bound to: deleting one ends its token.

@@ -133,6 +133,8 @@ func afterEnd(f Facts, now time.Time) Action {
 	case f.jobMayRun():
 		// A start patch that was sent before the end may arrive after it. There is no Secret for its Pod to find.
 		return Action{Step: StopJob}
+	case slices.ContainsFunc(f.Pods, func(p PodFacts) bool { return p.Kept && p.Ended && !p.Gone }):
+		return Action{Step: ReleasePods}
 	case !slices.Contains(g.Finalizers, v1alpha1.FinalizerRevoke):
 		return Action{Step: Wait, Reason: v1alpha1.ReasonGrantEnded}
 	case g.Status.Attempt > 0 && swept.IsZero():

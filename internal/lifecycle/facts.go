@@ -29,8 +29,9 @@ type Facts struct {
 	Job JobFacts
 	// Pods that carry the grant's credential.
 	Pods []PodFacts
-	// Fenced reports whether the admission rules have been installed and unmodified since before the grant was made. They let no
-	// Pod that holds a credential go before its node has reported that its containers ended, so that one that is gone has ended.
+	// Fenced reports whether the admission rules have been installed and unmodified since before the grant was made. They give each
+	// Pod that holds a credential a finalizer, and let nobody take it off before the Pod's node has reported that its containers
+	// ended, so that one that is gone has ended.
 	Fenced bool
 	// Request that the grant names by UID.
 	Request RequestFacts
@@ -81,6 +82,8 @@ type PodFacts struct {
 	Started bool
 	// Ended reports whether every container has ended, as the node reported, or none can ever have begun.
 	Ended bool
+	// Kept reports whether the grant's finalizer is on the Pod, so that it stays until the grant lets it go.
+	Kept bool
 	// Gone reports whether the Pod was seen and its object is not there any more. That alone does not say that its containers ended.
 	Gone bool
 }

@@ -41,7 +41,9 @@ const (
 	// Sweep deletes the Secrets of every attempt and the copies of the Pod's inputs, and asks the back end to end the credential, once more: a leader that woke late may
 	// have had one issued and stored.
 	Sweep Step = "Sweep"
-	// Release removes the finalizer.
+	// ReleasePods removes the grant's finalizer from the Pods that have ended.
+	ReleasePods Step = "ReleasePods"
+	// Release removes the grant's own finalizer.
 	Release Step = "Release"
 )
 

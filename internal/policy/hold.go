@@ -29,7 +29,7 @@ func AsHeld(job *batchv1.Job, requester string) *batchv1.Job {
 	if s.BackoffLimit == nil {
 		s.BackoffLimit = ptr.To[int32](6)
 	}
-	s.Suspend, s.PodReplacementPolicy = ptr.To(true), ptr.To(batchv1.Failed)
+	s.Suspend = ptr.To(true)
 	s.Template.Spec.EnableServiceLinks = ptr.To(false)
 	s.Template.Spec.ActiveDeadlineSeconds = shorter(s.ActiveDeadlineSeconds, s.Template.Spec.ActiveDeadlineSeconds)
 	s.ActiveDeadlineSeconds = nil

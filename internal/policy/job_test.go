@@ -128,10 +128,6 @@ func TestAJobThatCouldRunMoreThanOnePodIsRefused(t *testing.T) {
 		{"an init container's image is looked for once", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.InitContainers = []corev1.Container{{Name: "first", ImagePullPolicy: corev1.PullAlways}}
 		}, ""},
-		{"Pods that are still ending are replaced", spec(func(s *batchv1.JobSpec) {
-			s.PodReplacementPolicy = ptr.To(batchv1.TerminatingOrFailed)
-		}), "podReplacementPolicy must be Failed"},
-		{"it does not say when Pods are replaced", spec(func(s *batchv1.JobSpec) { s.PodReplacementPolicy = nil }), "podReplacementPolicy must be Failed"},
 		{"it is gone as soon as it is over", spec(func(s *batchv1.JobSpec) { s.TTLSecondsAfterFinished = ptr.To[int32](599) }), "ttlSecondsAfterFinished must be at least 600"},
 		{"it is gone ten minutes after it is over", spec(func(s *batchv1.JobSpec) { s.TTLSecondsAfterFinished = ptr.To[int32](600) }), ""},
 	})

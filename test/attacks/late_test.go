@@ -21,7 +21,7 @@ import (
 
 // lateRows are about a Pod that should have ended, and what could keep it, hide it, or change it meanwhile.
 func lateRows() []row {
-	const ends, pods, parts, bindings, jobs = "valetkey-pods-end", "valetkey-pods", "valetkey-pods-parts", "valetkey-bindings", "valetkey-jobs"
+	const ends, pods, parts, bindings, jobs, operatorPods = "valetkey-pods-end", "valetkey-pods", "valetkey-pods-parts", "valetkey-bindings", "valetkey-jobs", "valetkey-operator-pods"
 	const pod = "spec.template.spec."
 	deletes := func(seconds int64) func(context.Context, *world, string) error {
 		return func(ctx context.Context, w *world, by string) error {
@@ -50,14 +50,25 @@ func lateRows() []row {
 		{name: "deleting all Pods by force", by: mallory, rule: ends, words: "by force would hide", try: deletesAll(0)},
 		{name: "evicting the running Pod by force", by: mallory, rule: ends, words: "by force would hide", try: evicts(&none)},
 		{name: "deleting the running Pod by force, by an administrator", by: admin, rule: ends, words: "by force would hide", try: deletes(0)},
-		{name: "taking the job-controller's finalizer from the running Pod, by the job-controller itself", by: "job-controller", rule: pods, words: "until its node has said",
-			try: withoutTracking((*world).asJobController)},
-		{name: "taking the job-controller's finalizer from the running Pod, by an administrator of its namespace", by: mallory, rule: pods, words: "until its node has said",
-			try: withoutTracking(func(w *world) dynamic.Interface { return w.clients[mallory] })},
+		{name: "taking the grant's finalizer from the running Pod, by the operator", by: operator, rule: pods, words: "until its node has said",
+			try: letsGo(func(w *world) dynamic.Interface { return w.clients[operator] })},
+		{name: "taking the grant's finalizer from the running Pod, by the job-controller", by: "job-controller", rule: pods, words: "until its node has said",
+			try: letsGo((*world).asJobController)},
+		{name: "taking the grant's finalizer from the running Pod, by an administrator of its namespace", by: mallory, rule: pods, words: "until its node has said",
+			try: letsGo(func(w *world) dynamic.Interface { return w.clients[mallory] })},
 		{name: "taking the finalizers from the running Pod through its status", by: "node-controller", rule: parts, words: "do not change through its status", try: func(ctx context.Context, w *world, _ string) error {
 			return w.patchAs(ctx, w.asNodeController(), "Pod", w.pod, `{"metadata":{"finalizers":null}}`, "status")
 		}},
-		{name: "a granted Pod without the job-controller's finalizer", by: "job-controller", rule: pods, words: "job-controller's finalizer", try: untracked},
+		{name: "the operator changes a label of the running Pod", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: func(ctx context.Context, w *world, by string) error {
+			return w.patch(ctx, by, "Pod", w.pod, "", `{"metadata":{"labels":{"a":"b"}}}`)
+		}},
+		{name: "the operator changes a Pod that is not a grant's", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: offDuty(patches("Pod", "foreign", "", `{"metadata":{"labels":{"a":"b"}}}`))},
+		{name: "the operator says that a Pod has ended", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: offDuty(patches("Pod", "foreign", "status", `{"status":{"phase":"Failed"}}`))},
+		{name: "the operator makes a Pod", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: podWith()},
+		{name: "the operator deletes a Pod", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: deletes(5)},
+		{name: "the operator enters a Pod", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: offDuty(func(ctx context.Context, w *world, by string) error {
+			return kubernetes.NewForConfigOrDie(w.configs[by]).CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name("foreign").SubResource("exec").Do(ctx).Error()
+		})},
 		{name: "an annotation of the running Pod, which its step reads", by: mallory, rule: pods, words: "is frozen", try: func(ctx context.Context, w *world, by string) error {
 			return w.patch(ctx, by, "Pod", w.pod, "", `{"metadata":{"annotations":{"x":"https://evil.example"}}}`)
 		}},
@@ -71,7 +82,7 @@ func lateRows() []row {
 		{name: "a sidecar whose image is looked for at each restart", by: agent, rule: jobs, words: "imagePullPolicy of a sidecar", try: jobWith(
 			set(pod+"initContainers", []any{map[string]any{"name": "i", "image": image, "restartPolicy": "Always", "imagePullPolicy": "Always"}}))},
 		{name: "a Job that is held keeps no deadline of its own", by: agent, rule: "valetkey-hold-job", shows: deadlineMoved},
-		{name: "Services set no variables in a held Job, and its Pod counts as failed when its node says so", by: agent, rule: "valetkey-hold-job", shows: holdWrites},
+		{name: "Services set no variables in a held Job", by: agent, rule: "valetkey-hold-job", shows: noServiceLinks},
 		{name: "a proxy to the running Pod, by a scheme and a port", by: mallory, rule: "valetkey-exec", words: "nobody enters", try: proxies("http:POD:8080")},
 		{name: "a proxy to the running Pod, by a port", by: mallory, rule: "valetkey-exec", words: "nobody enters", try: proxies("POD:8080")},
 		{name: "a proxy to the running Pod, by an empty scheme", by: mallory, rule: "valetkey-exec", words: "nobody enters", try: proxies(":POD:8080")},
@@ -81,22 +92,11 @@ func lateRows() []row {
 	}
 }
 
-// withoutTracking takes the job-controller's finalizer off.
-func withoutTracking(as func(*world) dynamic.Interface) func(context.Context, *world, string) error {
+// letsGo takes the finalizer of the grant off the running Pod, and no other.
+func letsGo(as func(*world) dynamic.Interface) func(context.Context, *world, string) error {
 	return func(ctx context.Context, w *world, _ string) error {
-		return w.patchAs(ctx, as(w), "Pod", w.pod, `{"metadata":{"finalizers":null}}`)
+		return w.patchAs(ctx, as(w), "Pod", w.pod, `{"metadata":{"finalizers":["batch.kubernetes.io/job-tracking"]}}`)
 	}
-}
-
-func untracked(ctx context.Context, w *world, _ string) error {
-	made, err := w.clients[admin].Resource(kinds["Pod"]).Namespace(namespace).Get(ctx, w.pod, metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	o := w.template(ctx, made, true)
-	o.SetFinalizers(nil)
-	_, err = w.asJobController().Resource(kinds["Pod"]).Namespace(namespace).Create(ctx, o, metav1.CreateOptions{DryRun: dryRun})
-	return err
 }
 
 // deadlineMoved sees that the shorter of the Job's deadline and its template's is the template's.
@@ -122,14 +122,13 @@ func deadlineMoved(ctx context.Context, w *world) error {
 	return nil
 }
 
-func holdWrites(ctx context.Context, w *world) error {
-	o, err := w.creating(ctx, agent, w.job0("q", set("spec.podReplacementPolicy", "TerminatingOrFailed"), set("spec.template.spec.enableServiceLinks", true)))
+func noServiceLinks(ctx context.Context, w *world) error {
+	o, err := w.creating(ctx, agent, w.job0("q", set("spec.template.spec.enableServiceLinks", true)))
 	if err != nil {
 		return err
 	}
-	links, _, _ := unstructured.NestedBool(o.Object, "spec", "template", "spec", "enableServiceLinks")
-	if replaced, _, _ := unstructured.NestedString(o.Object, "spec", "podReplacementPolicy"); links || replaced != "Failed" {
-		return fmt.Errorf("it has service links: %t, and replaces Pods when %s", links, replaced)
+	if links, _, _ := unstructured.NestedBool(o.Object, "spec", "template", "spec", "enableServiceLinks"); links {
+		return errors.New("it has service links")
 	}
 	return nil
 }

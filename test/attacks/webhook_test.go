@@ -62,6 +62,13 @@ var podPatches = map[string]string{
 	"variable": `[{"op":"add","path":"/spec/containers/0/env/-","value":{"name":"TRACE","value":"on"}}]`,
 }
 
+// jobPatches are what the webhook does to a Job, by the value of its label.
+var jobPatches = map[string]string{
+	"else":     `[{"op":"add","path":"/spec/suspend","value":false}]`,
+	"links":    `[{"op":"add","path":"/spec/template/spec/enableServiceLinks","value":true}]`,
+	"deadline": `[{"op":"add","path":"/spec/activeDeadlineSeconds","value":99999}]`,
+}
+
 // webhookRows are what somebody else's webhook does to a granted Pod as it is made, and to a request as it is decided on.
 func webhookRows() []row {
 	makes := func(how string) func(context.Context, *world) error {
@@ -72,7 +79,12 @@ func webhookRows() []row {
 			try: func(ctx context.Context, w *world, _ string) error { return makes(how)(ctx, w) }}
 	}
 	const containers, whole = "are not those of the Job that was approved", "not projected whole"
+	job := func(name, how, rule, words string) row {
+		return row{name: "somebody else's mutating webhook " + name, by: agent, rule: rule, words: words, try: jobWith(label("metadata.labels", "somebody", how))}
+	}
 	return []row{
+		job("has Services set variables in the step", "links", "valetkey-job-fields", "enableServiceLinks must be false"),
+		job("gives a held Job a deadline of its own", "deadline", "valetkey-jobs", "is its Pod template's"),
 		pod("swaps the image of a granted Pod", "image", containers),
 		pod("names the image of a granted Pod by a tag", "tag", containers),
 		pod("adds a container to a granted Pod", "sidecar", containers),
@@ -108,10 +120,7 @@ func undo(response http.ResponseWriter, request *http.Request) {
 		http.Error(response, err.Error(), http.StatusBadRequest)
 		return
 	}
-	patch, kind := `[{"op":"add","path":"/spec/suspend","value":false}]`, admissionreviewv1.PatchTypeJSONPatch
-	if review.Request.Kind.Kind != "Job" {
-		patch = forgery(review.Request.Kind.Kind, review.Request.Object.Raw)
-	}
+	patch, kind := forgery(review.Request.Kind.Kind, review.Request.Object.Raw), admissionreviewv1.PatchTypeJSONPatch
 	review.Response = &admissionreviewv1.AdmissionResponse{UID: review.Request.UID, Allowed: true, Patch: []byte(patch), PatchType: &kind}
 	review.Request = nil
 	response.Header().Set("Content-Type", "application/json")
@@ -120,14 +129,17 @@ func undo(response http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// forgery is a patch of a Pod, of a request's decisions, of its requester, or of the one field that the object's label names.
+// forgery is a patch of a Pod, of a Job, of a request's decisions, of its requester, or of the one field that the object's label names.
 func forgery(kind string, raw []byte) string {
 	var o metav1.PartialObjectMetadata
 	if err := json.Unmarshal(raw, &o); err != nil {
 		panic(fmt.Sprintf("the API server sent what it cannot read itself: %v", err))
 	}
-	if kind == "Pod" {
+	switch kind {
+	case "Pod":
 		return podPatches[o.Labels["somebody"]]
+	case "Job":
+		return jobPatches[o.Labels["somebody"]]
 	}
 	if o.Labels["somebody"] == "approval" {
 		return `[{"op":"add","path":"/decisions","value":[{"by":"alice@example.com","decision":"Approve","digest":"` + digest + `"}]}]`

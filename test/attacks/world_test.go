@@ -570,7 +570,7 @@ func (w *world) unprojected(ctx context.Context) error {
 
 // template is the Pod as the job-controller sends it, with or without the grant's notes.
 func (w *world) template(_ context.Context, made *unstructured.Unstructured, notes bool) *unstructured.Unstructured {
-	o := w.pod0("valetkey-again", set("metadata.labels", stringsToAny(made.GetLabels())), set("metadata.finalizers", []any{"batch.kubernetes.io/job-tracking"}))
+	o := w.pod0("valetkey-again", set("metadata.labels", stringsToAny(made.GetLabels())))
 	o.SetOwnerReferences(made.GetOwnerReferences())
 	if notes {
 		o.SetAnnotations(made.GetAnnotations())

@@ -72,7 +72,7 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	if err := c.Client.Get(ctx, key.NamespacedName, grant); err != nil {
 		if apierrors.IsNotFound(err) {
 			c.forget(key.NamespacedName)
-			return ctrl.Result{}, nil
+			return ctrl.Result{}, c.releaseOrphans(ctx, key.NamespacedName)
 		}
 		return ctrl.Result{}, err
 	}
@@ -179,6 +179,8 @@ func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		return c.reportUnseen(ctx, g, a)
 	case lifecycle.Sweep:
 		return c.sweep(ctx, g, mem)
+	case lifecycle.ReleasePods:
+		return c.releasePods(ctx, g, mem)
 	case lifecycle.Release:
 		return c.release(ctx, g)
 	default:

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/lifecycle"
@@ -126,7 +127,7 @@ func (c *Controller) pods(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	}
 	facts := make([]lifecycle.PodFacts, 0, len(mem.pods))
 	for uid, pod := range mem.pods {
-		pod.Gone = !present[uid]
+		pod.Gone, pod.Kept = !present[uid], pod.Kept && !mem.released[uid]
 		facts = append(facts, pod)
 	}
 	return facts, nil
@@ -152,7 +153,8 @@ func (c *Controller) present(ctx context.Context, from client.Reader, g *v1alpha
 }
 
 func podFacts(pod *corev1.Pod, before lifecycle.PodFacts) lifecycle.PodFacts {
-	f := lifecycle.PodFacts{UID: pod.UID, Name: pod.Name, Node: pod.Spec.NodeName, Started: before.Started, Ended: containersEnded(pod)}
+	f := lifecycle.PodFacts{UID: pod.UID, Name: pod.Name, Node: pod.Spec.NodeName, Started: before.Started, Ended: containersEnded(pod),
+		Kept: controllerutil.ContainsFinalizer(pod, v1alpha1.FinalizerSeen)}
 	for _, s := range containerStatuses(pod) {
 		f.Started = f.Started || s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
 	}

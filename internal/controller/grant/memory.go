@@ -45,6 +45,8 @@ type memory struct {
 	inputs []inputCopy
 	// pods that were seen, by UID.
 	pods map[types.UID]lifecycle.PodFacts
+	// released are the Pods that this process let go, by UID, whatever the cache shows.
+	released map[types.UID]bool
 	// looked reports whether the API server itself was asked for Pods that the watch did not show.
 	looked bool
 	// watched is what the watch showed of Pods last, by UID. The controller's lock guards it.
@@ -111,7 +113,7 @@ func (c *Controller) recall(g *v1alpha1.CapabilityGrant) *memory {
 	}
 	c.byName[name] = g.UID
 	if c.memory[g.UID] == nil {
-		c.memory[g.UID] = &memory{pods: map[types.UID]lifecycle.PodFacts{}, watched: map[types.UID]watchedPod{}}
+		c.memory[g.UID] = &memory{pods: map[types.UID]lifecycle.PodFacts{}, watched: map[types.UID]watchedPod{}, released: map[types.UID]bool{}}
 	}
 	return c.memory[g.UID]
 }
