@@ -59,9 +59,6 @@ func lateRows() []row {
 		{name: "taking the finalizers from the running Pod through its status", by: "node-controller", rule: parts, words: "do not change through its status", try: func(ctx context.Context, w *world, _ string) error {
 			return w.patchAs(ctx, w.asNodeController(), "Pod", w.pod, `{"metadata":{"finalizers":null}}`, "status")
 		}},
-		{name: "the operator changes a label of the running Pod", by: operator, rule: pods, words: "is frozen", try: func(ctx context.Context, w *world, by string) error {
-			return w.patch(ctx, by, "Pod", w.pod, "", `{"metadata":{"labels":{"a":"b"}}}`)
-		}},
 		{name: "the operator changes a Pod that is not a grant's", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: offDuty(patches("Pod", "foreign", "", `{"metadata":{"labels":{"a":"b"}}}`))},
 		{name: "the operator says that a Pod has ended", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: offDuty(patches("Pod", "foreign", "status", `{"status":{"phase":"Failed"}}`))},
 		{name: "the operator makes a Pod", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: podWith()},

@@ -1,0 +1,209 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/lifecycle"
+)
+
+func ended() corev1.ContainerState {
+	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
+}
+
+// overdue is when an end that was not seen is reported.
+const overdue = v1alpha1.PodGraceSeconds*time.Second + lifecycle.Settle
+
+// revoked is a grant that was revoked while its step ran: the Job is stopped, and the node says nothing.
+func revoked(t *testing.T) (*env, *corev1.Pod) {
+	t.Helper()
+	e := newEnv(t)
+	pod := e.delivered()
+	e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
+	e.reconcile()
+	if !suspended(e.job()) {
+		t.Fatal("the Job was not stopped")
+	}
+	e.jobControllerSays(batchv1.JobSuspended)
+	e.reconcile()
+	if g := e.grant(); g.Status.EndedAt != nil || g.Status.Revocation == nil {
+		t.Fatalf("ended at %v, revocation %v", g.Status.EndedAt, g.Status.Revocation)
+	}
+	return e, pod
+}
+
+func (e *env) endedCondition() metav1.Condition {
+	e.Helper()
+	c := meta.FindStatusCondition(e.grant().Status.Conditions, v1alpha1.ConditionEnded)
+	if c == nil {
+		e.Fatal("nothing is said of the end")
+	}
+	return *c
+}
+
+func TestEnds_AreSeenOrSaidNotToBe(t *testing.T) {
+	e, pod := revoked(t)
+	if result := e.reconcile(); result.RequeueAfter != overdue {
+		t.Errorf("it is looked at again after %s, want %s", result.RequeueAfter, overdue)
+	}
+	e.clock.Step(overdue)
+	e.reconcile()
+	e.reconcile()
+	c := e.endedCondition()
+	if c.Status != metav1.ConditionUnknown || c.Reason != v1alpha1.ReasonEndNotSeen || !strings.Contains(c.Message, "node node1 has not reported that the containers of Pod valetkey-pr-184-x ended") {
+		t.Errorf("%s, %s: %s", c.Status, c.Reason, c.Message)
+	}
+	if n := count(e.audit.events(), audit.EventEndNotSeen); n != 1 {
+		t.Errorf("it is on record %d times", n)
+	}
+	e.nodeSays(pod, corev1.PodFailed, ended())
+	e.reconcile()
+	if g := e.grant(); g.Status.EndedAt == nil || g.Status.Outcome != v1alpha1.OutcomeRevoked {
+		t.Errorf("the node has said it, and the outcome is %q", g.Status.Outcome)
+	}
+	if c := e.endedCondition(); c.Status != metav1.ConditionTrue {
+		t.Errorf("Ended is %s", c.Status)
+	}
+}
+
+func count(events []audit.Event, kind audit.Event) int {
+	return len(slices.DeleteFunc(events, func(e audit.Event) bool { return e != kind }))
+}
+
+func TestEnds_ThatNobodySawCanBeAbandoned(t *testing.T) {
+	e, _ := revoked(t)
+	e.clock.Step(overdue)
+	e.reconcile()
+	g := e.grant()
+	g.Annotations[v1alpha1.AnnotationAbandon], g.Annotations[v1alpha1.AnnotationAbandonedBy] = "the node burnt down", "alice@example.com"
+	e.must(e.client.Update(t.Context(), g))
+	e.reconcile()
+	if g := e.grant(); g.Status.EndedAt == nil || g.Status.Outcome != v1alpha1.OutcomeUnknown {
+		t.Errorf("the outcome is %q", g.Status.Outcome)
+	}
+	last := e.audit.records[len(e.audit.records)-2:]
+	if last[0].Event != audit.EventAbandoned || !strings.Contains(last[0].Reason, "alice@example.com: the node burnt down") || last[1].Outcome != "unknown" {
+		t.Errorf("on record: %+v", last)
+	}
+	pod := &corev1.Pod{}
+	e.must(e.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "valetkey-pr-184-x"}, pod))
+	if !slices.Contains(pod.Finalizers, v1alpha1.FinalizerSeen) {
+		t.Error("the Pod was let go, though nobody saw it end")
+	}
+}
+
+// TestEnds_OfAPodThatIsGone has another process look: it never saw the Pod.
+func TestEnds_OfAPodThatIsGone(t *testing.T) {
+	for name, tt := range map[string]struct {
+		rules func(*env)
+		ends  bool
+	}{
+		"are known where the rules were there all the time": {rules: func(*env) {}, ends: true},
+		"are not known where the rules were changed":        {rules: func(e *env) { e.guard.status.Since = e.clock.Now() }},
+		"are not known where a rule is missing":             {rules: func(e *env) { e.guard.status.Problems = []string{"valetkey-pods is missing"} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, pod := revoked(t)
+			e.remove(pod)
+			e.grants = e.controller()
+			tt.rules(e)
+			e.reconcile()
+			if g := e.grant(); (g.Status.EndedAt != nil) != tt.ends {
+				t.Errorf("ended at %v: %+v", g.Status.EndedAt, e.endedCondition())
+			}
+		})
+	}
+}
+
+func TestEnds_LetTheirPodsGo(t *testing.T) {
+	e, pod := revoked(t)
+	e.nodeSays(pod, corev1.PodFailed, ended())
+	e.reconcile()
+	e.must(e.client.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))
+	if !slices.Equal(pod.Finalizers, []string{batchv1.JobTrackingFinalizer}) {
+		t.Errorf("its finalizers are %v", pod.Finalizers)
+	}
+}
+
+func TestEnds_OfAPodWhoseGrantIsGoneLetItGo(t *testing.T) {
+	e, pod := revoked(t)
+	e.remove(e.grant())
+	e.reconcile()
+	e.must(e.client.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))
+	if !slices.Contains(pod.Finalizers, v1alpha1.FinalizerSeen) {
+		t.Error("it was let go before it had ended")
+	}
+	e.nodeSays(pod, corev1.PodSucceeded, ended())
+	e.reconcile()
+	e.must(e.client.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))
+	if slices.Contains(pod.Finalizers, v1alpha1.FinalizerSeen) {
+		t.Error("it is kept for ever")
+	}
+}
+
+// TestEnds_OfAJobThatWasDeletedBeforeItsPodStarted come at once: nobody waits for a Pod that never was.
+func TestEnds_OfAJobThatWasDeletedBeforeItsPodStarted(t *testing.T) {
+	e := newEnv(t)
+	e.reconcile()
+	e.remove(e.job())
+	request := &v1alpha1.CapabilityRequest{}
+	e.must(e.client.Get(t.Context(), key(), request))
+	e.must(e.client.Delete(t.Context(), request))
+	e.reconcile()
+	if g := e.grant(); g.Status.EndedAt == nil {
+		t.Errorf("it waits: %+v", e.endedCondition())
+	}
+}
+
+func TestContainersEnded_AsTheNodeSaid(t *testing.T) {
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{}}
+	collected := corev1.PodCondition{Type: corev1.DisruptionTarget, Reason: "DeletionByPodGC"}
+	pod := func(node string, phase corev1.PodPhase, conditions []corev1.PodCondition, states ...corev1.ContainerState) *corev1.Pod {
+		p := &corev1.Pod{Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "a"}, {Name: "b"}}}, Status: corev1.PodStatus{Phase: phase, Conditions: conditions}}
+		for i, s := range states {
+			p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, corev1.ContainerStatus{Name: p.Spec.Containers[i].Name, State: s})
+		}
+		return p
+	}
+	deleted := func(p *corev1.Pod) *corev1.Pod { p.DeletionTimestamp = &metav1.Time{}; return p }
+	initial := pod("n", corev1.PodFailed, nil, ended(), ended())
+	initial.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "sidecar", State: running}}
+	for name, tt := range map[string]struct {
+		pod  *corev1.Pod
+		want bool
+	}{
+		"both have ended": {pod("n", corev1.PodSucceeded, nil, ended(), ended()), true},
+		"one runs on":     {pod("n", corev1.PodRunning, nil, ended(), running), false},
+		"one runs on in a Pod that is said to have failed": {pod("n", corev1.PodFailed, nil, ended(), running), false},
+		"a sidecar runs on":                                   {initial, false},
+		"one never began":                                     {pod("n", corev1.PodFailed, nil, ended(), waiting), true},
+		"the node refused the Pod":                            {pod("n", corev1.PodFailed, nil), true},
+		"it is on its node and nothing is known":              {pod("n", corev1.PodPending, nil), false},
+		"it is on its node and being deleted":                 {deleted(pod("n", corev1.PodPending, nil)), false},
+		"it waits for a node":                                 {pod("", corev1.PodPending, nil), false},
+		"it waits for a node and is being deleted":            {deleted(pod("", corev1.PodPending, nil)), true},
+		"its node is gone, and nobody said anything":          {pod("n", corev1.PodFailed, []corev1.PodCondition{collected}), false},
+		"its node is gone, and had said of one":               {pod("n", corev1.PodFailed, []corev1.PodCondition{collected}, ended(), waiting), false},
+		"its node is gone, and had said that both have ended": {pod("n", corev1.PodFailed, []corev1.PodCondition{collected}, ended(), ended()), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := containersEnded(tt.pod); got != tt.want {
+				t.Errorf("it has ended: %t", got)
+			}
+		})
+	}
+}
