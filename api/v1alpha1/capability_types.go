@@ -88,16 +88,18 @@ type CapabilitySpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Runner []Runner `json:"runner,omitempty"`
-	// exec demands that valetkey-exec runs the container's command. Variables are then in that command's environment alone, its output is
-	// scrubbed of the credential, and it is ended with the grant.
+	// exec demands that valetkey-exec runs the container's command. Variables are then in that command's environment
+	// alone, its output is scrubbed of the credential, and it is ended with the grant. It needs a runner: in an image
+	// that is not listed, another program could run under that name.
 	// +optional
 	Exec *ExecDemand `json:"exec,omitempty"`
 }
 
 // ExecDemand says where valetkey-exec may come from.
 type ExecDemand struct {
-	// images, by digest, hold the program as /valetkey-exec. One of them is mounted as an image volume, or an init container of it copies the
-	// program into an emptyDir. Empty means that the image of each runner has it.
+	// images, by digest, hold the program as /valetkey-exec. One of them is mounted at /valetkey as an image volume, or
+	// an init container of it copies the program into an emptyDir that is mounted there. Empty means that the image of
+	// each runner has it.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=8
