@@ -34,7 +34,7 @@ type Capability struct {
 
 // CapabilitySpec is what a capability means, for exactly one back end.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.exec) || (has(self.exec.images) && size(self.exec.images) > 0) || (has(self.runner) && size(self.runner) > 0)",message="exec names images, or runner lists steps whose images have valetkey-exec"
+// +kubebuilder:validation:XValidation:rule="!has(self.exec) || (has(self.runner) && size(self.runner) > 0)",message="exec needs a runner: an image that is not listed can put another program in the place of valetkey-exec. List the image with its command, and anyArgs for any arguments"
 // +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;gcp;github;token
 // +kubebuilder:validation:XValidation:rule="self.defaultTTLSeconds <= self.maxTTLSeconds",message="defaultTTLSeconds is at most maxTTLSeconds"
 type CapabilitySpec struct {
@@ -88,16 +88,18 @@ type CapabilitySpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Runner []Runner `json:"runner,omitempty"`
-	// exec demands that valetkey-exec runs the container's command. Variables are then in that command's environment alone, its output is
-	// scrubbed of the credential, and it is ended with the grant.
+	// exec demands that valetkey-exec runs the container's command. Variables are then in that command's environment
+	// alone, its output is scrubbed of the credential, and it is ended with the grant. It needs a runner: in an image
+	// that is not listed, another program could run under that name.
 	// +optional
 	Exec *ExecDemand `json:"exec,omitempty"`
 }
 
 // ExecDemand says where valetkey-exec may come from.
 type ExecDemand struct {
-	// images, by digest, hold the program as /valetkey-exec. One of them is mounted as an image volume, or an init container of it copies the
-	// program into an emptyDir. Empty means that the image of each runner has it.
+	// images, by digest, hold the program as /valetkey-exec. One of them is mounted at /valetkey as an image volume, or
+	// an init container of it copies the program into an emptyDir that is mounted there. Empty means that the image of
+	// each runner has it.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=8

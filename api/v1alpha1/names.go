@@ -87,6 +87,9 @@ const (
 	// ExecEnvironmentDir, below MountPath, holds a file for each variable that valetkey-exec sets in its command's environment alone, named
 	// in lower case.
 	ExecEnvironmentDir = "exec/environment"
+	// ExecTermsFile, below MountPath, tells valetkey-exec when the grant is over and which variables, that are no
+	// secret, were delivered.
+	ExecTermsFile = "exec/terms"
 	// ExecExpiresVariable, in the one container, says when the grant is over (RFC 3339).
 	ExecExpiresVariable = "VALETKEY_EXPIRES_AT"
 	// PodGraceSeconds is the terminationGracePeriodSeconds of a Pod that holds a credential.

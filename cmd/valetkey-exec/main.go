@@ -10,12 +10,12 @@ import (
 
 	"k8s.io/utils/clock"
 
-	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/exec"
 )
 
 func main() {
 	os.Exit(exec.Run(context.Background(), exec.Options{
-		Args: os.Args[1:], Environment: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Mount: v1alpha1.MountPath, Clock: clock.RealClock{},
+		Args: os.Args[1:], Environment: os.Environ(), Clock: clock.RealClock{},
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}))
 }

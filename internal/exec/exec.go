@@ -41,8 +41,8 @@ const usage = `Usage: valetkey-exec -- COMMAND [ARGUMENT…]
        valetkey-exec --version
 
 Runs a command with the credential of its container: in its environment alone, with its output scrubbed of it, until the grant is over.
-It ends as the command does; 124 says that the grant was over, 125 that there was no credential, 126 and 127 that the command could not
-be run.
+It ends as the command does; 124 says that the grant was over, 125 that there was no credential, or none that is safe to use, 126 and
+127 that the command could not be run.
 
 install copies this program into a folder, for an image that does not have it.
 `
@@ -55,8 +55,6 @@ type Options struct {
 	Environment []string
 	// Stdin, Stdout and Stderr of the process.
 	Stdin, Stdout, Stderr *os.File
-	// Mount is where the credential's files appear.
-	Mount string
 	// Clock is the present time.
 	Clock clock.WithTicker
 }
@@ -69,6 +67,8 @@ func Run(ctx context.Context, o Options) int {
 	case len(o.Args) == 1 && o.Args[0] == "--version":
 		_, err := fmt.Fprintln(o.Stdout, version.Line("valetkey-exec"))
 		return o.report(err, exitFailed)
+	case len(o.Args) == 1 && o.Args[0] == keep:
+		return o.keepOpen()
 	case len(o.Args) > 1 && o.Args[0] == "--":
 		return o.command(ctx, o.Args[1:])
 	default:
@@ -90,20 +90,25 @@ func (o Options) command(ctx context.Context, args []string) int {
 	if err := hide(); err != nil {
 		return o.report(err, exitFailed)
 	}
-	held, err := load(o.Mount, o.Environment)
+	held, err := o.load()
+	if errors.Is(err, errOver) {
+		return o.report(err, exitTimeOver)
+	}
 	if err != nil {
 		return o.report(err, exitFailed)
 	}
-	if !held.expires.IsZero() && !o.Clock.Now().Before(held.expires) {
-		return o.report(errors.New("the grant is over; ask for another"), exitTimeOver)
+	environment, left, err := held.environment(o.Environment)
+	if err != nil {
+		return o.report(err, exitFailed)
 	}
-	environment, end, err := google(ctx, o.Environment, o.Clock)
+	_, _ = io.WriteString(o.Stderr, told(left))
+	google, end, err := held.serveGoogle(ctx, o.Clock)
 	if err != nil {
 		return o.report(err, exitFailed)
 	}
 	defer end()
 	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec // what the Job says, which was approved
-	cmd.Env = append(environment, held.variables...)
+	cmd.Env = append(environment, google...)
 	pipes, err := o.connect(cmd, newPatterns(held.secrets))
 	if err != nil {
 		return o.report(err, exitFailed)
@@ -147,11 +152,8 @@ func (o Options) run(cmd *exec.Cmd, pipes *pipes, held *held) int {
 
 // follow waits for the end of the command.
 func (o Options) follow(cmd *exec.Cmd, pipes *pipes, held *held, signals <-chan os.Signal, ended <-chan error) int {
-	var over, kill <-chan time.Time
-	if !held.expires.IsZero() {
-		over = o.Clock.After(held.expires.Sub(o.Clock.Now()))
-	}
-	timeIsOver := false
+	var kill <-chan time.Time
+	over, timeIsOver := o.Clock.After(held.expires.Sub(o.Clock.Now())), false
 	for {
 		select {
 		case s := <-signals:

@@ -13,13 +13,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
 
-	"k8s.io/utils/clock"
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/delivery"
 )
 
 const gigabyte = 1 << 30
@@ -28,7 +28,9 @@ const gigabyte = 1 << 30
 // size; the same each time. It returns how many there were.
 func flood(w io.Writer, size int, secrets []string) (planted int, err error) {
 	r := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // a test's own choice, the same each time
-	line := []byte("2026-11-25T15:20:00Z INFO uploaded previews/web-app/pr-184/index.html in 32ms, etag=9f86d081884c7d659a2feaa0c55ad015\n")
+	line := []byte(
+		"2026-11-25T15:20:00Z INFO uploaded previews/web-app/pr-184/index.html in 32ms, etag=9f86d081884c7d659a2feaa0c55ad015\n",
+	)
 	block := bytes.Repeat(line, 1+(1<<20)/len(line))
 	for written := 0; written < size; {
 		n := 1 + r.IntN(len(block))
@@ -79,16 +81,14 @@ func TestAGigabyteOfOutput(t *testing.T) {
 		}
 		os.Exit(23)
 	}
-	mount := t.TempDir()
 	list, err := json.Marshal(secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(filepath.Join(mount, "exec"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(mount, "exec", "secrets"), list, 0o400); err != nil {
-		t.Fatal(err)
+	now := time.Now()
+	files := map[string]string{
+		v1alpha1.ExecSecretsFile: string(list),
+		v1alpha1.ExecTermsFile:   string(delivery.Terms{Issued: now, Expires: now.Add(time.Hour)}.Encode()),
 	}
 	planted, err := flood(io.Discard, gigabyte, secrets)
 	if err != nil {
@@ -100,7 +100,7 @@ func TestAGigabyteOfOutput(t *testing.T) {
 			s.forms = append(s.forms, []byte(form))
 		}
 	}
-	if code, _ := through(t, mount, gigabyte, s); code != 23 {
+	if code, _ := through(t, files, gigabyte, s); code != 23 {
 		t.Errorf("exit code %d, want the command's own, 23", code)
 	}
 	if s.found > 0 {
@@ -110,35 +110,33 @@ func TestAGigabyteOfOutput(t *testing.T) {
 		t.Errorf("%d places are marked, of %d", s.marks, planted)
 	}
 	const part = gigabyte / 2
-	_, scrubbed := through(t, mount, part, io.Discard)
+	_, scrubbed := through(t, files, part, io.Discard)
 	copied := alone(t, part)
 	speed := func(took time.Duration) float64 { return part / (1 << 20) / took.Seconds() }
-	fmt.Printf("%d secrets planted in %d MiB: %d got through; %.0f MiB/s, and cat %.0f MiB/s\n", planted, s.bytes>>20, s.found, speed(scrubbed), speed(copied))
+	fmt.Printf(
+		"%d secrets planted in %d MiB: %d got through; %.0f MiB/s, and cat %.0f MiB/s\n",
+		planted,
+		s.bytes>>20,
+		s.found,
+		speed(scrubbed),
+		speed(copied),
+	)
 }
 
 // floodSize has this very test be the command that writes so many bytes.
 const floodSize = "VALETKEY_TEST_FLOOD"
 
-// through runs this very test as the command, behind this process as valetkey-exec.
-func through(t *testing.T, mount string, size int, to io.Writer) (code int, took time.Duration) {
+// through runs this very test as the command, behind valetkey-exec.
+func through(t *testing.T, files map[string]string, size int, to io.Writer) (code int, took time.Duration) {
 	t.Helper()
-	read, write, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	copied := make(chan error, 1)
-	go func() { _, err := io.Copy(to, read); copied <- err }()
+	cmd := Granted(files).Command(t, "as-exec", "--", os.Args[0], "-test.run=^TestAGigabyteOfOutput$")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", floodSize, size))
+	cmd.Stdout, cmd.Stderr = to, os.Stderr
 	start := time.Now()
-	code = Run(t.Context(), Options{Args: []string{"--", os.Args[0], "-test.run=^TestAGigabyteOfOutput$"}, Environment: append(os.Environ(), fmt.Sprintf("%s=%d", floodSize, size)),
-		Stdin: os.Stdin, Stdout: write, Stderr: os.Stderr, Mount: mount, Clock: clock.RealClock{}})
-	took = time.Since(start)
-	if err := write.Close(); err != nil {
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
-	if err := <-copied; err != nil {
-		t.Fatal(err)
-	}
-	return code, took
+	return cmd.ProcessState.ExitCode(), time.Since(start)
 }
 
 // alone sends the same through cat.

@@ -14,51 +14,112 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/delivery"
 )
+
+// skew is how far the clocks of a node and of the operator may differ.
+const skew = time.Minute
+
+// errOver says that the grant is over, or was before the command was started.
+var errOver = errors.New("the grant is over; ask for another")
 
 // held is what the container was given.
 type held struct {
-	// variables are for the command alone: NAME=value.
+	// variables are for the command: NAME=value. Some of them are secret.
 	variables []string
 	// secrets are the values that are scrubbed.
 	secrets []string
-	// expires is when the grant is over; zero where nobody says.
+	// expires is when the grant is over.
 	expires time.Time
+	// google is the credentials file for Google's libraries; nil where none was delivered.
+	google []byte
 }
 
-// load reads what the grant projected into the container.
-func load(mount string, environment []string) (*held, error) {
-	text, err := os.ReadFile(filepath.Join(mount, v1alpha1.ExecSecretsFile))
+// load reads what the grant projected into the container. Before anything secret is read, it is known where it comes
+// from and that the grant lives.
+func (o Options) load() (*held, error) {
+	table, err := readMounts()
+	if err != nil {
+		return nil, err
+	}
+	if err := table.checkProgram(); err != nil {
+		return nil, err
+	}
+	f, err := openFolder(v1alpha1.MountPath, table)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	terms, err := f.terms()
+	if err != nil {
+		return nil, err
+	}
+	if err := living(terms, o.Clock.Now()); err != nil {
+		return nil, err
+	}
+	return f.credential(terms)
+}
+
+// terms reads when the grant is over, and what else was delivered. The variable that says so too is not asked: a Job or
+// a webhook may have set it.
+func (f *folder) terms() (delivery.Terms, error) {
+	text, err := f.read(v1alpha1.ExecTermsFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no credential at %s: this container is not the one that a grant was delivered to, or the grant is over", mount)
+		return delivery.Terms{}, fmt.Errorf("the credential at %s has no file %s, which says when the grant is over: "+
+			"the operator is of an older release than this valetkey-exec; upgrade the operator first",
+			v1alpha1.MountPath, v1alpha1.ExecTermsFile)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the credential cannot be read: %w", err)
+		return delivery.Terms{}, fmt.Errorf("the file %s cannot be read: %w", v1alpha1.ExecTermsFile, err)
 	}
-	h := &held{}
-	if json.Unmarshal(text, &h.secrets) != nil {
+	terms, err := delivery.Decode(text)
+	if err != nil {
+		return delivery.Terms{}, fmt.Errorf("the file %s cannot be used: %w", v1alpha1.ExecTermsFile, err)
+	}
+	return terms, nil
+}
+
+// living returns an error unless the grant lives now. On a node whose clock is before the time at which the credential
+// was issued, nobody can tell.
+func living(terms delivery.Terms, now time.Time) error {
+	if now.Before(terms.Issued.Add(-skew)) {
+		return fmt.Errorf(
+			"it cannot be told whether the grant is over: this node's clock says %s, and the credential was issued at %s; "+
+				"set the node's clock",
+			now.UTC().Format(time.RFC3339),
+			terms.Issued.Format(time.RFC3339),
+		)
+	}
+	if !now.Before(terms.Expires) {
+		return errOver
+	}
+	return nil
+}
+
+func (f *folder) credential(terms delivery.Terms) (*held, error) {
+	h := &held{expires: terms.Expires}
+	text, err := f.read(v1alpha1.ExecSecretsFile)
+	if err != nil || json.Unmarshal(text, &h.secrets) != nil {
 		return nil, errors.New("the list of what is secret cannot be read; nothing is run that could not be scrubbed")
 	}
-	dir := filepath.Join(mount, v1alpha1.ExecEnvironmentDir)
-	files, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	h.variables = append(h.variables, v1alpha1.ExecExpiresVariable+"="+terms.Expires.UTC().Format(time.RFC3339))
+	for name, value := range terms.Variables {
+		h.variables = append(h.variables, name+"="+value)
+	}
+	names, err := f.list(v1alpha1.ExecEnvironmentDir)
+	if err != nil {
 		return nil, fmt.Errorf("the credential's variables cannot be read: %w", err)
 	}
-	for _, file := range files {
-		if strings.HasPrefix(file.Name(), "..") { // a volume's own
-			continue
-		}
-		value, err := os.ReadFile(filepath.Join(dir, file.Name()))
+	for _, name := range names {
+		value, err := f.read(v1alpha1.ExecEnvironmentDir + "/" + name)
 		if err != nil {
-			return nil, fmt.Errorf("the variable %s cannot be read: %w", file.Name(), err)
+			return nil, fmt.Errorf("the variable %s cannot be read: %w", name, err)
 		}
-		h.variables = append(h.variables, strings.ToUpper(file.Name())+"="+string(value))
+		h.variables = append(h.variables, strings.ToUpper(name)+"="+string(value))
 	}
-	for _, entry := range environment {
-		if value, found := strings.CutPrefix(entry, v1alpha1.ExecExpiresVariable+"="); found {
-			if h.expires, err = time.Parse(time.RFC3339, value); err != nil {
-				return nil, fmt.Errorf("the variable %s is no time", v1alpha1.ExecExpiresVariable)
-			}
+	if file, ours := strings.CutPrefix(terms.Variables[credentialsVariable], v1alpha1.MountPath+"/"); ours {
+		if h.google, err = f.read(file); err != nil {
+			return nil, fmt.Errorf("the credentials file for Google's libraries cannot be read: %w", err)
 		}
 	}
 	return h, nil
@@ -75,7 +136,8 @@ func install(dir string) error {
 		return err
 	}
 	place := filepath.Join(dir, "valetkey-exec")
-	if err := os.WriteFile(place+".new", program, 0o555); err != nil { //nolint:gosec // whoever runs in the container runs it
+	err = os.WriteFile(place+".new", program, 0o555) //nolint:gosec // whoever runs in the container runs it
+	if err != nil {
 		return err
 	}
 	return os.Rename(place+".new", place)

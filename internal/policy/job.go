@@ -114,22 +114,28 @@ func step(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capabilit
 		return f
 	}
 	for _, m := range container.VolumeMounts {
-		f.add(hides(m.MountPath), "container %s mounts %s, which could hide the credential's files at %s; mount it elsewhere",
+		f.add(hidesCredential(m.MountPath), "container %s mounts %s, which could hide the credential's files at %s; mount it elsewhere",
 			container.Name, m.MountPath, v1alpha1.MountPath)
 	}
 	return slices.Concat(f, runnerMismatch(behindExec(container, c), job, c), execMissing(container, pod, c))
 }
 
-// hides reports whether a mount lies over the credential's files, below them, or above them, where a link could lead elsewhere.
-// /var/run is a link to /run in most images, so both spellings count.
-func hides(mountPath string) bool {
-	for _, at := range []string{v1alpha1.MountPath, strings.TrimPrefix(v1alpha1.MountPath, "/var")} {
-		if mounted := path.Clean(mountPath); mounted == "/" || inside(mounted, at) || inside(at, mounted) {
-			return true
-		}
-	}
-	return false
+// hidesCredential reports whether a mount lies over the credential's files, below them, or above them, where a link could lead
+// elsewhere. /var/run is a link to /run in most images, so both spellings count. A runner that lists such a mount cannot be used.
+func hidesCredential(mountPath string) bool {
+	return slices.ContainsFunc([]string{v1alpha1.MountPath, strings.TrimPrefix(v1alpha1.MountPath, "/var")}, func(dir string) bool {
+		return covers(mountPath, dir) || covers(dir, mountedAt(mountPath))
+	})
 }
+
+// covers reports whether what is mounted at a path lies over another path.
+func covers(mountPath, name string) bool {
+	dir := mountedAt(mountPath)
+	return dir == "/" || inside(name, dir)
+}
+
+// mountedAt is where the kubelet mounts something: it takes a relative path as one from the root.
+func mountedAt(mountPath string) string { return path.Clean("/" + mountPath) }
 
 // showable is asked before any expression sees the Job: the cost of an expression was estimated for these sizes.
 func showable(job *batchv1.Job) findings {

@@ -140,7 +140,7 @@ func expectAnotherJobLeftAlone(t *testing.T, jobs batchv1client.JobInterface) {
 func expectSecretStored(t *testing.T, clients kubernetes.Interface) {
 	secrets := clients.CoreV1().Secrets("agents")
 	for attempt, content := range map[int32]*provider.Credential{1: files(t), 2: variables(t)} {
-		stored, err := secrets.Create(t.Context(), projection.Secret(grant(), attempt, content), metav1.CreateOptions{})
+		stored, err := secrets.Create(t.Context(), secret(attempt, content), metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/delivery"
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
@@ -29,8 +30,9 @@ func SecretName(grant types.UID, attempt int32) string {
 	return fmt.Sprintf("%s%s-%d", v1alpha1.NamePrefix, grant, attempt)
 }
 
-// Secret holds a credential. The grant owns it by UID, so that one that is created after the grant is gone goes too.
-func Secret(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential) *corev1.Secret {
+// Secret holds a credential that was issued for a grant, which is over when it expires. The grant owns it by UID, so
+// that one that is created after the grant is gone goes too.
+func Secret(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential, issued, expires time.Time) *corev1.Secret {
 	yes := true
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
@@ -44,6 +46,10 @@ func Secret(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential) 
 	}
 	for path, content := range c.Files() {
 		secret.Data[fileKey(path)] = []byte(content)
+	}
+	if len(secret.Data) > 0 {
+		terms := delivery.Terms{Issued: issued, Expires: expires, Variables: c.Pointers()}
+		secret.Data[fileKey(v1alpha1.ExecTermsFile)] = terms.Encode()
 	}
 	for name, value := range c.Variables() {
 		secret.Data[name] = []byte(value)
@@ -83,6 +89,9 @@ func Annotations(g *v1alpha1.CapabilityGrant, job *batchv1.Job, attempt int32, c
 	files := map[string]string{}
 	for path := range c.Files() {
 		files[fileKey(path)] = path
+	}
+	if len(files) > 0 {
+		files[fileKey(v1alpha1.ExecTermsFile)] = v1alpha1.ExecTermsFile
 	}
 	return map[string]string{
 		v1alpha1.AnnotationGrant:           string(g.UID),

@@ -79,6 +79,12 @@ func credential(t *testing.T, f provider.CredentialFields) *provider.Credential 
 	return c
 }
 
+// secret is a grant's, of a quarter of an hour.
+func secret(attempt int32, c *provider.Credential) *corev1.Secret {
+	issued := time.Date(2026, 7, 1, 11, 0, 0, 0, time.UTC)
+	return projection.Secret(grant(), attempt, c, issued, issued.Add(15*time.Minute))
+}
+
 func TestASecretIsTheGrantsOwnAndNeverChanges(t *testing.T) {
 	yes := true
 	want := &corev1.Secret{
@@ -88,13 +94,14 @@ func TestASecretIsTheGrantsOwnAndNeverChanges(t *testing.T) {
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "valetkey.dev/v1alpha1", Kind: "CapabilityGrant", Name: "publish-pr-184", UID: grantUID, Controller: &yes}},
 		},
 		Type: "valetkey.dev/credential", Immutable: &yes,
-		Data: map[string][]byte{"aws.credentials": []byte(material), "aws.config": []byte("[default]\n"), "exec.secrets": []byte(`["` + material + `"]`)},
+		Data: map[string][]byte{"aws.credentials": []byte(material), "aws.config": []byte("[default]\n"), "exec.secrets": []byte(`["` + material + `"]`),
+			"exec.terms": []byte(`{"issued":"2026-07-01T11:00:00Z","expires":"2026-07-01T11:15:00Z","variables":{"AWS_CONFIG_FILE":"` + v1alpha1.MountPath + `/aws/config","AWS_REGION":"us-east-1"}}`)},
 	}
-	if diff := cmp.Diff(want, projection.Secret(grant(), 3, files(t))); diff != "" {
+	if diff := cmp.Diff(want, secret(3, files(t))); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	want.Data = map[string][]byte{"AWS_SECRET_ACCESS_KEY": []byte(material), "AWS_ACCESS_KEY_ID": []byte("AKIA")}
-	if diff := cmp.Diff(want, projection.Secret(grant(), 3, variables(t))); diff != "" {
+	if diff := cmp.Diff(want, secret(3, variables(t))); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
 	}
 }
@@ -120,7 +127,7 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 		"valetkey.dev/grant":            grantUID,
 		"valetkey.dev/secret":           "valetkey-" + grantUID + "-2",
 		"valetkey.dev/container":        "publish",
-		"valetkey.dev/files":            "aws.config=aws/config,aws.credentials=aws/credentials,exec.secrets=exec/secrets",
+		"valetkey.dev/files":            "aws.config=aws/config,aws.credentials=aws/credentials,exec.secrets=exec/secrets,exec.terms=exec/terms",
 		"valetkey.dev/pointers":         "AWS_CONFIG_FILE=/var/run/secrets/valetkey.dev/aws/config,AWS_REGION=us-east-1",
 		"valetkey.dev/variables":        "",
 		"valetkey.dev/containers":       "fetch=fetch:1.2,publish=@sha256:9f86,beside=beside:1",
@@ -152,17 +159,20 @@ func TestEveryKeyOfTheSecretIsNamedOnce(t *testing.T) {
 	for name, c := range map[string]*provider.Credential{"files": files(t), "variables": variables(t)} {
 		t.Run(name, func(t *testing.T) {
 			notes := projection.Annotations(grant(), job(), 1, c, nil, time.Minute)
+			stored := map[string]string{}
+			for key, value := range secret(1, c).Data {
+				stored[key] = string(value)
+			}
 			named := map[string]string{}
 			for _, pair := range list(notes[v1alpha1.AnnotationFiles]) {
 				key, path, _ := strings.Cut(pair, "=")
 				named[key] = c.Files()[path]
+				if path == v1alpha1.ExecTermsFile { // not the credential's, but the grant's
+					named[key] = stored[key]
+				}
 			}
 			for _, key := range list(notes[v1alpha1.AnnotationVariables]) {
 				named[key] = c.Variables()[key]
-			}
-			stored := map[string]string{}
-			for key, value := range projection.Secret(grant(), 1, c).Data {
-				stored[key] = string(value)
 			}
 			if !maps.Equal(named, stored) {
 				t.Error("what the template names is not what the Secret holds")

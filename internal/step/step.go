@@ -19,9 +19,8 @@ import (
 )
 
 const (
-	// execVolume is where valetkey-exec is mounted, and how the volume is called.
+	// execVolume is the name of the volume with valetkey-exec.
 	execVolume = "valetkey-exec"
-	execMount  = "/valetkey"
 	// keptSeconds is how long a Job that is over is kept, for its log.
 	keptSeconds = 24 * 60 * 60
 )
@@ -73,8 +72,8 @@ func (s Step) Job(r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) *batchv
 		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: path})
 	}
 	if c != nil && c.Spec.Exec != nil && len(c.Spec.Exec.Images) > 0 {
-		container.Command = append([]string{execMount + "/valetkey-exec", "--"}, s.Command...)
-		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: execVolume, MountPath: execMount, ReadOnly: true})
+		container.Command = append([]string{policy.ExecMount + "/valetkey-exec", "--"}, s.Command...)
+		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: execVolume, MountPath: policy.ExecMount, ReadOnly: true})
 		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: execVolume, VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: c.Spec.Exec.Images[0]}}})
 	}
 	pod.Containers = []corev1.Container{container}

@@ -31,15 +31,18 @@ func request() *v1alpha1.CapabilityRequest {
 func TestTheJobIsOneThatMayHoldACredential(t *testing.T) {
 	runner := v1alpha1.Runner{Image: image, Command: []string{"/publish"}, AnyArgs: true, WorkingDir: "/w", Env: []v1alpha1.RunnerVariable{{Name: "A", Value: "b"}},
 		Mounts: []v1alpha1.RunnerMount{{MountPath: "/tmp", Source: v1alpha1.MountEmptyDir}, {MountPath: "/etc/app", Source: v1alpha1.MountConfigMap}}}
-	demand := &v1alpha1.ExecDemand{Images: []string{execImage}}
+	demand, shell := &v1alpha1.ExecDemand{Images: []string{execImage}}, []string{"/bin/sh", "-c"}
 	for name, test := range map[string]struct {
 		step step.Step
 		spec v1alpha1.CapabilitySpec
 	}{
-		"any step":                       {step.Step{Image: image, Command: []string{"sh", "-c", "true"}}, v1alpha1.CapabilitySpec{}},
-		"a listed one":                   {step.Of(&runner, []string{"web-app"}), v1alpha1.CapabilitySpec{Runner: []v1alpha1.Runner{runner}}},
-		"any step, behind valetkey-exec": {step.Step{Image: image, Command: []string{"/publish"}, Restricted: true}, v1alpha1.CapabilitySpec{Exec: demand}},
-		"a listed one, behind it":        {step.Of(&runner, []string{"web-app"}), v1alpha1.CapabilitySpec{Runner: []v1alpha1.Runner{runner}, Exec: demand}},
+		"any step":     {step.Step{Image: image, Command: []string{"sh", "-c", "true"}}, v1alpha1.CapabilitySpec{}},
+		"a listed one": {step.Of(&runner, []string{"web-app"}), v1alpha1.CapabilitySpec{Runner: []v1alpha1.Runner{runner}}},
+		"any script of a listed image, behind valetkey-exec": {
+			step.Step{Image: image, Command: shell, Args: []string{"true"}, Restricted: true},
+			v1alpha1.CapabilitySpec{Runner: []v1alpha1.Runner{{Image: image, Command: shell, AnyArgs: true}}, Exec: demand},
+		},
+		"a listed one, behind it": {step.Of(&runner, []string{"web-app"}), v1alpha1.CapabilitySpec{Runner: []v1alpha1.Runner{runner}, Exec: demand}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &v1alpha1.Capability{Spec: test.spec}

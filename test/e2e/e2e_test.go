@@ -73,6 +73,7 @@ func TestJourneys(t *testing.T) {
 	for name, journey := range map[string]func(*testing.T, *stage.Stage){
 		"a capability delivered in the environment works, too":     deliveredInTheEnvironment,
 		"behind valetkey-exec nothing is told":                     behindExec,
+		"nothing else runs under the name of valetkey-exec":        nothingElseUnderItsName,
 		"the plugin runs a step and ends as it does":               pluginRuns,
 		"the recorded sessions are what happens":                   sessions,
 		"a container that writes as root finds its credential":     asRoot,

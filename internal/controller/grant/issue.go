@@ -253,15 +253,15 @@ func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGran
 	if err != nil {
 		return err
 	}
-	err = c.Client.Create(ctx, projection.Secret(g, mem.Began, credential))
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("storing the Secret: %s", apierrors.ReasonForError(err))
-	}
 	issued := metav1.NewTime(mem.issuedAt)
 	expires := metav1.NewTime(mem.issuedAt.Add(time.Duration(g.Spec.TTLSeconds) * time.Second))
 	credentialExpires := metav1.NewTime(credential.ExpiresAt())
 	if expires.After(credentialExpires.Time) {
 		expires = credentialExpires
+	}
+	err = c.Client.Create(ctx, projection.Secret(g, mem.Began, credential, issued.Time, expires.Time))
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("storing the Secret: %s", apierrors.ReasonForError(err))
 	}
 	if before := mem.exposedBefore; before != nil && before.After(credentialExpires.Time) {
 		credentialExpires = *before

@@ -1,0 +1,138 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ambient
+
+import "strings"
+
+// Clients are the clients of everything that the back ends deliver, and of what a secrets engine of Vault commonly
+// leases. A variable that a client gains in a later version is not harmless until it stands here.
+func Clients() []Client {
+	return []Client{aws(), google(), kubernetes(), github(), vault(), postgres()}
+}
+
+// aws are the SDKs of AWS and its command line. In each of them, keys in the environment come before everything else,
+// and a token of a web identity before a profile's keys: the granted files would not be looked at.
+//
+// Sources: https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html and
+// standardized-credentials.html; resolveCredentialChain and env_config.go of github.com/aws/aws-sdk-go-v2/config;
+// https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-envvars.html.
+func aws() Client {
+	return Client{
+		Name:  "the AWS SDKs",
+		Reads: []string{"AWS_*", "BOTO_CONFIG"},
+		Harmless: strings.Fields(`
+			AWS_REGION AWS_DEFAULT_REGION AWS_ENDPOINT_URL AWS_ENDPOINT_URL_* AWS_IGNORE_CONFIGURED_ENDPOINT_URLS
+			AWS_STS_REGIONAL_ENDPOINTS AWS_CA_BUNDLE AWS_USE_DUALSTACK_ENDPOINT AWS_USE_FIPS_ENDPOINT
+			AWS_ENABLE_ENDPOINT_DISCOVERY AWS_ACCOUNT_ID AWS_ACCOUNT_ID_ENDPOINT_MODE AWS_EC2_METADATA_DISABLED
+			AWS_EC2_METADATA_V1_DISABLED AWS_METADATA_SERVICE_TIMEOUT AWS_METADATA_SERVICE_NUM_ATTEMPTS AWS_MAX_ATTEMPTS
+			AWS_RETRY_MODE AWS_DEFAULTS_MODE AWS_SDK_UA_APP_ID AWS_DISABLE_CLOCK_SKEW_CORRECTION AWS_S3_USE_ARN_REGION
+			AWS_S3_US_EAST_1_REGIONAL_ENDPOINT AWS_S3_DISABLE_MULTIREGION_ACCESS_POINTS AWS_S3_DISABLE_EXPRESS_SESSION_AUTH
+			AWS_REQUEST_CHECKSUM_CALCULATION AWS_RESPONSE_CHECKSUM_VALIDATION AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES
+			AWS_DISABLE_REQUEST_COMPRESSION AWS_DEFAULT_OUTPUT AWS_PAGER AWS_CLI_AUTO_PROMPT AWS_CLI_FILE_ENCODING
+			AWS_RESTRICT_FILE_PERMISSIONS AWS_EXECUTION_ENV`),
+	}
+}
+
+// google are Google's libraries, gcloud and its kin, and Terraform's provider. A credentials file comes first in the
+// libraries; gcloud takes an account of its own configuration, or impersonates another, before the granted token.
+//
+// Sources: https://cloud.google.com/docs/authentication/application-default-credentials;
+// cloud.google.com/go/auth/credentials; https://cloud.google.com/sdk/docs/properties (each property is a variable
+// CLOUDSDK_SECTION_PROPERTY) and /sdk/docs/authenticate;
+// https://registry.terraform.io/providers/hashicorp/google/latest/docs/guides/provider_reference.
+func google() Client {
+	return Client{
+		Name:  "Google's libraries and gcloud",
+		Reads: []string{"GOOGLE_*", "CLOUDSDK_*", "GCLOUD_*", "GCE_METADATA_*", "BOTO_CONFIG", "BOTO_PATH"},
+		Harmless: strings.Fields(`
+			GOOGLE_CLOUD_PROJECT GOOGLE_PROJECT GOOGLE_CLOUD_QUOTA_PROJECT GOOGLE_CLOUD_CPP_USER_PROJECT
+			GOOGLE_BILLING_PROJECT GCLOUD_PROJECT GOOGLE_REGION GOOGLE_ZONE GCLOUD_REGION GCLOUD_ZONE
+			GOOGLE_CLOUD_UNIVERSE_DOMAIN GOOGLE_API_USE_MTLS GOOGLE_API_USE_MTLS_ENDPOINT GOOGLE_CLOUD_DISABLE_DIRECT_PATH
+			GOOGLE_CLOUD_ENABLE_DIRECT_PATH_XDS GOOGLE_SDK_GO_* GOOGLE_AUTH_TRUST_BOUNDARY_ENABLED CLOUDSDK_CORE_PROJECT
+			CLOUDSDK_PROJECT CLOUDSDK_COMPUTE_* CLOUDSDK_CORE_DISABLE_PROMPTS CLOUDSDK_CORE_VERBOSITY CLOUDSDK_CORE_LOG_HTTP
+			CLOUDSDK_CORE_DISABLE_USAGE_REPORTING CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE CLOUDSDK_CORE_USER_OUTPUT_ENABLED
+			CLOUDSDK_PYTHON CLOUDSDK_PYTHON_* CLOUDSDK_STORAGE_* CLOUDSDK_PROXY_* CLOUDSDK_METRICS_*`),
+	}
+}
+
+// kubernetes are kubectl, the client libraries, Helm and Terraform's provider. client-go, kubectl and the libraries for
+// Python and Java take the kubeconfig that KUBECONFIG names before a ServiceAccount's token, so that the address of the
+// API server which each container has is harmless. Fabric8's library for Java reads KUBERNETES_* before any kubeconfig.
+//
+// Sources: https://pkg.go.dev/k8s.io/client-go/tools/clientcmd; https://kubernetes.io/docs/reference/kubectl/kubectl/;
+// https://github.com/fabric8io/kubernetes-client#configuring-the-client; https://helm.sh/docs/helm/helm/;
+// https://registry.terraform.io/providers/hashicorp/kubernetes/latest/docs.
+func kubernetes() Client {
+	return Client{
+		Name:  "the clients of Kubernetes",
+		Reads: []string{"KUBE*", "HELM_KUBE*"},
+		Harmless: strings.Fields(`
+			KUBERNETES_SERVICE_* KUBERNETES_PORT KUBERNETES_PORT_* KUBERNETES_NAMESPACE KUBECACHEDIR KUBE_EDITOR
+			KUBECTL_EXTERNAL_DIFF KUBECTL_COMMAND_HEADERS KUBECTL_APPLYSET KUBECTL_PORT_FORWARD_WEBSOCKETS
+			KUBECTL_REMOTE_COMMAND_WEBSOCKETS KUBE_CACHE_MUTATION_DETECTOR KUBE_FEATURE_*`),
+	}
+}
+
+// github are GitHub's command line, git over HTTPS and SSH, and programs that read a token. gh takes GH_TOKEN before
+// GITHUB_TOKEN, and either before what it stored; git asks what GIT_ASKPASS names, and reads configuration from
+// variables over all files. libcurl, by which git speaks HTTPS, takes a password from ~/.netrc before git asks any
+// helper.
+//
+// Sources: https://cli.github.com/manual/gh_help_environment; https://git-scm.com/docs/git-config#ENVIRONMENT;
+// https://git-scm.com/docs/gitcredentials; https://git-scm.com/docs/git#_environment_variables; CURLOPT_NETRC in git's
+// http.c; https://docs.github.com/en/actions/reference/workflows-and-actions/variables for what a workflow's step
+// finds.
+func github() Client {
+	return Client{
+		Name: "git and GitHub's clients",
+		Reads: strings.Fields(`
+			GITHUB_* GH_* GIT_ASKPASS GIT_CONFIG GIT_CONFIG_* GIT_SSH GIT_SSH_COMMAND GIT_PROXY_COMMAND GIT_SSL_CERT
+			GIT_SSL_KEY SSH_ASKPASS SSH_AUTH_SOCK`),
+		Harmless: strings.Fields(`
+			GITHUB_ACTION GITHUB_ACTIONS GITHUB_ACTION_PATH GITHUB_ACTION_REF GITHUB_ACTION_REPOSITORY GITHUB_ACTOR
+			GITHUB_ACTOR_ID GITHUB_API_URL GITHUB_BASE_REF GITHUB_ENV GITHUB_EVENT_NAME GITHUB_EVENT_PATH GITHUB_GRAPHQL_URL
+			GITHUB_HEAD_REF GITHUB_JOB GITHUB_OUTPUT GITHUB_PATH GITHUB_REF GITHUB_REF_NAME GITHUB_REF_PROTECTED
+			GITHUB_REF_TYPE GITHUB_REPOSITORY GITHUB_REPOSITORY_ID GITHUB_REPOSITORY_OWNER GITHUB_REPOSITORY_OWNER_ID
+			GITHUB_RETENTION_DAYS GITHUB_RUN_ATTEMPT GITHUB_RUN_ID GITHUB_RUN_NUMBER GITHUB_SERVER_URL GITHUB_SHA
+			GITHUB_STEP_SUMMARY GITHUB_TRIGGERING_ACTOR GITHUB_WORKFLOW GITHUB_WORKFLOW_REF GITHUB_WORKFLOW_SHA
+			GITHUB_WORKSPACE GIT_CONFIG_NOSYSTEM GH_HOST GH_REPO GH_EDITOR GH_BROWSER GH_DEBUG GH_PAGER GH_FORCE_TTY
+			GH_NO_UPDATE_NOTIFIER GH_NO_EXTENSION_UPDATE_NOTIFIER GH_PROMPT_DISABLED GH_PATH GH_MDWIDTH GH_COLOR_LABELS
+			GH_ACCESSIBLE_COLORS GH_ACCESSIBLE_PROMPTER GH_SPINNER_DISABLED GH_TELEMETRY`),
+		Files: []string{".netrc", ".config/gh/hosts.yml"},
+	}
+}
+
+// vault is Vault's command line and what uses its library: a token of the environment comes before one that was stored,
+// and an agent or a proxy can be told to put its own token in the place of the one that it is shown.
+//
+// Sources: https://developer.hashicorp.com/vault/docs/commands#configure-environment-variables;
+// github.com/hashicorp/vault/api, client.go;
+// https://developer.hashicorp.com/vault/docs/agent-and-proxy/proxy/apiproxy#forcing-auto-auth-token.
+func vault() Client {
+	return Client{
+		Name:  "Vault's clients",
+		Reads: []string{"VAULT_*"},
+		Harmless: strings.Fields(`
+			VAULT_ADDR VAULT_NAMESPACE VAULT_CACERT VAULT_CACERT_BYTES VAULT_CAPATH VAULT_TLS_SERVER_NAME VAULT_SKIP_VERIFY
+			VAULT_SRV_LOOKUP VAULT_HTTP_PROXY VAULT_CLIENT_TIMEOUT VAULT_MAX_RETRIES VAULT_RATE_LIMIT
+			VAULT_DISABLE_REDIRECTS VAULT_FORMAT VAULT_LOG_LEVEL VAULT_CLI_NO_COLOR VAULT_WRAP_TTL`),
+	}
+}
+
+// postgres is libpq, and what reads the same variables. A service file's values come before those of the environment,
+// but a certificate, or a password where the file has none, does not.
+//
+// Sources: https://www.postgresql.org/docs/current/libpq-envars.html, libpq-pgservice.html and libpq-pgpass.html;
+// github.com/jackc/pgx/v5/pgconn.
+func postgres() Client {
+	return Client{
+		Name:  "PostgreSQL's clients",
+		Reads: []string{"PG*"},
+		Harmless: strings.Fields(`
+			PGHOST PGHOSTADDR PGPORT PGDATABASE PGAPPNAME PGCONNECT_TIMEOUT PGSSLMODE PGSSLROOTCERT PGSSLCRL PGSSLCRLDIR
+			PGSSLSNI PGSSLNEGOTIATION PGSSLCOMPRESSION PGSSLMINPROTOCOLVERSION PGSSLMAXPROTOCOLVERSION PGMINPROTOCOLVERSION
+			PGMAXPROTOCOLVERSION PGCHANNELBINDING PGGSSENCMODE PGTARGETSESSIONATTRS PGLOADBALANCEHOSTS PGOPTIONS
+			PGCLIENTENCODING PGDATESTYLE PGTZ PGGEQO PGLOCALEDIR`),
+	}
+}
