@@ -42,7 +42,7 @@ type attack struct {
 
 func attacks() []attack {
 	var all []attack
-	for _, group := range [][]attack{approvalAttacks(), peopleAttacks(), changeAttacks(), jobAttacks(), policyAttacks(), valueAttacks(), exposureAttacks(), grantAttacks(), rightsAttacks()} {
+	for _, group := range [][]attack{approvalAttacks(), peopleAttacks(), changeAttacks(), jobAttacks(), policyAttacks(), valueAttacks(), exposureAttacks(), grantAttacks(), rightsAttacks(), inputAttacks()} {
 		all = append(all, group...)
 	}
 	return all
