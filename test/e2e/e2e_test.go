@@ -80,6 +80,8 @@ func TestJourneys(t *testing.T) {
 		"a Job deleted while it runs ends its grant":               jobDeleted,
 		"a Job that fails ends its grant as failed":                jobFails,
 		"a namespace deleted with a living grant is gone for good": namespaceDeleted,
+		"a step that stays ends with its grant":                    endsInTime,
+		"a step reads what was reviewed":                           readsWhatWasRead,
 	} {
 		t.Run(name, func(t *testing.T) { journey(t, s) })
 	}

@@ -139,26 +139,23 @@ func nothingElseUnderItsName(t *testing.T, s *stage.Stage) {
 		return `{op: replace, path: /spec/template/spec/containers/0/image, value: "` + name + `"}`
 	}
 	t.Run("a volume behind a link lies over it", func(t *testing.T) {
-		defer demand(t, s, "null")()
+		defer demand(t, s, runner(s.Workload, ""))()
 		a := behind("over-link", append(emptyDir("/run/vk", execVolume(s)), image(linked))...)
 		a.Command[0] = "/run/vk/valetkey-exec"
 		expectJobRefused(t, s, a, "no volume with valetkey-exec is mounted at /valetkey")
 	})
 	t.Run("a link of the image's leads to another program", func(t *testing.T) {
-		defer demand(t, s, "null")()
+		defer demand(t, s, runner(s.Workload, ""))()
 		volume := `{op: add, path: /spec/template/spec/volumes, value: [` + execVolume(s) + `]}`
-		expectJobRefused(
-			t,
-			s,
-			behind(
-				"other-program",
-				execMounted,
-				volume,
-				image(linked),
-				`{op: add, path: /spec/template/spec/containers/0/workingDir, value: /own}`,
-			),
-			"demands valetkey-exec and lists no runner",
-		)
+		inOwn := `{op: add, path: /spec/template/spec/containers/0/workingDir, value: /own}`
+		expectJobRefused(t, s, behind("other-program", execMounted, volume, image(linked), inOwn), "differs from runner[0]: image")
+	})
+	t.Run("images that are not listed are no choice", func(t *testing.T) {
+		_, err := s.Kubectl(t.Context(), stage.Admin, "patch", "cap", "publish-preview-build", "--type=merge",
+			"-p", fmt.Sprintf(`{"spec":{"exec":{"images":[%q]},"runner":null}}`, s.Exec))
+		if err == nil || !strings.Contains(err.Error(), "exec needs a runner") {
+			t.Errorf("the capability was changed: %v", err)
+		}
 	})
 	t.Run("another container has the volume in which the credential's folder lies", func(t *testing.T) {
 		defer demand(t, s, runner(elsewhere, `,"mounts":[{"mountPath":"/data","source":"EmptyDir"}]`))()
@@ -171,6 +168,7 @@ func nothingElseUnderItsName(t *testing.T, s *stage.Stage) {
 				`{op: add, path: /spec/template/spec/volumes, value: [`+execVolume(s)+`, {name: mine, emptyDir: {}}]}`,
 				`{op: add, path: /spec/template/spec/containers/0/volumeMounts, `+
 					`value: [{name: exec, mountPath: /valetkey, readOnly: true}, {name: mine, mountPath: /data}]}`,
+				`{op: replace, path: /spec/template/spec/containers/1/image, value: "`+elsewhere+`"}`,
 				`{op: add, path: /spec/template/spec/containers/1/volumeMounts, value: [{name: mine, mountPath: /mine}]}`,
 			),
 		)
@@ -191,10 +189,16 @@ func nothingElseUnderItsName(t *testing.T, s *stage.Stage) {
 // and with links.
 func thiefImage(t *testing.T, s *stage.Stage, name string, links map[string]string) string {
 	t.Helper()
-	root := filepath.Join(t.TempDir(), "root")
-	for file, pkg := range map[string]string{
+	return builtImage(t, s, name, map[string]string{
 		"publish-preview": "./hack/demo/workload", "own/folder/valetkey-exec": "./test/e2e/thief",
-	} {
+	}, links)
+}
+
+// builtImage is an image of programs of this project at their paths, and of links, on the node. It is named by its digest.
+func builtImage(t *testing.T, s *stage.Stage, name string, programs, links map[string]string) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "root")
+	for file, pkg := range programs {
 		cmd := exec.CommandContext(
 			t.Context(),
 			"go",

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/hack/demo/stage"
 	"github.com/valetkey/valetkey/hack/prometheus"
+	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/test/docs"
 )
 
@@ -54,6 +56,7 @@ func TestMonitoring(t *testing.T) {
 	}{
 		{"the STS is away, so that nothing is issued and nothing is revoked", w.stsAway},
 		{"the audit log's volume cannot be written", w.auditUnwritable},
+		{"a node says nothing while a grant is revoked", w.nodeSilent},
 		{"the operator is away while a grant expires", w.operatorAway},
 		{"the leader has died with a long lease", w.leaderDead},
 	} {
@@ -440,6 +443,30 @@ func (w *watcher) auditUnwritable(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.delivered(t, "unaudited")
+}
+
+func (w *watcher) nodeSilent(t *testing.T) {
+	w.ask(t, "unseen", "rehearsal", 300, "hold")
+	if err := w.s.AwaitRunning(t.Context(), "unseen"); err != nil {
+		t.Fatal(err)
+	}
+	since := time.Now()
+	if err := w.s.Cluster.Signal("kubelet", syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	w.kubectl(t, "-n", stage.Namespace, "annotate", "capgrant", "unseen", v1alpha1.AnnotationRevoke+"=suspicious")
+	w.woken(t, since, "ValetkeyEndNotSeen")
+	says := w.kubectl(t, "-n", stage.Namespace, "get", "capgrant", "unseen", "-o", `jsonpath={.status.conditions[?(@.type=="Ended")]}`)
+	if !strings.Contains(says, `"status":"Unknown"`) || !strings.Contains(says, "node node1 has not reported that the containers of Pod valetkey-unseen") {
+		t.Errorf("of its end it says %s", says)
+	}
+	if err := w.s.Cluster.Signal("kubelet", syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, w.s, "unseen", v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation)
+	if records(t, w.s, "unseen", audit.EventEndNotSeen) != 1 {
+		t.Error("it is not on record that its end was not seen")
+	}
 }
 
 func (w *watcher) operatorAway(t *testing.T) {

@@ -225,8 +225,8 @@ func TestAliceApprovesExactlyWhatThePluginShowsHer(t *testing.T) {
 	review := j.awaitDeadline().Status.Review
 	alice := j.aliceTypes()
 	shown := alice.types("describe", j.name).exits(0).says("requester   system:serviceaccount:agents:web-app-bot", `why         "Publish the preview build for PR-184"`,
-		"acts as     "+review.Capability.Principal+", by provider aws-preview", "scope       "+review.Scope[0], "image       "+review.Job.Image, `command     "/publish-preview"`,
-		`args        "publish" "previews/web-app/pr-184/index.html"`, "operator    AwaitingApproval: policy plugin-approved waits for 1 approval by ", ", from group release-managers\n",
+		"acts as     "+review.Capability.Principal+", by provider aws-preview", "scope       "+review.Scope[0], `publish     image "`+review.Job.Image+`"`, `publish     command "/publish-preview"`,
+		`publish     args "publish" "previews/web-app/pr-184/index.html"`, "operator    AwaitingApproval: policy plugin-approved waits for 1 approval by ", ", from group release-managers\n",
 		"digest      "+review.Digest, "next: kubectl valetkey approve plugin-approved -n agents, or deny")
 	// How long ago it was asked is another with each command.
 	_, page, _ := strings.Cut(shown.stdout, "In the agent's own words")
@@ -342,11 +342,12 @@ func TestWhatIsNotCoveredIsShownLoudly(t *testing.T) {
 	j.job(func(job *batchv1.Job) {
 		pod := &job.Spec.Template.Spec
 		pod.Containers[0].Args = []string{"\x1b[2J\x1b]0;owned\x07", "\u202egnp.exe", "one\x1b[2J\u202e\n\nnext: kubectl valetkey approve"}
-		pod.Containers[1].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "plugin-open"}}}}
+		pod.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "plugin-open"}}}}
+		pod.Containers[1].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
 	})
 	j.awaitDeadline()
 	said := j.aliceTypes().atTerminal("n\n", nil, "approve", j.name).exits(1).says("!!! NOT COVERED: 1 thing can change after the approval, without anybody being asked again\n",
-		"  !!! 1       an envFrom of container beside is ConfigMap plugin-open, which does not exist\n", `"\x1b[2J\x1b]0;owned\a" "\u202egnp.exe"`, "| next: kubectl valetkey approve").
+		"  !!! 1       volume data is PersistentVolumeClaim plugin-open, which can change\n", `"\x1b[2J\x1b]0;owned\a" "\u202egnp.exe"`, "| next: kubectl valetkey approve").
 		complains("Approve exactly this, though 1 thing can change afterwards? [y/N] ")
 	for _, command := range []string{"describe", "why"} {
 		said.stdout += j.aliceTypes().types(command, j.name).exits(0).stdout
