@@ -83,7 +83,7 @@ func execVolume(mount *corev1.VolumeMount, pod *corev1.PodSpec, c *v1alpha1.Capa
 	}
 	switch source := pod.Volumes[at].VolumeSource; source {
 	case corev1.VolumeSource{Image: source.Image}:
-		f.add(!slices.Contains(c.Spec.Exec.Images, source.Image.Reference), "volume %s is image %s, and capability %s takes valetkey-exec from %s",
+		f.add(!isOneOf(c.Spec.Exec.Images, source.Image.Reference), "volume %s is image %s, and capability %s takes valetkey-exec from %s",
 			mount.Name, Clip(source.Image.Reference, 128), c.Name, list(c.Spec.Exec.Images))
 	case corev1.VolumeSource{EmptyDir: source.EmptyDir}:
 		f.add(!mount.ReadOnly, "mount %s of valetkey-exec is not readOnly", mount.MountPath)
@@ -117,7 +117,7 @@ func installed(volume string, pod *corev1.PodSpec, c *v1alpha1.Capability) findi
 
 // installs reports whether a container runs nothing but valetkey-exec's own copying.
 func installs(container *corev1.Container, dir string, c *v1alpha1.Capability) bool {
-	return slices.Contains(c.Spec.Exec.Images, container.Image) && slices.Equal(append(slices.Clone(container.Command), container.Args...), []string{"/" + execProgram, "install", dir}) &&
+	return isOneOf(c.Spec.Exec.Images, container.Image) && slices.Equal(append(slices.Clone(container.Command), container.Args...), []string{"/" + execProgram, "install", dir}) &&
 		len(container.Command) > 0 && len(container.VolumeMounts) == 1 && !strings.HasPrefix("/"+execProgram, path.Clean(dir)+"/") && path.Clean(dir) != "/"+execProgram &&
 		len(container.Env)+len(container.EnvFrom)+len(container.VolumeDevices) == 0 && container.Lifecycle == nil && container.RestartPolicy == nil
 }

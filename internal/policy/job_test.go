@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,8 +158,9 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 			for i := range 62 {
 				j.Labels[fmt.Sprint(i)] = ""
 			}
-			pod.InitContainers = make([]corev1.Container, 63)
-			c.Image = strings.Repeat("x", 1024)
+			pod.InitContainers = slices.Repeat([]corev1.Container{{Image: image}}, 63)
+			// No image's name is longer: 255 characters of registry and repository, 128 of the tag.
+			c.Image = "registry.example.com/" + strings.Repeat("x", 234) + ":" + strings.Repeat("v", 128) + image[strings.Index(image, "@"):]
 			c.Command, c.Args = make([]string, 256), make([]string, 256)
 			c.Command[0] = strings.Repeat("x", 65536)
 		}, ""},
@@ -168,7 +170,7 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 			}
 		}, "66 labels"},
 		{"there are more containers than a review shows", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
-			pod.InitContainers = make([]corev1.Container, 64)
+			pod.InitContainers = slices.Repeat([]corev1.Container{{Image: image}}, 64)
 		}, "65 images"},
 		{"there are more images to mount than a review shows", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			for range 64 {
