@@ -128,7 +128,7 @@ func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.
 // gitServer is where git finds the repositories of an API.
 func gitServer(api string) *url.URL {
 	u, err := url.Parse(api)
-	if err != nil || api == OwnAPI {
+	if err != nil || outbound.Server(api) == OwnAPI {
 		return &url.URL{Scheme: "https", Host: "github.com"}
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}

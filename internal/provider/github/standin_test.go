@@ -246,6 +246,19 @@ func TestATokenOfAnotherProcessIsSaidToWorkUntilItExpires(t *testing.T) {
 	}
 }
 
+func TestCheckProvider_GitHubsOwnAPIIsItHoweverItIsSpelt(t *testing.T) {
+	w := newWorld(t)
+	for api, allowed := range map[string]bool{
+		github.OwnAPI: true, github.OwnAPI + ":443": true, w.url: true, w.url + "/": true, "http://api.github.com": false, github.OwnAPI + "/api/v3": false, "https://api.github.com.example.com": false,
+	} {
+		l := w.lease()
+		l.Provider.Spec.GitHub.APIURL = api
+		if err := w.CheckProvider(l.Provider); (err == nil) != allowed {
+			t.Errorf("%s: %v", api, err)
+		}
+	}
+}
+
 func TestWhatGitAndProgramsAreGiven(t *testing.T) {
 	w := newWorld(t)
 	c, err := w.Issue(t.Context(), w.lease())

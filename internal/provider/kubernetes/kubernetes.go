@@ -8,7 +8,6 @@ package kubernetes
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 const (
@@ -71,7 +71,7 @@ func (k *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 	if p.Spec.Kubernetes == nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.kubernetes", p.Name)}
 	}
-	if server := p.Spec.Kubernetes.Server; !slices.Contains(k.options.Servers, server) {
+	if server := p.Spec.Kubernetes.Server; !outbound.IsOneOf(k.options.Servers, server) {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
 			Message: fmt.Sprintf("server %s is not allowed; start the operator with --kubernetes-server=%s", server, server)}
 	}
