@@ -44,6 +44,8 @@ const (
 	CodeWriteWithoutApproval = "write-without-approval"
 	// CodeWildcard: an Allow takes any capability, repo, environment or requester, or a scope is wider than the request.
 	CodeWildcard = "wildcard"
+	// CodeAmbiguousScope: two requests with other names can get the same scope, so that a Deny of one does not keep it from the other.
+	CodeAmbiguousScope = "ambiguous-scope"
 	// CodeTTLOverCapability: a policy's maxTTLSeconds is longer than the capability's, which holds.
 	CodeTTLOverCapability = "ttl-over-capability"
 	// CodeTTLUnderDefault: a request that names no ttlSeconds gets the capability's default, and the policy refuses it.
@@ -130,6 +132,10 @@ func (l *linter) capability(c *v1alpha1.Capability) {
 	if wide := wideResources(c); len(wide) > 0 {
 		l.add(SeverityWarning, CodeWildcard, kindCapability, c.Name,
 			"%s reaches beyond the request: write a * only in the last part of a resource, and behind ${request.repo} or another value of the request", list(wide))
+	}
+	if same := ambiguous(c); len(same) > 0 {
+		l.add(SeverityWarning, CodeAmbiguousScope, kindCapability, c.Name,
+			"%s can be the same text for two requests, for what stands between its values can be part of both: put a / or a : between them", list(same))
 	}
 }
 

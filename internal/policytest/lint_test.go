@@ -154,9 +154,15 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"buckets that begin alike", aws("s3:GetObject", "arn:aws:s3:::previews-*/${request.repo}/x"), []string{"wildcard arn:aws:s3:::previews-*/"}},
 		{"a star amid the path", aws("s3:GetObject", "arn:aws:s3:::previews/${request.repo}/*/x"), []string{"wildcard"}},
 		{"a star amid the ARN", aws("s3:GetObject", "arn:aws:logs:us-east-1:1:${request.repo}*:x"), []string{"wildcard"}},
+		{"two values that a dash does not part", aws("s3:GetObject", "arn:aws:s3:::previews/${request.environment}-${request.repo}/x"), []string{"ambiguous-scope arn:aws:s3:::previews/${request.environment}-${request.repo}/x can be the same text for two requests"}},
+		{"two values that nothing parts", aws("s3:GetObject", "arn:aws:s3:::previews/${request.namespace}${request.environment}/x"), []string{"ambiguous-scope"}},
+		{"two values that letters do not part", aws("s3:GetObject", "arn:aws:s3:::previews/${request.namespace}-of-${request.repo}/x"), []string{"ambiguous-scope"}},
+		{"two values that a slash parts, which one of them cannot hold", aws("s3:GetObject", "arn:aws:s3:::previews/${request.environment}/${request.repo}/${request.namespace}"), nil},
+		{"two values that a dot parts", aws("s3:GetObject", "arn:aws:s3:::${request.namespace}.${request.environment}/x"), nil},
 		{"GitHub reads", "  github: {owner: acme, repositories: [web-app], permissions: {actions: read}}\n", nil},
 		{"GitHub writes", "  github: {owner: acme, repositories: [web-app], permissions: {contents: write, actions: read, pages: admin}}\n", []string{"write-without-approval publish (contents: write, pages: admin)"}},
 		{"Vault is read", vault + "}\n", nil},
+		{"two values in a path of Vault", strings.Replace(vault, "database/creds/a", "'database/creds/${request.repo}-${request.environment}'", 1) + "}\n", []string{"ambiguous-scope database/creds/${request.repo}-${request.environment}"}},
 		{"Vault is written to", vault + ", parameters: [{name: a, value: b}]}\n", []string{"write-without-approval publish (database/creds/a is written to)"}},
 		{"Google's scope reads", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_only', 'https://www.googleapis.com/auth/drive.readonly']\n", nil},
 		{"Google's scope writes", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_write']\n", []string{"write-without-approval publish (devstorage.read_write)"}},
@@ -165,6 +171,7 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"Google's roles write, within a scope that reads", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_only']\n    boundary: [{bucket: a, roles: [roles/storage.objectAdmin]}]\n", nil},
 		{"what a token of the cluster may do is not known", "  kubernetes: {serviceAccountName: a}\n", nil},
 		{"a token of the cluster of any breadth", "  kubernetes: {serviceAccountName: a, accept: [Escalation]}\n", []string{"write-without-approval publish (it accepts roles of any breadth)"}},
+		{"two values in a word", "  token: {audience: a, scope: ['${request.repo}-${request.environment}', '${request.repo}:${request.environment}'], verification: Signature}\n", []string{"ambiguous-scope ${request.repo}-${request.environment} can be"}},
 		{"what a service lets a token do is not known", "  token: {audience: a, scope: [a], verification: Signature}\n", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
