@@ -11,9 +11,9 @@ import (
 	"github.com/distribution/reference"
 )
 
-// imageName is the one spelling of an image, as the kubelet reads it: with its registry, in lower case and without the port of HTTPS, and
-// with its digest, or its tag where it has no digest. A tag beside a digest decides nothing. An error means that no container can be made
-// of it.
+// imageName is the one spelling of an image, as the kubelet reads it: with its registry, in lower case and without
+// the port of HTTPS, and with its digest, or its tag where it has no digest. A tag beside a digest decides nothing.
+// An error means that no container can be made of it.
 func imageName(image string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {

@@ -6,6 +6,7 @@ package policytest
 import (
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -16,8 +17,9 @@ var valueForm = regexp.MustCompile(`\$\{request\.(repo|environment|namespace)\}`
 // marks are the characters, beside letters and digits, that a value can hold.
 var marks = map[string]string{"repo": "._-/", "environment": "_-", "namespace": "-"}
 
-// ambiguous are the templates of a capability's scope that two different requests can fill to the same text: ${request.environment}-${request.repo}
-// is pre-view-app for environment pre of repo view-app, and for environment pre-view of repo app.
+// ambiguous are the templates of a capability's scope that two different requests can fill to the same text:
+// ${request.environment}-${request.repo} is pre-view-app for environment pre of repo view-app, and for environment
+// pre-view of repo app.
 func ambiguous(c *v1alpha1.Capability) []string {
 	var all []string
 	for _, template := range templates(&c.Spec) {
@@ -34,14 +36,15 @@ func ambiguous(c *v1alpha1.Capability) []string {
 	return all
 }
 
-// divides reports whether what stands between two values holds a character that one of them cannot hold: there the values part.
+// divides reports whether what stands between two values holds a character that one of them cannot hold: there the
+// values part.
 func divides(between, before, after string) bool {
 	if before == after {
 		return true
 	}
 	return strings.ContainsFunc(between, func(r rune) bool {
 		holds := func(value string) bool {
-			return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(marks[value], r)
+			return r <= unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(marks[value], r))
 		}
 		return !holds(before) || !holds(after)
 	})

@@ -104,7 +104,7 @@ func (k *Provider) rights(ctx context.Context, c *v1alpha1.Capability, v provide
 	if c.Spec.Kubernetes == nil {
 		return nil, invalid("capability %s has no spec.kubernetes", c.Name)
 	}
-	if err := v.Check(); err != nil {
+	if err := v.Check(c); err != nil {
 		return nil, invalid("%s", err)
 	}
 	all, err := k.bound(ctx, c.Spec.Kubernetes.ServiceAccountName)

@@ -9,11 +9,15 @@ import (
 	"strings"
 )
 
-// Server is the one spelling of the URL of a server: its scheme and host in lower case, no port that the scheme means anyway, and no slash
-// at the end. What is more than a scheme, a host, a port and a path stays as it is, and so is another server than all that are allowed.
+// Server is the one spelling of the URL of a server: its scheme and host in lower case, no port that the scheme means
+// anyway, and no slash at the end. What is more than a scheme, a host, a port and a path stays as it is, and so is
+// another server than all that are allowed.
 func Server(text string) string {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "" || u.RawPath != "" {
+	if err != nil || u.Host == "" || u.User != nil || u.Opaque != "" || u.RawPath != "" {
+		return text
+	}
+	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return text
 	}
 	host := strings.ToLower(u.Host)
