@@ -72,6 +72,7 @@ type CapabilityRequestSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=100
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9_]|[.][A-Za-z0-9_-])[A-Za-z0-9_-]*([.][A-Za-z0-9_-]+)*(/([A-Za-z0-9_]|[.][A-Za-z0-9_-])[A-Za-z0-9_-]*([.][A-Za-z0-9_-]+)*)*$')",message="allowed are letters, digits, dots, underscores and dashes, with / between an owner and a name; no part begins with a dash, ends with a dot or has two dots together"
+	// +kubebuilder:validation:XValidation:rule="!self.lowerAscii().endsWith('.git')",message="write it without .git: no repository's name ends so"
 	Repo string `json:"repo"`
 	// environment is where the task works, for example preview. A capability takes it in one spelling, in lower case,
 	// except where AWS tells case apart.

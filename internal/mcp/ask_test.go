@@ -132,7 +132,9 @@ func TestTheLimitsAreThoseOfTheKinds(t *testing.T) {
 	for name, theirs := range map[string]string{"capability": "capability", "repo": "repo", "environment": "environment", "task": "taskID", "justification": "justification"} {
 		f, p := fields[name], spec[theirs]
 		for _, r := range p.Rules {
-			p.Pattern = strings.TrimSuffix(strings.TrimPrefix(r.Rule, "self.matches('"), "')")
+			if form, ok := strings.CutPrefix(r.Rule, "self.matches('"); ok {
+				p.Pattern = strings.TrimSuffix(form, "')")
+			}
 		}
 		if f.most != p.MaxLength || f.pattern.String() != p.Pattern || (p.MinLength != 0 && f.least != p.MinLength) {
 			t.Errorf("%s: %d to %d of %s; the kind takes %+v", name, f.least, f.most, f.pattern, p)

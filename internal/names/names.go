@@ -39,6 +39,9 @@ const (
 	EnvironmentWords = "letters, digits, underscores and dashes; it does not begin with a dash"
 )
 
+// gitSuffix ends no repository's name at any forge: whatever serves git reads web-app.git as web-app.
+const gitSuffix = ".git"
+
 var (
 	repoForm        = regexp.MustCompile(RepoForm)
 	environmentForm = regexp.MustCompile(EnvironmentForm)
@@ -53,6 +56,16 @@ func checkForm(field, name string, form *regexp.Regexp, longest int, words strin
 		return fmt.Errorf("%s has %d characters; at most %d are allowed", field, len(name), longest)
 	case !form.MatchString(name):
 		return fmt.Errorf("%s %q is not allowed; allowed are %s", field, name, words)
+	}
+	return nil
+}
+
+func checkRepoForm(repo string) error {
+	if err := checkForm("repo", repo, repoForm, LongestRepo, RepoWords); err != nil {
+		return err
+	}
+	if strings.HasSuffix(strings.ToLower(repo), gitSuffix) {
+		return fmt.Errorf("write repo %s without %s: no repository's name ends so", repo, gitSuffix)
 	}
 	return nil
 }
@@ -91,7 +104,7 @@ func CheckServed(c *v1alpha1.Capability, repo string) error {
 }
 
 func checkRepo(c *v1alpha1.Capability, repo string) error {
-	if err := checkForm("repo", repo, repoForm, LongestRepo, RepoWords); err != nil || c == nil {
+	if err := checkRepoForm(repo); err != nil || c == nil {
 		return err
 	}
 	r := Of(c)

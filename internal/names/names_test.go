@@ -49,7 +49,8 @@ func TestForms_AreThoseOfTheKind(t *testing.T) {
 		longest     int64
 	}{"repo": {RepoForm, RepoWords, LongestRepo}, "environment": {EnvironmentForm, EnvironmentWords, LongestEnvironment}} {
 		is := spec.Properties[field]
-		if len(is.XValidations) != 1 || is.XValidations[0].Rule != "self.matches('"+want.form+"')" || is.XValidations[0].Message != "allowed are "+want.words {
+		rules := map[string]int{"repo": 2, "environment": 1}[field]
+		if len(is.XValidations) != rules || is.XValidations[0].Rule != "self.matches('"+want.form+"')" || is.XValidations[0].Message != "allowed are "+want.words {
 			t.Errorf("%s: the kind has the rules %+v; want %s and %q", field, is.XValidations, want.form, want.words)
 		}
 		if is.MaxLength == nil || *is.MaxLength != want.longest || is.Pattern != "" {
@@ -60,7 +61,7 @@ func TestForms_AreThoseOfTheKind(t *testing.T) {
 
 func TestCheck_NamesAsForgesWriteThemAreTaken(t *testing.T) {
 	for _, repo := range []string{
-		"w", "0", "_", "web-app", "web--app", "web_app", "web.app", "web-", "web_", "__init__", ".github", ".github-private", "acme.github.io", "acme/web-app",
+		"w", "0", "_", "web-app", "web--app", "web_app", "web.app", "web-", "web_", "__init__", ".github", ".github-private", "web.git.app", "webgit", "acme.github.io", "acme/web-app",
 		"group/sub-group/web.app_2", "Web-App", "ACME/Web", "C-", "node.js-", "a.b.c", ".-x", strings.Repeat("r", LongestRepo),
 	} {
 		if err := Check(onAWS(), repo, "preview"); err != nil {
@@ -81,7 +82,7 @@ func TestCheck_NamesThatCouldWidenAScopeAreRefused(t *testing.T) {
 		"web#app", "web@app", "web+app", "web=app", "web|app", "web&app", "web<app", "web>app", "web(app", "web[a]", "web!", "web~", "web^", "web%2e%2e", "web%2fapp",
 		"wеb-app" /* a Cyrillic letter */, "ｗeb", "web\u200bapp", "web\u202eapp", "web\u00adapp", "web\u3164", "wéb", "web\xff", "\u212a", "\u017f", "\u0131", strings.Repeat("r", 101), strings.Repeat("r", 10_000),
 	}
-	for _, name := range append([]string{"../web", "web/..", "web/../app", "web//app", "/web", "web/", "/", "./web", "web/.", "web/-app", "a../b", "a/..b"}, both...) {
+	for _, name := range append([]string{"web-app.git", "Web-App.GIT", "acme/web-app.git", ".git", "../web", "web/..", "web/../app", "web//app", "/web", "web/", "/", "./web", "web/.", "web/-app", "a../b", "a/..b"}, both...) {
 		if err := Check(nil, name, "preview"); err == nil {
 			t.Errorf("repo %.40q is taken", name)
 		}
@@ -207,7 +208,7 @@ func TestPossible_IsWhatSomeRequestCanHave(t *testing.T) {
 	}{
 		{onGitHub(), "payments", true}, {onGitHub(), "Payments", true}, {onGitHub(), "acme/payments", true}, {onGitHub(), "*", true}, {onGitHub(), "*/*", true}, {onGitHub(), "ac*/x", true},
 		{onGitHub(), "mallory/payments", false}, {onGitHub(), "acme/a/b", false}, {onGitHub(), "*/*/*", false}, {onGitHub(), "-x", false},
-		{onAWS(), "mallory/payments", true}, {onAWS(), "acme//*", false}, {onAWS(), "../x", false}, {onAWS(), "web.", false}, {onAWS(), ".*", true}, {onVault(), "a/b/c", true},
+		{onAWS(), "mallory/payments", true}, {onAWS(), "acme//*", false}, {onAWS(), "../x", false}, {onAWS(), "web.", false}, {onAWS(), ".*", true}, {onAWS(), "*.git", false}, {onAWS(), "*.gi*", true}, {onVault(), "a/b/c", true},
 	} {
 		if got := Of(tt.of).RepoPossible(tt.pattern); got != tt.want {
 			t.Errorf("%s of %s: %t", tt.pattern, tt.of.Name, got)

@@ -164,8 +164,7 @@ func among(patterns []string, name string, folded bool) bool {
 
 // RepoPossible reports whether some request could name a repository that the pattern means.
 func (r Rules) RepoPossible(pattern string) bool {
-	example := example(pattern)
-	if len(example) > LongestRepo || !repoForm.MatchString(example) {
+	if checkRepoForm(example(pattern)) != nil {
 		return false
 	}
 	if owner, name, found := strings.Cut(pattern, "/"); found && r.owner != "" {

@@ -89,6 +89,8 @@ func nameRows() []row {
 		{name: "a repo of a dot", by: agent, rule: "CRD", words: repo, try: ask("repo", "acme/.")},
 		{name: "a repo with two dots together", by: agent, rule: "CRD", words: repo, try: ask("repo", "web..app")},
 		{name: "a repo that ends with a dot", by: agent, rule: "CRD", words: repo, try: ask("repo", "web-app.")},
+		{name: "a repo that ends in .git", by: agent, rule: "CRD", words: "write it without .git", try: ask("repo", "payments.git")},
+		{name: "a repo that ends in .GIT", by: agent, rule: "CRD", words: "write it without .git", try: ask("repo", "acme/payments.GIT")},
 		{name: "a repo with an empty part", by: agent, rule: "CRD", words: repo, try: ask("repo", "acme//web-app")},
 		{name: "a repo that ends with a slash", by: agent, rule: "CRD", words: repo, try: ask("repo", "web-app/")},
 		{name: "a repo with a percent sign", by: agent, rule: "CRD", words: repo, try: ask("repo", "acme%2fweb-app")},

@@ -68,6 +68,7 @@ func TestWhatTheKindsRefuse(t *testing.T) {
 		{"a justification with a line break", aRequest, "spec.justification", "fine\nalso this", "spec.justification"},
 		{"a justification that writes from right to left", aRequest, "spec.justification", "fine \u202egnihton", "spec.justification"},
 		{"a repo that begins with a dash", aRequest, "spec.repo", "-web-app", "no part begins with a dash, ends with a dot or has two dots together"},
+		{"a repo that ends in .git", aRequest, "spec.repo", "acme/web-app.Git", "write it without .git: no repository's name ends so"},
 		{"a repo that ends with a dot", aRequest, "spec.repo", "web-app.", "allowed are letters, digits, dots, underscores and dashes, with / between an owner and a name"},
 		{"an environment with a slash", aRequest, "spec.environment", "pre/view", "allowed are letters, digits, underscores and dashes; it does not begin with a dash"},
 		{"an environment with a dot", aRequest, "spec.environment", "pre.view", "spec.environment"},
