@@ -444,7 +444,7 @@ type GitHubCapability struct {
 	// +kubebuilder:validation:MaxLength=39
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`
 	Owner string `json:"owner"`
-	// repositories are the names that the request's repo may have, alone or behind its owner. A name may end in *.
+	// repositories are the names that the request's repo may have, without the owner, in any case. A name may end in *.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -507,7 +507,7 @@ type TokenCapability struct {
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.args) && size(self.args) > 0 && has(self.anyArgs) && self.anyArgs)",message="name args or anyArgs, not both"
 type Runner struct {
-	// image is the container's image, by digest.
+	// image is the container's image, by digest. A tag beside the digest decides nothing.
 	// +required
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern=`^[a-z0-9][a-zA-Z0-9._:/-]*@sha256:[0-9a-f]{64}$`

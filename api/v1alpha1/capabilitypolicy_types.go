@@ -96,13 +96,15 @@ type CapabilityPolicySpec struct {
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
 	Namespaces []string `json:"namespaces,omitempty"`
 	// repos are whole names, or patterns in which * stands for any run of characters but a slash. A pattern matches the whole
-	// name. "*" alone stands for any name, with slashes too. A Deny policy without them is about every repo.
+	// name. "*" alone stands for any name, with slashes too. Names are compared as the capability's back end compares
+	// them: of GitHub without case, and with the owner in front or without. A Deny policy compares without case for
+	// every back end. A Deny policy without repos is about every repo.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=100
-	// +kubebuilder:validation:items:Pattern=`^[A-Za-z0-9._/*-]+$`
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[A-Za-z0-9._/*-]+$')",message="allowed are names and patterns of letters, digits, dots, underscores, dashes, slashes and *"
 	Repos []string `json:"repos,omitempty"`
 	// environments are whole names or patterns, as repos are.
 	// +optional
@@ -110,7 +112,7 @@ type CapabilityPolicySpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:items:Pattern=`^[a-z0-9*-]+$`
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[A-Za-z0-9_*-]+$')",message="allowed are names and patterns of letters, digits, underscores, dashes and *"
 	Environments []string `json:"environments,omitempty"`
 	// when are CEL expressions over request, capability and job; the policy matches if all are true.
 	// +optional
@@ -153,6 +155,7 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="(self.kind == 'ServiceAccount') == (has(self.__namespace__) && size(self.__namespace__) > 0)",message="a ServiceAccount names its namespace; a User or Group has none"
 // +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:serviceaccount:')",message="name a ServiceAccount by kind ServiceAccount"
+// +kubebuilder:validation:XValidation:rule="self.kind != 'ServiceAccount' || !has(self.__namespace__) || (self.name.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$') && self.__namespace__.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'))",message="no ServiceAccount is called so: its name and its namespace are of lower case letters, digits and dashes"
 type Subject struct {
 	// kind is User, Group or ServiceAccount.
 	// +required
@@ -171,7 +174,9 @@ type Subject struct {
 // Expression is a CEL expression that must be true, with the words for when it is not.
 type Expression struct {
 	// expression is CEL over request (name, namespace, capability, taskID, actor, repo, environment, ttlSeconds, requester),
-	// capability (name, provider) and job (images, container, serviceAccountName, labels). It yields a bool.
+	// capability (name, provider) and job (images, container, serviceAccountName, labels). repo and environment are in
+	// the one spelling that the capability takes; images have their registry, and their digest or else their tag. It
+	// yields a bool.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048

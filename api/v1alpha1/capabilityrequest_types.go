@@ -65,17 +65,21 @@ type CapabilityRequestSpec struct {
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9._/#:@+-]*$`
 	Actor string `json:"actor"`
 	// repo is the repository that the task is about, for example web-app or acme/web-app. Policies match it and scopes are
-	// rendered from it.
+	// rendered from it. A capability takes each repository in one spelling: of GitHub in lower case and without its
+	// owner, else in lower case, except where AWS or Cloud Storage tell case apart. A request in another spelling is
+	// refused with the right one.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=100
-	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([._-]?[A-Za-z0-9])*(/[A-Za-z0-9]([._-]?[A-Za-z0-9])*)*$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9_]|[.][A-Za-z0-9_-])[A-Za-z0-9_-]*([.][A-Za-z0-9_-]+)*(/([A-Za-z0-9_]|[.][A-Za-z0-9_-])[A-Za-z0-9_-]*([.][A-Za-z0-9_-]+)*)*$')",message="allowed are letters, digits, dots, underscores and dashes, with / between an owner and a name; no part begins with a dash, ends with a dot or has two dots together"
+	// +kubebuilder:validation:XValidation:rule="!self.lowerAscii().endsWith('.git')",message="write it without .git: no repository's name ends so"
 	Repo string `json:"repo"`
-	// environment is where the task works, for example preview.
+	// environment is where the task works, for example preview. A capability takes it in one spelling, in lower case,
+	// except where AWS tells case apart.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_][A-Za-z0-9_-]*$')",message="allowed are letters, digits, underscores and dashes; it does not begin with a dash"
 	Environment string `json:"environment"`
 	// justification is the agent's own reason, in a sentence.
 	// +optional

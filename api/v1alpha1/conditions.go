@@ -35,6 +35,9 @@ const (
 	ReasonScopeInvalid = "ScopeInvalid"
 	// ReasonIdentityInvalid: a capability's ServiceAccount is missing or does not name the capability.
 	ReasonIdentityInvalid = "IdentityInvalid"
+	// ReasonNameImpossible: a policy names a repo or an environment that no request for its capabilities can have. It
+	// is in force, but that name matches nothing.
+	ReasonNameImpossible = "NameImpossible"
 	// ReasonExpressionInvalid: an expression of a policy does not compile, or could cost too much.
 	ReasonExpressionInvalid = "ExpressionInvalid"
 )
@@ -68,6 +71,9 @@ const (
 	ReasonGuardIncomplete = "GuardIncomplete"
 	// ReasonIndeterminate: something could not be found out; the message names it. The request waits.
 	ReasonIndeterminate = "Indeterminate"
+	// ReasonNameRefused: the repo or the environment is not written in the one spelling that the capability takes, or
+	// the capability is for other repositories; the message says what to write. Final.
+	ReasonNameRefused = "NameRefused"
 	// ReasonDeniedByPolicy: a Deny policy matches, or no Allow policy does. Final.
 	ReasonDeniedByPolicy = "DeniedByPolicy"
 	// ReasonDeniedByPerson: somebody denied it. Final.

@@ -105,6 +105,8 @@ func absurdKeysAndWords() []absurd {
 		{"--token-issuer=https://t.example --token-signer=a", `--token-signer "a": want the name of a --signer, for --token-issuer`},
 		{"--token-issuer=https://t.example --token-signer= --signer=a=/k", `--token-signer "": want the name of a --signer, for --token-issuer`},
 		{"--token-issuer=t.example --token-signer=a --signer=a=/k", `--token-issuer "t.example": want the URL of a server, such as https://valetkey.example.com`},
+		{"--token-issuer=https://t.example/ --token-signer=a --signer=a=/k", `--token-issuer "https://t.example/": it stands in tokens, and whoever verifies them compares it letter by letter: write it in lower case and without a slash at its end`},
+		{"--token-issuer=https://T.example --token-signer=a --signer=a=/k", `--token-issuer "https://T.example": it stands in tokens, and whoever verifies them compares it letter by letter: write it in lower case and without a slash at its end`},
 		{"--token-issuer=https://t.example --token-signer=a --signer=a=/k --token-address=:8081", `--token-address ":8081": --health-address ":8081" is there already: want another port`},
 		{"--token-issuer=https://t.example --token-signer=a --signer=a=/k --token-cert-dir=/nowhere", `--token-cert-dir "/nowhere": want a directory with tls.crt and tls.key that fit each other: open /nowhere/tls.crt: no such file or directory`},
 		{"--wokers=5", "--wokers: there is no such flag; did you mean --workers?"},

@@ -208,6 +208,9 @@ func addCatalog(mgr ctrl.Manager, o options, observer *observe.Observer) error {
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("policy").WithOptions(controllerOptions(1)).
 		For(&v1alpha1.CapabilityPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		// How names are written is the capabilities' to say.
+		Watches(&v1alpha1.Capability{}, handler.EnqueueRequestsFromMapFunc(everyPolicy(mgr.GetClient())),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Complete(&catalog.PolicyController{Writer: writer, Policies: observer.Policies})
 }
 
@@ -215,6 +218,20 @@ func everyCapability(reader client.Reader) handler.MapFunc {
 	return func(ctx context.Context, _ client.Object) []reconcile.Request {
 		list := &v1alpha1.CapabilityList{}
 		if err := reader.List(ctx, list); err != nil {
+			return nil
+		}
+		keys := make([]reconcile.Request, 0, len(list.Items))
+		for i := range list.Items {
+			keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+		return keys
+	}
+}
+
+func everyPolicy(reader client.Reader) handler.MapFunc {
+	return func(ctx context.Context, _ client.Object) []reconcile.Request {
+		list := &v1alpha1.CapabilityPolicyList{}
+		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil
 		}
 		keys := make([]reconcile.Request, 0, len(list.Items))

@@ -201,6 +201,8 @@ func (o options) checkIssuer(given func(flag string) bool) error {
 	}
 	if !isServer(o.tokenIssuer, "https", "http") {
 		problems = append(problems, refuse("token-issuer", o.tokenIssuer, "want the URL of a server, such as https://valetkey.example.com"))
+	} else if u, _ := url.Parse(o.tokenIssuer); strings.HasSuffix(o.tokenIssuer, "/") || u.Host != strings.ToLower(u.Host) {
+		problems = append(problems, refuse("token-issuer", o.tokenIssuer, "it stands in tokens, and whoever verifies them compares it letter by letter: write it in lower case and without a slash at its end"))
 	}
 	if !slices.ContainsFunc(o.signerPlaces, func(s string) bool { return o.tokenSigner != "" && strings.HasPrefix(s, o.tokenSigner+"=") }) {
 		problems = append(problems, refuse("token-signer", o.tokenSigner, "want the name of a --signer, for --token-issuer"))

@@ -23,6 +23,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
 // Where config/manager has the operator.
@@ -58,7 +59,7 @@ func (s *shell) audit() *cobra.Command {
 		}}
 	flags := cmd.Flags()
 	flags.StringVar(&t.request, "request", "", "only of the request of this name (of one namespace, with -n)")
-	flags.StringVar(&t.repo, "repo", "", "only for this repository")
+	flags.StringVar(&t.repo, "repo", "", "only for this repository, in any spelling: with or without owner, in any case")
 	flags.StringVar(&t.actor, "actor", "", "only where the agent calls itself so; nobody has checked that")
 	flags.StringVar(&t.capability, "capability", "", "only of this capability")
 	flags.StringVar(&t.since, "since", "", "only from then on: a duration as 1h, or an instant as 2026-11-01T09:00:00Z")
@@ -94,8 +95,8 @@ func (t *trail) begin(s *shell) error {
 func (t *trail) fits(r audit.Record) bool {
 	wants := func(want, is string) bool { return want == "" || want == is }
 	at, err := time.Parse(time.RFC3339, r.Timestamp)
-	return wants(t.request, r.Request) && wants(t.namespace, r.Namespace) && wants(t.repo, r.Repo) && wants(t.actor, r.Actor) &&
-		wants(t.capability, r.Capability) && (err != nil || !at.Before(t.from))
+	return wants(t.request, r.Request) && wants(t.namespace, r.Namespace) && wants(t.actor, r.Actor) &&
+		(t.repo == "" || names.Alike(t.repo, r.Repo)) && wants(t.capability, r.Capability) && (err != nil || !at.Before(t.from))
 }
 
 // trail gives each record of what is named, and says how many lines were none.

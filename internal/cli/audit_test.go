@@ -112,7 +112,7 @@ func TestAnApprovalThatNobodyHadToGiveIsSaidSo(t *testing.T) {
 func TestAuditShowsWhatFitsEveryFlag(t *testing.T) {
 	folder, _ := logged(t, life()...)
 	for flags, want := range map[string]int{
-		"": 11, "--request read-1": 1, "--request publish-pr-184": 9, "--repo web-app": 9, "--actor openclaw-agent": 9, "--capability read-ci": 1,
+		"": 11, "--request read-1": 1, "--request publish-pr-184": 9, "--repo web-app": 9, "--repo ACME/Web-App": 9, "--actor openclaw-agent": 9, "--capability read-ci": 1,
 		"--repo payments --capability publish-preview-build": 0, "--request publish-pr-184 -n others": 0, "-n others": 1,
 		"--since 50m": 2, "--since 2026-11-25T11:10:00Z": 2, "--since 2026-11-25T12:10:00+01:00": 2, "--since 2026-11-25T11:10:00Z --repo web-app": 1,
 	} {

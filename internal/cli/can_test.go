@@ -107,6 +107,19 @@ func TestCanSaysWhatToChange(t *testing.T) {
 	catalogue(t, aPolicy("preview-builds")).types(asks("--as", agent)...).exits(1).says(`no: there is no capability "publish-preview-build"`)
 }
 
+// TestCan_AnotherSpellingIsRefusedAsTheOperatorRefusesIt: the server is not even asked.
+func TestCan_AnotherSpellingIsRefusedAsTheOperatorRefusesIt(t *testing.T) {
+	c := aCapability()
+	c.Spec.GitHub = &v1alpha1.GitHubCapability{Owner: "acme", Repositories: []string{"*"}}
+	for repo, words := range map[string]string{
+		"ACME/Web-App": "no: write repo as web-app, not ACME/Web-App: capability publish-preview-build takes each repository in one spelling",
+		"web-app*":     `no: repo "web-app*" is not allowed; allowed are letters`,
+	} {
+		catalogue(t, c, aPolicy("preview-builds")).types("can", c.Name, "--repo", repo, "--env", "preview").exits(1).says(words)
+	}
+	catalogue(t, c, aPolicy("preview-builds")).types(asks("--as", agent)...).exits(0).says("yes, after 1 approval")
+}
+
 // TestCanAsksTheServerWhetherItWouldTakeTheRequest: policies are not all that can refuse one.
 func TestCanAsksTheServerWhetherItWouldTakeTheRequest(t *testing.T) {
 	forAlice := aPolicy("for-alice", func(p *v1alpha1.CapabilityPolicySpec) {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
 // revocation is what the flags and arguments say is to be revoked.
@@ -61,7 +62,7 @@ func (s *shell) revoke() *cobra.Command {
 	flags.BoolVarP(&v.everywhere, "all-namespaces", "A", false, "of all namespaces")
 	flags.StringVar(&v.capability, "capability", "", "only those of this capability")
 	flags.StringVar(&v.actor, "actor", "", "only those whose agent calls itself so; nobody has checked that")
-	flags.StringVar(&v.repo, "repo", "", "only those for this repository")
+	flags.StringVar(&v.repo, "repo", "", "only those for this repository, in any spelling: with or without owner")
 	flags.StringVar(&v.reason, "reason", "no reason given", "your reason, which is stored with the grant")
 	flags.BoolVar(&v.unasked, "yes", false, "do not ask; what is revoked is printed all the same")
 	_ = cmd.RegisterFlagCompletionFunc("capability", s.completeCapability()) // the flag is there
@@ -93,7 +94,8 @@ func living(g *v1alpha1.CapabilityGrant) bool {
 
 func (v *revocation) fits(g *v1alpha1.CapabilityGrant) bool {
 	wants := func(want, is string) bool { return want == "" || want == is }
-	return wants(v.capability, g.Spec.Capability) && wants(v.actor, g.Spec.Actor) && wants(v.repo, g.Spec.Repo)
+	return wants(v.capability, g.Spec.Capability) && wants(v.actor, g.Spec.Actor) &&
+		(v.repo == "" || names.Alike(v.repo, g.Spec.Repo))
 }
 
 // toRevoke are the living grants that are meant. Those that are being ended already are told; that there is none is an error.

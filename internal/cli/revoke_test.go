@@ -33,6 +33,7 @@ func TestRevokeEndsWhatFitsEveryFlagAndNothingElse(t *testing.T) {
 	for flags, want := range map[string]string{
 		"one": "one", "--all": "one three two", "--all -A": "one three two four", "--all --capability publish": "one two", "--all --actor openclaw": "one three",
 		"--all --repo web-app": "one two", "--all --repo web-app --actor openclaw": "one", "--all --repo web-app --actor openclaw -A": "one four",
+		"--all --repo Web-App": "one two", "--all --repo ACME/web-app": "one two", "--all --repo Payments": "three",
 	} {
 		t.Run(flags, func(t *testing.T) {
 			s := &sent{}

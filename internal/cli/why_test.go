@@ -47,6 +47,16 @@ payments (Allow) does not match
 `)
 }
 
+// TestWhy_AnotherSpellingIsToldWithTheRightOne: the policies say of the repository what they would say of its right spelling.
+func TestWhy_AnotherSpellingIsToldWithTheRightOne(t *testing.T) {
+	c := aCapability()
+	c.Spec.GitHub = &v1alpha1.GitHubCapability{Owner: "acme", Repositories: []string{"*"}}
+	r := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Spec.Repo = "ACME/Web-App" })
+	at(t, r, aJob(), c, aPolicy("preview-builds")).types("why", "publish-pr-184").exits(0).
+		says("write repo as web-app, not ACME/Web-App: capability publish-preview-build takes each repository in one spelling",
+			"yes  repos          web-app; the request has ACME/Web-App")
+}
+
 func TestWhySaysWhatItCouldNotReadBeforeTheAnswer(t *testing.T) {
 	noPolicies := interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
 		if _, policies := list.(*v1alpha1.CapabilityPolicyList); policies {

@@ -216,10 +216,10 @@ func (c *cluster) find(ctx context.Context, what, name string, object client.Obj
 // missing says that there is no object of a name, what was perhaps meant, and where one of that name is.
 func (c *cluster) missing(ctx context.Context, what, name string, list client.ObjectList) string {
 	words := fmt.Sprintf("there is no %s %s in namespace %s", what, name, c.namespace)
-	all, err := names(ctx, c, list)
+	all, err := keysOf(ctx, c, list)
 	if err != nil {
 		// Whoever may not look everywhere may look here, or else only the name is known to be missing.
-		all, _ = names(ctx, c, list, client.InNamespace(c.namespace))
+		all, _ = keysOf(ctx, c, list, client.InNamespace(c.namespace))
 	}
 	var here []string
 	for _, key := range all {
@@ -250,8 +250,10 @@ func alike(a, b string) int {
 	return n
 }
 
-// names are those of the objects that a list finds.
-func names(ctx context.Context, from client.Reader, list client.ObjectList, options ...client.ListOption) ([]client.ObjectKey, error) {
+// keysOf are the namespaces and names of the objects that a list finds.
+func keysOf(
+	ctx context.Context, from client.Reader, list client.ObjectList, options ...client.ListOption,
+) ([]client.ObjectKey, error) {
 	if err := from.List(ctx, list, options...); err != nil {
 		return nil, err
 	}

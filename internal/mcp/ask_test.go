@@ -32,7 +32,10 @@ func TestWhatWouldBeRefusedIsNotCreated(t *testing.T) {
 	freeze.Spec = v1alpha1.CapabilityPolicySpec{Effect: v1alpha1.EffectDeny, Capabilities: []string{"*"}, Environments: []string{"frozen"}}
 	elsewhere := allow("elsewhere", "staging")
 	elsewhere.Spec.Namespaces = []string{"others"}
-	w := newWorld(t, freeze, elsewhere)
+	artifacts := newCapability(func(c *v1alpha1.Capability) {
+		c.Name, c.Spec.GitHub = "read-ci-artifacts", &v1alpha1.GitHubCapability{Owner: "acme", Repositories: []string{"*"}}
+	})
+	w := newWorld(t, freeze, elsewhere, artifacts)
 	for _, tt := range []struct {
 		name  string
 		given arguments
@@ -43,6 +46,7 @@ func TestWhatWouldBeRefusedIsNotCreated(t *testing.T) {
 		{"an expression", arguments{"task": "nightly"}, "policy preview-builds", []string{`"when[0]":"a preview is for a pull request"`, changeAndAsk}},
 		{"a namespace that is not the agent's", arguments{"environment": "staging", "repo": "web-app"}, "policy elsewhere", []string{`"namespaces":"others; the request has agents"`, tellAPerson}},
 		{"a policy that denies", arguments{"environment": "frozen"}, "policy freeze", []string{"policy freeze denies it", tellAPerson}},
+		{"the same repo in another spelling", arguments{"capability": "read-ci-artifacts", "repo": "ACME/Web-App"}, "names", []string{"write repo as web-app, not ACME/Web-App", writeNames}},
 		{"a capability that is not there", arguments{"capability": "publish-preview"}, "no policy", []string{"policies let this requester ask for publish-preview-build"}},
 		{"a step that is not listed", arguments{"image": image, "command": []string{"/bin/sh"}}, "the capability's steps", []string{`command is [\"/bin/sh\"], not [\"/publish-preview\"]`}},
 	} {
@@ -62,8 +66,8 @@ func TestWrongInputIsToldByFieldWithWhatIsAllowed(t *testing.T) {
 		"ttl_seconds is 9; a whole number from 10 to 43200 is allowed":                                              plea(arguments{"ttl_seconds": 9}),
 		"ttl_seconds is 1.5; a whole number from 10 to 43200 is allowed":                                            plea(arguments{"ttl_seconds": 1.5}),
 		"ttl_seconds is not a number; a whole number from 10 to 43200 is allowed":                                   plea(arguments{"ttl_seconds": "900"}),
-		"repo is \"../secrets\"; allowed are letters and digits":                                                    plea(arguments{"repo": "../secrets"}),
-		"environment is \"Preview\"; allowed are lower case letters, digits and dashes":                             plea(arguments{"environment": "Preview"}),
+		"repo is \"../secrets\"; allowed are letters, digits, dots, underscores and dashes, with /":                 plea(arguments{"repo": "../secrets"}),
+		"environment is \"pre/view\"; allowed are letters, digits, underscores and dashes":                          plea(arguments{"environment": "pre/view"}),
 		"justification has 20000000 characters; at most 1024 are allowed":                                           plea(arguments{"justification": strings.Repeat("ü", 10000) + strings.Repeat("x", 1000)}),
 		"justification is \"two\\nlines\"; allowed are characters that print, on one line":                          plea(arguments{"justification": "two\nlines"}),
 		"task is empty":                               plea(arguments{"task": ""}),
@@ -103,6 +107,7 @@ func TestTheLimitsAreThoseOfTheKinds(t *testing.T) {
 	type property struct {
 		MinLength, MaxLength, Minimum, Maximum int
 		Pattern                                string
+		Rules                                  []struct{ Rule string } `json:"x-kubernetes-validations"`
 		Properties                             map[string]property
 	}
 	var crd struct {
@@ -126,6 +131,11 @@ func TestTheLimitsAreThoseOfTheKinds(t *testing.T) {
 	}
 	for name, theirs := range map[string]string{"capability": "capability", "repo": "repo", "environment": "environment", "task": "taskID", "justification": "justification"} {
 		f, p := fields[name], spec[theirs]
+		for _, r := range p.Rules {
+			if form, ok := strings.CutPrefix(r.Rule, "self.matches('"); ok {
+				p.Pattern = strings.TrimSuffix(form, "')")
+			}
+		}
 		if f.most != p.MaxLength || f.pattern.String() != p.Pattern || (p.MinLength != 0 && f.least != p.MinLength) {
 			t.Errorf("%s: %d to %d of %s; the kind takes %+v", name, f.least, f.most, f.pattern, p)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/inquiry"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
 // offered is what can be asked for.
@@ -123,7 +124,7 @@ func newOffer(found *inquiry.Offer) offer {
 		o.Terms = append(o.Terms, allowing(&found.Allows[i], c))
 	}
 	for i := range found.Denies[:min(len(found.Denies), maxTerms)] {
-		o.Never = append(o.Never, newTerm(&found.Denies[i]))
+		o.Never = append(o.Never, newTerm(&found.Denies[i], c))
 	}
 	for _, r := range c.Spec.Runner {
 		image, _, _ := strings.Cut(r.Image, "@")
@@ -134,7 +135,7 @@ func newOffer(found *inquiry.Offer) offer {
 
 // allowing is an Allow policy: it asks for no less than the capability does.
 func allowing(p *v1alpha1.CapabilityPolicy, c *v1alpha1.Capability) term {
-	t := newTerm(p)
+	t := newTerm(p, c)
 	t.MaxTTL, t.Approvals = c.Spec.MaxTTLSeconds, c.Spec.MinimumApproval
 	if own := p.Spec.MaxTTLSeconds; own != nil {
 		t.MaxTTL = min(t.MaxTTL, *own)
@@ -145,8 +146,11 @@ func allowing(p *v1alpha1.CapabilityPolicy, c *v1alpha1.Capability) term {
 	return t
 }
 
-func newTerm(p *v1alpha1.CapabilityPolicy) term {
-	t := term{Policy: p.Name, Repos: few(p.Spec.Repos, maxNames), Environments: few(p.Spec.Environments, maxNames)}
+// newTerm tells names as a request for the capability has to write them.
+func newTerm(p *v1alpha1.CapabilityPolicy, c *v1alpha1.Capability) term {
+	rules := names.Of(c)
+	t := term{Policy: p.Name, Repos: few(rules.Repos(p.Spec.Repos), maxNames),
+		Environments: few(rules.Environments(p.Spec.Environments), maxNames)}
 	for _, w := range p.Spec.When {
 		t.When = append(t.When, w.Message)
 	}
@@ -154,9 +158,9 @@ func newTerm(p *v1alpha1.CapabilityPolicy) term {
 }
 
 // few are the first, and how many more there are.
-func few(names []string, most int) []string {
-	if len(names) <= most {
-		return names
+func few(all []string, most int) []string {
+	if len(all) <= most {
+		return all
 	}
-	return append(slices.Clone(names[:most]), fmt.Sprintf("and %d more", len(names)-most))
+	return append(slices.Clone(all[:most]), fmt.Sprintf("and %d more", len(all)-most))
 }

@@ -28,7 +28,7 @@ func TestCapabilitiesTellWhatAnAgentMayAskForAndOnWhatTerms(t *testing.T) {
 		c.Spec.Runner, c.Status.Conditions = nil, nil
 	})
 	rotates := allow("rotates", "preview")
-	rotates.Spec.Capabilities, rotates.Spec.Repos = []string{"rotate-cache-key"}, strings.Split(strings.Repeat("r ", 11)+"r", " ")
+	rotates.Spec.Capabilities, rotates.Spec.Repos = []string{"rotate-cache-key"}, strings.Fields("r0 r1 r2 r3 r4 r5 r6 r7 r8 r9 r10 r11")
 	rotates.Spec.MaxTTLSeconds, rotates.Spec.Approval = ptr.To[int32](3600), &v1alpha1.Approval{Required: 1}
 	w := newWorld(t, freeze, broken, others, rotate, rotates, newCapability(func(c *v1alpha1.Capability) { c.Name = "read-staging-metrics" }))
 	never := []term{{Policy: "freeze", Environments: []string{"rehearsal"}, When: []string{"nothing on Fridays"}}}
@@ -38,7 +38,7 @@ func TestCapabilitiesTellWhatAnAgentMayAskForAndOnWhatTerms(t *testing.T) {
 			{Policy: "rehearsals", Repos: []string{"web-app"}, Environments: []string{"rehearsal"}, MaxTTL: 900},
 		}, Steps: []offeredStep{{Image: "registry.example.com/publisher", Command: []string{"/publish-preview"}, AnyArgs: true}}},
 		{Name: "rotate-cache-key", Does: "Rotate a key.", DefaultTTL: 900, NotReady: "the operator has not looked at it yet", Never: never, Terms: []term{
-			{Policy: "rotates", Repos: append(strings.Split(strings.Repeat("r ", 9)+"r", " "), "and 2 more"), Environments: []string{"preview"}, MaxTTL: 600, Approvals: 2},
+			{Policy: "rotates", Repos: append(strings.Fields("r0 r1 r2 r3 r4 r5 r6 r7 r8 r9"), "and 2 more"), Environments: []string{"preview"}, MaxTTL: 600, Approvals: 2},
 		}},
 	}}
 	if diff := cmp.Diff(want, w.call("capabilities", arguments{}).offered); diff != "" {
@@ -51,6 +51,22 @@ func TestCapabilitiesTellWhatAnAgentMayAskForAndOnWhatTerms(t *testing.T) {
 	r := w.call("capabilities", arguments{"capability": "read-staging-metrics"})
 	if len(r.offered.Capabilities) != 0 || !strings.Contains(r.Next, "no policy lets you ask for read-staging-metrics here") {
 		t.Errorf("%s", r.text)
+	}
+}
+
+// TestCapabilities_TermsAreInTheSpellingThatARequestNeeds: what an agent copies from a policy must not be refused.
+func TestCapabilities_TermsAreInTheSpellingThatARequestNeeds(t *testing.T) {
+	artifacts := newCapability(func(c *v1alpha1.Capability) {
+		c.Name, c.Spec.GitHub = "read-ci-artifacts", &v1alpha1.GitHubCapability{Owner: "acme", Repositories: []string{"*"}}
+	})
+	p, never := allow("artifacts", "Preview"), allow("secret", "preview")
+	p.Spec.Capabilities, p.Spec.Repos = []string{"read-ci-artifacts"}, []string{"ACME/Web-App", "web-app", "*/tool-*", "mallory/x"}
+	never.Spec = v1alpha1.CapabilityPolicySpec{Effect: v1alpha1.EffectDeny, Capabilities: []string{"*"}, Repos: []string{"acme/Secrets"}}
+	w := newWorld(t, artifacts, p, never)
+	got := w.call("capabilities", arguments{"capability": "read-ci-artifacts"}).offered
+	want := []term{{Policy: "artifacts", Repos: []string{"web-app", "tool-*"}, Environments: []string{"preview"}, MaxTTL: 900}}
+	if len(got.Capabilities) != 1 || cmp.Diff(want, got.Capabilities[0].Terms) != "" || cmp.Diff([]term{{Policy: "secret", Repos: []string{"secrets"}}}, got.Capabilities[0].Never) != "" {
+		t.Errorf("got %+v", got.Capabilities)
 	}
 }
 

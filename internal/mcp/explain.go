@@ -18,6 +18,8 @@ func (t *told) explain(d policy.Decision, all []policy.Explanation) {
 	case d.Policy != nil:
 		t.Rule = "policy " + d.Policy.Name
 		t.clauses(d.Policy.Name, all)
+	case d.Reason == v1alpha1.ReasonNameRefused:
+		t.Rule, t.Next = "names", writeNames
 	case d.Reason == v1alpha1.ReasonJobRefused:
 		t.Rule, t.Next = "the capability's steps", "ask again, with the step changed as the message says"
 	default:

@@ -141,6 +141,8 @@ func (t *told) refused(st stand) {
 	switch reason {
 	case v1alpha1.ReasonDeniedByPolicy:
 		t.Next = changeAndAsk
+	case v1alpha1.ReasonNameRefused:
+		t.Next = writeNames
 	case v1alpha1.ReasonDeniedByPerson:
 		t.Rule, t.Next = "a person", "do not ask for the same again before that person agrees"
 	case v1alpha1.ReasonApprovalTimedOut:
@@ -156,6 +158,7 @@ func (t *told) refused(st stand) {
 
 const (
 	changeAndAsk = "change what the message names, if your task allows that, and ask again; else tell a person"
+	writeNames   = "ask again, with the names written as the message says"
 	tellAPerson  = "no change of yours helps; tell a person what the message says"
 )
 

@@ -3,7 +3,11 @@
 
 package mcp
 
-import "regexp"
+import (
+	"regexp"
+
+	"github.com/valetkey/valetkey/internal/names"
+)
 
 // The names of the tools' fields.
 const (
@@ -62,11 +66,10 @@ func askFields(capability, name field) []field {
 	own := regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/#:@+-]*$`)
 	return []field{
 		capability,
-		{name: fieldRepo, kind: text, required: true, least: 1, most: 100,
-			pattern: regexp.MustCompile(`^[A-Za-z0-9]([._-]?[A-Za-z0-9])*(/[A-Za-z0-9]([._-]?[A-Za-z0-9])*)*$`),
-			allowed: "letters and digits, one of . _ - between them, parts divided by /"},
-		{name: fieldEnvironment, kind: text, required: true, least: 1, most: 63,
-			pattern: regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`), allowed: "lower case letters, digits and dashes between them"},
+		{name: fieldRepo, kind: text, required: true, least: 1, most: names.LongestRepo,
+			pattern: regexp.MustCompile(names.RepoForm), allowed: names.RepoWords},
+		{name: fieldEnvironment, kind: text, required: true, least: 1, most: names.LongestEnvironment,
+			pattern: regexp.MustCompile(names.EnvironmentForm), allowed: names.EnvironmentWords},
 		{name: fieldTask, kind: text, required: true, least: 1, most: 128, pattern: own, says: "your name for it, as pr-184",
 			allowed: "letters, digits and . _ / # : @ + - after the first"},
 		{name: fieldJustification, kind: text, required: true, least: 1, most: 1024, says: "why, in a sentence, for whoever approves",

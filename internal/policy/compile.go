@@ -57,6 +57,8 @@ type clause struct {
 	program cel.Program
 	usesJob bool
 	message string
+	// compares are the texts with which it compares names of the request.
+	compares []comparison
 }
 
 // Err says why the policy cannot be evaluated: an expression does not compile, does not yield a bool, or could cost too much.
@@ -108,7 +110,8 @@ func (c *Compiler) compile(e v1alpha1.Expression) (clause, uint64, error) {
 	if err != nil {
 		return clause{}, 0, fmt.Errorf("the expression cannot be prepared: %s", firstLine(err))
 	}
-	return clause{program: program, usesJob: uses(ast, variableJob), message: e.Message}, cost.Max, nil
+	made := clause{program: program, usesJob: uses(ast, variableJob), message: e.Message, compares: comparisons(ast)}
+	return made, cost.Max, nil
 }
 
 // uses reports whether an expression refers to a variable.

@@ -11,6 +11,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
 // Facts are all that a decision depends on.
@@ -93,8 +94,8 @@ func Evaluate(f Facts) Decision {
 		e.vars = variables(f.Request, f.Capability, f.Job)
 	}
 	steps := []func() *Decision{
-		e.notStamped, e.deniedByPerson, e.noSuchCapability, e.jobTooLarge, e.deniedByPolicy, e.notAllowed, e.jobRefused,
-		e.capabilityNotReady, e.awaitingJob, e.awaitingApproval, e.limitReached,
+		e.notStamped, e.deniedByPerson, e.noSuchCapability, e.nameRefused, e.jobTooLarge, e.deniedByPolicy,
+		e.notAllowed, e.notServed, e.jobRefused, e.capabilityNotReady, e.awaitingJob, e.awaitingApproval, e.limitReached,
 	}
 	for _, step := range steps {
 		if d := step(); d != nil {
@@ -113,6 +114,17 @@ type evaluation struct {
 	approvers []string
 	// uncounted says of each approval that was given in vain why it does not count.
 	uncounted []string
+	// read is what asked returns, once it was called.
+	read *names.Asked
+}
+
+// asked are the names of the request, as the capability's back end reads them.
+func (e *evaluation) asked() names.Asked {
+	if e.read == nil {
+		read := names.Of(e.Capability).Read(e.Request.Spec.Repo, e.Request.Spec.Environment)
+		e.read = &read
+	}
+	return *e.read
 }
 
 func (e *evaluation) notStamped() *Decision {
@@ -148,6 +160,25 @@ func (e *evaluation) noSuchCapability() *Decision {
 	return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPolicy, Message: message + e.whatMayBeAsked()}
 }
 
+// nameRefused is asked before any policy: a policy, an expression, the back end and the audit log then read the same
+// names.
+func (e *evaluation) nameRefused() *Decision {
+	err := names.CheckSpelling(e.Capability, e.Request.Spec.Repo, e.Request.Spec.Environment)
+	if err == nil {
+		return nil
+	}
+	return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonNameRefused, Message: err.Error()}
+}
+
+// notServed is asked when a policy allows the request: nobody else learns what a capability is for.
+func (e *evaluation) notServed() *Decision {
+	err := names.CheckServed(e.Capability, e.Request.Spec.Repo)
+	if err == nil {
+		return nil
+	}
+	return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonNameRefused, Message: err.Error()}
+}
+
 func (e *evaluation) deniedByPolicy() *Decision {
 	var found *Compiled
 	var message string
@@ -155,7 +186,7 @@ func (e *evaluation) deniedByPolicy() *Decision {
 		if p.allows() || (found != nil && found.name() <= p.name()) {
 			continue
 		}
-		if denies, why := p.denies(e.Request, e.vars); denies {
+		if denies, why := p.denies(e.Request, e.asked(), e.vars); denies {
 			found, message = p, why
 		}
 	}

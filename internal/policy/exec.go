@@ -136,7 +136,7 @@ func execVolume(
 	}
 	switch source := pod.Volumes[at].VolumeSource; source {
 	case corev1.VolumeSource{Image: source.Image}:
-		f.add(!slices.Contains(c.Spec.Exec.Images, source.Image.Reference), "volume %s is image %s, and capability %s takes "+
+		f.add(!isOneOf(c.Spec.Exec.Images, source.Image.Reference), "volume %s is image %s, and capability %s takes "+
 			"valetkey-exec from %s", mount.Name, Clip(source.Image.Reference, 128), c.Name, list(c.Spec.Exec.Images))
 	case corev1.VolumeSource{EmptyDir: source.EmptyDir}:
 		f.add(!mount.ReadOnly, "mount %s of valetkey-exec is not readOnly", mount.MountPath)
@@ -197,7 +197,7 @@ func installs(container *corev1.Container, volume string, c *v1alpha1.Capability
 	if container.TerminationMessagePath == corev1.TerminationMessagePathDefault {
 		plain.TerminationMessagePath = container.TerminationMessagePath
 	}
-	return slices.Contains(c.Spec.Exec.Images, container.Image) && len(container.Command) > 0 &&
+	return isOneOf(c.Spec.Exec.Images, container.Image) && len(container.Command) > 0 &&
 		slices.Equal(
 			program,
 			[]string{"/" + execProgram, "install", installMount},

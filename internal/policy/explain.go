@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
 // Holds is what a clause of a policy says of a request.
@@ -106,7 +107,8 @@ func (x Explanation) rank() int {
 }
 
 func (e *evaluation) explain(p *Compiled) Explanation {
-	x := Explanation{Policy: p.name(), Effect: p.policy.Spec.Effect, Clauses: slices.Concat(p.fieldClauses(e.Request), e.expressionClauses(p))}
+	x := Explanation{Policy: p.name(), Effect: p.policy.Spec.Effect,
+		Clauses: slices.Concat(p.fieldClauses(e.Request, e.asked()), e.expressionClauses(p))}
 	if p.err != nil {
 		x.Problem = oneLine(p.err)
 	}
@@ -121,7 +123,7 @@ func (e *evaluation) explain(p *Compiled) Explanation {
 // matches asks what Evaluate asks; the clauses only tell what is open of it.
 func (e *evaluation) matches(p *Compiled, clauses []Clause) Holds {
 	if !p.allows() {
-		if denies, _ := p.denies(e.Request, e.vars); denies {
+		if denies, _ := p.denies(e.Request, e.asked(), e.vars); denies {
 			return HoldsYes
 		}
 	} else if e.Capability == nil || len(e.misses(p)) > 0 {
@@ -143,7 +145,7 @@ func holds(yes bool) Holds {
 	return HoldsNo
 }
 
-func (c *Compiled) fieldClauses(r *v1alpha1.CapabilityRequest) []Clause {
+func (c *Compiled) fieldClauses(r *v1alpha1.CapabilityRequest, asked names.Asked) []Clause {
 	s := &c.policy.Spec
 	all := []Clause{
 		{"capabilities", holds(c.matchesCapability(r)), wants(s.Capabilities, r.Spec.Capability)},
@@ -153,8 +155,8 @@ func (c *Compiled) fieldClauses(r *v1alpha1.CapabilityRequest) []Clause {
 		all = append(all, Clause{"namespaces", holds(slices.Contains(s.Namespaces, r.Namespace)), wants(s.Namespaces, r.Namespace)})
 	}
 	return append(all,
-		Clause{"repos", holds(c.matchesNames(s.Repos, r.Spec.Repo)), wants(s.Repos, r.Spec.Repo)},
-		Clause{"environments", holds(c.matchesNames(s.Environments, r.Spec.Environment)), wants(s.Environments, r.Spec.Environment)})
+		Clause{"repos", holds(c.matchesRepo(asked)), wants(s.Repos, r.Spec.Repo)},
+		Clause{"environments", holds(c.matchesEnvironment(asked)), wants(s.Environments, r.Spec.Environment)})
 }
 
 // wants says what a list asks for, and what there is.

@@ -145,6 +145,9 @@ func showable(job *batchv1.Job) findings {
 	f.add(len(images(pod)) > maxImages, "the Pod has %d images, of at most %d", len(images(pod)), maxImages)
 	for _, image := range images(pod) {
 		f.add(len(image) > maxImageLength, "the image %s has more than %d characters", Clip(image, 64), maxImageLength)
+		if _, err := imageName(image); err != nil {
+			f.add(true, "%s", err)
+		}
 	}
 	for _, c := range containers(pod) {
 		f.add(len(c.Command) > maxWords || len(c.Args) > maxWords,

@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,16 +118,16 @@ func TestAJobThatCouldRunMoreThanOnePodIsRefused(t *testing.T) {
 			c.RestartPolicyRules = []corev1.ContainerRestartRule{{}}
 		}, "container publish: restartPolicyRules must not be set"},
 		{"a container beside it restarts by itself", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
-			pod.Containers = append(pod.Containers, corev1.Container{Name: "side", RestartPolicy: &always})
+			pod.Containers = append(pod.Containers, corev1.Container{Name: "side", Image: image, RestartPolicy: &always})
 		}, "container side: restartPolicy must be Never"},
 		{"a sidecar restarts by itself", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
-			pod.InitContainers = []corev1.Container{{Name: "side", RestartPolicy: &always}}
+			pod.InitContainers = []corev1.Container{{Name: "side", Image: image, RestartPolicy: &always}}
 		}, ""},
 		{"a sidecar's image is looked for whenever it restarts", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
-			pod.InitContainers = []corev1.Container{{Name: "side", RestartPolicy: &always, ImagePullPolicy: corev1.PullAlways}}
+			pod.InitContainers = []corev1.Container{{Name: "side", Image: image, RestartPolicy: &always, ImagePullPolicy: corev1.PullAlways}}
 		}, "container side: imagePullPolicy must not be Always"},
 		{"an init container's image is looked for once", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
-			pod.InitContainers = []corev1.Container{{Name: "first", ImagePullPolicy: corev1.PullAlways}}
+			pod.InitContainers = []corev1.Container{{Name: "first", Image: image, ImagePullPolicy: corev1.PullAlways}}
 		}, ""},
 		{"it is gone as soon as it is over", spec(func(s *batchv1.JobSpec) { s.TTLSecondsAfterFinished = ptr.To[int32](599) }), "ttlSecondsAfterFinished must be at least 600"},
 		{"it is gone ten minutes after it is over", spec(func(s *batchv1.JobSpec) { s.TTLSecondsAfterFinished = ptr.To[int32](600) }), ""},
@@ -180,14 +181,15 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 			c.VolumeMounts = []corev1.VolumeMount{{MountPath: "/"}}
 		}, "mounts /, which could hide"},
 		{"something is mounted above the credential in the container beside", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
-			pod.Containers = append(pod.Containers, corev1.Container{Name: "side", VolumeMounts: []corev1.VolumeMount{{MountPath: "/var/run"}}})
+			pod.Containers = append(pod.Containers, corev1.Container{Name: "side", Image: image, VolumeMounts: []corev1.VolumeMount{{MountPath: "/var/run"}}})
 		}, ""},
 		{"everything is just as large as a review shows", func(j *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
 			for i := range 62 {
 				j.Labels[fmt.Sprint(i)] = ""
 			}
-			pod.InitContainers = make([]corev1.Container, 63)
-			c.Image = strings.Repeat("x", 1024)
+			pod.InitContainers = slices.Repeat([]corev1.Container{{Image: image}}, 63)
+			// No image's name is longer: 255 characters of registry and repository, 128 of the tag.
+			c.Image = "registry.example.com/" + strings.Repeat("x", 234) + ":" + strings.Repeat("v", 128) + image[strings.Index(image, "@"):]
 			c.Command, c.Args = make([]string, 256), make([]string, 256)
 			c.Command[0] = strings.Repeat("x", 65536)
 		}, ""},
@@ -197,7 +199,7 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 			}
 		}, "66 labels"},
 		{"there are more containers than a review shows", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
-			pod.InitContainers = make([]corev1.Container, 64)
+			pod.InitContainers = slices.Repeat([]corev1.Container{{Image: image}}, 64)
 		}, "65 images"},
 		{"there are more images to mount than a review shows", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			for range 64 {

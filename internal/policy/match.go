@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
 // miss is one thing in which a request does not fit an Allow policy.
@@ -32,8 +33,8 @@ const (
 )
 
 // denies reports whether a Deny policy refuses the request, and in which words. What cannot be evaluated refuses.
-func (c *Compiled) denies(r *v1alpha1.CapabilityRequest, vars map[string]any) (bool, string) {
-	if !c.matchesFields(r) {
+func (c *Compiled) denies(r *v1alpha1.CapabilityRequest, asked names.Asked, vars map[string]any) (bool, string) {
+	if !c.matchesFields(r, asked) {
 		return false, ""
 	}
 	if c.err != nil {
@@ -65,6 +66,15 @@ func (c *Compiled) denies(r *v1alpha1.CapabilityRequest, vars map[string]any) (b
 	return true, fmt.Sprintf("policy %s denies it", c.name())
 }
 
+// Denies reports whether the policy is a Deny that refuses the request for a capability by its fields alone, or
+// because it is not valid.
+func (c *Compiled) Denies(r *v1alpha1.CapabilityRequest, capability *v1alpha1.Capability) bool {
+	if c.allows() || (len(c.when) > 0 && c.err == nil) {
+		return false
+	}
+	return c.matchesFields(r, names.Of(capability).Read(r.Spec.Repo, r.Spec.Environment))
+}
+
 // Concerns reports whether the policy is about the request's capability, requester and namespace, whatever its repo, its environment
 // and its lifetime are.
 func (c *Compiled) Concerns(r *v1alpha1.CapabilityRequest) bool {
@@ -74,17 +84,16 @@ func (c *Compiled) Concerns(r *v1alpha1.CapabilityRequest) bool {
 
 // matchesFields reports whether everything but the expressions of a policy matches. A list that is missing matches nothing in an
 // Allow and everything in a Deny; only namespaces may be left out of both.
-func (c *Compiled) matchesFields(r *v1alpha1.CapabilityRequest) bool {
-	s := &c.policy.Spec
-	return c.Concerns(r) && c.matchesNames(s.Repos, r.Spec.Repo) && c.matchesNames(s.Environments, r.Spec.Environment)
+func (c *Compiled) matchesFields(r *v1alpha1.CapabilityRequest, asked names.Asked) bool {
+	return c.Concerns(r) && c.matchesRepo(asked) && c.matchesEnvironment(asked)
 }
 
 func (c *Compiled) matchesCapability(r *v1alpha1.CapabilityRequest) bool {
-	names := c.policy.Spec.Capabilities
-	if len(names) == 0 {
+	all := c.policy.Spec.Capabilities
+	if len(all) == 0 {
 		return !c.allows()
 	}
-	return slices.Contains(names, anyName) || slices.Contains(names, r.Spec.Capability)
+	return slices.Contains(all, names.Any) || slices.Contains(all, r.Spec.Capability)
 }
 
 func (c *Compiled) matchesRequester(r *v1alpha1.CapabilityRequest) bool {
@@ -93,21 +102,30 @@ func (c *Compiled) matchesRequester(r *v1alpha1.CapabilityRequest) bool {
 		return !c.allows()
 	}
 	return slices.ContainsFunc(subjects, func(s v1alpha1.Subject) bool {
-		return matchSubject(s, r.Spec.Requester.Username, r.Spec.Requester.Groups)
+		return matchRequester(s, r.Spec.Requester, !c.allows())
 	})
 }
 
-func (c *Compiled) matchesNames(patterns []string, name string) bool {
-	if len(patterns) == 0 {
+// matchesRepo compares what the names mean to the capability's back end. A Deny compares without case for all of
+// them.
+func (c *Compiled) matchesRepo(asked names.Asked) bool {
+	if len(c.policy.Spec.Repos) == 0 {
 		return !c.allows()
 	}
-	return matchAnyPattern(patterns, name)
+	return asked.RepoAmong(c.policy.Spec.Repos, !c.allows())
+}
+
+func (c *Compiled) matchesEnvironment(asked names.Asked) bool {
+	if len(c.policy.Spec.Environments) == 0 {
+		return !c.allows()
+	}
+	return asked.EnvironmentAmong(c.policy.Spec.Environments, !c.allows())
 }
 
 // misses are all the ways in which the request does not fit an Allow policy; none means that the policy allows it.
 // What depends on a Job that is not there yet is left open.
 func (e *evaluation) misses(c *Compiled) []miss {
-	found := slices.Concat(c.fieldMisses(e.Request), e.termMisses(c))
+	found := slices.Concat(c.fieldMisses(e.Request, e.asked()), e.termMisses(c))
 	if c.err != nil {
 		return append(found, miss{far: near, text: "is not valid, so it allows nothing: " + oneLine(c.err)})
 	}
@@ -122,7 +140,7 @@ func (e *evaluation) misses(c *Compiled) []miss {
 	return found
 }
 
-func (c *Compiled) fieldMisses(r *v1alpha1.CapabilityRequest) []miss {
+func (c *Compiled) fieldMisses(r *v1alpha1.CapabilityRequest, asked names.Asked) []miss {
 	var found []miss
 	s := &c.policy.Spec
 	if !c.matchesCapability(r) || !c.matchesRequester(r) {
@@ -131,10 +149,10 @@ func (c *Compiled) fieldMisses(r *v1alpha1.CapabilityRequest) []miss {
 	if len(s.Namespaces) > 0 && !slices.Contains(s.Namespaces, r.Namespace) {
 		found = append(found, miss{far: fieldAway, text: "allows namespaces " + list(s.Namespaces)})
 	}
-	if !c.matchesNames(s.Repos, r.Spec.Repo) {
+	if !c.matchesRepo(asked) {
 		found = append(found, miss{far: fieldAway, text: "allows repos " + list(s.Repos)})
 	}
-	if !c.matchesNames(s.Environments, r.Spec.Environment) {
+	if !c.matchesEnvironment(asked) {
 		found = append(found, miss{far: fieldAway, text: "allows environments " + list(s.Environments)})
 	}
 	return found
@@ -171,7 +189,7 @@ func (e *evaluation) longest(c *Compiled) int32 {
 // refuses if there is none. Most policies are about something else: their fields are looked at before their expressions.
 func (e *evaluation) notAllowed() *Decision {
 	for _, p := range e.Policies {
-		if !p.allows() || !p.matchesFields(e.Request) || len(e.misses(p)) > 0 {
+		if !p.allows() || !p.matchesFields(e.Request, e.asked()) || len(e.misses(p)) > 0 {
 			continue
 		}
 		if e.chosen == nil || e.compare(p, e.chosen) < 0 {

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
 const (
@@ -45,7 +46,7 @@ func (e *evaluation) nearest() []refusal {
 	var byFields []refusal
 	for _, p := range e.Policies {
 		if p.allows() && p.matchesCapability(e.Request) && p.matchesRequester(e.Request) {
-			byFields = append(byFields, refusal{policy: p, misses: p.fieldMisses(e.Request)})
+			byFields = append(byFields, refusal{policy: p, misses: p.fieldMisses(e.Request, e.asked())})
 		}
 	}
 	slices.SortFunc(byFields, refusal.compare)
@@ -97,21 +98,21 @@ func (m miss) requesterTooStrong() bool {
 // whatMayBeAsked lists the capabilities that some Allow policy lets this requester ask for, those most like the one asked for
 // first. It goes on after a sentence.
 func (e *evaluation) whatMayBeAsked() string {
-	var names []string
+	var offered []string
 	for _, p := range e.Policies {
 		if p.allows() && p.err == nil && p.matchesRequester(e.Request) {
-			names = append(names, p.policy.Spec.Capabilities...)
+			offered = append(offered, p.policy.Spec.Capabilities...)
 		}
 	}
-	names = slices.DeleteFunc(names, func(n string) bool { return n == anyName || n == e.Request.Spec.Capability })
-	if len(names) == 0 {
+	offered = slices.DeleteFunc(offered, func(n string) bool { return n == names.Any || n == e.Request.Spec.Capability })
+	if len(offered) == 0 {
 		return ""
 	}
-	slices.SortFunc(names, func(a, b string) int {
+	slices.SortFunc(offered, func(a, b string) int {
 		asked := e.Request.Spec.Capability
 		return cmp.Or(cmp.Compare(commonPrefix(b, asked), commonPrefix(a, asked)), cmp.Compare(a, b))
 	})
-	return "; policies let this requester ask for " + list(slices.Compact(names))
+	return "; policies let this requester ask for " + list(slices.Compact(offered))
 }
 
 func commonPrefix(a, b string) int {

@@ -154,7 +154,7 @@ func lateImages(in ReviewInput) []corev1.Container {
 	}
 	var late []corev1.Container
 	for _, c := range pod.Containers {
-		if !slices.Contains(listed, c.Image) || c.ImagePullPolicy == corev1.PullAlways && c.Name != step.Name {
+		if c.Name != step.Name && (!isOneOf(listed, c.Image) || c.ImagePullPolicy == corev1.PullAlways) {
 			late = append(late, c)
 		}
 	}

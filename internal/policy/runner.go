@@ -42,7 +42,7 @@ func runnerDifferences(container *corev1.Container, job *batchv1.Job, r *v1alpha
 
 func program(c *corev1.Container, r *v1alpha1.Runner) findings {
 	var f findings
-	f.add(c.Image != r.Image, "image is %s, not %s", Clip(c.Image, 128), r.Image)
+	f.add(!isImage(c.Image, r.Image), "image is %s, not %s", Clip(c.Image, 128), r.Image)
 	f.add(len(c.Command) == 0 || !slices.Equal(c.Command, r.Command), "command is %s, not %s", words(c.Command), words(r.Command))
 	f.add(!r.AnyArgs && !slices.Equal(c.Args, r.Args), "args are %s, not %s", words(c.Args), words(r.Args))
 	f.add(c.WorkingDir != r.WorkingDir, "workingDir is %q, not %q", Clip(c.WorkingDir, 128), r.WorkingDir)

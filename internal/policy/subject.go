@@ -13,6 +13,20 @@ import (
 // serviceAccountPrefix begins the user name of every ServiceAccount.
 const serviceAccountPrefix = "system:serviceaccount:"
 
+// matchRequester is matchSubject for whoever asks. If widely is set, names of users and groups are compared without
+// case: an authenticator that reports one person in several spellings takes nobody past a Deny.
+func matchRequester(s v1alpha1.Subject, who v1alpha1.Identity, widely bool) bool {
+	if !widely || s.Kind == v1alpha1.SubjectServiceAccount {
+		return matchSubject(s, who.Username, who.Groups)
+	}
+	s.Name = strings.ToLower(s.Name)
+	groups := make([]string, len(who.Groups))
+	for i, group := range who.Groups {
+		groups[i] = strings.ToLower(group)
+	}
+	return matchSubject(s, strings.ToLower(who.Username), groups)
+}
+
 // matchSubject reports whether the subject names the user, or a group that the user is in.
 func matchSubject(s v1alpha1.Subject, username string, groups []string) bool {
 	if s.Name == "" || username == "" {

@@ -89,7 +89,7 @@ func variables(r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability, job *batch
 	}
 	if job != nil {
 		vars[variableJob] = map[string]any{
-			"images": images(&job.Spec.Template.Spec), "container": r.Spec.Container,
+			"images": imageNames(&job.Spec.Template.Spec), "container": r.Spec.Container,
 			"serviceAccountName": serviceAccountName(&job.Spec.Template.Spec), "labels": job.Labels,
 		}
 	}
@@ -105,6 +105,18 @@ func images(pod *corev1.PodSpec) []string {
 	for _, v := range pod.Volumes {
 		if v.Image != nil {
 			all = append(all, v.Image.Reference)
+		}
+	}
+	return all
+}
+
+// imageNames are those images in their one spelling, so that no other takes one past an expression. A Job that has an image without one
+// is refused before an expression sees it.
+func imageNames(pod *corev1.PodSpec) []string {
+	var all []string
+	for _, image := range images(pod) {
+		if name, err := imageName(image); err == nil {
+			all = append(all, name)
 		}
 	}
 	return all

@@ -101,7 +101,7 @@ func (w *world) expectExplained(t testing.TB) {
 		case p.allows() && p.err != nil && (x.Matches != HoldsNo || x.Problem == ""):
 			t.Errorf("policy %s is not valid, and matches: %s", x.Policy, x.Matches)
 		case !p.allows():
-			if denies, why := p.denies(e.Request, e.vars); denies && no {
+			if denies, why := p.denies(e.Request, e.asked(), e.vars); denies && no {
 				t.Errorf("policy %s denies (%s), and a clause does not hold", x.Policy, why)
 			}
 		}

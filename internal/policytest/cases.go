@@ -292,7 +292,8 @@ func (t *testCase) check() []error {
 // reasons are those that a decision can have.
 func reasons() []string {
 	return []string{
-		v1alpha1.ReasonAllowed, v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonLimitReached, v1alpha1.ReasonDeniedByPolicy,
+		v1alpha1.ReasonAllowed, v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonLimitReached,
+		v1alpha1.ReasonNameRefused, v1alpha1.ReasonDeniedByPolicy,
 		v1alpha1.ReasonApprovalTimedOut, v1alpha1.ReasonJobRefused, v1alpha1.ReasonRequesterTooStrong, v1alpha1.ReasonIndeterminate,
 	}
 }

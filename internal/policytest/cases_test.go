@@ -46,8 +46,10 @@ func TestCasesThatSayWhatCannotBeAreRefused(t *testing.T) {
 		{"a Job of two containers, of which none is named", ask + "cases:\n- name: a\n  job: {manifest: two.yaml}" + expect, []string{"request.container: say which container of the Job holds the credential"}},
 		{"a policy that there is not", ask + "cases:\n- name: a\n  without: [none]" + expect, []string{`without: there is no policy "none"`}},
 		{"no namespace", ask + "cases:\n- name: a\n  requester: {user: alice}" + expect, []string{"request.namespace: say in which namespace"}},
-		{"a request that the API server would not take", ask + "cases:\n- name: a\n  request: {ttlSeconds: 5, repo: '*'}" + expect, []string{
-			"the API server would not take the request: ", "spec.ttlSeconds in body should be greater than or equal to 10", "spec.repo in body should match"}},
+		{"a request that the API server would not take", ask + "cases:\n- name: a\n  request: {ttlSeconds: 5, taskID: ' '}" + expect, []string{
+			"the API server would not take the request: ", "spec.ttlSeconds in body should be greater than or equal to 10", "spec.taskID in body should match"}},
+		{"a request with a name that there cannot be", ask + "cases:\n- name: a\n  request: {repo: '*', environment: a/b}" + expect, []string{
+			`spec.repo: Invalid value: "*": allowed are letters, digits, dots`, `spec.environment: Invalid value: "a/b": allowed are letters`}},
 		{"two approvals by one person", ask + "cases:\n- name: a\n  approvals: [{by: alice}, {by: alice}]" + expect, []string{"decisions[1]: Duplicate value"}},
 		{"a request without a capability", header + "cases:\n- name: a\n  requester: {serviceAccount: agents/bot}" + expect, []string{"spec.capability"}},
 	} {

@@ -26,9 +26,6 @@ const (
 	kindTest       = "PolicyTest"
 )
 
-// anyName stands in a policy for every name.
-const anyName = "*"
-
 // Catalogue is what the manifests of a repository say: where credentials come from, what may be asked for, and by whom.
 type Catalogue struct {
 	providers    map[string]*v1alpha1.CapabilityProvider

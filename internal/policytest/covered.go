@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 	"github.com/valetkey/valetkey/internal/policy"
 )
 
@@ -65,12 +66,12 @@ func (p *stored) neverFailed(asked []question) []Clause {
 	for i := range p.Spec.When {
 		left[whenField(i)] = true
 	}
-	accounts := p.accounts()
+	accounts, repos := p.accounts(), lasts(p.Spec.Repos)
 	for i := range asked {
 		if len(left) == 0 {
 			return nil
 		}
-		if q := &asked[i]; !slices.Contains(q.Without, p.Name) && !p.otherThan(q.facts.Request, accounts) {
+		if q := &asked[i]; !slices.Contains(q.Without, p.Name) && !p.otherThan(q.facts.Request, accounts, repos) {
 			for _, field := range p.failing(q.facts) {
 				delete(left, field)
 			}
@@ -106,24 +107,38 @@ func (p *stored) failing(f policy.Facts) []string {
 
 // otherThan saves the question: it is true only where the policy names other capabilities, requesters, repos or environments in as
 // many words. Most policies are about others, and there are many cases.
-func (p *stored) otherThan(r *v1alpha1.CapabilityRequest, accounts []string) bool {
+func (p *stored) otherThan(r *v1alpha1.CapabilityRequest, accounts, repos []string) bool {
 	s := &p.Spec
 	return outside(s.Capabilities, r.Spec.Capability) || outside(accounts, r.Spec.Requester.Username) ||
-		outside(s.Repos, r.Spec.Repo) || outside(s.Environments, r.Spec.Environment)
+		outside(repos, last(r.Spec.Repo)) || outside(s.Environments, r.Spec.Environment)
 }
 
 // accounts are the user names of the ServiceAccounts that a policy names; * stands for whoever else it names.
 func (p *stored) accounts() []string {
-	var names []string
+	var all []string
 	for _, s := range p.Spec.Requesters {
 		if s.Kind != v1alpha1.SubjectServiceAccount {
-			return []string{anyName}
+			return []string{names.Any}
 		}
-		names = append(names, accountName(s.Namespace, s.Name))
+		all = append(all, accountName(s.Namespace, s.Name))
 	}
-	return names
+	return all
 }
 
 func outside(patterns []string, name string) bool {
-	return len(patterns) > 0 && !slices.ContainsFunc(patterns, func(p string) bool { return p == name || strings.Contains(p, anyName) })
+	return len(patterns) > 0 && !slices.ContainsFunc(patterns, func(p string) bool {
+		return strings.EqualFold(p, name) || strings.Contains(p, names.Any)
+	})
+}
+
+// last is the part of a repository's name behind its owner. All spellings that a back end takes for one repository have
+// it in common, but for case.
+func last(repo string) string { return repo[strings.LastIndex(repo, "/")+1:] }
+
+func lasts(repos []string) []string {
+	all := make([]string, len(repos))
+	for i, repo := range repos {
+		all[i] = last(repo)
+	}
+	return all
 }

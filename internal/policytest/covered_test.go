@@ -82,3 +82,23 @@ func TestTheShareOfPoliciesThatDecided(t *testing.T) {
 		t.Errorf("%v percent", got)
 	}
 }
+
+// TestCoverage_APolicyInAnotherSpellingIsAskedAbout: what is left out to save time are policies about other names, not about the same in
+// another spelling.
+func TestCoverage_APolicyInAnotherSpellingIsAskedAbout(t *testing.T) {
+	respelled := strings.NewReplacer("{name: elsewhere}", "{name: respelled}", "[web-app]", "[ACME/Web-App]", "[elsewhere]", "[Preview]").Replace(more)
+	report := onGitHub().with("more.yaml", respelled).with("all.valetkey-test.yaml", ask+
+		"cases:\n- name: a\n  requester: {serviceAccount: agents/other}\n  request: {ttlSeconds: 601, actor: you}\n  expect: {decision: Deny, policy: respelled}\n").test(t)
+	expectAllPassed(t, report, 1)
+	for _, c := range report.Coverage.NeverFailed {
+		if c.Policy == "respelled" {
+			t.Errorf("%s of %s is not known to fail", c.Field, c.Policy)
+		}
+	}
+}
+
+func TestTest_AnotherSpellingIsRefusedAsTheOperatorRefusesIt(t *testing.T) {
+	report := onGitHub().with("all.valetkey-test.yaml", ask+
+		"cases:\n- name: a\n  request: {repo: ACME/Web-App}\n  expect: {decision: Deny, reason: NameRefused, policy: '', message: write repo as web-app}\n").test(t)
+	expectAllPassed(t, report, 1)
+}

@@ -136,9 +136,3 @@ func (k *kind) unknown(path string) string {
 	}
 	return fmt.Sprintf("%s: there is no such field; there are %s", path, strings.Join(slices.Sorted(maps.Keys(at.Properties)), ", "))
 }
-
-// pattern is what the schema wants a string below spec to look like.
-func (k *kind) pattern(name string) string {
-	spec := k.schema.Properties["spec"]
-	return spec.Properties[name].ValueValidation.Pattern
-}

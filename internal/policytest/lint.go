@@ -7,11 +7,11 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
 // Severity is how bad a finding is.
@@ -33,7 +33,8 @@ const (
 	// CodeInvalidExpression: an expression does not compile or could cost too much. The Allow allows nothing, the Deny denies all that its
 	// fields match.
 	CodeInvalidExpression = "invalid-expression"
-	// CodeImpossibleName: a policy names a repo or an environment that no request can have.
+	// CodeImpossibleName: a policy names a repo or an environment, or an expression compares one with a text, that no
+	// request can have. It is a warning where requests for some of the capabilities have it.
 	CodeImpossibleName = "impossible-name"
 	// CodeImpossibleApproval: more people must approve than an Allow names.
 	CodeImpossibleApproval = "impossible-approval"
@@ -44,6 +45,9 @@ const (
 	CodeWriteWithoutApproval = "write-without-approval"
 	// CodeWildcard: an Allow takes any capability, repo, environment or requester, or a scope is wider than the request.
 	CodeWildcard = "wildcard"
+	// CodeAmbiguousScope: two requests with other names can get the same scope, so that a Deny of one does not keep it
+	// from the other.
+	CodeAmbiguousScope = "ambiguous-scope"
 	// CodeTTLOverCapability: a policy's maxTTLSeconds is longer than the capability's, which holds.
 	CodeTTLOverCapability = "ttl-over-capability"
 	// CodeTTLUnderDefault: a request that names no ttlSeconds gets the capability's default, and the policy refuses it.
@@ -131,6 +135,10 @@ func (l *linter) capability(c *v1alpha1.Capability) {
 		l.add(SeverityWarning, CodeWildcard, kindCapability, c.Name,
 			"%s reaches beyond the request: write a * only in the last part of a resource, and behind ${request.repo} or another value of the request", list(wide))
 	}
+	if same := ambiguous(c); len(same) > 0 {
+		l.add(SeverityWarning, CodeAmbiguousScope, kindCapability, c.Name,
+			"%s can be the same text for two requests, for what stands between its values can be part of both: put a / or a : between them", list(same))
+	}
 }
 
 // names finds what a policy names and there cannot be.
@@ -144,46 +152,33 @@ func (l *linter) names(p *stored) {
 	}
 	var unknown []string
 	for _, name := range p.Spec.Capabilities {
-		if name != anyName && l.capabilities[name] == nil {
+		if name != names.Any && l.capabilities[name] == nil {
 			unknown = append(unknown, name)
 		}
 	}
 	if len(unknown) > 0 {
 		l.policy(SeverityError, CodeUnknownCapability, p, "there is no capability %s: mend the name, or add the capability", list(unknown))
 	}
-	if none := impossible(l.kinds[kindRequest].pattern("repo"), p.Spec.Repos); len(none) > 0 {
-		l.policy(SeverityError, CodeImpossibleName, p, "repos: no request can have %s: mend the name", list(none))
+	for _, problem := range p.compiled.Impossible(l.sorted()) {
+		l.policy(SeverityError, CodeImpossibleName, p, "%s", problem)
 	}
-	if none := impossible(l.kinds[kindRequest].pattern("environment"), p.Spec.Environments); len(none) > 0 {
-		l.policy(SeverityError, CodeImpossibleName, p, "environments: no request can have %s: mend the name", list(none))
+	for _, problem := range p.compiled.Partial(l.sorted()) {
+		l.policy(SeverityWarning, CodeImpossibleName, p, "%s", problem)
 	}
 }
 
-// impossible are the patterns that match no name that the schema of requests takes. If any name does, then one with an a for each star.
-func impossible(wanted string, patterns []string) []string {
-	name := regexp.MustCompile(wanted)
-	var none []string
-	for _, p := range patterns {
-		if !name.MatchString(strings.ReplaceAll(p, anyName, "a")) {
-			none = append(none, p)
-		}
-	}
-	return none
+// sorted are all capabilities, by name.
+func (c *Catalogue) sorted() []*v1alpha1.Capability {
+	return slices.SortedFunc(maps.Values(c.capabilities), func(a, b *v1alpha1.Capability) int {
+		return strings.Compare(a.Name, b.Name)
+	})
 }
 
 // about are the capabilities that a policy is about, as far as they exist, sorted.
 func (l *linter) about(p *stored) []*v1alpha1.Capability {
-	names := p.Spec.Capabilities
-	if slices.Contains(names, anyName) {
-		names = slices.Collect(maps.Keys(l.capabilities))
-	}
-	var all []*v1alpha1.Capability
-	for _, name := range slices.Sorted(slices.Values(names)) {
-		if c := l.capabilities[name]; c != nil {
-			all = append(all, c)
-		}
-	}
-	return all
+	return slices.DeleteFunc(l.sorted(), func(c *v1alpha1.Capability) bool {
+		return !slices.Contains(p.Spec.Capabilities, names.Any) && !slices.Contains(p.Spec.Capabilities, c.Name)
+	})
 }
 
 // required is how many people must approve what a policy allows of a capability.

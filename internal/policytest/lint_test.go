@@ -57,7 +57,8 @@ func TestLintOfPolicies(t *testing.T) {
 		{"a repo that climbs", policy("[web-app]", "[web-app, ../web-app]"), []string{"impossible-name repos: no request can have ../web-app"}},
 		{"a pattern of repos that no request can have", policy("[web-app]", "['acme//*']"), []string{"impossible-name acme//*"}},
 		{"a pattern of repos that a request can have", policy("[web-app]", "['acme/*-app', '*.go', 'a*/b*']"), nil},
-		{"an environment that ends in a dash", policy("[preview]", "['preview-', 'pre-*']"), []string{"impossible-name environments: no request can have preview-"}},
+		{"an environment that begins with a dash", policy("[preview]", "['-preview', 'pre-*']"), []string{"impossible-name environments: no request can have -preview"}},
+		{"a repo that an expression writes as no request can", policy("request.ttlSeconds <= 900", "request.repo != '../x'"), []string{"impossible-name when[0]: it compares request.repo with \"../x\""}},
 
 		{"approvals by fewer than must approve", policy(strings.TrimSpace(approval), named("2", "{kind: User, name: alice}")), []string{"impossible-approval publish (2): approval.approvers names 1 who could give them"}},
 		{"approvals by one person under two names", policy(strings.TrimSpace(approval), named("2", "{kind: User, name: alice}, {kind: User, name: ALICE}")), []string{"impossible-approval"}},
@@ -82,6 +83,59 @@ func TestLintOfPolicies(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			expectFound(t, repository().with("policy.yaml", tt.text).load(t).Lint(), tt.want...)
+		})
+	}
+}
+
+// onGitHub is the repository with a capability of GitHub in place of AWS's.
+func onGitHub() files {
+	head, _, _ := strings.Cut(capability, "  aws:")
+	return repository().with("provider.yaml", strings.Replace(provider, "{aws: {region: us-east-1}}", "{github: {appID: 1, installationID: 2, signer: acme}}", 1)).
+		with("capability.yaml", head+"  github: {owner: acme, repositories: ['*'], permissions: {actions: read}}\n")
+}
+
+func TestLint_NamesThatNoRequestToGitHubCanHaveAreFound(t *testing.T) {
+	denying := func(fields string) files {
+		return onGitHub().with("deny.yaml", deny("  capabilities: [publish]\n"+fields))
+	}
+	for _, tt := range []struct {
+		name string
+		in   files
+		want []string
+	}{
+		{"a Deny in any spelling of GitHub's", denying("  repos: [payments, acme/billing, Secrets, 'ACME/x-*']\n"), nil},
+		{"a Deny of another owner's", denying("  repos: [mallory/payments]\n"), []string{"impossible-name repos: no request can have mallory/payments"}},
+		{"a Deny by an expression with the owner", denying("  when: [{expression: \"request.repo == 'acme/payments'\", message: x}]\n"),
+			[]string{`impossible-name when[0]: it compares request.repo with "acme/payments", which no request has: write "payments", as those requests do`}},
+		{"a Deny by an expression in capitals", denying("  when: [{expression: \"request.environment in ['Production']\", message: x}]\n"), []string{`impossible-name write "production"`}},
+		{"a Deny by an expression that requests for one of two capabilities fit", onGitHub().with("aws.yaml", strings.Replace(provider, "{name: aws}", "{name: uploads}", 1)+"---"+
+			strings.NewReplacer("{name: publish}", "{name: upload}", "{name: aws}", "{name: uploads}").Replace(capability)).
+			with("deny.yaml", deny("  capabilities: ['*']\n  when: [{expression: \"request.repo == 'acme/payments'\", message: x}]\n")),
+			[]string{`impossible-name when[0]: it compares request.repo with "acme/payments", which no request for publish has: write "payments"`}},
+		{"an Allow of another owner's", onGitHub().with("policy.yaml", strings.Replace(previews, "[web-app]", "[web-app, mallory/web-app]", 1)), []string{"impossible-name no request can have mallory/web-app"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) { expectFound(t, tt.in.load(t).Lint(), tt.want...) })
+	}
+}
+
+func TestLint_ADenyInAnotherSpellingShadows(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		in     files
+		deny   string
+		shadow bool
+	}{
+		{"with the owner, of GitHub", onGitHub(), "  capabilities: [publish]\n  repos: [acme/web-app]\n", true},
+		{"in capitals, of GitHub", onGitHub(), "  capabilities: ['*']\n  repos: ['ACME/Web-*']\n", true},
+		{"of another owner", onGitHub(), "  capabilities: [publish]\n  repos: [mallory/web-app]\n", false},
+		{"in capitals, of AWS", repository(), "  capabilities: [publish]\n  repos: ['Web-*']\n  environments: [PREVIEW]\n", true},
+		{"with an owner, of AWS", repository(), "  capabilities: [publish]\n  repos: [acme/web-app]\n", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			found := tt.in.with("deny.yaml", deny(tt.deny)).load(t).Lint()
+			if got := slices.ContainsFunc(found, func(f Finding) bool { return f.Code == CodeShadowedAllow }); got != tt.shadow {
+				t.Errorf("found %t, want %t: %+v", got, tt.shadow, found)
+			}
 		})
 	}
 }
@@ -154,9 +208,15 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"buckets that begin alike", aws("s3:GetObject", "arn:aws:s3:::previews-*/${request.repo}/x"), []string{"wildcard arn:aws:s3:::previews-*/"}},
 		{"a star amid the path", aws("s3:GetObject", "arn:aws:s3:::previews/${request.repo}/*/x"), []string{"wildcard"}},
 		{"a star amid the ARN", aws("s3:GetObject", "arn:aws:logs:us-east-1:1:${request.repo}*:x"), []string{"wildcard"}},
+		{"two values that a dash does not part", aws("s3:GetObject", "arn:aws:s3:::previews/${request.environment}-${request.repo}/x"), []string{"ambiguous-scope arn:aws:s3:::previews/${request.environment}-${request.repo}/x can be the same text for two requests"}},
+		{"two values that nothing parts", aws("s3:GetObject", "arn:aws:s3:::previews/${request.namespace}${request.environment}/x"), []string{"ambiguous-scope"}},
+		{"two values that letters do not part", aws("s3:GetObject", "arn:aws:s3:::previews/${request.namespace}-of-${request.repo}/x"), []string{"ambiguous-scope"}},
+		{"two values that a slash parts, which one of them cannot hold", aws("s3:GetObject", "arn:aws:s3:::previews/${request.environment}/${request.repo}/${request.namespace}"), nil},
+		{"two values that a dot parts", aws("s3:GetObject", "arn:aws:s3:::${request.namespace}.${request.environment}/x"), nil},
 		{"GitHub reads", "  github: {owner: acme, repositories: [web-app], permissions: {actions: read}}\n", nil},
 		{"GitHub writes", "  github: {owner: acme, repositories: [web-app], permissions: {contents: write, actions: read, pages: admin}}\n", []string{"write-without-approval publish (contents: write, pages: admin)"}},
 		{"Vault is read", vault + "}\n", nil},
+		{"two values in a path of Vault", strings.Replace(vault, "database/creds/a", "'database/creds/${request.repo}-${request.environment}'", 1) + "}\n", []string{"ambiguous-scope database/creds/${request.repo}-${request.environment}"}},
 		{"Vault is written to", vault + ", parameters: [{name: a, value: b}]}\n", []string{"write-without-approval publish (database/creds/a is written to)"}},
 		{"Google's scope reads", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_only', 'https://www.googleapis.com/auth/drive.readonly']\n", nil},
 		{"Google's scope writes", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_write']\n", []string{"write-without-approval publish (devstorage.read_write)"}},
@@ -167,6 +227,7 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"a token of the cluster reads everywhere", "  kubernetes: {serviceAccountName: a, accept: [ClusterWide]}\n", nil},
 		{"a token of the cluster does more", "  kubernetes: {serviceAccountName: a, accept: [ClusterWide, Escalation, Unknown]}\n",
 			[]string{"write-without-approval publish (it accepts Escalation, it accepts Unknown)"}},
+		{"two values in a word", "  token: {audience: a, scope: ['${request.repo}-${request.environment}', '${request.repo}:${request.environment}'], verification: Signature}\n", []string{"ambiguous-scope ${request.repo}-${request.environment} can be"}},
 		{"what a service lets a token do is not known", "  token: {audience: a, scope: [a], verification: Signature}\n", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,28 +4,26 @@
 package policytest
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
-	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
-// fresh stands for what no policy can name. A Deny that matches a name in which it takes the place of each star of an Allow's pattern
-// matches it by a star of its own, and so matches whatever the Allow does.
+// fresh stands for what no policy can name. A Deny that matches a name in which it takes the place of each star of an
+// Allow's pattern matches it by a star of its own, and so matches whatever the Allow does.
 const fresh = "\x00"
 
 // shadows finds each Deny that refuses all that an Allow matches.
 func (l *linter) shadows() {
-	allows := map[*stored][]*v1alpha1.CapabilityRequest{}
+	allows := map[*stored][]probe{}
 	for _, p := range l.policies {
 		if p.Spec.Effect == v1alpha1.EffectAllow {
-			allows[p] = probesOf(p)
+			allows[p] = l.probesOf(p)
 		}
 	}
 	for _, d := range l.policies {
-		if d.Spec.Effect != v1alpha1.EffectDeny || (len(d.Spec.When) > 0 && d.compiled.Err() == nil) {
-			continue
-		}
 		var all []string
 		for _, p := range l.policies {
 			if probes := allows[p]; probes != nil && deniesAll(d, probes) {
@@ -38,18 +36,44 @@ func (l *linter) shadows() {
 	}
 }
 
-// probesOf are requests such that whatever Deny refuses all of them refuses all that an Allow matches. The fields of a policy do not
-// depend on each other: it is enough to vary them one by one.
-func probesOf(p *stored) []*v1alpha1.CapabilityRequest {
-	s := &p.Spec
-	capabilities, namespaces, repos, environments := names(s.Capabilities), names(s.Namespaces), names(s.Repos), names(s.Environments)
+// probe is a request for a capability; nil stands for one that does not exist.
+type probe struct {
+	*v1alpha1.CapabilityRequest
+	capability *v1alpha1.Capability
+}
+
+// probesOf are requests such that whatever Deny refuses all of them refuses all that an Allow matches. The fields of
+// a policy do not depend on each other, but for how a capability's back end reads names: it is enough to vary them
+// one by one for each way of reading.
+func (l *linter) probesOf(p *stored) []probe {
+	var all []probe
+	varied := map[names.Rules]bool{}
+	for _, name := range standIns(p.Spec.Capabilities) {
+		c := l.capabilities[name]
+		requests := variations(&p.Spec)
+		if varied[names.Of(c)] {
+			requests = requests[:1]
+		}
+		varied[names.Of(c)] = true
+		for _, r := range requests {
+			r.Spec.Capability = name
+			all = append(all, probe{r, c})
+		}
+	}
+	return all
+}
+
+// variations are requests for a capability that is still to be named, of which each differs from the first in one
+// field.
+func variations(s *v1alpha1.CapabilityPolicySpec) []*v1alpha1.CapabilityRequest {
+	namespaces, repos, environments := standIns(s.Namespaces), standIns(s.Repos), standIns(s.Environments)
 	if len(namespaces) == 0 {
 		namespaces = []string{fresh}
 	}
 	first := func() *v1alpha1.CapabilityRequest {
 		r := &v1alpha1.CapabilityRequest{}
 		r.Namespace = namespaces[0]
-		r.Spec = v1alpha1.CapabilityRequestSpec{Capability: capabilities[0], Repo: repos[0], Environment: environments[0], Requester: somebody(s.Requesters[0])}
+		r.Spec.Repo, r.Spec.Environment, r.Spec.Requester = repos[0], environments[0], somebody(s.Requesters[0])
 		return r
 	}
 	var all []*v1alpha1.CapabilityRequest
@@ -60,7 +84,6 @@ func probesOf(p *stored) []*v1alpha1.CapabilityRequest {
 			all = append(all, r)
 		}
 	}
-	vary(capabilities, func(r *v1alpha1.CapabilityRequest, v string) { r.Spec.Capability = v })
 	vary(namespaces, func(r *v1alpha1.CapabilityRequest, v string) { r.Namespace = v })
 	vary(repos, func(r *v1alpha1.CapabilityRequest, v string) { r.Spec.Repo = v })
 	vary(environments, func(r *v1alpha1.CapabilityRequest, v string) { r.Spec.Environment = v })
@@ -72,12 +95,12 @@ func probesOf(p *stored) []*v1alpha1.CapabilityRequest {
 	return all
 }
 
-// names are what stands for all names that patterns match. A star alone stands for slashes, too.
-func names(patterns []string) []string {
+// standIns are what stands for all names that patterns match. A star alone stands for slashes, too.
+func standIns(patterns []string) []string {
 	var all []string
 	for _, p := range patterns {
-		all = append(all, strings.ReplaceAll(p, anyName, fresh))
-		if p == anyName {
+		all = append(all, strings.ReplaceAll(p, names.Any, fresh))
+		if p == names.Any {
 			all = append(all, fresh+"/"+fresh)
 		}
 	}
@@ -99,15 +122,9 @@ func somebody(s v1alpha1.Subject) v1alpha1.Identity {
 	}
 }
 
-// deniesAll asks the operator's evaluator.
-func deniesAll(d *stored, probes []*v1alpha1.CapabilityRequest) bool {
-	for _, r := range probes {
-		decision := policy.Evaluate(policy.Facts{
-			Request: r, Capability: &v1alpha1.Capability{}, Policies: []*policy.Compiled{d.compiled},
-		})
-		if decision.Policy == nil {
-			return false
-		}
-	}
-	return true
+// deniesAll asks as the operator's evaluator does.
+func deniesAll(d *stored, probes []probe) bool {
+	return !slices.ContainsFunc(probes, func(p probe) bool {
+		return !d.compiled.Denies(p.CapabilityRequest, p.capability)
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
 // writes says what of a capability's scope is more than reading; empty if nothing is. What a token of the cluster, a user of Vault's
@@ -95,7 +96,7 @@ func wideResources(c *v1alpha1.Capability) []string {
 	var all []string
 	for _, statement := range c.Spec.AWS.Scope {
 		for _, resource := range statement.Resources {
-			before, _, starred := strings.Cut(resource, anyName)
+			before, _, starred := strings.Cut(resource, names.Any)
 			inside := strings.Contains(resource[len(before):], "/") || strings.Contains(resource[len(before):], ":")
 			if starred && (inside || !strings.Contains(before, "${request.")) {
 				all = append(all, resource)

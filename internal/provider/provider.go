@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 )
 
 // Provider is one back end.
@@ -47,32 +48,24 @@ type Values struct {
 	Repo, Environment, Namespace string
 }
 
-// The longest values that a request can have: see its CRD.
-const (
-	longestRepo  = 100
-	longestLabel = 63
-)
+// longestNamespace is that of Kubernetes, in characters.
+const longestNamespace = 63
 
-// The forms that values have. They are the CRD's, looked at again where it counts: no value has a character that means something in
-// a scope.
-var (
-	repoForm  = regexp.MustCompile(`^[A-Za-z0-9]([._-]?[A-Za-z0-9])*(/[A-Za-z0-9]([._-]?[A-Za-z0-9])*)*$`)
-	labelForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
-)
+var namespaceForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
 // Longest are values that make the longest scope that a request can bring about.
 func Longest() Values {
-	return Values{Repo: strings.Repeat("r", longestRepo), Environment: strings.Repeat("e", longestLabel), Namespace: strings.Repeat("n", longestLabel)}
+	return Values{Repo: strings.Repeat("r", names.LongestRepo), Environment: strings.Repeat("e", names.LongestEnvironment),
+		Namespace: strings.Repeat("n", longestNamespace)}
 }
 
-// Check says which value could widen a scope.
-func (v Values) Check() error {
-	switch {
-	case len(v.Repo) > longestRepo || !repoForm.MatchString(v.Repo):
-		return errors.New("the request's repo cannot be part of a scope: letters, digits, single . _ - between them, and / between names")
-	case len(v.Environment) > longestLabel || !labelForm.MatchString(v.Environment):
-		return errors.New("the request's environment cannot be part of a scope: lower case letters, digits and dashes")
-	case len(v.Namespace) > longestLabel || !labelForm.MatchString(v.Namespace):
+// Check says which value could widen a scope of the capability, or is not in the one spelling that it takes. Whoever
+// asked policies has refused it before; it is looked at again where it counts.
+func (v Values) Check(c *v1alpha1.Capability) error {
+	if err := names.Check(c, v.Repo, v.Environment); err != nil {
+		return err
+	}
+	if len(v.Namespace) > longestNamespace || !namespaceForm.MatchString(v.Namespace) {
 		return errors.New("the request's namespace cannot be part of a scope: lower case letters, digits and dashes")
 	}
 	return nil

@@ -49,7 +49,7 @@ func (w *world) stored(ctx context.Context, gvr schema.GroupVersionResource, o *
 
 func requestEdgeRows() []row {
 	const rule = "valetkey-requests"
-	var all []row
+	all := nameRows()
 	for field := range forgeries {
 		all = append(all, row{name: "a requester whose " + field + " is forged by somebody else's mutating webhook", by: agent, rule: rule, words: "the user who creates the request",
 			try: creates(func(w *world) *unstructured.Unstructured {
@@ -73,6 +73,38 @@ func requestEdgeRows() []row {
 		{name: "deleting all requests apart from their grants", by: mallory, rule: rule, words: "cascade", try: sweeps("CapabilityRequest")},
 		{name: "dropping an optional field of the requester", by: mallory, rule: rule, words: "never changes", try: patches("CapabilityRequest", waiting, "", `{"spec":{"requester":{"groups":null}}}`)},
 	}...)
+}
+
+// nameRows see that no name is stored that programs, paths or templates could read otherwise than policies do, and that the refusal says
+// what is allowed.
+func nameRows() []row {
+	const repo, environment = "allowed are letters, digits, dots, underscores and dashes, with / between an owner and a name", "allowed are letters, digits, underscores and dashes"
+	ask := func(field, value string) func(context.Context, *world, string) error {
+		return creates(func(w *world) *unstructured.Unstructured { return w.request0("q", set("spec."+field, value)) })
+	}
+	return []row{
+		{name: "a repo that begins with a dash", by: agent, rule: "CRD", words: repo, try: ask("repo", "-rf")},
+		{name: "a repo whose second part begins with a dash", by: agent, rule: "CRD", words: repo, try: ask("repo", "acme/-rf")},
+		{name: "a repo that is two dots", by: agent, rule: "CRD", words: repo, try: ask("repo", "..")},
+		{name: "a repo of a dot", by: agent, rule: "CRD", words: repo, try: ask("repo", "acme/.")},
+		{name: "a repo with two dots together", by: agent, rule: "CRD", words: repo, try: ask("repo", "web..app")},
+		{name: "a repo that ends with a dot", by: agent, rule: "CRD", words: repo, try: ask("repo", "web-app.")},
+		{name: "a repo that ends in .git", by: agent, rule: "CRD", words: "write it without .git", try: ask("repo", "payments.git")},
+		{name: "a repo that ends in .GIT", by: agent, rule: "CRD", words: "write it without .git", try: ask("repo", "acme/payments.GIT")},
+		{name: "a repo with an empty part", by: agent, rule: "CRD", words: repo, try: ask("repo", "acme//web-app")},
+		{name: "a repo that ends with a slash", by: agent, rule: "CRD", words: repo, try: ask("repo", "web-app/")},
+		{name: "a repo with a percent sign", by: agent, rule: "CRD", words: repo, try: ask("repo", "acme%2fweb-app")},
+		{name: "a repo with a colon", by: agent, rule: "CRD", words: repo, try: ask("repo", "web:app")},
+		{name: "a repo with a blank", by: agent, rule: "CRD", words: repo, try: ask("repo", "web app")},
+		{name: "a repo with a quote", by: agent, rule: "CRD", words: repo, try: ask("repo", "web') || ('")},
+		{name: "a repo with the sign of a unit for a letter", by: agent, rule: "CRD", words: repo, try: ask("repo", "wor\u212a")},
+		{name: "a repo that ends with a line break", by: agent, rule: "CRD", words: repo, try: ask("repo", "web-app\n")},
+		{name: "an environment with a wildcard", by: agent, rule: "CRD", words: environment, try: ask("environment", "pre*")},
+		{name: "an environment with a slash", by: agent, rule: "CRD", words: environment, try: ask("environment", "pre/view")},
+		{name: "an environment with a dot", by: agent, rule: "CRD", words: environment, try: ask("environment", "preview.prod")},
+		{name: "an environment that begins with a dash", by: agent, rule: "CRD", words: environment, try: ask("environment", "-preview")},
+		{name: "an environment with look-alike letters", by: agent, rule: "CRD", words: environment, try: ask("environment", "prеview")},
+	}
 }
 
 // forgeries are the fields of a requester, each with a value that is nobody's.

@@ -42,7 +42,7 @@ type attack struct {
 
 func attacks() []attack {
 	var all []attack
-	for _, group := range [][]attack{approvalAttacks(), peopleAttacks(), changeAttacks(), jobAttacks(), policyAttacks(), valueAttacks(), exposureAttacks(), grantAttacks(), rightsAttacks(), inputAttacks()} {
+	for _, group := range [][]attack{approvalAttacks(), peopleAttacks(), changeAttacks(), jobAttacks(), policyAttacks(), spellingAttacks(), valueAttacks(), exposureAttacks(), grantAttacks(), rightsAttacks(), inputAttacks()} {
 		all = append(all, group...)
 	}
 	return all
@@ -76,7 +76,7 @@ func (a attack) expect(j *journey, err error) {
 	case v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonIndeterminate:
 		j.must(err)
 		j.awaitWords(a.refused, a.words)
-	case v1alpha1.ReasonDeniedByPolicy, v1alpha1.ReasonReviewChanged, v1alpha1.ReasonRequesterTooStrong, v1alpha1.ReasonJobRefused:
+	case v1alpha1.ReasonDeniedByPolicy, v1alpha1.ReasonNameRefused, v1alpha1.ReasonReviewChanged, v1alpha1.ReasonRequesterTooStrong, v1alpha1.ReasonJobRefused:
 		j.must(err)
 		j.expectRefused(a.refused, a.words)
 	case v1alpha1.ReasonJobGone, v1alpha1.ReasonPolicyWithdrawn:
@@ -516,12 +516,13 @@ func valueAttacks() []attack {
 		"a wildcard": "web-app*", "a wildcard for one character": "web-ap?", "a percent-encoded slash": "web%2fapp", "a way out": "web/../payments",
 		"a percent-encoded way out": "web/%2e%2e/payments", "nothing between two slashes": "web//app", "a full-width letter": "ｗeb-app",
 		"a letter that looks alike": "wеb-app", "a letter that is not seen": "web\u200b-app", "a policy variable": "${aws:username}",
-		"another resource": `web","arn:aws:s3:::payments/*`,
+		"another resource": `web","arn:aws:s3:::payments/*`, "a dash in front": "-web-app", "a dash behind a slash": "acme/-web-app", "a dot behind": "web-app.", "two dots": "web..app",
+		"a dot for a name": "acme/.", "the sign of a unit for a letter": "web-app\u212a",
 	}
 	for _, what := range slices.Sorted(maps.Keys(repos)) {
 		all = append(all, attack{"a repo with " + what, "agent", refusal.CRD, "spec.repo", asks(func(r *v1alpha1.CapabilityRequest) { r.Spec.Repo = repos[what] })})
 	}
-	environments := map[string]string{"a wildcard": "pre*", "a way out": "../pre", "capitals": "Preview"}
+	environments := map[string]string{"a wildcard": "pre*", "a way out": "../pre", "a slash": "pre/view", "a dot": "pre.view", "a dash in front": "-preview", "a blank": "pre view", "a letter that looks alike": "prеview"}
 	for _, what := range slices.Sorted(maps.Keys(environments)) {
 		all = append(all, attack{"an environment with " + what, "agent", refusal.CRD, "spec.environment", asks(func(r *v1alpha1.CapabilityRequest) { r.Spec.Environment = environments[what] })})
 	}

@@ -31,6 +31,8 @@ type Server struct {
 	Owner          string
 	Repositories   []string
 	Permissions    map[string]string
+	// Renamed are the repositories that had another name, by that name in lower case.
+	Renamed map[string]string
 
 	mu     sync.Mutex
 	tokens map[string]*token
@@ -116,9 +118,10 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "Problems parsing JSON")
 		return
 	}
-	t := &token{repositories: asked.Repositories, permissions: map[string]string{"metadata": "read"}, expires: time.Now().Add(tokenTime).Truncate(time.Second)}
-	for _, name := range asked.Repositories {
-		if !slices.Contains(s.Repositories, name) {
+	t := &token{repositories: make([]string, len(asked.Repositories)),
+		permissions: map[string]string{"metadata": "read"}, expires: time.Now().Add(tokenTime).Truncate(time.Second)}
+	for i, name := range asked.Repositories {
+		if t.repositories[i] = s.named(name); t.repositories[i] == "" {
 			refuse(w, http.StatusUnprocessableEntity, "There is at least one repository that does not exist or is not accessible to the parent installation.")
 			return
 		}
@@ -147,6 +150,19 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	answer(w, http.StatusCreated, map[string]any{"token": text, "expires_at": t.expires.UTC().Format(time.RFC3339), "permissions": t.permissions,
 		"repository_selection": "selected", "repositories": s.described(t)})
+}
+
+// named is a repository's present name, whatever name it is asked for by and in whatever case; empty if there is
+// none.
+func (s *Server) named(name string) string {
+	if now, renamed := s.Renamed[strings.ToLower(name)]; renamed {
+		name = now
+	}
+	at := slices.IndexFunc(s.Repositories, func(r string) bool { return strings.EqualFold(r, name) })
+	if at < 0 {
+		return ""
+	}
+	return s.Repositories[at]
 }
 
 func (s *Server) described(t *token) []map[string]any {
@@ -189,7 +205,8 @@ func (s *Server) artifacts(w http.ResponseWriter, r *http.Request) {
 	t := s.known(w, r)
 	switch {
 	case t == nil:
-	case r.PathValue("owner") != s.Owner || !slices.Contains(t.repositories, r.PathValue("repo")):
+	case !strings.EqualFold(r.PathValue("owner"), s.Owner),
+		!slices.Contains(t.repositories, s.named(r.PathValue("repo"))):
 		refuse(w, http.StatusNotFound, "Not Found")
 	case t.permissions["actions"] == "":
 		refuse(w, http.StatusForbidden, "Resource not accessible by integration")

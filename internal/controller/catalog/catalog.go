@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -48,7 +50,8 @@ func (w Writer) observed(generation int64, found error, observed *int64, conditi
 // with the next object that is applied, and what could not be found out with the next look.
 func stalls(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonIndeterminate, v1alpha1.ReasonProviderNotFound, v1alpha1.ReasonProviderNotReady, v1alpha1.ReasonIdentityInvalid:
+	case v1alpha1.ReasonIndeterminate, v1alpha1.ReasonProviderNotFound, v1alpha1.ReasonProviderNotReady, v1alpha1.ReasonIdentityInvalid,
+		v1alpha1.ReasonNameImpossible:
 		return false
 	}
 	return true
@@ -168,10 +171,33 @@ func (c *PolicyController) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	p := stored.DeepCopy()
-	found := c.Policies.Get(p).Err()
-	if found != nil {
-		found = &provider.NotReadyError{Reason: v1alpha1.ReasonExpressionInvalid, Message: found.Error()}
+	found, err := c.check(ctx, p)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
 	c.observed(p.Generation, found, &p.Status.ObservedGeneration, &p.Status.Conditions)
 	return ctrl.Result{}, c.store(ctx, stored, p)
+}
+
+// check returns in found what a policy cannot mean. The policy is in force all the same, as far as it goes. An error
+// means that the capabilities, which say how names are written, could not be read.
+func (c *PolicyController) check(ctx context.Context, p *v1alpha1.CapabilityPolicy) (found, err error) {
+	compiled := c.Policies.Get(p)
+	if invalid := compiled.Err(); invalid != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonExpressionInvalid, Message: invalid.Error()}, nil
+	}
+	list := &v1alpha1.CapabilityList{}
+	if err := c.Client.List(ctx, list); err != nil {
+		return nil, fmt.Errorf("listing capabilities: %w", err)
+	}
+	all := make([]*v1alpha1.Capability, len(list.Items))
+	for i := range list.Items {
+		all[i] = &list.Items[i]
+	}
+	slices.SortFunc(all, func(a, b *v1alpha1.Capability) int { return strings.Compare(a.Name, b.Name) })
+	if problems := compiled.Impossible(all); len(problems) > 0 {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonNameImpossible,
+			Message: "the policy is in force, and some of it means nothing: " + strings.Join(problems, "; ")}, nil
+	}
+	return nil, nil
 }

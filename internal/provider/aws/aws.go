@@ -16,6 +16,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 const (
@@ -61,7 +62,7 @@ func (a *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.aws", p.Name)}
 	}
 	for _, endpoint := range []string{p.Spec.AWS.STSEndpoint, p.Spec.AWS.IAMEndpoint, p.Spec.AWS.ServiceEndpoint} {
-		if endpoint != "" && !slices.Contains(a.options.Endpoints, endpoint) {
+		if endpoint != "" && !outbound.IsOneOf(a.options.Endpoints, endpoint) {
 			return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
 				Message: fmt.Sprintf("endpoint %s is not allowed; start the operator with --aws-endpoint=%s", endpoint, endpoint)}
 		}

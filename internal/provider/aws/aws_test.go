@@ -19,6 +19,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/aws"
 	"github.com/valetkey/valetkey/internal/provider/conformance"
 )
 
@@ -173,6 +174,11 @@ func TestEndpointsAndAudiencesComeFromTheOperatorsFlagsAlone(t *testing.T) {
 	}
 	w := newWorld(t)
 	l := w.lease()
+	l.Provider.Spec.AWS.STSEndpoint, l.Provider.Spec.AWS.ServiceEndpoint = "https://sts.example.com", ""
+	flagged := aws.New(aws.Options{Endpoints: []string{"https://STS.example.com:443/"}, Audiences: []string{l.Provider.Spec.AWS.Audience}})
+	if err := flagged.CheckProvider(l.Provider); err != nil {
+		t.Errorf("an endpoint that the flag spells otherwise: %v", err)
+	}
 	l.Provider.Spec.AWS.STSEndpoint, l.Provider.Spec.AWS.ServiceEndpoint = "", ""
 	if err := w.CheckProvider(l.Provider); err != nil {
 		t.Errorf("AWS's own endpoints: %v", err)

@@ -47,7 +47,7 @@ func render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
 	if c.Spec.AWS == nil || len(c.Spec.AWS.Scope) == 0 {
 		return provider.Scope{}, fmt.Errorf("capability %s has no scope: nothing is issued unscoped", c.Name)
 	}
-	if err := v.Check(); err != nil {
+	if err := v.Check(c); err != nil {
 		return provider.Scope{}, err
 	}
 	fill := v.Fill()

@@ -57,12 +57,12 @@ func TestAScopeIsRenderedForReviewAuditAndSTS(t *testing.T) {
 
 func TestValuesThatCouldWidenAScopeAreRefused(t *testing.T) {
 	repos := []string{
-		"", "*", "web*", "?", "web?", ".", "..", "../web", "web/..", "web/../app", "web//app", "/web", "web/", "a..b", "-web", "web-", ".web", "web.",
+		"", "*", "web*", "?", "web?", ".", "..", "../web", "web/..", "web/../app", "web//app", "/web", "web/", "a..b", "-web", "web.", "web/..app", "web/-app",
 		"$", "${request.environment}", "${aws:username}", "$web", "{web}", "web app", "web\n", "\nweb", "web\x00", "web\tapp", `web"app`, `web\app`, `web",`,
 		"web:app", "web,app", "web#app", "web%2e%2e", "wеb-app" /* a Cyrillic letter */, "ｗeb", "web\u200bapp", "web\u202eapp", "wéb", "web\xff",
 		strings.Repeat("r", 101), strings.Repeat("r", 10000),
 	}
-	labels := []string{"", "*", "pre*", "../x", "a/b", "a.b", "Preview", "-a", "a-", "a b", "a\n", "${request.repo}", "prеview", "a_b", strings.Repeat("e", 64)}
+	labels := []string{"", "*", "pre*", "../x", "a/b", "a.b", "-a", "a b", "a\n", "${request.repo}", "prеview", strings.Repeat("e", 64)}
 	c := scoped("arn:aws:s3:::previews/static")
 	refused := func(what string, v provider.Values) {
 		t.Helper()
@@ -83,10 +83,15 @@ func TestValuesThatCouldWidenAScopeAreRefused(t *testing.T) {
 		v.Namespace = label
 		refused(fmt.Sprintf("namespace %.40q", label), v)
 	}
+	for _, namespace := range []string{"Agents", "a-", "a_b"} {
+		v := someValues()
+		v.Namespace = namespace
+		refused("namespace "+namespace, v)
+	}
 }
 
 func TestOrdinaryValuesAreRendered(t *testing.T) {
-	for _, repo := range []string{"w", "web-app", "acme/web-app", "acme/team/web.app_2", "Web", "0", strings.Repeat("r", 100)} {
+	for _, repo := range []string{"w", "web-app", "acme/web-app", "acme/team/web.app_2", "Web", "0", ".github", "web--app", "web-", "acme/.github", strings.Repeat("r", 100)} {
 		v := someValues()
 		v.Repo = repo
 		if _, err := render(scoped("arn:aws:s3:::previews/${request.repo}/*"), v); err != nil {

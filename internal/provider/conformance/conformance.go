@@ -37,6 +37,9 @@ type Harness struct {
 	Works func(t *testing.T, c *provider.Credential) bool
 	// Beyond asks the back end, with a credential that works, for what its scope does not say: the same for another repo, say.
 	Beyond func(t *testing.T, c *provider.Credential) bool
+	// Otherwise are other spellings of the lease's repo that mean the same to the back end. The suite itself tries it in
+	// capitals.
+	Otherwise []string
 	// Throttle makes the back end throttle the next call.
 	Throttle func(t *testing.T)
 	// Break makes the back end answer nothing, or answer again.
@@ -91,6 +94,7 @@ func Run(t *testing.T, name string, start func(t *testing.T) Harness) {
 		{"nothing is issued without a scope", testScopeIsNeeded},
 		{"a credential does no more than its scope says", testScopeIsKept},
 		{"a value that could widen the scope is refused", testValuesCannotWiden},
+		{"the same name in another spelling is refused, or is another thing", testOneSpelling},
 		{"a TTL below the minimum is told truthfully", testShortTTL},
 		{"two are issued at once, each its own", testTwoAtOnce},
 		{"two attempts of one lease are told apart", testAttempts},
@@ -210,6 +214,22 @@ func testValuesCannotWiden(t *testing.T, s suite) {
 		}
 		if c, err := s.begin(t.Context(), l); c != nil || !provider.IsFinal(err) || !provider.IsRefused(err) {
 			t.Errorf("repo %q: got credential %t, error %v: want none, and a final refusal", repo, c != nil, err)
+		}
+	}
+}
+
+// testOneSpelling asks in other spellings: whoever is refused a name by a policy must not be given the same thing by
+// another name.
+func testOneSpelling(t *testing.T, s suite) {
+	for i, repo := range append([]string{strings.ToUpper(s.Lease.Values.Repo)}, s.Otherwise...) {
+		l := s.lease(30 + i)
+		l.Values.Repo = repo
+		c, err := s.begin(t.Context(), l)
+		switch {
+		case c == nil && (!provider.IsFinal(err) || !provider.IsRefused(err)):
+			t.Errorf("repo %s: got %v: want a final refusal", repo, err)
+		case c != nil && s.Works(t, c):
+			t.Errorf("repo %s is given what is %s's", repo, s.Lease.Values.Repo)
 		}
 	}
 }

@@ -122,7 +122,7 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 	if c.Spec.AWS == nil || len(c.Spec.AWS.Scope) == 0 {
 		return provider.Scope{}, fmt.Errorf("capability %s has no scope", c.Name)
 	}
-	if err := v.Check(); err != nil {
+	if err := v.Check(c); err != nil {
 		return provider.Scope{}, err
 	}
 	fill := v.Fill()

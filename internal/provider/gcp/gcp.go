@@ -16,6 +16,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 const (
@@ -58,7 +59,7 @@ func (g *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.gcp", p.Name)}
 	}
 	for _, endpoint := range []string{p.Spec.GCP.STSEndpoint, p.Spec.GCP.IAMCredentialsEndpoint} {
-		if endpoint != "" && !slices.Contains(g.options.Endpoints, endpoint) {
+		if endpoint != "" && !outbound.IsOneOf(g.options.Endpoints, endpoint) {
 			return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
 				Message: fmt.Sprintf("endpoint %s is not allowed; start the operator with --gcp-endpoint=%s", endpoint, endpoint)}
 		}

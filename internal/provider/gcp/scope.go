@@ -48,7 +48,7 @@ func render(c *v1alpha1.Capability, v provider.Values) (narrowing, error) {
 	if s == nil || len(s.Scopes) == 0 {
 		return narrowing{}, fmt.Errorf("capability %s has no scopes: nothing is issued unscoped", c.Name)
 	}
-	if err := v.Check(); err != nil {
+	if err := v.Check(c); err != nil {
 		return narrowing{}, err
 	}
 	n := narrowing{account: s.ServiceAccountEmail, scopes: slices.Sorted(slices.Values(s.Scopes))}

@@ -62,7 +62,7 @@ func believable(answer *github.InstallationToken, w wanted, now time.Time) error
 	case !expires.After(now) || expires.After(now.Add(tokenTime+clockSkew)):
 		why = "a token that does not expire within the hour, by the operator's clock"
 	case len(answer.Repositories) != 1 || !strings.EqualFold(answer.Repositories[0].GetFullName(), w.owner+"/"+w.repository):
-		why = "a token for other repositories than was asked for"
+		why = "a token for other repositories than was asked for (one that was renamed is asked for by its new name)"
 	}
 	for name, access := range got {
 		// Every token can read what a repository says of itself.
@@ -128,7 +128,7 @@ func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.
 // gitServer is where git finds the repositories of an API.
 func gitServer(api string) *url.URL {
 	u, err := url.Parse(api)
-	if err != nil || api == OwnAPI {
+	if err != nil || outbound.Server(api) == OwnAPI {
 		return &url.URL{Scheme: "https", Host: "github.com"}
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}

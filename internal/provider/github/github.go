@@ -8,7 +8,6 @@ package github
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 	"github.com/valetkey/valetkey/internal/signer"
 )
 
@@ -78,7 +78,7 @@ func (g *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 	if p.Spec.GitHub == nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.github", p.Name)}
 	}
-	if api := p.Spec.GitHub.APIURL; api != OwnAPI && !slices.Contains(g.options.APIs, api) {
+	if api := p.Spec.GitHub.APIURL; !outbound.IsOneOf(append([]string{OwnAPI}, g.options.APIs...), api) {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
 			Message: fmt.Sprintf("API %s is not allowed; start the operator with --github-api=%s", api, api)}
 	}

@@ -64,33 +64,17 @@ func given(p *github.InstallationPermissions) (map[string]string, error) {
 	return names, nil
 }
 
+// render relies on the values' own check: the repo is one that the capability lists, in lower case and without its
+// owner.
 func render(c *v1alpha1.Capability, v provider.Values) (wanted, error) {
 	asked, err := permissions(c)
 	if err != nil {
 		return wanted{}, err
 	}
-	if err := v.Check(); err != nil {
+	if err := v.Check(c); err != nil {
 		return wanted{}, err
 	}
-	name := v.Repo
-	if owner, rest, found := strings.Cut(v.Repo, "/"); found {
-		if !strings.EqualFold(owner, c.Spec.GitHub.Owner) {
-			return wanted{}, fmt.Errorf("repository %s is not of %s", v.Repo, c.Spec.GitHub.Owner)
-		}
-		name = rest
-	}
-	if strings.Contains(name, "/") || !slices.ContainsFunc(c.Spec.GitHub.Repositories, func(pattern string) bool { return matches(pattern, name) }) {
-		return wanted{}, fmt.Errorf("repository %s is none that capability %s is for: %s", v.Repo, c.Name, strings.Join(c.Spec.GitHub.Repositories, ", "))
-	}
-	return wanted{owner: c.Spec.GitHub.Owner, repository: name, permissions: asked}, nil
-}
-
-// matches compares as GitHub does, which knows no upper and lower case in names.
-func matches(pattern, name string) bool {
-	if prefix, open := strings.CutSuffix(pattern, "*"); open {
-		return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
-	}
-	return strings.EqualFold(pattern, name)
+	return wanted{owner: c.Spec.GitHub.Owner, repository: v.Repo, permissions: asked}, nil
 }
 
 func (w wanted) scope() provider.Scope {

@@ -55,7 +55,7 @@ func newWorld(t *testing.T) *world {
 	if err := os.WriteFile(w.key, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server := &standin.Server{AppID: 4711, Key: &key.PublicKey, InstallationID: 42, Owner: "acme", Repositories: []string{"web-app", "other"},
+	server := &standin.Server{AppID: 4711, Key: &key.PublicKey, InstallationID: 42, Owner: "Acme", Repositories: []string{"Web-App", "other", "payments"}, Renamed: map[string]string{"web-old": "payments"},
 		Permissions: map[string]string{"actions": "write", "contents": "read", "metadata": "read"}}
 	w.gate = conformance.NewGate(w.spoiling(server))
 	listening := httptest.NewServer(w.gate)
@@ -150,10 +150,11 @@ func TestGitHubDoesWhatEveryBackEndDoes(t *testing.T) {
 			Beyond: func(t *testing.T, c *provider.Credential) bool {
 				return w.get(t, c, "/repos/acme/other/actions/artifacts")
 			},
-			Throttle: func(*testing.T) { w.gate.AnswerNext(throttle) },
-			Break:    w.gate.Break,
-			Restart:  func(t *testing.T) provider.Provider { return w.another(t) },
-			Secrets:  w.secrets,
+			Otherwise: []string{"acme/web-app", "ACME/web-app", "Acme/Web-App"},
+			Throttle:  func(*testing.T) { w.gate.AnswerNext(throttle) },
+			Break:     w.gate.Break,
+			Restart:   func(t *testing.T) provider.Provider { return w.another(t) },
+			Secrets:   w.secrets,
 		}
 	})
 }
@@ -165,9 +166,12 @@ func TestWhatGitHubRefusesSaysWhatToDo(t *testing.T) {
 		final bool
 		words string
 	}{
+		{"the same repository in capitals", func(l *provider.Lease) { l.Values.Repo = "Web-App" }, true, "write repo as web-app, not Web-App"},
+		{"the same repository with its owner", func(l *provider.Lease) { l.Values.Repo = "acme/web-app" }, true, "write repo as web-app, not acme/web-app"},
+		{"the same environment in capitals", func(l *provider.Lease) { l.Values.Environment = "Preview" }, true, "write environment as preview, not Preview"},
 		{"a repository of somebody else", func(l *provider.Lease) { l.Values.Repo = "mallory/web-app" }, true, "is not of acme"},
 		{"a repository that the capability is not for", func(l *provider.Lease) { l.Values.Repo = "other" }, true, "none that capability"},
-		{"a repository that the installation lacks", func(l *provider.Lease) { l.Values.Repo = "acme/web-site" }, true, "lacks the repository"},
+		{"a repository that the installation lacks", func(l *provider.Lease) { l.Values.Repo = "web-site" }, true, "lacks the repository"},
 		{"a permission that the installation lacks", func(l *provider.Lease) { l.Capability.Spec.GitHub.Permissions["contents"] = "write" }, true, "or one of the permissions"},
 		{"a permission that GitHub does not have", func(l *provider.Lease) { l.Capability.Spec.GitHub.Permissions["nonsense"] = "read" }, true, `no permission "nonsense"`},
 		{"an installation that is not the App's", func(l *provider.Lease) { l.Provider.Spec.GitHub.InstallationID = 43 }, true, "no such installation"},
@@ -224,6 +228,22 @@ func TestATokenThatIsNotWhatWasAskedForIsEndedAndGivenToNobody(t *testing.T) {
 	}
 }
 
+// TestRenamed_ARepositoryIsNotReachedByItsOldName: GitHub would answer for the repository that has another name now, which a policy may deny.
+func TestRenamed_ARepositoryIsNotReachedByItsOldName(t *testing.T) {
+	w := newWorld(t)
+	asked := 0
+	w.change = func(map[string]any) { asked++ }
+	l := w.lease()
+	l.Values.Repo = "web-old"
+	c, err := w.Issue(t.Context(), l)
+	if c != nil || !provider.IsFinal(err) || !strings.Contains(err.Error(), "one that was renamed is asked for by its new name") || asked != 1 {
+		t.Fatalf("got credential %t, error %v, after %d tokens", c != nil, err, asked)
+	}
+	if revoked, err := w.Revoke(t.Context(), l.Issued("", time.Now().Add(time.Hour))); err != nil || revoked.Mode != v1alpha1.RevocationImmediate {
+		t.Errorf("the token that nobody was given works on: %+v, %v", revoked, err)
+	}
+}
+
 // TestATokenOfAnotherProcessIsSaidToWorkUntilItExpires: nothing but itself ends it, and only the process that asked for it has it.
 func TestATokenOfAnotherProcessIsSaidToWorkUntilItExpires(t *testing.T) {
 	w := newWorld(t)
@@ -243,6 +263,19 @@ func TestATokenOfAnotherProcessIsSaidToWorkUntilItExpires(t *testing.T) {
 	}
 	if w.get(t, c, "/repos/acme/web-app/actions/artifacts") {
 		t.Error("its own works on")
+	}
+}
+
+func TestCheckProvider_GitHubsOwnAPIIsItHoweverItIsSpelt(t *testing.T) {
+	w := newWorld(t)
+	for api, allowed := range map[string]bool{
+		github.OwnAPI: true, github.OwnAPI + ":443": true, w.url: true, w.url + "/": true, "http://api.github.com": false, github.OwnAPI + "/api/v3": false, "https://api.github.com.example.com": false,
+	} {
+		l := w.lease()
+		l.Provider.Spec.GitHub.APIURL = api
+		if err := w.CheckProvider(l.Provider); (err == nil) != allowed {
+			t.Errorf("%s: %v", api, err)
+		}
 	}
 }
 

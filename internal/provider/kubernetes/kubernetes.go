@@ -8,7 +8,6 @@ package kubernetes
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 const (
@@ -77,7 +77,7 @@ func (k *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 	if p.Spec.Kubernetes == nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.kubernetes", p.Name)}
 	}
-	if server := p.Spec.Kubernetes.Server; !slices.Contains(k.options.Servers, server) {
+	if server := p.Spec.Kubernetes.Server; !outbound.IsOneOf(k.options.Servers, server) {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
 			Message: fmt.Sprintf("server %s is not allowed; start the operator with --kubernetes-server=%s", server, server)}
 	}
@@ -112,7 +112,7 @@ func (k *Provider) rights(ctx context.Context, c *v1alpha1.Capability, v provide
 	if c.Spec.Kubernetes == nil {
 		return nil, invalid("capability %s has no spec.kubernetes", c.Name)
 	}
-	if err := v.Check(); err != nil {
+	if err := v.Check(c); err != nil {
 		return nil, invalid("%s", err)
 	}
 	all, err := k.bound(ctx, c.Spec.Kubernetes.ServiceAccountName)

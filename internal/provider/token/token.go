@@ -87,7 +87,7 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 	if c.Spec.Token == nil || len(c.Spec.Token.Scope) == 0 || c.Spec.Token.Audience == "" {
 		return provider.Scope{}, fmt.Errorf("capability %s has no scope: nothing is issued unscoped", c.Name)
 	}
-	if err := v.Check(); err != nil {
+	if err := v.Check(c); err != nil {
 		return provider.Scope{}, err
 	}
 	fill, s := v.Fill(), provider.Scope{Principal: c.Spec.Token.Audience}

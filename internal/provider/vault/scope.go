@@ -30,7 +30,7 @@ func render(c *v1alpha1.Capability, v provider.Values) (question, error) {
 	if c.Spec.Vault == nil || c.Spec.Vault.Path == "" {
 		return question{}, fmt.Errorf("capability %s has no path: nothing is issued unscoped", c.Name)
 	}
-	if err := v.Check(); err != nil {
+	if err := v.Check(c); err != nil {
 		return question{}, err
 	}
 	s, fill := c.Spec.Vault, v.Fill()

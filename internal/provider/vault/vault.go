@@ -17,6 +17,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 // askingTime is what may pass between the beginning of an attempt and Vault's last answer.
@@ -55,7 +56,7 @@ func (v *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.vault", p.Name)}
 	}
 	s := p.Spec.Vault
-	if !slices.Contains(v.options.Addresses, s.Address) {
+	if !outbound.IsOneOf(v.options.Addresses, s.Address) {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonEndpointNotAllowed,
 			Message: fmt.Sprintf("address %s is not allowed; start the operator with --vault-address=%s", s.Address, s.Address)}
 	}

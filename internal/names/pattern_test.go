@@ -1,7 +1,7 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package policy
+package names
 
 import (
 	"regexp"
@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestMatchPattern(t *testing.T) {
+func TestMatch(t *testing.T) {
 	for _, tt := range []struct {
 		name, pattern, with string
 		want                bool
@@ -44,8 +44,8 @@ func TestMatchPattern(t *testing.T) {
 		{"a line break is nothing special", "web*", "web\nevil", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := matchPattern(tt.pattern, tt.with); got != tt.want {
-				t.Errorf("matchPattern(%q, %q) = %v", tt.pattern, tt.with, got)
+			if got := Match(tt.pattern, tt.with); got != tt.want {
+				t.Errorf("Match(%q, %q) = %v", tt.pattern, tt.with, got)
 			}
 		})
 	}
@@ -63,8 +63,8 @@ func FuzzPattern(f *testing.F) {
 			t.Skip("names are valid UTF-8")
 		}
 		want := pattern == "*" || regexp.MustCompile(`\A`+strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `[^/]*`)+`\z`).MatchString(name)
-		if got := matchPattern(pattern, name); got != want {
-			t.Errorf("matchPattern(%q, %q) = %v", pattern, name, got)
+		if got := Match(pattern, name); got != want {
+			t.Errorf("Match(%q, %q) = %v", pattern, name, got)
 		}
 	})
 }

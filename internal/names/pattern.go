@@ -1,17 +1,17 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package policy
+package names
 
 import "strings"
 
-// anyName is the pattern that stands for any name, with slashes too.
-const anyName = "*"
+// Any is the pattern that stands for any name, with slashes too.
+const Any = "*"
 
-// matchPattern reports whether pattern matches the whole of name. In a pattern, * stands for any run of characters but a
+// Match reports whether pattern matches the whole of name. In a pattern, * stands for any run of characters but a
 // slash; every other character stands for itself. A pattern that is nothing but * matches any name.
-func matchPattern(pattern, name string) bool {
-	if pattern == anyName {
+func Match(pattern, name string) bool {
+	if pattern == Any {
 		return true
 	}
 	if !strings.Contains(pattern, "*") {
@@ -30,8 +30,8 @@ func matchPattern(pattern, name string) bool {
 	}
 }
 
-// matchSegment matches what stands between two slashes. Between the first and the last star, the earliest place for each
-// literal leaves the most room for those that follow, so no place has to be tried twice.
+// matchSegment matches what stands between two slashes. Between the first and the last star, the earliest place for
+// each literal leaves the most room for those that follow, so no place has to be tried twice.
 func matchSegment(pattern, name string) bool {
 	first, rest, starred := strings.Cut(pattern, "*")
 	if !starred {
@@ -52,13 +52,4 @@ func matchSegment(pattern, name string) bool {
 		}
 		name, rest = name[at+len(literal):], after
 	}
-}
-
-func matchAnyPattern(patterns []string, name string) bool {
-	for _, p := range patterns {
-		if matchPattern(p, name) {
-			return true
-		}
-	}
-	return false
 }

@@ -1,0 +1,82 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package catalog
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/policy"
+)
+
+func ofGitHub(owner string) *v1alpha1.Capability {
+	return &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "artifacts-of-" + owner},
+		Spec: v1alpha1.CapabilitySpec{GitHub: &v1alpha1.GitHubCapability{Owner: owner, Repositories: []string{"*"}}}}
+}
+
+// TestPolicy_WhatMeansNothingIsSaid: a Deny that matches nothing looks like one that nobody has tried to pass.
+func TestPolicy_WhatMeansNothingIsSaid(t *testing.T) {
+	denies := func(repos []string, expressions ...string) v1alpha1.CapabilityPolicySpec {
+		s := v1alpha1.CapabilityPolicySpec{Effect: v1alpha1.EffectDeny, Capabilities: []string{"*"}, Repos: repos}
+		for _, e := range expressions {
+			s.When = append(s.When, v1alpha1.Expression{Expression: e, Message: "as asked"})
+		}
+		return s
+	}
+	for _, tt := range []struct {
+		name         string
+		spec         v1alpha1.CapabilityPolicySpec
+		capabilities []client.Object
+		reason       string
+		words        string
+	}{
+		{"a name as GitHub has it", denies([]string{"acme/Payments"}, "request.repo != 'docs'"), []client.Object{ofGitHub("acme")}, v1alpha1.ReasonReady, ""},
+		{"another owner's name", denies([]string{"payments", "mallory/payments"}), []client.Object{ofGitHub("acme")}, v1alpha1.ReasonNameImpossible,
+			"the policy is in force, and some of it means nothing: repos: no request can have mallory/payments: mend the name"},
+		{"a name that another capability takes", denies([]string{"mallory/payments"}), []client.Object{ofGitHub("acme"), ofGitHub("mallory")}, v1alpha1.ReasonReady, ""},
+		{"an expression that no request fits", denies(nil, "request.repo == 'acme/payments'"), []client.Object{ofGitHub("acme")}, v1alpha1.ReasonNameImpossible,
+			`when[0]: it compares request.repo with "acme/payments", which no request has: write "payments", as those requests do`},
+		{"no capability is known", denies([]string{"mallory/payments"}), nil, v1alpha1.ReasonReady, ""},
+		{"an expression that does not compile", denies([]string{"mallory/payments"}, "nonsense("), []client.Object{ofGitHub("acme")}, v1alpha1.ReasonExpressionInvalid, "when[0]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			scheme := runtime.NewScheme()
+			if err := v1alpha1.AddToScheme(scheme); err != nil {
+				t.Fatal(err)
+			}
+			p := &v1alpha1.CapabilityPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p", Generation: 1}, Spec: tt.spec}
+			c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(p).WithObjects(append(tt.capabilities, p)...).Build()
+			compiler, err := policy.NewCompiler()
+			if err != nil {
+				t.Fatal(err)
+			}
+			controller := &PolicyController{Writer: Writer{Client: c, Clock: clocktesting.NewFakePassiveClock(time.Unix(60, 0))}, Policies: observe.NewPolicies(c, compiler)}
+			if _, err := controller.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(p)}); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+				t.Fatal(err)
+			}
+			ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+			if ready == nil || ready.Reason != tt.reason || (ready.Status == metav1.ConditionTrue) != (tt.reason == v1alpha1.ReasonReady) || !strings.Contains(ready.Message, tt.words) {
+				t.Errorf("got %+v, want %s: %s", ready, tt.reason, tt.words)
+			}
+			// What is missing beside it can come with the next object that is applied.
+			if stalled := meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionStalled); stalled != (tt.reason == v1alpha1.ReasonExpressionInvalid) {
+				t.Errorf("stalled: %t", stalled)
+			}
+		})
+	}
+}

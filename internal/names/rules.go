@@ -1,0 +1,197 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package names
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// Rules say how a capability's back end reads names. Capabilities whose Rules are equal read every name alike.
+type Rules struct {
+	// owner of all repositories, in lower case. It is empty where a name is not known to have one.
+	owner string
+	// repoCased and environmentCased are set where upper and lower case make different names.
+	repoCased, environmentCased bool
+}
+
+// Of returns the rules of a capability's back end.
+//
+// AWS tells upper and lower case apart in the resources of a policy, and Cloud Storage does in the names of objects;
+// names of buckets have no capitals. GitHub compares the names of owners, repositories and environments without case,
+// and the capability names the one owner. Which of Vault's engines, and which services that a token is for, tell case
+// apart is not known, and a token of the cluster is made from no name at all: there, names are in lower case, so that
+// no two spellings can mean one thing.
+func Of(c *v1alpha1.Capability) Rules {
+	switch {
+	case c == nil:
+		return Rules{}
+	case c.Spec.AWS != nil:
+		return Rules{repoCased: true, environmentCased: true}
+	case c.Spec.GCP != nil:
+		return Rules{repoCased: true}
+	case c.Spec.GitHub != nil:
+		return Rules{owner: strings.ToLower(c.Spec.GitHub.Owner)}
+	default:
+		return Rules{}
+	}
+}
+
+// OfAll returns the different rules of capabilities. Where there is no capability, nothing is known but the form of
+// names.
+func OfAll(capabilities []*v1alpha1.Capability) []Rules {
+	var all []Rules
+	for _, c := range capabilities {
+		if r := Of(c); !slices.Contains(all, r) {
+			all = append(all, r)
+		}
+	}
+	if len(all) == 0 {
+		return []Rules{{repoCased: true, environmentCased: true}}
+	}
+	return all
+}
+
+// Repo returns the one spelling of a repository's name, or of a pattern of names, in requests. It leaves a name in
+// that spelling as it is.
+func (r Rules) Repo(name string) string {
+	if !r.repoCased {
+		name = strings.ToLower(name)
+	}
+	if rest, own := strings.CutPrefix(name, r.owner+"/"); own && r.owner != "" && !strings.Contains(rest, "/") {
+		return rest
+	}
+	return name
+}
+
+// Environment returns the one spelling of an environment's name, or of a pattern of names, in requests.
+func (r Rules) Environment(name string) string {
+	if r.environmentCased {
+		return name
+	}
+	return strings.ToLower(name)
+}
+
+// Repos are the patterns of a policy in the one spelling, for whoever is to write names that they mean. Those that
+// mean no name are left out.
+func (r Rules) Repos(patterns []string) []string {
+	return each(patterns, r.RepoPossible, func(pattern string) string {
+		owner, name, found := strings.Cut(pattern, "/")
+		if found && r.owner != "" && Match(strings.ToLower(owner), r.owner) {
+			pattern = name
+		}
+		return r.Repo(pattern)
+	})
+}
+
+// Environments is Repos for environments.
+func (r Rules) Environments(patterns []string) []string {
+	return each(patterns, EnvironmentPossible, r.Environment)
+}
+
+func each(patterns []string, possible func(string) bool, spell func(string) string) []string {
+	var all []string
+	for _, pattern := range patterns {
+		if one := spell(pattern); possible(pattern) && !slices.Contains(all, one) {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// repoSpelling goes on after "in one spelling, ".
+func (r Rules) repoSpelling() string {
+	if r.owner == "" {
+		return "in lower case"
+	}
+	return "in lower case and without its owner"
+}
+
+// all are the names by which a policy can mean a repository: its own, and the one with its owner in front.
+func (r Rules) all(repo string) []string {
+	repo = r.Repo(repo)
+	if r.owner == "" || strings.Contains(repo, "/") {
+		return []string{repo}
+	}
+	return []string{repo, r.owner + "/" + repo}
+}
+
+// Alike reports whether two names could mean one repository to some back end: they differ in case alone, or one has
+// an owner in front that the other leaves out. It is for whoever looks for all that there is of a repository.
+func Alike(a, b string) bool {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	return a == b || strings.HasSuffix(a, "/"+b) || strings.HasSuffix(b, "/"+a)
+}
+
+// Asked are the names of one request, as its capability's back end reads them.
+type Asked struct {
+	rules       Rules
+	repos       []string
+	environment string
+}
+
+// Read reads the names of a request.
+func (r Rules) Read(repo, environment string) Asked {
+	return Asked{rules: r, repos: r.all(repo), environment: r.Environment(environment)}
+}
+
+// RepoAmong reports whether one of the patterns means the request's repository. Widely compares without case even
+// where the back end tells case apart, so that no spelling takes a name past a Deny.
+func (a Asked) RepoAmong(patterns []string, widely bool) bool {
+	folded := widely || !a.rules.repoCased
+	return slices.ContainsFunc(a.repos, func(name string) bool { return among(patterns, name, folded) })
+}
+
+// EnvironmentAmong is RepoAmong for the request's environment.
+func (a Asked) EnvironmentAmong(patterns []string, widely bool) bool {
+	return among(patterns, a.environment, widely || !a.rules.environmentCased)
+}
+
+func among(patterns []string, name string, folded bool) bool {
+	if folded {
+		name = strings.ToLower(name)
+	}
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		if folded {
+			pattern = strings.ToLower(pattern)
+		}
+		return Match(pattern, name)
+	})
+}
+
+// RepoPossible reports whether some request could name a repository that the pattern means.
+func (r Rules) RepoPossible(pattern string) bool {
+	if checkRepoForm(example(pattern)) != nil {
+		return false
+	}
+	if owner, name, found := strings.Cut(pattern, "/"); found && r.owner != "" {
+		return !strings.Contains(name, "/") && Match(strings.ToLower(owner), r.owner)
+	}
+	return true
+}
+
+// EnvironmentPossible reports whether some request could name an environment that the pattern means.
+func EnvironmentPossible(pattern string) bool {
+	example := example(pattern)
+	return len(example) <= LongestEnvironment && environmentForm.MatchString(example)
+}
+
+// example is a name that a pattern means. If the pattern means any name that is allowed, then this one.
+func example(pattern string) string { return strings.ReplaceAll(pattern, Any, "a") }
+
+// RepoReads reports whether the text can be the name of a request's repository, or, if it is not whole, a piece of
+// one.
+func (r Rules) RepoReads(text string, whole bool) bool {
+	if !whole {
+		return (r.repoCased || strings.ToLower(text) == text) && (r.owner == "" || !strings.Contains(text, "/"))
+	}
+	return r.Repo(text) == text && r.RepoPossible(text)
+}
+
+// EnvironmentReads is RepoReads for the request's environment.
+func (r Rules) EnvironmentReads(text string, whole bool) bool {
+	return r.Environment(text) == text && (!whole || EnvironmentPossible(text))
+}

@@ -1,0 +1,158 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/google/cel-go/cel"
+	celast "github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/types"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
+)
+
+// The fields of a request whose names have one spelling, as expressions call them.
+const (
+	fieldRepo        = "repo"
+	fieldEnvironment = "environment"
+)
+
+// comparison is a text with which an expression compares a name of the request.
+type comparison struct {
+	field, text string
+	// whole is set where the name must be the text, and not only begin with it, end with it or hold it.
+	whole bool
+}
+
+// comparisons finds them in an expression. An expression that changes a name before it compares it is not looked
+// into.
+func comparisons(ast *cel.Ast) []comparison {
+	var found []comparison
+	celast.PreOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() != celast.CallKind {
+			return
+		}
+		call := e.AsCall()
+		switch operands := call.Args(); call.FunctionName() {
+		case operators.Equals, operators.NotEquals, operators.In:
+			found = append(found, compared(operands[0], operands[1], true)...)
+			found = append(found, compared(operands[1], operands[0], true)...)
+		case "startsWith", "endsWith", "contains":
+			if call.IsMemberFunction() {
+				found = append(found, compared(call.Target(), operands[0], false)...)
+			}
+		}
+	}))
+	return found
+}
+
+// compared are the texts with which a name is compared, if it is one.
+func compared(name, with celast.Expr, whole bool) []comparison {
+	if name.Kind() != celast.SelectKind {
+		return nil
+	}
+	field, of := name.AsSelect().FieldName(), name.AsSelect().Operand()
+	if of.Kind() != celast.IdentKind || of.AsIdent() != variableRequest {
+		return nil
+	}
+	if field != fieldRepo && field != fieldEnvironment {
+		return nil
+	}
+	all := []celast.Expr{with}
+	if with.Kind() == celast.ListKind {
+		all = with.AsList().Elements()
+	}
+	var found []comparison
+	for _, one := range all {
+		if one.Kind() == celast.LiteralKind && one.AsLiteral().Type() == types.StringType {
+			found = append(found, comparison{field: field, text: one.AsLiteral().Value().(string), whole: whole})
+		}
+	}
+	return found
+}
+
+// reads reports whether a request's name can be what it is compared with.
+func (c comparison) reads(r names.Rules) bool {
+	if c.field == fieldRepo {
+		return r.RepoReads(c.text, c.whole)
+	}
+	return r.EnvironmentReads(c.text, c.whole)
+}
+
+// Impossible says, a sentence each, which names the policy holds that no request has for any of the capabilities that
+// it is about, out of all there are. A Deny denies nothing by such a name.
+func (c *Compiled) Impossible(all []*v1alpha1.Capability) []string {
+	rules := names.OfAll(c.about(all))
+	var problems findings
+	none := slices.DeleteFunc(slices.Clone(c.policy.Spec.Repos), func(pattern string) bool {
+		return slices.ContainsFunc(rules, func(r names.Rules) bool { return r.RepoPossible(pattern) })
+	})
+	problems.add(len(none) > 0, "repos: no request can have %s: mend the name", list(none))
+	none = slices.DeleteFunc(slices.Clone(c.policy.Spec.Environments), names.EnvironmentPossible)
+	problems.add(len(none) > 0, "environments: no request can have %s: mend the name", list(none))
+	for i, w := range c.when {
+		for _, one := range w.compares {
+			problems.add(!slices.ContainsFunc(rules, one.reads),
+				"when[%d]: it compares request.%s with %q, which no request has: %s",
+				i, one.field, Clip(one.text, maxNameLength), one.instead(rules[0]))
+		}
+	}
+	return problems
+}
+
+// Partial says, a sentence each, with which texts its expressions compare names that requests for some of its
+// capabilities have, and those for others write otherwise, where the expression does not hold the other spelling too.
+func (c *Compiled) Partial(all []*v1alpha1.Capability) []string {
+	about := c.about(all)
+	rules := names.OfAll(about)
+	var problems findings
+	for i, w := range c.when {
+		for _, one := range w.compares {
+			if !slices.ContainsFunc(rules, one.reads) {
+				continue // It is impossible.
+			}
+			at := slices.IndexFunc(about, func(capability *v1alpha1.Capability) bool {
+				r := names.Of(capability)
+				return !one.reads(r) && !slices.Contains(w.compares, one.as(r))
+			})
+			if at >= 0 {
+				problems.add(true, "when[%d]: it compares request.%s with %q, which no request for %s has: %s",
+					i, one.field, Clip(one.text, maxNameLength), about[at].Name, one.instead(names.Of(about[at])))
+			}
+		}
+	}
+	return problems
+}
+
+// about are the capabilities that the policy is about.
+func (c *Compiled) about(all []*v1alpha1.Capability) []*v1alpha1.Capability {
+	named := c.policy.Spec.Capabilities
+	return slices.DeleteFunc(slices.Clone(all), func(one *v1alpha1.Capability) bool {
+		return !slices.Contains(named, names.Any) && !slices.Contains(named, one.Name)
+	})
+}
+
+// as is the comparison with the text in the one spelling.
+func (c comparison) as(r names.Rules) comparison {
+	if c.field == fieldRepo {
+		c.text = r.Repo(c.text)
+	} else {
+		c.text = r.Environment(c.text)
+	}
+	return c
+}
+
+// instead says what to write for it.
+func (c comparison) instead(r names.Rules) string {
+	right := c.as(r)
+	if right.text == c.text || !right.reads(r) || right.text == "" {
+		return "compare repos and environments by the policy's own fields, which know all spellings"
+	}
+	return fmt.Sprintf("write %q, as those requests do, "+
+		"or compare by the policy's own fields, which know all spellings", right.text)
+}

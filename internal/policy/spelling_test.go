@@ -1,0 +1,207 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// onGitHub makes the capability one of GitHub, for any repository of acme, and allows it for any.
+func (w *world) onGitHub() {
+	w.Capability.Spec.GitHub = &v1alpha1.GitHubCapability{Owner: "acme", Repositories: []string{"*"}}
+	w.preview().Repos = []string{"*"}
+}
+
+// except adds a Deny of some repos.
+func (w *world) except(repos ...string) {
+	p := deny("no-payments")
+	p.Spec.Repos = repos
+	w.add(p)
+}
+
+func asks(repo string) func(*world) { return func(w *world) { w.Request.Spec.Repo = repo } }
+
+func TestDeny_NoSpellingOfARepositoryIsPastIt(t *testing.T) {
+	denies := func(given ...func(*world)) func(*world) {
+		return func(w *world) {
+			w.onGitHub()
+			w.except("payments")
+			for _, g := range given {
+				g(w)
+			}
+		}
+	}
+	refused := func(name, asked, says string) row {
+		return row{name: name, given: denies(asks(asked)), verdict: Deny, reason: v1alpha1.ReasonNameRefused, says: []string{says}}
+	}
+	denied := func(name string, given func(*world)) row {
+		return row{name: name, given: given, verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "no-payments", says: []string{"policy no-payments denies it"}}
+	}
+	listing := func(repos ...string) func(*world) {
+		return func(w *world) { w.onGitHub(); w.except(repos...); w.Request.Spec.Repo = "payments" }
+	}
+	run(t, []row{
+		denied("its own", denies(asks("payments"))),
+		refused("with its owner", "acme/payments", "write repo as payments, not acme/payments"),
+		refused("with its owner in capitals", "ACME/payments", "write repo as payments, not ACME/payments"),
+		refused("in capitals", "Payments", "write repo as payments, not Payments"),
+		refused("all of it in capitals", "ACME/PAYMENTS", "write repo as payments, not ACME/PAYMENTS"),
+		refused("of another owner", "mallory/payments", "is not of acme"),
+		{name: "of another owner, where no policy allows it", given: denies(asks("mallory/payments"), func(w *world) { w.preview().Repos = []string{"web-app"} }),
+			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "preview-builds", says: []string{"allows repos web-app"}},
+		refused("a name that climbs", "web/../payments", `repo "web/../payments" is not allowed`),
+		refused("a name with a wildcard", "paymen?s", `is not allowed; allowed are letters`),
+		{name: "another", given: denies(asks("web-app")), verdict: Allow, reason: v1alpha1.ReasonAllowed, policy: "preview-builds"},
+		denied("a Deny that names the owner", listing("acme/payments")),
+		denied("a Deny that names the owner in capitals", listing("ACME/Payments")),
+		denied("a Deny in capitals", listing("Payments")),
+		denied("a Deny of all that is the owner's", listing("Acme/*")),
+		{name: "a Deny of another owner's", given: listing("mallory/*"), verdict: Allow, reason: v1alpha1.ReasonAllowed, policy: "preview-builds"},
+		denied("a Deny in capitals where the back end tells case apart", func(w *world) {
+			w.Capability.Spec.AWS = &v1alpha1.AWSCapability{}
+			w.except("Web-*")
+		}),
+		denied("a Deny of an environment in capitals", func(w *world) {
+			w.Capability.Spec.AWS = &v1alpha1.AWSCapability{}
+			w.except()
+			w.policies[1].Spec.Environments = []string{"Preview"}
+		}),
+		{name: "an environment in capitals", given: denies(func(w *world) { w.Request.Spec.Environment = "Preview" }), verdict: Deny,
+			reason: v1alpha1.ReasonNameRefused, says: []string{"write environment as preview, not Preview"}},
+		{name: "a living grant whose name was taken before", given: denies(asks("ACME/payments"), func(w *world) { w.Granted = true }), verdict: Deny,
+			reason: v1alpha1.ReasonNameRefused, says: []string{"write repo as payments"}},
+	})
+}
+
+func TestAllow_NamesMeanWhatTheyMeanToTheBackEnd(t *testing.T) {
+	allowing := func(repos ...string) func(*world) { return func(w *world) { w.onGitHub(); w.preview().Repos = repos } }
+	allowed := func(name string, given func(*world)) row {
+		return row{name: name, given: given, verdict: Allow, reason: v1alpha1.ReasonAllowed, policy: "preview-builds"}
+	}
+	missed := func(name string, given func(*world), says string) row {
+		return row{name: name, given: given, verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "preview-builds", says: []string{says}}
+	}
+	run(t, []row{
+		allowed("GitHub's with the owner", allowing("acme/web-app")),
+		allowed("GitHub's in capitals", allowing("ACME/Web-App")),
+		allowed("all that is the owner's", allowing("acme/*")),
+		missed("another owner's", allowing("mallory/web-app"), "allows repos mallory/web-app"),
+		missed("AWS's in capitals are others", func(w *world) {
+			w.Capability.Spec.AWS = &v1alpha1.AWSCapability{}
+			w.preview().Repos = []string{"Web-App"}
+		}, "allows repos Web-App"),
+		missed("AWS's environments in capitals are others", func(w *world) {
+			w.Capability.Spec.AWS = &v1alpha1.AWSCapability{}
+			w.preview().Environments = []string{"Preview"}
+		}, "allows environments Preview"),
+	})
+}
+
+func TestDeny_NobodyIsPastItInCapitals(t *testing.T) {
+	forbidding := func(s v1alpha1.Subject) func(*world) {
+		return func(w *world) {
+			w.Request.Spec.Requester = v1alpha1.Identity{Username: "Mallory@example.com", Groups: []string{"Interns"}}
+			w.Job.Annotations[v1alpha1.AnnotationCreatedBy] = "Mallory@example.com"
+			w.preview().Requesters = []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "Mallory@example.com"}}
+			p := deny("not-mallory")
+			p.Spec.Requesters = []v1alpha1.Subject{s}
+			w.add(p)
+		}
+	}
+	denied := func(name string, s v1alpha1.Subject) row {
+		return row{name: name, given: forbidding(s), verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "not-mallory"}
+	}
+	run(t, []row{
+		denied("by name", v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "mallory@example.com"}),
+		denied("by group", v1alpha1.Subject{Kind: v1alpha1.SubjectGroup, Name: "interns"}),
+		{name: "an Allow names people as the API server knows them", given: func(w *world) {
+			forbidding(v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "somebody"})(w)
+			w.preview().Requesters[0].Name = "mallory@example.com"
+		}, verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{"no policy lets Mallory@example.com ask"}},
+	})
+}
+
+func TestImpossible_NamesThatNoRequestHasAreFound(t *testing.T) {
+	github := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "artifacts"}, Spec: v1alpha1.CapabilitySpec{GitHub: &v1alpha1.GitHubCapability{Owner: "acme", Repositories: []string{"*"}}}}
+	aws := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "publish"}, Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{}}}
+	vault := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "read"}, Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{}}}
+	compiler := newCompiler(t)
+	for _, tt := range []struct {
+		name       string
+		about      []string
+		repos      []string
+		expression string
+		// want are words of each sentence.
+		want []string
+	}{
+		{"nothing", []string{"artifacts"}, []string{"payments", "acme/payments", "Acme/*"}, "request.repo == 'payments'", nil},
+		{"another owner's", []string{"artifacts"}, []string{"payments", "mallory/*"}, "true", []string{"repos: no request can have mallory/*: mend the name"}},
+		{"another owner's, which another capability can have", []string{"artifacts", "publish"}, []string{"mallory/*"}, "true", nil},
+		{"of any capability", []string{"*"}, []string{"mallory/*"}, "true", nil},
+		{"a name that climbs", []string{"*"}, []string{"../payments"}, "true", []string{"repos: no request can have ../payments"}},
+		{"an expression with the owner", []string{"artifacts"}, nil, "request.repo == 'acme/payments'",
+			[]string{`when[0]: it compares request.repo with "acme/payments", which no request has: write "payments", as those requests do`}},
+		{"an expression in capitals", []string{"read"}, nil, "'Payments' != request.repo", []string{`"Payments", which no request has: write "payments"`}},
+		{"an expression in capitals, where case is told apart", []string{"publish"}, nil, "request.repo == 'Payments'", nil},
+		{"an expression with a list", []string{"artifacts"}, nil, "request.repo in ['web-app', 'acme/payments', 'Payments']", []string{`"acme/payments"`, `"Payments"`}},
+		{"an expression that begins with the owner", []string{"artifacts"}, nil, "request.repo.startsWith('acme/')", []string{`"acme/", which no request has`}},
+		{"an expression that begins in lower case", []string{"artifacts"}, nil, "request.repo.startsWith('pay') || request.repo.endsWith('-x')", nil},
+		{"an expression amid others", []string{"artifacts"}, nil, "request.ttlSeconds < 900 && !(request.repo.contains('Pay'))", []string{`"Pay", which no request has: write "pay"`}},
+		{"an expression of environments", []string{"artifacts"}, nil, "request.environment == 'Production'", []string{`request.environment with "Production", which no request has: write "production"`}},
+		{"an expression with a name that climbs", []string{"publish"}, nil, "request.repo == '../x'", []string{`"../x", which no request has: compare repos and environments by the policy's own fields`}},
+		{"an expression about something else", []string{"artifacts"}, nil, "request.actor == 'Acme/X' && request.requester.username == 'Acme/X'", nil},
+		{"an expression that changes the name first", []string{"artifacts"}, nil, "request.repo.upperAscii() == 'PAYMENTS'", nil},
+		{"a capability that does not exist", []string{"absent"}, []string{"mallory/Payments"}, "request.repo == 'Payments'", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := deny("p")
+			p.Spec.Capabilities, p.Spec.Repos, p.Spec.When = tt.about, tt.repos, when(tt.expression, "as asked")
+			compiled := compiler.Compile(p)
+			if err := compiled.Err(); err != nil {
+				t.Fatal(err)
+			}
+			got := compiled.Impossible([]*v1alpha1.Capability{github, aws, vault})
+			if len(got) != len(tt.want) || slices.ContainsFunc(tt.want, func(words string) bool {
+				return !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, words) })
+			}) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestPartial_TextsThatSomeBackEndsWriteOtherwiseAreFound(t *testing.T) {
+	github := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "artifacts"}, Spec: v1alpha1.CapabilitySpec{GitHub: &v1alpha1.GitHubCapability{Owner: "acme", Repositories: []string{"*"}}}}
+	aws := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "publish"}, Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{}}}
+	compiler := newCompiler(t)
+	for _, tt := range []struct {
+		name, expression string
+		// words of the one sentence; empty for none.
+		words string
+	}{
+		{"the same for all", "request.repo == 'payments' && request.environment != 'production'", ""},
+		{"with the owner, which GitHub's leave out", "request.repo == 'acme/payments'", `when[0]: it compares request.repo with "acme/payments", which no request for artifacts has: write "payments", as those requests do`},
+		{"with the owner and without", "request.repo in ['acme/payments', 'payments']", ""},
+		{"with the owner or without", "request.repo == 'acme/payments' || request.repo == 'payments'", ""},
+		{"in capitals", "request.environment == 'Production'", `"Production", which no request for artifacts has: write "production"`},
+		{"another owner's, which GitHub's cannot mean", "request.repo == 'mallory/payments'", ""},
+		{"all of the owner's", "request.repo.startsWith('acme/')", `"acme/", which no request for artifacts has: compare repos and environments by the policy's own fields`},
+		{"one that none has is another matter", "request.repo == '../x'", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := deny("p")
+			p.Spec.When = when(tt.expression, "as asked")
+			got := compiler.Compile(p).Partial([]*v1alpha1.Capability{aws, github})
+			if (len(got) == 0) != (tt.words == "") || len(got) > 1 || (len(got) == 1 && !strings.Contains(got[0], tt.words)) {
+				t.Errorf("got %q, want %q", got, tt.words)
+			}
+		})
+	}
+}
