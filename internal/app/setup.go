@@ -176,7 +176,8 @@ func newObserver(mgr ctrl.Manager, o options, tracing trace.TracerProvider) (*ob
 	}
 	return &observe.Observer{
 		Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Access: mgr.GetClient(), Providers: providers,
-		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: o.clock, Answers: observe.NewAnswers(o.clock),
+		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: o.clock,
+		Answers:          observe.NewAnswers(o.clock),
 		IdentityExtraKey: o.identityExtraKey,
 	}, nil
 }
