@@ -12,7 +12,7 @@ import (
 
 // lookupsAtOnce is how many look-ups past the cache are made at a time for what lives in one namespace. A namespace
 // whose Jobs name many ConfigMaps then waits for itself, and leaves the API server to others.
-const lookupsAtOnce = 4
+const lookupsAtOnce = 2
 
 // Lookups bounds how much is asked of the API server for one namespace at a time. Its zero value is ready to use.
 type Lookups struct {

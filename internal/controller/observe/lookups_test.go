@@ -36,7 +36,7 @@ func TestLookups_ANamespaceWaitsForItself(t *testing.T) {
 		}
 		for over := range int32(10) {
 			synctest.Wait()
-			if now, want := running.Load(), min(4, 10-over); now != want || done.Load() != over {
+			if now, want := running.Load(), min(2, 10-over); now != want || done.Load() != over {
 				t.Errorf("%d look-ups of one namespace are over, and %d run; want %d", done.Load(), now, want)
 			}
 			if err := lookups.Do(t.Context(), "quiet", func() error { return nil }); err != nil {
@@ -51,7 +51,7 @@ func TestLookups_WhoeverWaitsTooLongIsToldSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lookups observe.Lookups
 		answer := make(chan struct{})
-		for range 4 {
+		for range 2 {
 			go func() { _ = lookups.Do(t.Context(), "busy", func() error { <-answer; return nil }) }()
 		}
 		synctest.Wait()
