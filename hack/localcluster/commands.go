@@ -87,7 +87,7 @@ func (c *Cluster) apiServer() supervisor.Program {
 		"--kubelet-client-certificate="+pkiInside("apiserver-kubelet.crt"),
 		"--kubelet-client-key="+pkiInside("apiserver-kubelet.key"),
 		"--kubelet-preferred-address-types=InternalIP",
-		"--authorization-mode=Node,RBAC",
+		"--authorization-config="+stateInside+"/"+authorizationFile,
 		"--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true",
 	)

@@ -12,6 +12,8 @@ import (
 	"text/template"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 //go:embed files
@@ -91,6 +93,7 @@ func (c *Cluster) writeConfiguration() error {
 		"pods.conflist":   "cni/pods.conflist",
 
 		"authentication.yaml": authenticationFile,
+		"authorization.yaml":  authorizationFile,
 	} {
 		t, err := template.ParseFS(fileTemplates, "files/"+name)
 		if err != nil {
@@ -114,6 +117,39 @@ const authenticationFile = "config/authentication.yaml"
 // Trust gives the API server another AuthenticationConfiguration. It takes it as soon as it notices, without a restart.
 func (c *Cluster) Trust(configuration []byte) error {
 	return os.WriteFile(c.rec.path(authenticationFile), configuration, 0o644)
+}
+
+// authorizationFile is the API server's AuthorizationConfiguration.
+const authorizationFile = "config/authorization.yaml"
+
+// AddAuthorizer has the API server ask a webhook after its own authorizers. The webhook's certificate is one of the
+// cluster's own authority (ListenTLS). The API server asks it as soon as it notices, without a restart.
+func (c *Cluster) AddAuthorizer(url string) error {
+	const name = "webhook"
+	err := clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: url, CertificateAuthorityData: c.ca.certPEM}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {}},
+		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
+		CurrentContext: name,
+	}, c.kubeconfigPath(name))
+	if err != nil {
+		return err
+	}
+	file := c.rec.path(authorizationFile)
+	own, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(own, `- type: Webhook
+  name: webhook
+  webhook:
+    timeout: 3s
+    subjectAccessReviewVersion: v1
+    matchConditionSubjectAccessReviewVersion: v1
+    failurePolicy: NoOpinion
+    authorizedTTL: 1s
+    unauthorizedTTL: 1s
+    connectionInfo: {type: KubeConfigFile, kubeConfigFile: `+kubeconfigInside(name)+"}\n"...), 0o644)
 }
 
 // snapshotter returns the one that works on the file system of dir: an overlay cannot lie on another overlay, which is

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,6 +41,7 @@ import (
 	"github.com/valetkey/valetkey/internal/controller/grant"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/controller/request"
+	"github.com/valetkey/valetkey/internal/fairqueue"
 	"github.com/valetkey/valetkey/internal/guard"
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/policy"
@@ -176,7 +178,8 @@ func newObserver(mgr ctrl.Manager, o options, tracing trace.TracerProvider) (*ob
 	}
 	return &observe.Observer{
 		Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Access: mgr.GetClient(), Providers: providers,
-		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: o.clock, Answers: observe.NewAnswers(o.clock),
+		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: o.clock,
+		Answers:          observe.NewAnswers(o.clock),
 		IdentityExtraKey: o.identityExtraKey,
 	}, nil
 }
@@ -189,6 +192,18 @@ func controllerOptions(workers int) controller.Options {
 		// One that does not lead fills its cache too: it is ready to take over, and can say whether the guard is whole.
 		EnableWarmup: &warm,
 	}
+}
+
+// inTurn are the options of a controller whose workers namespaces share: one with thousands of requests keeps no
+// other waiting.
+func inTurn(workers int) controller.Options {
+	options := controllerOptions(workers)
+	type limiter = workqueue.TypedRateLimiter[reconcile.Request]
+	options.NewQueue = func(name string, limiter limiter) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+		// Delays pass by the machine's clock, as controller-runtime's own queue has it.
+		return fairqueue.New(name, limiter, workers, clock.RealClock{})
+	}
+	return options
 }
 
 func addCatalog(mgr ctrl.Manager, o options, observer *observe.Observer) error {
@@ -243,7 +258,7 @@ func everyPolicy(reader client.Reader) handler.MapFunc {
 }
 
 func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
-	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(controllerOptions(o.workers)).
+	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(inTurn(o.workers)).
 		For(&v1alpha1.CapabilityRequest{}).
 		Owns(&v1alpha1.CapabilityGrant{}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
@@ -260,7 +275,7 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *te
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Answered: make(chan event.GenericEvent),
 	}
-	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(controllerOptions(o.workers)).
+	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(inTurn(o.workers)).
 		Watches(&v1alpha1.CapabilityGrant{}, grant.InTurn()).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(seenBy(grants))).

@@ -13,14 +13,16 @@ import (
 	"path/filepath"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/callers"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/token"
 )
@@ -28,6 +30,7 @@ import (
 // tokenServer answers for the tokens that the operator signs. Every replica does, whoever leads.
 type tokenServer struct {
 	address, certDir string
+	keys             *callers.Keys
 	handler          http.Handler
 }
 
@@ -36,7 +39,24 @@ func addTokenServer(mgr ctrl.Manager, o options, tokens *token.Provider) error {
 	if o.tokenIssuer == "" {
 		return nil
 	}
-	return mgr.Add(&tokenServer{address: o.tokenAddress, certDir: o.tokenCertDir, handler: tokens.Handler(mayIntrospect(mgr.GetClient(), o.tokenIssuer))})
+	clients, err := kubernetes.NewForConfig(mgr.GetConfig())
+	if err != nil {
+		return err
+	}
+	get := func(ctx context.Context, path string) ([]byte, error) {
+		return clients.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
+	}
+	keys := callers.NewKeys(get, clock.RealClock{}, mgr.GetLogger().WithName("tokens"))
+	introspectors := callers.New(callers.Options{
+		Audience: o.tokenIssuer, API: mgr.GetClient(), Keys: keys, Clock: o.clock,
+		Access: authorizationv1.ResourceAttributes{
+			Verb: "introspect", Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version,
+			Resource: "capabilitygrants",
+		},
+		NoAccess: "you lack the verb introspect on capabilitygrants (ClusterRole valetkey-introspector)",
+	})
+	return mgr.Add(&tokenServer{
+		address: o.tokenAddress, certDir: o.tokenCertDir, keys: keys, handler: tokens.Handler(introspectors.Check)})
 }
 
 // NeedLeaderElection is false: see tokenServer.
@@ -58,6 +78,7 @@ func (s *tokenServer) Start(ctx context.Context) error {
 		go func() { _ = watcher.Start(ctx) }() // until the context ends
 		listener = tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, NextProtos: []string{"h2", "http/1.1"}})
 	}
+	go s.keys.Run(ctx)
 	go func() {
 		<-ctx.Done()
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
@@ -83,44 +104,5 @@ func living(live client.Reader) func(context.Context, token.Grant) (bool, error)
 		}
 		last := provider.Lease{ID: g.Spec.LeaseID, Attempt: g.Status.Attempt}.Session()
 		return g.Spec.LeaseID == asked.Lease && last == asked.Session && g.Status.Stop == nil && g.Status.EndedAt == nil && g.DeletionTimestamp == nil, nil
-	}
-}
-
-// errNoToken and errNoRight are what callers are told.
-var (
-	errNoToken = errors.New("bring a ServiceAccount token whose audience is this issuer")
-	errNoRight = errors.New("you lack the verb introspect on capabilitygrants (ClusterRole valetkey-introspector)")
-	errUnknown = errors.New("who you are cannot be found out now")
-)
-
-// mayIntrospect accepts tokens of the cluster for the issuer as their audience, of whoever has the verb introspect.
-func mayIntrospect(api client.Client, issuer string) token.Authorize {
-	return func(r *http.Request) (int, error) {
-		brought := token.BearerOf(r)
-		if brought == "" {
-			return http.StatusUnauthorized, errNoToken
-		}
-		review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: brought, Audiences: []string{issuer}}}
-		if err := api.Create(r.Context(), review); err != nil {
-			return http.StatusServiceUnavailable, errUnknown
-		}
-		if !review.Status.Authenticated {
-			return http.StatusUnauthorized, errNoToken
-		}
-		user := review.Status.User
-		access := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: user.Username, UID: user.UID, Groups: user.Groups, Extra: map[string]authorizationv1.ExtraValue{},
-			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "introspect", Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "capabilitygrants"},
-		}}
-		for key, values := range user.Extra {
-			access.Spec.Extra[key] = authorizationv1.ExtraValue(values)
-		}
-		if err := api.Create(r.Context(), access); err != nil {
-			return http.StatusServiceUnavailable, errUnknown
-		}
-		if !access.Status.Allowed {
-			return http.StatusForbidden, errNoRight
-		}
-		return http.StatusOK, nil
 	}
 }

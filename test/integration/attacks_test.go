@@ -576,32 +576,97 @@ func exposureAttacks() []attack {
 		{"an account that the requester can run as may get Secrets", "agent", strong, "runner may read Secrets", may("runner", secrets("get"))},
 		{"an account that the requester can run as may approve", "agent", strong, "runner may approve requests", may("runner", approve)},
 		{"an account that the requester can run as may approve this one request", "agent", strong, "runner may approve requests", byName},
-		{"an ingress controller that lives in the namespace and reads every Secret", "agent", strong, "runner may read Secrets", func(j *journey) error {
-			role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: j.name}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "list", "watch"}}}}
-			j.store(role)
-			j.enrol(j.name)
-			j.store(&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: j.name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-				Subjects: []rbacv1.Subject{serviceAccount(j.namespace, "runner")}})
-			j.allow()
-			j.ask()
-			return nil
-		}},
-		{"a GitOps controller that asks for itself", "ServiceAccount web-app-bot, admin of the namespace", strong, "web-app-bot may read Secrets", func(j *journey) error {
-			j.enrol(j.name)
-			j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("admin"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
-				Subjects: []rbacv1.Subject{serviceAccount(j.namespace, "web-app-bot")}}))
-			j.allow()
-			j.ask()
-			return nil
-		}},
-		{"a group of all the namespace's accounts may get Secrets", "agent", strong, "may read Secrets", func(j *journey) error {
-			j.enrol(j.name)
-			j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("all"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
-				Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:serviceaccounts:" + j.namespace}}}))
-			j.allow()
-			j.ask()
-			return nil
-		}},
+		{"an ingress controller that lives in the namespace and reads every Secret", "agent", strong,
+			"runner may read, list and watch Secrets", func(j *journey) error {
+				role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: j.name},
+					Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"},
+						Verbs: []string{"get", "list", "watch"}}}}
+				j.store(role)
+				j.enrol(j.name)
+				j.store(&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: j.name},
+					RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+					Subjects: []rbacv1.Subject{serviceAccount(j.namespace, "runner")}})
+				j.allow()
+				j.ask()
+				return nil
+			}},
+		{"a GitOps controller that asks for itself", "ServiceAccount web-app-bot, admin of the namespace", strong,
+			"web-app-bot may read, list and watch Secrets", func(j *journey) error {
+				j.enrol(j.name)
+				j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("admin"),
+					RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
+					Subjects: []rbacv1.Subject{serviceAccount(j.namespace, "web-app-bot")}}))
+				j.allow()
+				j.ask()
+				return nil
+			}},
+		{"an account may get Secrets of no name, which is each of them", "agent", strong, "runner may read Secrets",
+			func(j *journey) error {
+				unnamed := secrets("get")
+				unnamed.ResourceNames = []string{""}
+				return may("runner", unnamed)(j)
+			}},
+		{"an account that does not exist yet may list Secrets", "agent, who could have it made", strong,
+			"yet-to-come may list Secrets", may("yet-to-come", secrets("list"))},
+		{"an account, named as a user, may watch Secrets", "agent", strong, "runner may watch Secrets",
+			func(j *journey) error {
+				j.enrol(j.name)
+				j.must(j.w.admin.Create(j.Context(), &rbacv1.Role{ObjectMeta: j.meta("more"),
+					Rules: []rbacv1.PolicyRule{secrets("watch")}}))
+				j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("more"),
+					RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "more"},
+					Subjects: []rbacv1.Subject{user("system:serviceaccount:" + j.namespace + ":runner")}}))
+				j.allow()
+				j.ask()
+				return nil
+			}},
+		{"everybody who is known may approve here", "agent", strong,
+			"group system:authenticated may approve requests", func(j *journey) error {
+				j.enrol(j.name)
+				j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("all"),
+					RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "valetkey-approver"},
+					Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind,
+						Name: "system:authenticated"}}}))
+				j.allow()
+				j.ask()
+				return nil
+			}},
+		{"an account may read Secrets by an aggregated role", "agent", strong, "runner may read Secrets",
+			func(j *journey) error {
+				j.enrol(j.name)
+				label := map[string]string{"aggregate-to": j.name}
+				j.store(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: j.name + "-part", Labels: label},
+					Rules: []rbacv1.PolicyRule{secrets("get")}})
+				whole := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: j.name},
+					AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: label}}}}
+				j.store(whole)
+				await(j.T, j.w, whole, "aggregated", func(r *rbacv1.ClusterRole) bool { return len(r.Rules) > 0 })
+				j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("more"),
+					RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: j.name},
+					Subjects: []rbacv1.Subject{serviceAccount(j.namespace, "runner")}}))
+				j.allow()
+				j.ask()
+				return nil
+			}},
+		{"a cluster administrator asks for itself", "root", strong, "may read, list and watch Secrets",
+			func(j *journey) error {
+				allow := j.askedBy("root-"+j.name, nil)
+				j.agent = j.as("root-"+j.name, nil, "system:masters")
+				j.allow(allow)
+				j.ask()
+				return nil
+			}},
+		{"a group of all the namespace's accounts may get Secrets", "agent", strong,
+			"may read, list and watch Secrets", func(j *journey) error {
+				j.enrol(j.name)
+				j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("all"),
+					RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
+					Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind,
+						Name: "system:serviceaccounts:" + j.namespace}}}))
+				j.allow()
+				j.ask()
+				return nil
+			}},
 		{"a provider that points elsewhere, to be sent the operator's token", "catalogue editor", v1alpha1.ReasonIndeterminate, "is not allowed; start the operator with --aws-endpoint=", func(j *journey) error {
 			thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { j.Error("something was sent to it") }))
 			j.Cleanup(thief.Close)

@@ -6,21 +6,33 @@
 package integration
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -33,6 +45,13 @@ import (
 
 // issuing starts an operator that issues tokens, over TLS, and returns the flags' URL and a client that trusts it.
 func issuing(t *testing.T, flags ...string) (*operator, string, *http.Client) {
+	t.Helper()
+	more, issuer, https := issuerFlags(t)
+	return stage.ownOperator(t, append(flags, more...)...), issuer, https
+}
+
+// issuerFlags are those of an operator that issues tokens, with keys of its own.
+func issuerFlags(t *testing.T) (flags []string, issuer string, https *http.Client) {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, kind string, der []byte) {
@@ -62,10 +81,10 @@ func issuing(t *testing.T, flags ...string) (*operator, string, *http.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer := "https://" + address
-	o := stage.ownOperator(t, append(flags, "--signer=internal="+filepath.Join(dir, "signing.pem"), "--token-issuer="+issuer, "--token-signer=internal",
-		"--token-address="+address, "--token-cert-dir="+dir)...)
-	return o, issuer, pair.Client()
+	issuer = "https://" + address
+	return []string{"--signer=internal=" + filepath.Join(dir, "signing.pem"), "--token-issuer=" + issuer,
+		"--token-signer=internal",
+		"--token-address=" + address, "--token-cert-dir=" + dir}, issuer, pair.Client()
 }
 
 // service is an internal service with a ServiceAccount of its own, which asks the operator about tokens.
@@ -134,4 +153,141 @@ func TestATokenIsInactiveFromTheMomentItsGrantEnds(t *testing.T) {
 	if r := g.Status.Revocation; r == nil || r.Mode != v1alpha1.RevocationImmediate || r.ConfirmedAt == nil {
 		t.Errorf("the revocation is %+v", r)
 	}
+}
+
+// TestToken_CallersThatMayNotCostTheAPIServerNothing has ten thousand bad requests come, each of its own kind, and
+// counts what the operator asks of the API server, at a gate between the two and by the API server's own metrics.
+func TestToken_CallersThatMayNotCostTheAPIServerNothing(t *testing.T) {
+	const requests, atOnce = 10_000, 32
+	j := alone(t, "token-flood", nil)
+	flags, issuer, https := issuerFlags(t)
+	g := j.w.apiGate(t)
+	o, err := j.w.start(exec.Command(j.w.manager), g.kubeconfig(t, j.w), t.TempDir(), flags...)
+	j.must(err)
+	t.Cleanup(func() { _ = o.stop() })
+	j.must(o.awaitReady(t.Context()))
+	j.internalToken(issuer)
+	proxy, stranger := j.service("artifact-proxy", issuer, https), j.service("stranger", issuer, https)
+	if status, said := proxy("x"); status != http.StatusOK || said["active"] != false {
+		t.Fatalf("whoever may is told %d %v", status, said)
+	}
+	var asked, keys atomic.Int32
+	g.on(func(_ string, r *http.Request, _ []byte) fate {
+		switch path := r.URL.Path; {
+		case strings.HasSuffix(path, "/tokenreviews"), strings.HasSuffix(path, "/subjectaccessreviews"):
+			asked.Add(1)
+		case strings.HasPrefix(path, "/openid/"), strings.HasPrefix(path, "/.well-known/"):
+			keys.Add(1)
+		}
+		return fate{}
+	})
+	https.Transport.(*http.Transport).MaxIdleConnsPerHost = atOnce
+	before := j.w.reviews(t)
+	bad := j.badTokens(issuer)
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	began := time.Now()
+	for i := range requests {
+		group.Go(func() error {
+			status, err := introspectAs(t.Context(), https, issuer, bad[i%len(bad)])
+			if err == nil && status != http.StatusUnauthorized {
+				err = fmt.Errorf("token %d of the bad ones is told %d", i%len(bad), status)
+			}
+			return err
+		})
+	}
+	j.must(group.Wait())
+	took := time.Since(began)
+	after := j.w.reviews(t)
+	t.Logf("%d bad requests in %s: the operator asked the API server %d times, and read its keys by %d requests; it counts %v reviews before and %v after",
+		requests, took.Round(time.Millisecond), asked.Load(), keys.Load(), before, after)
+	// The keys are read by two requests a minute, whatever comes.
+	if minutes := int32(took/time.Minute) + 1; asked.Load() > 0 || keys.Load() > 2*minutes || after != before {
+		t.Error("bad requests cost the API server something")
+	}
+	asked.Store(0)
+	for range 100 {
+		if status, _ := stranger("x"); status != http.StatusForbidden {
+			t.Fatalf("a stranger is told %d", status)
+		}
+		if status, _ := proxy("x"); status != http.StatusOK {
+			t.Fatalf("whoever may is told %d", status)
+		}
+	}
+	if n := asked.Load(); n > 8 {
+		t.Errorf("for a hundred requests each of two accounts the API server was asked %d times", n)
+	}
+}
+
+// badTokens are such as anybody can bring: none, nonsense, forged ones, and real ones that are for something else.
+func (j *journey) badTokens(issuer string) []string {
+	j.Helper()
+	real, err := j.w.token(j.Context(), j.namespace, "stranger")
+	j.must(err)
+	header, err := base64.RawURLEncoding.DecodeString(strings.Split(real, ".")[0])
+	j.must(err)
+	var known struct {
+		KeyID string `json:"kid"`
+	}
+	j.must(json.Unmarshal(header, &known))
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	j.must(err)
+	forge := func(kid string) string {
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key,
+			KeyID: kid}}, nil)
+		j.must(err)
+		var claims map[string]any
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(real, ".")[1])
+		j.must(err)
+		j.must(json.Unmarshal(payload, &claims))
+		claims["aud"] = []string{issuer}
+		text, err := jwt.Signed(signer).Claims(claims).Serialize()
+		j.must(err)
+		return text
+	}
+	cut := strings.LastIndex(real, ".")
+	return []string{"", "let-me-in", forge(known.KeyID), forge("a-key-that-is-new"), real, real[:cut] + ".AAAA",
+		real + "x"}
+}
+
+func introspectAs(ctx context.Context, https *http.Client, issuer, bearer string) (int, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, issuer+"/introspect", strings.NewReader("token=x"))
+	if err != nil {
+		return 0, err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if bearer != "" {
+		request.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	response, err := https.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	_, err = io.Copy(io.Discard, response.Body)
+	return response.StatusCode, err
+}
+
+// reviews is how many TokenReviews and SubjectAccessReviews the API server has answered so far, by its own metrics.
+func (w *world) reviews(t *testing.T) float64 {
+	t.Helper()
+	text, err := w.kubectl(t.Context(), "get", "--raw", "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, m := range families["apiserver_request_total"].GetMetric() {
+		for _, label := range m.GetLabel() {
+			if label.GetName() == "resource" && (label.GetValue() == "tokenreviews" ||
+				label.GetValue() == "subjectaccessreviews") {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
 }

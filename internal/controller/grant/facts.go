@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/projection"
@@ -234,7 +235,7 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 	issuing := f.Job.StartedFor == "" && !mem.atRest(c.Clock.Now())
 	mem.inputs = copies(g, found.Review, found.Inputs)
 	if issuing {
-		exposure, err := c.Observer.Exposure(ctx, r)
+		exposure, err := c.Observer.Exposure(ctx, r, observe.Issuing)
 		if err != nil {
 			f.Policy.Message = err.Error()
 			return

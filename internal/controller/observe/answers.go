@@ -11,11 +11,16 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// answersLast is how long an answer is believed. The API server's own view of roles and rules is about as late. Without it, a thousand
-// grants that wait for one back end would ask the same questions thousands of times, and keep everybody else waiting.
+// answersLast is how long an answer is believed of which the operator cannot see what it depends on. The API
+// server's own view of roles and rules is about as late. Without it, a thousand grants that wait for one back end
+// would ask the same questions thousands of times, and keep everybody else waiting.
 const answersLast = 2 * time.Second
 
-// Answers remembers what the API server said for a moment, and asks no question twice at a time.
+// authorizersLast is how long it is believed that the API server's authorizers are the ones they were. They are its
+// own configuration, which it reads anew at most once a minute.
+const authorizersLast = time.Minute
+
+// Answers remembers what the API server said for a while, and asks no question twice at a time.
 type Answers struct {
 	cache   *utilcache.LRUExpireCache
 	flights singleflight.Group
@@ -27,17 +32,28 @@ func NewAnswers(clock clock.PassiveClock) *Answers {
 	return &Answers{cache: utilcache.NewLRUExpireCacheWithClock(most, clock)}
 }
 
-// of is the answer to a question, asked now or of late. An error is not remembered.
-func (a *Answers) of(question string, ask func() (any, error)) (any, error) {
+// of returns the answer to a question, which is believed for a time after it was asked. An error is not remembered.
+func (a *Answers) of(question string, lasts time.Duration, ask func() (any, error)) (any, error) {
 	if known, ok := a.cache.Get(question); ok {
 		return known, nil
 	}
 	answer, err, _ := a.flights.Do(question, func() (any, error) {
 		answer, err := ask()
 		if err == nil {
-			a.cache.Add(question, answer, answersLast)
+			a.cache.Add(question, answer, lasts)
 		}
 		return answer, err
 	})
 	return answer, err
+}
+
+// knows reports whether the answer to a question is remembered.
+func (a *Answers) knows(question string) bool {
+	_, known := a.cache.Get(question)
+	return known
+}
+
+// note remembers an answer that came with another.
+func (a *Answers) note(question string, answer any, lasts time.Duration) {
+	a.cache.Add(question, answer, lasts)
 }

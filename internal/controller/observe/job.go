@@ -27,7 +27,8 @@ func (o *Observer) unknownFields(ctx context.Context, found *Observation) error 
 	}
 	raw := &unstructured.Unstructured{}
 	raw.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
-	if err := o.Live.Get(ctx, client.ObjectKeyFromObject(found.Facts.Job), raw); err != nil {
+	key := client.ObjectKeyFromObject(found.Facts.Job)
+	if err := o.lookups.Do(ctx, key.Namespace, func() error { return o.Live.Get(ctx, key, raw) }); err != nil {
 		return fmt.Errorf("looking up the Job as it is stored: %w", err)
 	}
 	problems, err := UnknownFields(raw)
@@ -69,15 +70,22 @@ func (o *Observer) inputs(ctx context.Context, found *Observation, in *policy.Re
 	if len(names) > policy.MaxInputs {
 		return true, nil // The Job is refused for it, and none of them need be read.
 	}
-	for _, name := range names {
-		cm := &corev1.ConfigMap{}
-		ok, err := get(ctx, o.Live, client.ObjectKey{Namespace: found.Facts.Request.Namespace, Name: name}, cm)
-		if err != nil {
-			return false, err
-		}
-		if ok {
-			in.ConfigMaps[name] = cm
-		}
+	if len(names) == 0 {
+		return true, nil
 	}
-	return true, nil
+	namespace := found.Facts.Request.Namespace
+	err := o.lookups.Do(ctx, namespace, func() error {
+		for _, name := range names {
+			cm := &corev1.ConfigMap{}
+			ok, err := get(ctx, o.Live, client.ObjectKey{Namespace: namespace, Name: name}, cm)
+			if err != nil {
+				return err
+			}
+			if ok {
+				in.ConfigMaps[name] = cm
+			}
+		}
+		return nil
+	})
+	return err == nil, err
 }

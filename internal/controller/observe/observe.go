@@ -7,10 +7,8 @@ package observe
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,7 +35,7 @@ type Observer struct {
 	Cache client.Reader
 	// Live reads what it does not watch: ConfigMaps and ServiceAccounts.
 	Live client.Reader
-	// Access creates SubjectAccessReviews.
+	// Access creates SubjectAccessReviews and SelfSubjectRulesReviews.
 	Access client.Writer
 	// Providers are the back ends.
 	Providers provider.Set
@@ -51,6 +49,9 @@ type Observer struct {
 	Clock clock.PassiveClock
 	// Answers are what the API server said of late.
 	Answers *Answers
+
+	// lookups bounds what is read by Live and asked by Access for one namespace at a time.
+	lookups Lookups
 }
 
 // Observation is what was found about one request.
@@ -212,99 +213,11 @@ func get(ctx context.Context, from client.Reader, key client.ObjectKey, into cli
 	return true, nil
 }
 
-// access is one question to the authorizer.
-type access struct {
-	needs    v1alpha1.Acceptance
-	verb     string
-	group    string
-	resource string
-	can      string
-	// named asks about the request's own name: whoever asks has chosen it, and a right on one name is as good as on all. The name
-	// of a grant's Secret nobody knows beforehand.
-	named bool
-}
-
-var questions = [...]access{
-	{v1alpha1.AcceptSecretReader, "get", "", "secrets", "read Secrets", false},
-	{v1alpha1.AcceptSecretReader, "list", "", "secrets", "list Secrets", false},
-	{v1alpha1.AcceptSecretReader, "watch", "", "secrets", "watch Secrets", false},
-	{v1alpha1.AcceptRequesterMayApprove, "approve", v1alpha1.GroupVersion.Group, "capabilityrequests", "approve requests", true},
-}
-
-// Exposure asks the authorizer whether the requester, or any ServiceAccount of the namespace, could read the credential or
-// approve the request. Every ServiceAccount is asked about, not the Job's alone: who may create a Job can run as any of them.
-func (o *Observer) Exposure(ctx context.Context, request *v1alpha1.CapabilityRequest) ([]policy.Risk, error) {
-	subjects, err := o.subjects(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	var risks []policy.Risk
-	for _, subject := range subjects {
-		for _, q := range questions {
-			allowed, err := o.allowed(ctx, subject, request, q)
-			if err != nil {
-				return nil, err
-			}
-			if allowed {
-				risks = append(risks, policy.Risk{Needs: q.needs,
-					Message: fmt.Sprintf("%s may %s in namespace %s", subject.Username, q.can, request.Namespace)})
-			}
-		}
-	}
-	return risks, nil
-}
-
 // Probe asks the guard for what it must refuse, and says in words if it does not.
 func (o *Observer) Probe(ctx context.Context) (string, error) {
-	problem, err := o.Answers.of("probe", func() (any, error) { return o.Guard.Probe(ctx) })
+	problem, err := o.Answers.of("probe", answersLast, func() (any, error) { return o.Guard.Probe(ctx) })
 	if err != nil {
 		return "", err
 	}
 	return problem.(string), nil
-}
-
-func (o *Observer) subjects(ctx context.Context, request *v1alpha1.CapabilityRequest) ([]v1alpha1.Identity, error) {
-	listed, err := o.Answers.of("accounts/"+request.Namespace, func() (any, error) {
-		accounts := &corev1.ServiceAccountList{}
-		return accounts, o.Live.List(ctx, accounts, client.InNamespace(request.Namespace))
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing ServiceAccounts: %w", err)
-	}
-	accounts := listed.(*corev1.ServiceAccountList)
-	subjects := []v1alpha1.Identity{request.Spec.Requester}
-	for i := range accounts.Items {
-		subjects = append(subjects, v1alpha1.Identity{
-			Username: "system:serviceaccount:" + request.Namespace + ":" + accounts.Items[i].Name,
-			Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + request.Namespace, "system:authenticated"},
-		})
-	}
-	return subjects, nil
-}
-
-func (o *Observer) allowed(ctx context.Context, who v1alpha1.Identity, request *v1alpha1.CapabilityRequest, q access) (bool, error) {
-	attributes := &authorizationv1.ResourceAttributes{Namespace: request.Namespace, Verb: q.verb, Group: q.group, Resource: q.resource}
-	if q.named {
-		attributes.Name = request.Name
-	}
-	extra := make(map[string]authorizationv1.ExtraValue, len(who.Extra))
-	for key, value := range who.Extra {
-		extra[key] = authorizationv1.ExtraValue(value)
-	}
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User: who.Username, UID: who.UID, Groups: who.Groups, Extra: extra,
-		ResourceAttributes: attributes,
-	}}
-	question, err := json.Marshal(review.Spec)
-	if err != nil {
-		return false, err
-	}
-	answer, err := o.Answers.of(string(question), func() (any, error) {
-		err := o.Access.Create(ctx, review)
-		return review.Status.Allowed, err
-	})
-	if err != nil {
-		return false, fmt.Errorf("asking what %s may do: %w", who.Username, err)
-	}
-	return answer.(bool), nil
 }

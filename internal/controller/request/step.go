@@ -107,7 +107,7 @@ func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 	if found.Facts.Job == nil {
 		return c.withoutJob(ctx, r, found)
 	}
-	exposure, err := c.Observer.Exposure(ctx, r)
+	exposure, err := c.Observer.Exposure(ctx, r, observe.Deciding)
 	if err != nil {
 		return outcome{}, err
 	}

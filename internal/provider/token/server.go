@@ -7,10 +7,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/internal/callers"
 )
 
 // The paths below the issuer's URL.
@@ -49,12 +56,14 @@ func (t *Provider) verify(ctx context.Context, text string) (Claims, error) {
 	return Claims{}, errNotOurs
 }
 
-// Authorize reports whether whoever sent a request may ask about tokens. The status is what they are answered if not.
-type Authorize func(r *http.Request) (status int, err error)
+// Authorize returns nil if whoever brings a bearer token may ask about tokens. What they are answered if not is a
+// *callers.Refusal.
+type Authorize func(ctx context.Context, bearer string) error
 
 // Handler serves discovery and keys to everybody, and introspection to those who may.
 func (t *Provider) Handler(authorize Authorize) http.Handler {
 	mux := http.NewServeMux()
+	keys := remember(t.options.Clock, t.options.Signer.Keys)
 	mux.HandleFunc("GET "+discoveryPath, func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]any{
 			"issuer": t.options.Issuer, "jwks_uri": t.options.Issuer + keysPath, "introspection_endpoint": t.options.Issuer + introspectPath,
@@ -63,19 +72,16 @@ func (t *Provider) Handler(authorize Authorize) http.Handler {
 		})
 	})
 	mux.HandleFunc("GET "+keysPath, func(w http.ResponseWriter, r *http.Request) {
-		keys, err := t.options.Signer.Keys(r.Context())
+		set, err := keys(r.Context())
 		if err != nil {
-			http.Error(w, "the keys cannot be read now", http.StatusServiceUnavailable)
+			refuse(w, later("the keys cannot be read now"))
 			return
 		}
-		answer(w, keys)
+		answer(w, set)
 	})
 	mux.HandleFunc("POST "+introspectPath, func(w http.ResponseWriter, r *http.Request) {
-		if status, err := authorize(r); err != nil {
-			if status == http.StatusUnauthorized {
-				w.Header().Set("WWW-Authenticate", "Bearer")
-			}
-			http.Error(w, err.Error(), status)
+		if err := authorize(r.Context(), bearerOf(r)); err != nil {
+			refuse(w, err)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, longestBody)
@@ -109,12 +115,56 @@ func (t *Provider) introspect(w http.ResponseWriter, r *http.Request, text strin
 	switch {
 	case err != nil:
 		// Whoever asks is not told that it is active, and can ask again.
-		http.Error(w, "whether the token is active cannot be found out now", http.StatusServiceUnavailable)
+		refuse(w, later("whether the token is active cannot be found out now"))
 	case lives:
 		answer(w, introspection{Active: true, Claims: &claims, TokenType: "Bearer"})
 	default:
 		answer(w, introspection{})
 	}
+}
+
+// keysLast is how long the published keys are remembered: everybody may ask for them, and an external signer would
+// be asked each time.
+const keysLast = 5 * time.Second
+
+// readKeys returns the public keys of a signer.
+type readKeys = func(context.Context) (jose.JSONWebKeySet, error)
+
+// remember has the signer say its keys once for all that ask at a time, and a failure too is believed for that long.
+func remember(clock clock.PassiveClock, read readKeys) readKeys {
+	var mu sync.Mutex
+	var set jose.JSONWebKeySet
+	var problem error
+	var until time.Time
+	return func(ctx context.Context) (jose.JSONWebKeySet, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := clock.Now(); !now.Before(until) {
+			// Others wait for the answer too. The signer bounds how long it takes.
+			set, problem = read(context.WithoutCancel(ctx))
+			until = now.Add(keysLast)
+		}
+		return set, problem
+	}
+}
+
+// later is what whoever may help by asking again is told.
+func later(problem string) *callers.Refusal {
+	return &callers.Refusal{Status: http.StatusServiceUnavailable, RetryAfter: time.Second, Message: problem +
+		"; ask again"}
+}
+
+// refuse answers in words, and says when to ask again where that is known.
+func refuse(w http.ResponseWriter, err error) {
+	refusal := &callers.Refusal{Status: http.StatusServiceUnavailable, Message: err.Error()}
+	errors.As(err, &refusal)
+	if refusal.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	if refusal.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(refusal.RetryAfter.Seconds()))))
+	}
+	http.Error(w, refusal.Message, refusal.Status)
 }
 
 func answer(w http.ResponseWriter, body any) {
@@ -123,8 +173,8 @@ func answer(w http.ResponseWriter, body any) {
 	_ = json.NewEncoder(w).Encode(body) // whoever asked has gone
 }
 
-// BearerOf is the token that a request brings; empty when it brings none.
-func BearerOf(r *http.Request) string {
+// bearerOf is the token that a request brings; empty when it brings none.
+func bearerOf(r *http.Request) string {
 	kind, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(kind, "Bearer") {
 		return ""

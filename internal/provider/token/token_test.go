@@ -22,6 +22,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -29,6 +30,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/callers"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/conformance"
 	"github.com/valetkey/valetkey/internal/provider/token"
@@ -49,6 +51,8 @@ type world struct {
 	last     map[string]string
 	broken   bool
 	throttle bool
+	// asked counts how often the signer was asked for its keys.
+	asked int
 }
 
 // moody is a signer that fails when it is told to.
@@ -72,16 +76,30 @@ func (m moody) Sign(ctx context.Context, claims any) (string, error) {
 	return m.Signer.Sign(ctx, claims)
 }
 
+func (m moody) Keys(ctx context.Context) (jose.JSONWebKeySet, error) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	if m.w.asked++; m.w.broken {
+		return jose.JSONWebKeySet{}, errors.New("the signer does not say its keys")
+	}
+	return m.Signer.Keys(ctx)
+}
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{key: filepath.Join(t.TempDir(), "key.pem"), ended: map[string]bool{}, last: map[string]string{}}
 	w.replaceKey(t)
 	w.Provider = w.another(t)
-	w.server = httptest.NewServer(w.Handler(func(r *http.Request) (int, error) {
-		if token.BearerOf(r) != "a-service" {
-			return http.StatusUnauthorized, errors.New("who are you?")
+	w.server = httptest.NewServer(w.Handler(func(_ context.Context, bearer string) error {
+		switch bearer {
+		case "a-service":
+			return nil
+		case "a-service-in-a-hurry":
+			return &callers.Refusal{Status: http.StatusTooManyRequests, Message: "too many questions",
+				RetryAfter: 1500 * time.Millisecond}
+		default:
+			return &callers.Refusal{Status: http.StatusUnauthorized, Message: "who are you?"}
 		}
-		return http.StatusOK, nil
 	}))
 	t.Cleanup(w.server.Close)
 	return w
@@ -365,4 +383,66 @@ func TestAnIssuerThatTheOperatorIsNotIsRefused(t *testing.T) {
 	if _, err := newWorld(t).Issue(t.Context(), l); !provider.IsFinal(err) || !strings.Contains(err.Error(), "--token-issuer=https://elsewhere.example.com") {
 		t.Errorf("another issuer: %v", err)
 	}
+}
+
+// TestServer_RefusalsSayWhatToDo looks at what a client acts on: the challenge, and when to ask again.
+func TestServer_RefusalsSayWhatToDo(t *testing.T) {
+	w := newWorld(t)
+	for bearer, row := range map[string]struct {
+		status                int
+		challenge, retryAfter string
+	}{
+		"a-stranger":           {http.StatusUnauthorized, "Bearer", ""},
+		"a-service-in-a-hurry": {http.StatusTooManyRequests, "", "2"},
+	} {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/introspect",
+			strings.NewReader("token=x"))
+		request.Header.Set("Authorization", "Bearer "+bearer)
+		recorder := httptest.NewRecorder()
+		w.server.Config.Handler.ServeHTTP(recorder, request)
+		if got := recorder.Result(); got.StatusCode != row.status ||
+			got.Header.Get("WWW-Authenticate") != row.challenge || got.Header.Get("Retry-After") != row.retryAfter {
+			t.Errorf("%s is told %d, challenge %q, retry after %q", bearer, got.StatusCode,
+				got.Header.Get("WWW-Authenticate"), got.Header.Get("Retry-After"))
+		}
+	}
+}
+
+// TestServer_AskingForKeysCostsTheSignerLittle: everybody may, and an external signer is asked once for all of
+// them, also when it fails.
+func TestServer_AskingForKeysCostsTheSignerLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{key: filepath.Join(t.TempDir(), "key.pem")}
+		w.replaceKey(t)
+		handler := w.another(t).Handler(func(context.Context, string) error { return nil })
+		keys := func() (int, string) {
+			recorder := httptest.NewRecorder()
+			handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/jwks", nil))
+			return recorder.Code, recorder.Body.String()
+		}
+		_, first := keys()
+		w.replaceKey(t)
+		for range 1000 {
+			if status, set := keys(); status != http.StatusOK || set != first {
+				t.Fatalf("%d %s", status, set)
+			}
+		}
+		if w.asked != 1 {
+			t.Errorf("the signer was asked %d times", w.asked)
+		}
+		time.Sleep(5 * time.Second)
+		if _, set := keys(); set == first || w.asked != 2 {
+			t.Error("five seconds later, a new key is not published")
+		}
+		time.Sleep(5 * time.Second)
+		w.broken = true
+		for range 1000 {
+			if status, _ := keys(); status != http.StatusServiceUnavailable {
+				t.Fatalf("a signer that fails: %d", status)
+			}
+		}
+		if w.asked != 3 {
+			t.Errorf("a signer that fails was asked %d times", w.asked-2)
+		}
+	})
 }

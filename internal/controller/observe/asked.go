@@ -1,0 +1,126 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/rbac"
+)
+
+// MostAccounts is how many ServiceAccounts of a namespace the API server is asked about one by one, with four
+// questions for each. It bounds what a request costs where RBAC is not the only authorizer.
+const MostAccounts = 100
+
+// Short names of what a SubjectAccessReview asks and answers.
+type (
+	reviewSpec   = authorizationv1.SubjectAccessReviewSpec
+	reviewStatus = authorizationv1.SubjectAccessReviewStatus
+)
+
+// askEach asks the API server about the requester and each ServiceAccount of the namespace. The questions about
+// Secrets are shared by all requests of the namespace for a moment.
+func (e *exposure) askEach(ctx context.Context, other string, risks *risks) error {
+	subjects, tooMany, err := e.subjects(ctx)
+	if err != nil {
+		return err
+	}
+	if tooMany {
+		risks.unknown(fmt.Sprintf("who may read Secrets or approve requests in namespace %s is not known: "+
+			"the API server has %s, and the namespace has more than %d ServiceAccounts, more than are asked about "+
+			"one by one; remove those that are not used, or use another namespace", e.namespace, other, MostAccounts))
+		return nil
+	}
+	allowed := make([]bool, len(subjects)*len(e.questions))
+	group := errgroup.Group{} // it cancels no question: others may wait for its answer
+	group.SetLimit(lookupsAtOnce)
+	for i := range allowed {
+		group.Go(func() error {
+			may, err := e.allowed(ctx, subjects[i/len(e.questions)], e.questions[i%len(e.questions)].access)
+			allowed[i] = may
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, may := range allowed {
+		if may {
+			risks.add(subjects[i/len(e.questions)].Username, "the API server says so", i%len(e.questions))
+		}
+	}
+	return nil
+}
+
+// subjects are the requester and the ServiceAccounts of the namespace. Of too many, no more are read than it takes
+// to see that.
+func (e *exposure) subjects(ctx context.Context) (subjects []v1alpha1.Identity, tooMany bool, err error) {
+	listed, err := e.Answers.of("accounts/"+e.namespace, answersLast, func() (any, error) {
+		accounts := &corev1.ServiceAccountList{}
+		return accounts, e.lookups.Do(ctx, e.namespace, func() error {
+			return e.Live.List(ctx, accounts, client.InNamespace(e.namespace), client.Limit(MostAccounts+1))
+		})
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("listing ServiceAccounts: %w", err)
+	}
+	accounts := listed.(*corev1.ServiceAccountList)
+	subjects = []v1alpha1.Identity{e.requester}
+	for i := range accounts.Items {
+		name := serviceaccount.MakeUsername(e.namespace, accounts.Items[i].Name)
+		if name != e.requester.Username {
+			subjects = append(subjects, v1alpha1.Identity{Username: name, Groups: rbac.GroupsOf(e.namespace)})
+		}
+	}
+	return subjects, len(accounts.Items) > MostAccounts, nil
+}
+
+// allowed is what the API server says, now or within the last moment.
+func (e *exposure) allowed(ctx context.Context, who v1alpha1.Identity, access rbac.Access) (bool, error) {
+	spec := e.review(who, access)
+	key, err := json.Marshal(spec)
+	if err != nil {
+		return false, err
+	}
+	answer, err := e.Answers.of(string(key), answersLast, func() (any, error) {
+		status, err := e.askAccess(ctx, spec)
+		return status.Allowed, err
+	})
+	if err != nil {
+		return false, err
+	}
+	return answer.(bool), nil
+}
+
+func (e *exposure) askAccess(ctx context.Context, spec reviewSpec) (reviewStatus, error) {
+	review := &authorizationv1.SubjectAccessReview{Spec: spec}
+	err := e.lookups.Do(ctx, e.namespace, func() error { return e.Access.Create(ctx, review) })
+	if err != nil {
+		return review.Status, fmt.Errorf("asking what %s may do: %w", spec.User, err)
+	}
+	return review.Status, nil
+}
+
+func (e *exposure) review(who v1alpha1.Identity, access rbac.Access) reviewSpec {
+	extra := make(map[string]authorizationv1.ExtraValue, len(who.Extra))
+	for key, value := range who.Extra {
+		extra[key] = authorizationv1.ExtraValue(value)
+	}
+	return reviewSpec{
+		User: who.Username, UID: who.UID, Groups: who.Groups, Extra: extra,
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: e.namespace, Name: access.Name,
+			Verb: access.Verb, Group: access.Group, Resource: access.Resource,
+		},
+	}
+}

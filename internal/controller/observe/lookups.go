@@ -1,0 +1,64 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// lookupsAtOnce is how many look-ups past the cache are made at a time for what lives in one namespace. A namespace
+// whose Jobs name many ConfigMaps then waits for itself, and leaves the API server to others.
+const lookupsAtOnce = 2
+
+// Lookups bounds how much is asked of the API server for one namespace at a time. Its zero value is ready to use.
+type Lookups struct {
+	mu         sync.Mutex
+	namespaces map[string]*entrance
+}
+
+// entrance lets some in at a time, first come first served. It is there while somebody uses it or waits.
+type entrance struct {
+	places *semaphore.Weighted
+	users  int
+}
+
+// Do makes one look-up for a namespace when it is its turn. What belongs together, as all ConfigMaps of a Job, is
+// one look-up: it is over before the next begins. The error is the look-up's own, or the context's. A look-up must
+// not make another.
+func (l *Lookups) Do(ctx context.Context, namespace string, look func() error) error {
+	at := l.enter(namespace)
+	defer l.leave(namespace)
+	if err := at.places.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer at.places.Release(1)
+	return look()
+}
+
+func (l *Lookups) enter(namespace string) *entrance {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.namespaces == nil {
+		l.namespaces = map[string]*entrance{}
+	}
+	at := l.namespaces[namespace]
+	if at == nil {
+		at = &entrance{places: semaphore.NewWeighted(lookupsAtOnce)}
+		l.namespaces[namespace] = at
+	}
+	at.users++
+	return at
+}
+
+func (l *Lookups) leave(namespace string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := l.namespaces[namespace]
+	if at.users--; at.users == 0 {
+		delete(l.namespaces, namespace)
+	}
+}

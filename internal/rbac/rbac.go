@@ -1,0 +1,177 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rbac answers, from Roles, ClusterRoles and their bindings, what the API server's RBAC authorizer lets
+// somebody do in a namespace. The rules are Kubernetes' own
+// (https://kubernetes.io/docs/reference/access-authn-authz/rbac/): a binding of the namespace or of the cluster
+// counts when one of its subjects is the user, and a role that does not exist gives nothing. An integration test
+// asks the real authorizer the same questions about generated roles and bindings.
+package rbac
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-helpers/auth/rbac/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Access is one kind of request to the API server.
+type Access struct {
+	// Verb, Group and Resource as a rule of a role names them. A subresource is part of the resource: pods/log.
+	Verb, Group, Resource string
+	// Name of the object. It is empty for a request that names none, such as a list. A rule with resource names
+	// allows such a request only if one of its names is empty.
+	Name string
+}
+
+// rule is the access as the only right of a role.
+func (a Access) rule() rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{
+		Verbs: []string{a.Verb}, APIGroups: []string{a.Group}, Resources: []string{a.Resource},
+		ResourceNames: []string{a.Name},
+	}
+}
+
+// Right is an access that a binding gives to somebody.
+type Right struct {
+	// Subject has it: a user name, or a group with the word "group" before it.
+	Subject string
+	// Access that it has, an index into what was asked.
+	Access int
+	// Binding that gives it, such as "RoleBinding readers".
+	Binding string
+}
+
+// Rights are what was found.
+type Rights struct {
+	// List has an entry for each access, subject and binding.
+	List []Right
+	// Basis is a digest of each binding of the subjects, and of its role, in the version that was read. Two results
+	// of the same question with the same basis are the same.
+	Basis string
+}
+
+// Allows reports whether anybody has the access.
+func (r Rights) Allows(access int) bool {
+	for _, right := range r.List {
+		if right.Access == access {
+			return true
+		}
+	}
+	return false
+}
+
+// Reader reads roles and bindings.
+type Reader struct {
+	// Objects holds all Roles, RoleBindings, ClusterRoles and ClusterRoleBindings. What it returns is not changed.
+	Objects client.Reader
+}
+
+// Of returns which accesses the subjects have in a namespace. An error means that it could not be found out.
+func (r Reader) Of(ctx context.Context, namespace string, subjects Subjects, accesses []Access) (Rights, error) {
+	s := &search{Reader: r, subjects: subjects, accesses: accesses}
+	everywhere := &rbacv1.ClusterRoleBindingList{}
+	if err := r.Objects.List(ctx, everywhere, client.UnsafeDisableDeepCopy); err != nil {
+		return Rights{}, fmt.Errorf("listing ClusterRoleBindings: %w", err)
+	}
+	for i := range everywhere.Items {
+		b := &everywhere.Items[i]
+		if err := s.binding(ctx, binding{"ClusterRoleBinding", b, b.Subjects, b.RoleRef}); err != nil {
+			return Rights{}, err
+		}
+	}
+	here := &rbacv1.RoleBindingList{}
+	if err := r.Objects.List(ctx, here, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return Rights{}, fmt.Errorf("listing RoleBindings: %w", err)
+	}
+	for i := range here.Items {
+		b := &here.Items[i]
+		if err := s.binding(ctx, binding{"RoleBinding", b, b.Subjects, b.RoleRef}); err != nil {
+			return Rights{}, err
+		}
+	}
+	return Rights{List: s.list, Basis: s.digest()}, nil
+}
+
+// binding is a RoleBinding or a ClusterRoleBinding.
+type binding struct {
+	kind     string
+	object   metav1.Object
+	subjects []rbacv1.Subject
+	role     rbacv1.RoleRef
+}
+
+// search collects what the bindings give.
+type search struct {
+	Reader
+	subjects Subjects
+	accesses []Access
+	list     []Right
+	// basis has a line for each binding of the subjects, in no order: a cache lists in none.
+	basis []string
+}
+
+func (s *search) digest() string {
+	slices.Sort(s.basis)
+	sum := sha256.Sum256([]byte(strings.Join(s.basis, "\n")))
+	return hex.EncodeToString(sum[:])
+}
+
+// binding adds what one binding gives.
+func (s *search) binding(ctx context.Context, b binding) error {
+	named := s.subjects.among(b.subjects, b.object.GetNamespace())
+	if len(named) == 0 {
+		return nil
+	}
+	version, rules, err := s.role(ctx, b.role, b.object.GetNamespace())
+	if err != nil {
+		return err
+	}
+	s.basis = append(s.basis, fmt.Sprintf("%s/%s %s@%s %s",
+		b.kind, b.object.GetName(), b.object.GetUID(), b.object.GetResourceVersion(), version))
+	for i, access := range s.accesses {
+		if allowed, _ := validation.Covers(rules, []rbacv1.PolicyRule{access.rule()}); !allowed {
+			continue
+		}
+		for _, subject := range named {
+			s.list = append(s.list, Right{Subject: subject, Access: i, Binding: b.kind + " " + b.object.GetName()})
+		}
+	}
+	return nil
+}
+
+// role returns the rules of a binding's role and the version they were read in. A role of another kind, or none of
+// that name, has no rules.
+func (s *search) role(
+	ctx context.Context, ref rbacv1.RoleRef, namespace string,
+) (version string, rules []rbacv1.PolicyRule, err error) {
+	var object client.Object
+	switch ref.Kind {
+	case "ClusterRole":
+		role := &rbacv1.ClusterRole{}
+		err = s.Objects.Get(ctx, client.ObjectKey{Name: ref.Name}, role, client.UnsafeDisableDeepCopy)
+		object, rules = role, role.Rules
+	case "Role":
+		role := &rbacv1.Role{}
+		key := client.ObjectKey{Namespace: namespace, Name: ref.Name}
+		err = s.Objects.Get(ctx, key, role, client.UnsafeDisableDeepCopy)
+		object, rules = role, role.Rules
+	default:
+		return "unknown", nil, nil
+	}
+	if apierrors.IsNotFound(err) {
+		return "missing", nil, nil
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("looking up %s %s: %w", ref.Kind, ref.Name, err)
+	}
+	return string(object.GetUID()) + "@" + object.GetResourceVersion(), rules, nil
+}
