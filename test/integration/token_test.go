@@ -34,6 +34,13 @@ import (
 // issuing starts an operator that issues tokens, over TLS, and returns the flags' URL and a client that trusts it.
 func issuing(t *testing.T, flags ...string) (*operator, string, *http.Client) {
 	t.Helper()
+	more, issuer, https := issuerFlags(t)
+	return stage.ownOperator(t, append(flags, more...)...), issuer, https
+}
+
+// issuerFlags are those of an operator that issues tokens.
+func issuerFlags(t *testing.T) (flags []string, issuer string, https *http.Client) {
+	t.Helper()
 	dir := t.TempDir()
 	write := func(name, kind string, der []byte) {
 		t.Helper()
@@ -62,10 +69,10 @@ func issuing(t *testing.T, flags ...string) (*operator, string, *http.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer := "https://" + address
-	o := stage.ownOperator(t, append(flags, "--signer=internal="+filepath.Join(dir, "signing.pem"), "--token-issuer="+issuer, "--token-signer=internal",
-		"--token-address="+address, "--token-cert-dir="+dir)...)
-	return o, issuer, pair.Client()
+	issuer = "https://" + address
+	flags = []string{"--signer=internal=" + filepath.Join(dir, "signing.pem"), "--token-issuer=" + issuer,
+		"--token-signer=internal", "--token-address=" + address, "--token-cert-dir=" + dir}
+	return flags, issuer, pair.Client()
 }
 
 // service is an internal service with a ServiceAccount of its own, which asks the operator about tokens.

@@ -5,9 +5,11 @@ package grant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/features"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,6 +39,10 @@ type CachedPeers struct{ index toolscache.Indexer }
 
 // NewCachedPeers has the cache index grants by their policy.
 func NewCachedPeers(ctx context.Context, informers cache.Informers) (CachedPeers, error) {
+	if !features.FeatureGates().Enabled(features.AtomicFIFO) {
+		return CachedPeers{}, errors.New("client-go's feature AtomicFIFO is switched off (KUBE_FEATURE_AtomicFIFO): " +
+			"what was missed while a watch was interrupted is then not taken over in one go, and limits would not be exact")
+	}
 	informer, err := informers.GetInformer(ctx, &v1alpha1.CapabilityGrant{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return CachedPeers{}, err
