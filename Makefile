@@ -56,6 +56,10 @@ fuzz: ## Fuzz every target for FUZZTIME, 3s each if not set
 test-crash: ## Kill and pause the operator at every step and under load, 270 times, and have all that it talks to fail
 	go test -tags integration -count=1 -v -timeout 60m -run 'TestCrashes|TestEveryWriteFailsOnce|TestTheAPIServerIsAway|TestHopelessRequestsKeepNobodyWaiting' ./test/integration/ -args -thorough
 
+.PHONY: test-limits
+test-limits: ## Make a thousand requests at once, under three limits, and kill the operator meanwhile; two hours
+	go test -tags integration -count=1 -v -timeout 240m -run 'TestLimits' ./test/integration/ -args -thorough
+
 .PHONY: test-conformance
 test-conformance: ## Ask of every back end what every back end must do, and print the table
 	go test -tags integration -count=1 -json -timeout 30m -run DoesWhatEveryBackEndDoes ./internal/provider/... | go run ./hack/matrix

@@ -4,8 +4,6 @@
 package v1alpha1
 
 import (
-	"time"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -15,6 +13,7 @@ import (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,shortName=capgrant,categories=valetkey
+// +kubebuilder:selectablefield:JSONPath=`.spec.approval.policy`
 // +kubebuilder:printcolumn:name="Capability",type=string,JSONPath=`.spec.capability`
 // +kubebuilder:printcolumn:name="Requester",type=string,JSONPath=`.spec.requester`
 // +kubebuilder:printcolumn:name="Issued",type=string,JSONPath=`.status.conditions[?(@.type=="Issued")].status`
@@ -214,9 +213,18 @@ type CapabilityGrantStatus struct {
 	// expiresAt is when the TTL is over: the Job is stopped and the Secret deleted.
 	// +optional
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
-	// credentialExpiresAt is when the back end stops accepting the credential, which can be later than expiresAt.
+	// credentialExpiresAt is when the back end stops accepting the credential, which can be later than expiresAt. Where
+	// more than one attempt may have been issued a credential, it is when the last of them stops working.
 	// +optional
 	CredentialExpiresAt *metav1.Time `json:"credentialExpiresAt,omitempty"`
+	// exposed lists the attempts that may have been issued a credential, and until when each of these can work by
+	// itself. It is stored before the back end is asked. An attempt that the back end refused is not in the list, nor
+	// one that was given up before the back end was asked. limits.active of the policy counts every entry.
+	// +optional
+	// +listType=map
+	// +listMapKey=attempt
+	// +kubebuilder:validation:MaxItems=100
+	Exposed []AttemptExposure `json:"exposed,omitempty"`
 	// secretName is the Secret that holds the credential.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
@@ -251,6 +259,23 @@ type CapabilityGrantStatus struct {
 	// audit is the last audit record written about this grant: a tail cut off the log, or a log rewritten, shows.
 	// +optional
 	Audit *AuditAnchor `json:"audit,omitempty"`
+}
+
+// AttemptExposure is an attempt that may have been issued a credential.
+type AttemptExposure struct {
+	// attempt is the number of the attempt.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	Attempt int32 `json:"attempt"`
+	// until is the latest instant at which its credential can work if nobody ends it.
+	// +required
+	Until metav1.Time `json:"until"`
+	// answered is true when nothing more can come of the attempt: the answer of the back end is known, or it was never
+	// asked. Without it, an operator that did not see the attempt through cannot tell whether the answer is still on its
+	// way, and what the back end confirmed to have ended counts until it expires all the same.
+	// +optional
+	Answered bool `json:"answered,omitempty"`
 }
 
 // CredentialReference identifies a credential without being one.
@@ -309,18 +334,6 @@ type AuditAnchor struct {
 	// +required
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
 	Hash string `json:"hash"`
-}
-
-// StillWorks reports whether the grant's credential works at an instant, as far as is known: it can do so after the grant has ended.
-func (g *CapabilityGrant) StillWorks(now time.Time) bool {
-	switch {
-	case g.Status.EndedAt == nil:
-		return true
-	case g.Status.Revocation == nil || g.Status.Revocation.Mode != RevocationAtExpiry:
-		return false
-	default:
-		return g.Status.CredentialExpiresAt != nil && now.Before(g.Status.CredentialExpiresAt.Time)
-	}
 }
 
 // CapabilityGrantList is a list of CapabilityGrants.

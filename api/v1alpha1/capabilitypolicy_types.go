@@ -214,8 +214,9 @@ type Approval struct {
 
 // Limits bounds what may be out at the same time.
 type Limits struct {
-	// active is how many credentials that this policy allowed may work at the same time. One counts until it no longer works,
-	// which can be later than its grant ended.
+	// active is how many credentials that this policy allowed may work at the same time. One counts from the grant until
+	// it no longer works, which can be later than the grant ended, and whoever deletes the request, the grant, the Job
+	// or the namespace.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000

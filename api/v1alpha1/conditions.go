@@ -65,7 +65,8 @@ const (
 	ReasonAwaitingJob = "AwaitingJob"
 	// ReasonAwaitingApproval: people have to approve; the message holds the command.
 	ReasonAwaitingApproval = "AwaitingApproval"
-	// ReasonLimitReached: as many credentials as the policy allows are out. The request waits.
+	// ReasonLimitReached: as many credentials as the policy allows may work. The request waits. On a grant, the reason
+	// of Issued: it waits for the same before the back end is asked.
 	ReasonLimitReached = "LimitReached"
 	// ReasonGuardIncomplete: the admission rules are not whole; the message names what is missing. The request waits.
 	ReasonGuardIncomplete = "GuardIncomplete"
@@ -158,6 +159,9 @@ const (
 	ReasonRequestGone = "RequestGone"
 	// ReasonDeniedLate: somebody denied the request after it was granted.
 	ReasonDeniedLate = "DeniedLate"
+	// ReasonCounted, of an event: the grant has ended and is deleted, and is kept because its credential may work and a
+	// limit counts it.
+	ReasonCounted = "Counted"
 	// ReasonPolicyWithdrawn: no policy allows it any more, or one denies it.
 	ReasonPolicyWithdrawn = "PolicyWithdrawn"
 	// ReasonNeverIssued: the grant has no record of its own making, as after a restored backup. It is never minted.

@@ -61,8 +61,9 @@ const (
 	// AnnotationCapability on a ServiceAccount in the identities' namespace names the one capability it is the identity of.
 	AnnotationCapability = "valetkey.dev/capability"
 
-	// FinalizerRevoke on a CapabilityGrant holds it until its credential is revoked, or honestly said not to be; on one that nobody deletes
-	// it stays until all that was issued has expired.
+	// FinalizerRevoke on a CapabilityGrant holds it until its credential is revoked, or honestly said not to be. It
+	// stays until all that was issued has expired on a grant that nobody deletes, and on a deleted one as long as a
+	// limit of its policy counts it.
 	FinalizerRevoke = "valetkey.dev/revoke"
 
 	// FinalizerSeen on a Pod that holds a credential keeps the Pod until its grant has seen its node report that its containers ended.

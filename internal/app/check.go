@@ -151,7 +151,7 @@ func (i inquiry) mayBeRemoved(ctx context.Context) error {
 	if len(namespaces) == 0 {
 		namespaces = []string{corev1.NamespaceAll}
 	}
-	living, held := 0, 0
+	living, held, last := 0, 0, time.Time{}
 	for _, namespace := range namespaces {
 		grants := &v1alpha1.CapabilityGrantList{}
 		if err := i.reader.List(ctx, grants, client.InNamespace(namespace)); err != nil {
@@ -165,7 +165,10 @@ func (i inquiry) mayBeRemoved(ctx context.Context) error {
 				is = until(g)
 			case slices.Contains(g.Finalizers, v1alpha1.FinalizerRevoke):
 				held++
-				is = "has ended"
+				is, last = "has ended", later(last, g.Status.CredentialExpiresAt)
+				if g.DeletionTimestamp != nil && g.StillWorks(i.o.clock.Now()) {
+					is += ", is deleted, and is counted by a limit until " + g.Status.CredentialExpiresAt.UTC().Format(time.RFC3339)
+				}
 			default:
 				continue
 			}
@@ -177,13 +180,23 @@ func (i inquiry) mayBeRemoved(ctx context.Context) error {
 		errs = fmt.Errorf("%d grants live, and nobody would end them without the operator: kubectl valetkey revoke --all -A --reason WHY, or wait; nothing was removed", living)
 	}
 	if held > 0 {
-		errs = errors.Join(errs, fmt.Errorf("%d grants have ended and carry the finalizer %s, which the operator removes once what was issued has expired, or when they are deleted: kubectl delete capreq --all -A, or wait; nothing was removed", held, v1alpha1.FinalizerRevoke))
+		errs = errors.Join(errs, fmt.Errorf("%d grants have ended and carry the finalizer %s, which the operator removes "+
+			"once what was issued has expired, or when they are deleted and no limit of their policy counts them: "+
+			"kubectl delete capreq --all -A, or wait until %s; nothing was removed",
+			held, v1alpha1.FinalizerRevoke, last.UTC().Format(time.RFC3339)))
 	}
 	if errs != nil {
 		return errs
 	}
 	_, _ = fmt.Fprintln(i.to, "no grant needs the operator")
 	return nil
+}
+
+func later(a time.Time, b *metav1.Time) time.Time {
+	if b != nil && b.After(a) {
+		return b.Time
+	}
+	return a
 }
 
 func until(g *v1alpha1.CapabilityGrant) string {

@@ -59,15 +59,24 @@ func TestRemovalIsRefusedWhileAGrantNeedsTheOperator(t *testing.T) {
 	at := metav1.NewTime(checked)
 	held := grant("a", "x", &at, &at)
 	held.Finalizers = []string{v1alpha1.FinalizerRevoke}
+	expires := metav1.NewTime(checked.Add(time.Hour))
+	held.Status.CredentialExpiresAt = &expires
+	counted := held.DeepCopy()
+	counted.Name, counted.DeletionTimestamp = "y", &at
+	counted.Status.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry}
 	for name, c := range map[string]struct {
 		watched []string
 		grants  []*v1alpha1.CapabilityGrant
 		prints  string
 		refused string
 	}{
-		"nothing":    {nil, nil, "no grant needs the operator\n", ""},
-		"ended":      {nil, []*v1alpha1.CapabilityGrant{grant("a", "x", &at, &at)}, "no grant needs the operator\n", ""},
-		"held":       {nil, []*v1alpha1.CapabilityGrant{held}, "a/x: capability publish, has ended\n", "1 grants have ended and carry the finalizer valetkey.dev/revoke"},
+		"nothing": {nil, nil, "no grant needs the operator\n", ""},
+		"ended":   {nil, []*v1alpha1.CapabilityGrant{grant("a", "x", &at, &at)}, "no grant needs the operator\n", ""},
+		"held": {nil, []*v1alpha1.CapabilityGrant{held}, "a/x: capability publish, has ended\n",
+			"1 grants have ended and carry the finalizer valetkey.dev/revoke"},
+		"counted": {nil, []*v1alpha1.CapabilityGrant{counted},
+			"a/y: capability publish, has ended, is deleted, and is counted by a limit until 2026-03-14T10:26:53Z\n",
+			"or wait until 2026-03-14T10:26:53Z"},
 		"living":     {nil, []*v1alpha1.CapabilityGrant{grant("a", "x", &at, nil), grant("b", "y", nil, nil)}, "a/x: capability publish, until 2026-03-14T09:26:53Z\nb/y: capability publish, not issued yet\n", "2 grants live"},
 		"watched":    {[]string{"a", "b"}, []*v1alpha1.CapabilityGrant{grant("b", "y", nil, nil)}, "b/y: capability publish, not issued yet\n", "1 grants live"},
 		"elsewhere":  {[]string{"a"}, []*v1alpha1.CapabilityGrant{grant("b", "y", nil, nil)}, "no grant needs the operator\n", ""},
@@ -78,7 +87,8 @@ func TestRemovalIsRefusedWhileAGrantNeedsTheOperator(t *testing.T) {
 			builder = builder.WithObjects(g)
 		}
 		var printed bytes.Buffer
-		i := inquiry{o: options{watchNamespaces: c.watched}, reader: builder.Build(), to: &printed}
+		o := options{watchNamespaces: c.watched, clock: clocktesting.NewFakePassiveClock(checked)}
+		i := inquiry{o: o, reader: builder.Build(), to: &printed}
 		if err := i.mayBeRemoved(t.Context()); (err == nil) != (c.refused == "") || err != nil && !strings.Contains(err.Error(), c.refused) {
 			t.Errorf("%s: %v, want %q", name, err, c.refused)
 		}

@@ -16,7 +16,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -44,6 +43,7 @@ import (
 	"github.com/valetkey/valetkey/internal/fairqueue"
 	"github.com/valetkey/valetkey/internal/guard"
 	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/limits"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/aws"
@@ -258,21 +258,27 @@ func everyPolicy(reader client.Reader) handler.MapFunc {
 }
 
 func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
+	ledger := limits.New(o.clock)
 	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(inTurn(o.workers)).
 		For(&v1alpha1.CapabilityRequest{}).
 		Owns(&v1alpha1.CapabilityGrant{}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
-		// A grant that ended makes room within its policy's limit for others.
-		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(waitingRequests(mgr.GetClient(), forRoom)), builder.WithPredicates(endOfAGrant()))
-	return onCatalogue(b, waitingRequests(mgr.GetClient(), forAnything)).Complete(&request.Controller{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log, Metrics: told, Traces: traces,
+		WatchesRawSource(request.Feed(mgr.GetCache(), ledger))
+	return onCatalogue(b, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Limits: ledger,
+		Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Retention: o.retention, JobTimeout: o.jobTimeout,
 	})
 }
 
 func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
+	peers, err := newPeers(mgr, o)
+	if err != nil {
+		return err
+	}
 	grants := &grant.Controller{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Audit: log, Metrics: told, Traces: traces,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Peers: peers,
+		Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Answered: make(chan event.GenericEvent),
 	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(inTurn(o.workers)).
@@ -280,6 +286,8 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *te
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(seenBy(grants))).
 		Watches(&v1alpha1.CapabilityRequest{}, &handler.EnqueueRequestForObject{}).
+		Watches(&v1alpha1.CapabilityPolicy{}, handler.EnqueueRequestsFromMapFunc(grant.Held(peers)),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(source.Channel(grants.Answered, grant.InTurn()))
 	if err := onCatalogue(b, livingGrants(mgr.GetClient())).Complete(grants); err != nil {
 		return err
@@ -288,6 +296,14 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *te
 		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace)).
 		For(&corev1.Namespace{}, builder.WithPredicates(predicate.NewPredicateFuncs(func(ns client.Object) bool { return o.watches(ns.GetName()) }))).
 		Complete(&grant.NamespaceController{Client: mgr.GetClient()})
+}
+
+// newPeers finds the grants of a policy in the cache, unless namespaces are watched each by itself.
+func newPeers(mgr ctrl.Manager, o options) (grant.Peers, error) {
+	if len(o.watchNamespaces) > 0 {
+		return grant.LivePeers{Reader: mgr.GetAPIReader(), Namespaces: o.watchNamespaces}, nil
+	}
+	return grant.NewCachedPeers(context.Background(), mgr.GetCache())
 }
 
 // onCatalogue looks again at what waits, or lives, whenever something that a decision depends on changes.
@@ -318,28 +334,7 @@ func itsNamespace(_ context.Context, object client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: object.GetNamespace()}}}
 }
 
-// endOfAGrant lets pass what makes room: the end of a grant, and its removal. Whatever else is written to a thousand grants need not
-// have a thousand requests looked at.
-func endOfAGrant() predicate.Funcs {
-	return predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-		UpdateFunc: func(e event.UpdateEvent) bool {
-			before, known := e.ObjectOld.(*v1alpha1.CapabilityGrant)
-			after, same := e.ObjectNew.(*v1alpha1.CapabilityGrant)
-			return known && same && before.Status.EndedAt == nil && after.Status.EndedAt != nil
-		},
-	}
-}
-
-func forRoom(r *v1alpha1.CapabilityRequest) bool {
-	c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAllowed)
-	return c != nil && c.Reason == v1alpha1.ReasonLimitReached
-}
-
-func forAnything(*v1alpha1.CapabilityRequest) bool { return true }
-
-func waitingRequests(reader client.Reader, waits func(*v1alpha1.CapabilityRequest) bool) handler.MapFunc {
+func waitingRequests(reader client.Reader) handler.MapFunc {
 	return func(ctx context.Context, _ client.Object) []reconcile.Request {
 		list := &v1alpha1.CapabilityRequestList{}
 		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
@@ -347,7 +342,7 @@ func waitingRequests(reader client.Reader, waits func(*v1alpha1.CapabilityReques
 		}
 		var keys []reconcile.Request
 		for i := range list.Items {
-			if r := &list.Items[i]; r.Status.EndedAt == nil && r.Status.GrantName == "" && waits(r) {
+			if r := &list.Items[i]; r.Status.EndedAt == nil && r.Status.GrantName == "" {
 				keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(r)})
 			}
 		}

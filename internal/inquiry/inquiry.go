@@ -152,8 +152,8 @@ func (q *Inquirer) active(ctx context.Context, found *Found) error {
 	}
 	found.Facts.Active = map[string]int{}
 	for i := range grants.Items {
-		if g := &grants.Items[i]; g.Spec.RequestRef.UID != string(found.Facts.Request.UID) && g.StillWorks(q.clock.Now()) {
-			found.Facts.Active[g.Spec.Approval.Policy]++
+		if g := &grants.Items[i]; g.Spec.RequestRef.UID != string(found.Facts.Request.UID) {
+			found.Facts.Active[g.Spec.Approval.Policy] += g.Counts(q.clock.Now())
 		}
 	}
 	return nil

@@ -126,7 +126,7 @@ func revocation(g *v1alpha1.CapabilityGrant) v1alpha1.Revocation {
 
 // afterEnd deletes every attempt's Secret once more, and asks the back end once more, at once and again when the credential has expired:
 // a leader that woke late may have created one in between. After that nothing is left to do, and whoever removes the grant need not
-// find an operator.
+// find an operator. A grant that is deleted is let go at once, but where a limit counts its credential.
 func afterEnd(f Facts, now time.Time) Action {
 	g, swept := f.Grant, f.Attempt.SweptAt
 	switch {
@@ -139,6 +139,8 @@ func afterEnd(f Facts, now time.Time) Action {
 		return Action{Step: Wait, Reason: v1alpha1.ReasonGrantEnded}
 	case g.Status.Attempt > 0 && swept.IsZero():
 		return Action{Step: Sweep}
+	case g.DeletionTimestamp != nil && f.held(now):
+		return f.hold(now)
 	case g.DeletionTimestamp != nil || g.Status.CredentialExpiresAt == nil:
 		return Action{Step: Release}
 	}

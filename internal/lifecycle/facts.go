@@ -40,6 +40,8 @@ type Facts struct {
 	// Guard is what keeps the grant from being issued now: admission rules that are not whole, a namespace that lost its
 	// protection, an audit log that cannot be written. Empty when nothing does. It never keeps a grant from ending.
 	Guard Obstacle
+	// Limit is what limits.active of the policy that allowed the grant is decided from.
+	Limit LimitFacts
 	// Attempt is what this process itself did. Another process's attempt is never gone on with.
 	Attempt AttemptFacts
 }
@@ -115,6 +117,8 @@ type PolicyFacts struct {
 type AttemptFacts struct {
 	// Began is the attempt that this process stored in status.attempt; 0 when it stored none.
 	Began int32
+	// BeganAt is when it did.
+	BeganAt time.Time
 	// Minting: the back end was asked for that attempt's credential and has not answered.
 	Minting bool
 	// Copied reports whether the Pod's inputs were copied, or there are none.

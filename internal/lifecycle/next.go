@@ -18,6 +18,9 @@ const (
 	Wait Step = "Wait"
 	// BeginAttempt stores status.attempt, guarded by resourceVersion, before anything is minted under that number.
 	BeginAttempt Step = "BeginAttempt"
+	// Withdraw takes back the attempt that was begun, before anything is asked of the back end: under a limit, its
+	// credential would be one too many.
+	Withdraw Step = "Withdraw"
 	// CopyInputs creates the ConfigMaps that the Pod will read, with what was reviewed.
 	CopyInputs Step = "CopyInputs"
 	// Mint audits the attempt and asks the back end for the credential, without waiting for the answer.
@@ -202,14 +205,21 @@ func issuing(f Facts, now time.Time) Action {
 	switch {
 	case f.Attempt.Minting:
 		return Action{Step: Wait, Reason: v1alpha1.ReasonIssuing}
+	case f.AwaitsPeers():
+		// The watch brings the grant back when it shows the attempt. The time is for a watch that was lost.
+		return Action{Step: Wait, Reason: v1alpha1.ReasonIssuing, Until: now.Add(Recheck)}
 	case f.Guard.Reason != "":
 		return Action{Step: Wait, Reason: f.Guard.Reason, Message: f.Guard.Message, Until: now.Add(Recheck)}
 	case !f.Policy.Known:
 		return Action{Step: Wait, Reason: v1alpha1.ReasonIndeterminate, Message: f.Policy.Message, Until: now.Add(Recheck)}
 	case !f.ownsAttempt() && now.Before(f.Attempt.NotBefore):
 		return Action{Step: Wait, Reason: v1alpha1.ReasonBackingOff, Message: f.Attempt.Failure.Message, Until: f.Attempt.NotBefore}
+	case !f.ownsAttempt() && !f.mayBegin(now):
+		return f.awaitRoom(now)
 	case !f.ownsAttempt():
 		return Action{Step: BeginAttempt, Attempt: f.Grant.Status.Attempt + 1}
+	case !f.Attempt.Minted && f.oneTooMany(now):
+		return Action{Step: Withdraw}
 	case !f.Attempt.Copied:
 		return Action{Step: CopyInputs}
 	case !f.Attempt.Minted:

@@ -39,7 +39,8 @@ type Facts struct {
 	Seen []v1alpha1.SeenDecision
 	// IdentityExtraKey is the key of a user's extra whose value is the same for one person under every name; empty for none.
 	IdentityExtraKey string
-	// Active counts the credentials that still work, by the policy that allowed them, without this request's own; nil if nobody counted.
+	// Active counts the credentials that still work, by the policy that allowed them, without this request's own; nil if
+	// nobody counted, and then no limit is asked.
 	Active map[string]int
 	// Granted is set when a living grant is looked at again: approvals, limits and the Job's being held are not asked again,
 	// everything else must still hold.
@@ -81,6 +82,8 @@ type Decision struct {
 	Policy *v1alpha1.PolicyReference
 	// ApprovedBy are the people whose approval counts, sorted.
 	ApprovedBy []string
+	// Limit is limits.active of the policy that allows it; nil where that has none, and when nothing allows it.
+	Limit *int32
 	// ApprovalsMissing is how many more people must approve.
 	ApprovalsMissing int32
 	// Recheck is when the answer can change by time alone; zero if it cannot.
@@ -95,7 +98,7 @@ func Evaluate(f Facts) Decision {
 	}
 	steps := []func() *Decision{
 		e.notStamped, e.deniedByPerson, e.noSuchCapability, e.nameRefused, e.jobTooLarge, e.deniedByPolicy,
-		e.notAllowed, e.notServed, e.jobRefused, e.capabilityNotReady, e.awaitingJob, e.awaitingApproval, e.limitReached,
+		e.notAllowed, e.notServed, e.jobRefused, e.capabilityNotReady, e.awaitingJob, e.awaitingApproval,
 	}
 	for _, step := range steps {
 		if d := step(); d != nil {
@@ -103,7 +106,11 @@ func Evaluate(f Facts) Decision {
 			return *d
 		}
 	}
-	return e.allowed()
+	d := e.allowed()
+	if d.Limit == nil || f.Active == nil {
+		return d
+	}
+	return d.Within(Room{Active: f.Active[d.Policy.Name]})
 }
 
 // evaluation is Evaluate on its way: chosen is set by notAllowed, approvers and uncounted by awaitingApproval.
@@ -243,26 +250,17 @@ func (e *evaluation) awaitingJob() *Decision {
 		Message: fmt.Sprintf("Job %s does not exist yet", JobName(e.Request))}
 }
 
-func (e *evaluation) limitReached() *Decision {
-	limits := e.chosen.policy.Spec.Limits
-	if e.Granted || limits == nil || limits.Active == nil {
-		return nil
-	}
-	active := e.Active[e.chosen.name()]
-	if active < int(*limits.Active) {
-		return nil
-	}
-	return &Decision{Verdict: Pending, Reason: v1alpha1.ReasonLimitReached, Policy: e.chosen.reference(), ApprovedBy: e.approvers,
-		Message: fmt.Sprintf("policy %s lets %d credentials work at the same time, and %d do", e.chosen.name(), *limits.Active, active)}
-}
-
 func (e *evaluation) allowed() Decision {
 	message := fmt.Sprintf("policy %s allows it", e.chosen.name())
 	if len(e.approvers) > 0 {
 		message += ", approved by " + list(e.approvers)
 	}
-	return Decision{Verdict: Allow, Reason: v1alpha1.ReasonAllowed, Policy: e.chosen.reference(), ApprovedBy: e.approvers,
+	d := Decision{Verdict: Allow, Reason: v1alpha1.ReasonAllowed, Policy: e.chosen.reference(), ApprovedBy: e.approvers,
 		Message: Clip(message, maxMessageLength)}
+	if limits := e.chosen.policy.Spec.Limits; limits != nil && !e.Granted {
+		d.Limit = limits.Active
+	}
+	return d
 }
 
 // TTL is how long the Job may use the credential, in seconds: what the request asks for, or else the capability's default.

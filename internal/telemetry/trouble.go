@@ -74,7 +74,7 @@ func troubleOf(grants []v1alpha1.CapabilityGrant, pods []corev1.Pod, now time.Ti
 // left counts a grant that ended while its credential works on.
 func (t *trouble) left(g *v1alpha1.CapabilityGrant, now time.Time) {
 	switch {
-	case !g.StillWorks(now):
+	case !g.StillWorks(now) || g.Status.Revocation.Mode != v1alpha1.RevocationAtExpiry:
 	case g.Annotations[v1alpha1.AnnotationAbandon] != "":
 		t.outlived[outlivedAbandoned]++
 	default:

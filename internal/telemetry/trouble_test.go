@@ -69,6 +69,10 @@ func TestTrouble(t *testing.T) {
 			over(g)
 			g.Status.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry, ExposedUntil: after(902)}
 		}, at: 901, want: func(t *trouble) { t.late, t.outlived[outlivedUntilExpiry] = second(48), 1 }},
+		"it was revoked, and may be accepted for a moment": {grant: func(g *v1alpha1.CapabilityGrant) {
+			over(g)
+			g.Status.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate, ExposedUntil: after(902)}
+		}, at: 901, want: func(t *trouble) { t.late = second(48) }},
 		"somebody gave up on its revocation": {grant: func(g *v1alpha1.CapabilityGrant) {
 			over(g)
 			g.Annotations = map[string]string{v1alpha1.AnnotationAbandon: "it never answers"}

@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,6 +70,13 @@ func TestTheChartsLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	says("ok    leader")
+	policies, err := filepath.Abs(filepath.Join("..", "..", "config", "samples", "policy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "apply", "--server-side", "-f", policies); err != nil {
+		t.Fatal(err)
+	}
 	ask(t, s, stage.Ask{Name: "again", Args: []string{"publish", "previews/web-app/again"}})
 	ended(t, s, "again", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
 	if report, err := s.VerifyAudit(t.Context()); err != nil || !strings.Contains(report, "ok: the last record of each of 1 grants") {
@@ -106,10 +114,13 @@ func stay(t *testing.T, s *stage.Stage) {
 	}
 }
 
-// remove has the operator let all grants go, as docs/install.md has it.
+// remove has the operator let all grants go, as docs/install.md has it: no policy is left whose limit would keep one.
 func remove(t *testing.T, s *stage.Stage) {
 	t.Helper()
-	for _, args := range [][]string{{"delete", "capreq", "--all", "-A"}, {"wait", "capgrant", "--all", "-A", "--for=delete", "--timeout=2m"}} {
+	for _, args := range [][]string{
+		{"delete", "cappol", "--all"}, {"delete", "capreq", "--all", "-A"},
+		{"wait", "capgrant", "--all", "-A", "--for=delete", "--timeout=2m"},
+	} {
 		if _, err := s.Kubectl(t.Context(), stage.Admin, args...); err != nil {
 			t.Fatal(err)
 		}

@@ -42,7 +42,8 @@ type attack struct {
 
 func attacks() []attack {
 	var all []attack
-	for _, group := range [][]attack{approvalAttacks(), peopleAttacks(), changeAttacks(), jobAttacks(), policyAttacks(), spellingAttacks(), valueAttacks(), exposureAttacks(), grantAttacks(), rightsAttacks(), inputAttacks()} {
+	for _, group := range [][]attack{approvalAttacks(), peopleAttacks(), changeAttacks(), jobAttacks(), policyAttacks(),
+		spellingAttacks(), valueAttacks(), exposureAttacks(), grantAttacks(), rightsAttacks(), inputAttacks(), limitAttacks()} {
 		all = append(all, group...)
 	}
 	return all
@@ -73,7 +74,7 @@ func TestAttacksOnTheOperator(t *testing.T) {
 func (a attack) expect(j *journey, err error) {
 	j.Helper()
 	switch a.refused {
-	case v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonIndeterminate:
+	case v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonIndeterminate, v1alpha1.ReasonLimitReached:
 		j.must(err)
 		j.awaitWords(a.refused, a.words)
 	case v1alpha1.ReasonDeniedByPolicy, v1alpha1.ReasonNameRefused, v1alpha1.ReasonReviewChanged, v1alpha1.ReasonRequesterTooStrong, v1alpha1.ReasonJobRefused:
@@ -451,6 +452,65 @@ func jobAttacks() []attack {
 				job.Spec.Template.Annotations = map[string]string{"example.com/huge": strings.Repeat("x", 256<<10-100)}
 			})
 			return nil
+		}},
+	}
+}
+
+// limitAttacks are tried by an agent that may create and delete its own requests, under a policy that lets one
+// credential work.
+func limitAttacks() []attack {
+	const by, refused, words = "agent", v1alpha1.ReasonLimitReached, "lets 1 credential work at the same time, and 1 does"
+	// after has the first credential delivered, and what it came from taken away.
+	after := func(takes func(j, first *journey)) func(*journey) error {
+		return func(j *journey) error {
+			j.full()
+			first := j.beside(j.name + "-first")
+			takes(j, first)
+			j.ask()
+			return nil
+		}
+	}
+	return []attack{
+		{"more requests than the limit, one after the other", by, refused, words, after(func(*journey, *journey) {})},
+		{"more requests than the limit, all at once", by, refused, words, func(j *journey) error {
+			j.allow(one)
+			granted, err := j.crowd(25)
+			if granted != 1 {
+				j.Errorf("%d of 25 were granted", granted)
+			}
+			j.ask()
+			return err
+		}},
+		{"deleting the request, to ask for another credential", by, refused, words, after(func(j, first *journey) {
+			j.must(j.agent.Delete(j.Context(), first.requestObject()))
+			awaitGone(j.T, j.w, first.requestObject())
+		})},
+		{"deleting the Job, to ask for another credential", by, refused, words, after(func(j, first *journey) {
+			j.must(j.agent.Delete(j.Context(), first.sampleJob(), client.PropagationPolicy(metav1.DeletePropagationBackground)))
+			first.awaitEnded()
+		})},
+		{"deleting the grant, to ask for another credential", "alice", refused, words, after(func(j, first *journey) {
+			j.must(j.w.alice.Delete(j.Context(), first.grantObject()))
+			first.awaitEnded()
+		})},
+		{"finishing the Job early, to ask for another credential", by, refused, words, after(func(j, first *journey) {
+			first.finish(corev1.PodSucceeded)
+			first.awaitEnded()
+		})},
+		{"taking the finalizer off a grant that a limit counts", "admin", "valetkey-grants",
+			"the operator removes the finalizer", func(j *journey) error {
+				j.full()
+				first := j.beside(j.name + "-first")
+				j.must(j.agent.Delete(j.Context(), first.requestObject()))
+				first.awaitEnded()
+				patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+				return j.w.admin.Patch(j.Context(), first.grantObject(), patch)
+			}},
+		{"emptying the list of attempts that may work", "admin", "valetkey-status", "operator alone", func(j *journey) error {
+			j.full()
+			g := j.beside(j.name + "-first").awaitDelivered()
+			g.Status.Exposed = nil
+			return j.w.admin.Status().Update(j.Context(), g)
 		}},
 	}
 }

@@ -6,14 +6,12 @@
 package integration
 
 import (
-	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -190,37 +188,6 @@ func TestAnApprovalThatDoesNotComeInTimeRefusesTheRequest(t *testing.T) {
 	j.expectRefused(v1alpha1.ReasonApprovalTimedOut, "create another request")
 	j.annotate(j.w.alice, j.requestObject(), v1alpha1.AnnotationApprove, digest)
 	j.expectRefused(v1alpha1.ReasonApprovalTimedOut, "create another request")
-}
-
-func TestNoMoreThanTheLimitIsOutWhenManyAskAtOnce(t *testing.T) {
-	j := begin(t, "crowd")
-	j.allow(func(p *v1alpha1.CapabilityPolicySpec) { p.Limits = &v1alpha1.Limits{Active: ptr.To[int32](2)} })
-	var names []string
-	for i := range 5 {
-		names = append(names, fmt.Sprintf("crowd-%d", i))
-	}
-	var group errgroup.Group
-	for _, name := range names {
-		one := *j
-		one.name = name
-		request, job := one.sampleRequest(func(r *v1alpha1.CapabilityRequest) { r.Spec.Environment = j.name }), one.sampleJob()
-		group.Go(func() error {
-			return errors.Join(j.agent.Create(t.Context(), request), j.agent.Create(t.Context(), job))
-		})
-	}
-	j.must(group.Wait())
-	granted := 0
-	for _, name := range names {
-		r := await(t, j.w, &v1alpha1.CapabilityRequest{ObjectMeta: j.meta(name)}, "granted or waiting", func(r *v1alpha1.CapabilityRequest) bool {
-			return r.Status.GrantName != "" || condition(r.Status.Conditions, v1alpha1.ConditionAllowed).Reason == v1alpha1.ReasonLimitReached
-		})
-		if r.Status.GrantName != "" {
-			granted++
-		}
-	}
-	if granted != 2 {
-		t.Errorf("%d of 5 were granted; want 2", granted)
-	}
 }
 
 func TestARequestOfTheSameNameIsGrantedAgainOnceTheFirstIsRemoved(t *testing.T) {

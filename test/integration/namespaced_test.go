@@ -48,7 +48,9 @@ func TestAnOperatorWithRightsInOneNamespaceServesItAndNoOther(t *testing.T) {
 	elsewhere.ask()
 	j.internalToken(issuer)
 	proxy := j.service("artifact-proxy", issuer, https)
-	g := j.deliverWithoutApproval()
+	j.allow(one) // which is counted by asking the API server
+	j.ask()
+	g := j.awaitDelivered()
 	secret := &corev1.Secret{}
 	j.must(j.w.admin.Get(t.Context(), client.ObjectKey{Namespace: j.namespace, Name: g.Status.SecretName}, secret))
 	if status, said := proxy(string(secret.Data["token.token"])); status != 200 || said["active"] != true {

@@ -82,9 +82,9 @@ func issuerFlags(t *testing.T) (flags []string, issuer string, https *http.Clien
 		t.Fatal(err)
 	}
 	issuer = "https://" + address
-	return []string{"--signer=internal=" + filepath.Join(dir, "signing.pem"), "--token-issuer=" + issuer,
-		"--token-signer=internal",
-		"--token-address=" + address, "--token-cert-dir=" + dir}, issuer, pair.Client()
+	flags = []string{"--signer=internal=" + filepath.Join(dir, "signing.pem"), "--token-issuer=" + issuer,
+		"--token-signer=internal", "--token-address=" + address, "--token-cert-dir=" + dir}
+	return flags, issuer, pair.Client()
 }
 
 // service is an internal service with a ServiceAccount of its own, which asks the operator about tokens.

@@ -56,7 +56,9 @@ func Judge(pod *corev1.Pod, given Given) []string {
 	return v.found
 }
 
-func all(pod *corev1.PodSpec) []corev1.Container { return slices.Concat(pod.InitContainers, pod.Containers) }
+func all(pod *corev1.PodSpec) []corev1.Container {
+	return slices.Concat(pod.InitContainers, pod.Containers)
+}
 
 // JudgeJob says what could have a Job run its Pod more than once, or be run by somebody else than Kubernetes.
 func JudgeJob(job *batchv1.JobSpec) []string {

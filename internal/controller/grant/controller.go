@@ -42,6 +42,8 @@ type Controller struct {
 	Live client.Reader
 	// Observer gathers the facts about the request.
 	Observer *observe.Observer
+	// Peers finds the grants of one policy.
+	Peers Peers
 	// Audit records every step before what it tells of becomes usable.
 	Audit Auditor
 	// Events tells people.
@@ -157,6 +159,8 @@ func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	switch a.Step {
 	case lifecycle.BeginAttempt:
 		return c.beginAttempt(ctx, g, mem, a.Attempt)
+	case lifecycle.Withdraw:
+		return c.withdraw(ctx, g, mem)
 	case lifecycle.CopyInputs:
 		return c.copyInputs(ctx, g, mem)
 	case lifecycle.Mint:

@@ -91,7 +91,13 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	if err := c.record(ctx, g, audit.EventRevoked, event); err != nil {
 		return err
 	}
-	if err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) { s.Revocation = &revocation }); err != nil {
+	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		s.Revocation = &revocation
+		if mem.Failure.Message == "" {
+			lifecycle.Answered(s, mem.Began)
+		}
+	})
+	if err != nil {
 		return err
 	}
 	mem.Revoked = true
@@ -234,10 +240,13 @@ func (c *Controller) release(ctx context.Context, g *v1alpha1.CapabilityGrant) e
 
 // wait stores what is waited for and how many Pods were seen.
 func (c *Controller) wait(ctx context.Context, g *v1alpha1.CapabilityGrant, f lifecycle.Facts, a lifecycle.Action) error {
+	if g.Status.EndedAt != nil {
+		return c.keepEnded(ctx, g, a)
+	}
 	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.PodsStarted = max(s.PodsStarted, countStarted(f.Pods))
 		switch {
-		case s.EndedAt != nil || a.Message == "":
+		case a.Message == "":
 		case a.Reason == v1alpha1.ReasonEndNotSeen:
 			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionUnknown, a.Reason, a.Message)
 		case a.Reason == v1alpha1.ReasonEnding:
@@ -246,6 +255,21 @@ func (c *Controller) wait(ctx context.Context, g *v1alpha1.CapabilityGrant, f li
 			c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, a.Reason, a.Message)
 		}
 	})
+}
+
+// keepEnded says why an ended grant is still there, where something besides its own record keeps it.
+func (c *Controller) keepEnded(ctx context.Context, g *v1alpha1.CapabilityGrant, a lifecycle.Action) error {
+	if a.Message == "" || g.Status.Stop == nil {
+		return nil
+	}
+	before := g.ResourceVersion
+	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionTrue, s.Stop.Reason, s.Stop.Message+"; "+a.Message)
+	})
+	if err == nil && g.ResourceVersion != before {
+		c.tell(g, v1alpha1.ReasonCounted, a.Message)
+	}
+	return err
 }
 
 // standing says in the words of kstatus, by which GitOps tools judge, how the grant stands.

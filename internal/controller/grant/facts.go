@@ -47,7 +47,11 @@ func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 	f.Request = requestFacts(request, g)
 	f.Request.Replaced = replaced
 	f.Attempt = mem.AttemptFacts
-	if g.Status.EndedAt != nil || g.Status.Stop != nil || lifecycle.Next(f, c.Clock.Now()).Step == lifecycle.Stop {
+	if f.Limit, err = c.limit(ctx, f, mem); err != nil {
+		return f, err
+	}
+	if f.AwaitsPeers() || g.Status.EndedAt != nil || g.Status.Stop != nil ||
+		lifecycle.Next(f, c.Clock.Now()).Step == lifecycle.Stop {
 		return f, nil // What the policies say takes a while to find out, and changes nothing.
 	}
 	c.permission(ctx, g, request, job, mem, &f)

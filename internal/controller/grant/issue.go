@@ -37,13 +37,11 @@ func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGra
 	if err != nil {
 		return err
 	}
-	before := g.Status.CredentialExpiresAt
-	worst := metav1.NewTime(c.Clock.Now().Add(backend.Lifetime(lease.TTL)))
-	if before != nil && before.After(worst.Time) {
-		worst = *before
-	}
+	now := c.Clock.Now()
 	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
-		s.Attempt, s.CredentialExpiresAt, s.RevocationHandle = attempt, &worst, backend.Handle(lease)
+		until := metav1.NewTime(now.Add(backend.Lifetime(lease.TTL)))
+		lifecycle.Expose(s, v1alpha1.AttemptExposure{Attempt: attempt, Until: until})
+		s.Attempt, s.RevocationHandle = attempt, backend.Handle(lease)
 		s.IssuedAt, s.ExpiresAt, s.SecretName, s.Credential = nil, nil, "", nil
 		s.Inputs = int32(len(mem.inputs))
 		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, v1alpha1.ReasonIssuing, fmt.Sprintf("attempt %d", attempt))
@@ -53,9 +51,25 @@ func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGra
 	if err != nil {
 		return err
 	}
-	mem.AttemptFacts = lifecycle.AttemptFacts{Began: attempt}
-	mem.credential, mem.conflicts, mem.exposedBefore = nil, 0, before
+	mem.AttemptFacts = lifecycle.AttemptFacts{Began: attempt, BeganAt: now}
+	mem.credential, mem.conflicts, mem.claim = nil, 0, g.ResourceVersion
 	return c.deleteSecrets(ctx, g, attempt-1)
+}
+
+// withdraw takes back the attempt that this process began: nothing was asked of the back end for it, so nothing can
+// work.
+func (c *Controller) withdraw(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		lifecycle.NeverIssued(s, mem.Began)
+		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, v1alpha1.ReasonLimitReached,
+			fmt.Sprintf("attempt %d was taken back before the back end was asked: it would exceed limits.active of policy %s",
+				mem.Began, g.Spec.Approval.Policy))
+	})
+	if err != nil {
+		return err
+	}
+	mem.AttemptFacts = lifecycle.AttemptFacts{}
+	return nil
 }
 
 // lease is what a back end is asked for. The capability is looked up again: that it is the one that was approved has just
@@ -226,7 +240,7 @@ func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant
 	}
 	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		if provider.IsRefused(failure) {
-			s.CredentialExpiresAt = mem.exposedBefore
+			lifecycle.NeverIssued(s, mem.Began)
 		}
 		if s.Stop != nil {
 			return
@@ -255,23 +269,22 @@ func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGran
 	}
 	issued := metav1.NewTime(mem.issuedAt)
 	expires := metav1.NewTime(mem.issuedAt.Add(time.Duration(g.Spec.TTLSeconds) * time.Second))
-	credentialExpires := metav1.NewTime(credential.ExpiresAt())
-	if expires.After(credentialExpires.Time) {
-		expires = credentialExpires
+	if expires.After(credential.ExpiresAt()) {
+		expires = metav1.NewTime(credential.ExpiresAt())
 	}
 	err = c.Client.Create(ctx, projection.Secret(g, mem.Began, credential, issued.Time, expires.Time))
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("storing the Secret: %s", apierrors.ReasonForError(err))
 	}
-	if before := mem.exposedBefore; before != nil && before.After(credentialExpires.Time) {
-		credentialExpires = *before
-	}
 	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
-		s.IssuedAt, s.ExpiresAt, s.CredentialExpiresAt = &issued, &expires, &credentialExpires
+		until := metav1.NewTime(credential.ExpiresAt())
+		lifecycle.Expose(s, v1alpha1.AttemptExposure{Attempt: mem.Began, Until: until, Answered: true})
+		s.IssuedAt, s.ExpiresAt = &issued, &expires
 		s.SecretName = projection.SecretName(g.UID, mem.Began)
 		s.Credential = &v1alpha1.CredentialReference{ID: credential.ID(), Principal: credential.Principal()}
 		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionTrue, v1alpha1.ReasonIssued,
-			fmt.Sprintf("as %s; the credential itself works until %s", credential.Principal(), credentialExpires.UTC().Format(time.RFC3339)))
+			fmt.Sprintf("as %s; the credential itself works until %s", credential.Principal(),
+				s.CredentialExpiresAt.UTC().Format(time.RFC3339)))
 	})
 	mem.Stored = err == nil
 	return err

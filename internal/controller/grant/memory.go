@@ -31,14 +31,15 @@ type memory struct {
 	requested *metav1.Time
 	// issuedAt is when it was minted.
 	issuedAt time.Time
-	// exposedBefore is until when earlier attempts' credentials may work.
-	exposedBefore *metav1.Time
 	// conflicts counts how often the start patch met a Job that had changed.
 	conflicts int
 	// revokeFailures counts how often the back end did not confirm that what was issued is revoked.
 	revokeFailures int32
 	// written is the grant as this process's own write left it, until the cache shows that or a later state.
 	written *v1alpha1.CapabilityGrant
+	// shown is the resourceVersion in which the cache last showed the grant, and claim the one in which this process
+	// stored the attempt that it began.
+	shown, claim string
 	// job is the Job as this process's own patch left it, until the cache shows that.
 	job *batchv1.Job
 	// inputs are the copies that the grant makes of the ConfigMaps that were approved.
@@ -56,6 +57,7 @@ type memory struct {
 // newest is a copy of the grant in its latest known state. What this process stored is not taken to be undone because the cache does not
 // show it yet: it would be done, and recorded, twice.
 func (m *memory) newest(cached *v1alpha1.CapabilityGrant) *v1alpha1.CapabilityGrant {
+	m.shown = cached.ResourceVersion
 	if m.written != nil {
 		if order, err := resourceversion.CompareResourceVersion(cached.ResourceVersion, m.written.ResourceVersion); err == nil && order < 0 {
 			return m.written.DeepCopy()
@@ -63,6 +65,12 @@ func (m *memory) newest(cached *v1alpha1.CapabilityGrant) *v1alpha1.CapabilityGr
 		m.written = nil
 	}
 	return cached.DeepCopy()
+}
+
+// showsClaim reports whether the cache shows the attempt that this process began, and so all that was stored before it.
+func (m *memory) showsClaim() bool {
+	order, err := resourceversion.CompareResourceVersion(m.shown, m.claim)
+	return err == nil && order >= 0
 }
 
 // atRest: the back end is being asked, or is not to be asked before a time. What is costly to find out, and decides about the next

@@ -84,9 +84,6 @@ func (o *Observer) Observe(ctx context.Context, request *v1alpha1.CapabilityRequ
 	if found.Facts.Job, err = o.job(ctx, request); err != nil {
 		return found, err
 	}
-	if found.Facts.Active, err = o.active(ctx, request); err != nil {
-		return found, err
-	}
 	if err := o.catalogue(ctx, &found); err != nil {
 		return found, err
 	}
@@ -101,23 +98,6 @@ func (o *Observer) job(ctx context.Context, request *v1alpha1.CapabilityRequest)
 		return nil, err
 	}
 	return job, nil
-}
-
-// active counts the credentials that still work, by the policy that allowed them. A credential counts until it no longer
-// works, which can be later than its grant ended.
-func (o *Observer) active(ctx context.Context, request *v1alpha1.CapabilityRequest) (map[string]int, error) {
-	grants := &v1alpha1.CapabilityGrantList{}
-	if err := o.Cache.List(ctx, grants, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing grants: %w", err)
-	}
-	active := map[string]int{}
-	for i := range grants.Items {
-		g := &grants.Items[i]
-		if g.Spec.RequestRef.UID != string(request.UID) && g.StillWorks(o.Clock.Now()) {
-			active[g.Spec.Approval.Policy]++
-		}
-	}
-	return active, nil
 }
 
 // catalogue looks up the capability, its provider and the rendered scope.

@@ -7,12 +7,10 @@ package request
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -21,6 +19,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/limits"
 	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
@@ -37,6 +36,8 @@ type Controller struct {
 	Live client.Reader
 	// Observer gathers the facts.
 	Observer *observe.Observer
+	// Limits reserves what policies' limits leave room for. It is told what is stored by Feed.
+	Limits *limits.Ledger
 	// Audit records refusals before they are told.
 	Audit Auditor
 	// Events tells people.
@@ -51,21 +52,17 @@ type Controller struct {
 	Retention time.Duration
 	// JobTimeout is how long a request waits for its Job.
 	JobTimeout time.Duration
-
-	// granting makes counting what is out and creating one more a single step.
-	granting sync.Mutex
-	// assumed are the grants that this process created and the cache may not show yet, by their request's UID.
-	assumed map[types.UID]string
 }
 
 // Reconcile takes a request one step on, and writes its status once.
 func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
 	stored := &v1alpha1.CapabilityRequest{}
-	if err := c.Client.Get(ctx, key.NamespacedName, stored); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	err := c.Client.Get(ctx, key.NamespacedName, stored)
+	if apierrors.IsNotFound(err) || err == nil && stored.DeletionTimestamp != nil {
+		return ctrl.Result{}, c.gone(ctx, key.NamespacedName)
 	}
-	if stored.DeletionTimestamp != nil {
-		return ctrl.Result{}, nil
+	if err != nil {
+		return ctrl.Result{}, err
 	}
 	request := stored.DeepCopy()
 	outcome, err := c.step(ctx, request)

@@ -5,7 +5,9 @@ package request
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
@@ -21,77 +23,118 @@ import (
 	"github.com/valetkey/valetkey/internal/policy"
 )
 
-// grant creates the grant. Counting what is out and creating one more is a single step, with what was created and is not in
-// the cache yet counted too; the first look, before the lock, only spares the lock.
-func (c *Controller) grant(ctx context.Context, r *v1alpha1.CapabilityRequest, found observe.Observation) (outcome, error) {
-	c.granting.Lock()
-	defer c.granting.Unlock()
-	if err := c.recount(ctx, r, &found); err != nil {
+// grant reserves a slot, where the policy that allows it has a limit, and creates the grant. A request for which
+// there is no room waits in line.
+func (c *Controller) grant(
+	ctx context.Context, r *v1alpha1.CapabilityRequest, found observe.Observation, d policy.Decision,
+) (outcome, error) {
+	if d.Limit == nil {
+		return c.create(ctx, r, newGrant(r, found, d))
+	}
+	room, reserved, err := c.Limits.Reserve(d.Policy.Name, *d.Limit, r)
+	if err != nil {
 		return outcome{}, err
 	}
-	d := policy.Evaluate(found.Facts)
-	if d.Verdict != policy.Allow {
-		return c.wait(r, d), nil
+	if !reserved {
+		return c.wait(r, d.Within(room)), nil
 	}
-	grant := newGrant(r, found, d)
-	err := c.Client.Create(ctx, grant)
-	if apierrors.IsAlreadyExists(err) {
-		lease, err := c.adopt(ctx, r)
-		if err == nil && lease == "" {
-			return c.wait(r, policy.Decision{Verdict: policy.Pending, Reason: v1alpha1.ReasonIndeterminate,
-				Message: "the grant of an earlier request of this name is still being removed"}), nil
-		}
-		return outcome{lease: lease}, err
-	}
-	if err != nil {
-		return outcome{}, fmt.Errorf("creating the grant: %w", err)
-	}
-	c.assumed[r.UID] = d.Policy.Name
-	r.Status.Policy = d.Policy
-	c.granted(r, grant)
-	return outcome{lease: grant.Spec.LeaseID}, nil
+	return c.create(ctx, r, newGrant(r, found, d))
 }
 
-// recount counts what is out from the cache, and adds the grants that this process created and the cache does not show yet.
-func (c *Controller) recount(ctx context.Context, r *v1alpha1.CapabilityRequest, found *observe.Observation) error {
-	fresh, err := c.Observer.Observe(ctx, r)
-	if err != nil {
-		return err
+// create creates the grant. What was reserved for it is given back if it certainly was not created; if that is not
+// known, the next look at the request finds out.
+func (c *Controller) create(
+	ctx context.Context, r *v1alpha1.CapabilityRequest, grant *v1alpha1.CapabilityGrant,
+) (outcome, error) {
+	err := c.Client.Create(ctx, grant)
+	switch {
+	case err == nil:
+		c.takeOver(r, grant)
+		return outcome{lease: grant.Spec.LeaseID}, nil
+	case apierrors.IsAlreadyExists(err):
+		return c.collide(ctx, r)
+	case refusedForCertain(err):
+		c.Limits.GiveBack(r.UID)
+	default:
+		c.Limits.Doubt(r.UID)
 	}
-	found.Facts.Active = fresh.Facts.Active
-	shown := &v1alpha1.CapabilityGrantList{}
-	if err := c.Client.List(ctx, shown, client.UnsafeDisableDeepCopy); err != nil {
-		return err
+	return outcome{}, fmt.Errorf("creating the grant: %w", err)
+}
+
+// refusedForCertain reports whether an answer of the API server says that it stored nothing. After a time-out, a
+// broken connection or an internal error the object may be there all the same.
+func refusedForCertain(err error) bool {
+	status := apierrors.APIStatus(nil)
+	if !errors.As(err, &status) {
+		return false
 	}
-	if c.assumed == nil {
-		c.assumed = map[types.UID]string{}
+	code := status.Status().Code
+	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusRequestTimeout
+}
+
+// collide goes on with the grant that has the request's name: its own, or that of an earlier request, which has to go
+// first.
+func (c *Controller) collide(ctx context.Context, r *v1alpha1.CapabilityRequest) (outcome, error) {
+	grant := &v1alpha1.CapabilityGrant{}
+	if err := c.Live.Get(ctx, client.ObjectKeyFromObject(r), grant); err != nil {
+		// It went in between, or could not be read: the next look finds out.
+		return outcome{}, fmt.Errorf("looking up the grant of that name: %w", err)
 	}
-	for i := range shown.Items {
-		delete(c.assumed, types.UID(shown.Items[i].Spec.RequestRef.UID))
+	if grant.Spec.RequestRef.UID == string(r.UID) {
+		c.takeOver(r, grant)
+		return outcome{lease: grant.Spec.LeaseID}, nil
 	}
-	for _, name := range c.assumed {
-		found.Facts.Active[name]++
+	c.Limits.GiveBack(r.UID)
+	const most = 1000
+	message := "the grant of an earlier request of this name is still being removed"
+	ended := meta.FindStatusCondition(grant.Status.Conditions, v1alpha1.ConditionEnded)
+	if ended != nil && ended.Message != "" {
+		message += ": " + ended.Message
+	}
+	return c.wait(r, policy.Decision{Verdict: policy.Pending, Reason: v1alpha1.ReasonIndeterminate,
+		Message: policy.Clip(message+"; wait, or ask under another name", most)}), nil
+}
+
+// adopt goes on with a grant that was created for this very request before its status could say so. It returns the
+// lease, none if there is no such grant. Where it is in doubt whether the grant was created, the API server is asked.
+func (c *Controller) adopt(ctx context.Context, r *v1alpha1.CapabilityRequest) (lease string, err error) {
+	reader, doubtful := client.Reader(c.Client), c.Limits.Doubtful(r.UID)
+	if doubtful {
+		reader = c.Live
+	}
+	grant := &v1alpha1.CapabilityGrant{}
+	err = reader.Get(ctx, client.ObjectKeyFromObject(r), grant)
+	if client.IgnoreNotFound(err) != nil {
+		return "", err
+	}
+	if err != nil || grant.Spec.RequestRef.UID != string(r.UID) {
+		if doubtful {
+			c.Limits.GiveBack(r.UID)
+		}
+		return "", nil
+	}
+	c.takeOver(r, grant)
+	return grant.Spec.LeaseID, nil
+}
+
+// gone gives back what was reserved for a request that was removed, unless its grant is there.
+func (c *Controller) gone(ctx context.Context, name types.NamespacedName) error {
+	for _, uid := range c.Limits.ReservedFor(name) {
+		grant := &v1alpha1.CapabilityGrant{}
+		err := c.Live.Get(ctx, name, grant)
+		if client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		if err != nil || grant.Spec.RequestRef.UID != string(uid) {
+			c.Limits.GiveBack(uid)
+		}
 	}
 	return nil
 }
 
-// adopt goes on with a grant that was created for this very request before its status could say so. It
-// returns the lease, none if there is no such grant.
-func (c *Controller) adopt(ctx context.Context, r *v1alpha1.CapabilityRequest) (lease string, err error) {
-	grant := &v1alpha1.CapabilityGrant{}
-	err = c.Client.Get(ctx, client.ObjectKeyFromObject(r), grant)
-	if apierrors.IsNotFound(err) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if grant.Spec.RequestRef.UID != string(r.UID) {
-		return "", nil
-	}
-	r.Status.Policy = &v1alpha1.PolicyReference{Name: grant.Spec.Approval.Policy, Generation: grant.Spec.Approval.PolicyGeneration}
-	c.granted(r, grant)
-	return grant.Spec.LeaseID, nil
+func (c *Controller) takeOver(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) {
+	r.Status.Policy = &v1alpha1.PolicyReference{Name: g.Spec.Approval.Policy, Generation: g.Spec.Approval.PolicyGeneration}
+	c.granted(r, g)
 }
 
 func (c *Controller) granted(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) {
@@ -138,6 +181,7 @@ func (c *Controller) follow(ctx context.Context, r *v1alpha1.CapabilityRequest) 
 	}
 	switch {
 	case apierrors.IsNotFound(err):
+		c.Limits.GiveBack(r.UID)
 		c.fail(r, v1alpha1.ReasonGrantEnded, "its grant was deleted")
 		return outcome{after: c.Retention}, nil
 	case err != nil:

@@ -122,12 +122,14 @@ func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 		r.Status.Review = found.Review
 		// What is waited for depends on the review: until when, above all.
 		found.Facts.Digest, found.Facts.ReviewedAt = found.Review.Digest, found.Review.At.Time
-		d = policy.Evaluate(found.Facts)
+		if d = policy.Evaluate(found.Facts); d.Limit != nil {
+			d = d.Within(c.Limits.Room(d.Policy.Name, r))
+		}
 		r.Status.Policy = d.Policy
 		c.set(r, v1alpha1.ConditionReviewed, metav1.ConditionTrue, v1alpha1.ReasonReviewed, "status.review says what is asked for")
 		return c.wait(r, d), nil
 	case d.Verdict == policy.Allow && r.Status.Review != nil:
-		return c.grant(ctx, r, found)
+		return c.grant(ctx, r, found, d)
 	default:
 		return c.wait(r, d), nil
 	}

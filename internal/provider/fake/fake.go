@@ -95,6 +95,19 @@ func (p *Provider) Works(id string) bool {
 	return p.clock.Now().Before(p.works[id])
 }
 
+// Working is how many credentials the back end accepts now.
+func (p *Provider) Working() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, until := range p.works {
+		if p.clock.Now().Before(until) {
+			n++
+		}
+	}
+	return n
+}
+
 // Does reports whether the back end lets the credential of that ID do something now: "action on resource", as a scope says it.
 func (p *Provider) Does(id, what string) bool {
 	works := p.Works(id)

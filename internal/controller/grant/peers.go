@@ -1,0 +1,147 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/features"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/lifecycle"
+)
+
+// Peers finds the grants of a policy that its limit may count. What it finds is at least as new as what the cache
+// shows of any one grant: whatever was written to a grant before that is seen.
+type Peers interface {
+	// Of finds those of a policy. They are not to be changed.
+	Of(ctx context.Context, policy string) ([]*v1alpha1.CapabilityGrant, error)
+}
+
+// PolicyField is the field by which the API server selects grants of a policy.
+const PolicyField = "spec.approval.policy"
+
+// byPolicy is the name of the cache's index.
+const byPolicy = "policy"
+
+// CachedPeers reads from a cache that one watch fills. Such a watch tells of all grants in the order in which they
+// were written, and what was missed while it was interrupted is taken over in one go.
+type CachedPeers struct{ index toolscache.Indexer }
+
+// NewCachedPeers has the cache index grants by their policy.
+func NewCachedPeers(ctx context.Context, informers cache.Informers) (CachedPeers, error) {
+	if !features.FeatureGates().Enabled(features.AtomicFIFO) {
+		return CachedPeers{}, errors.New("client-go's feature AtomicFIFO is switched off (KUBE_FEATURE_AtomicFIFO): " +
+			"what was missed while a watch was interrupted is then not taken over in one go, and limits would not be exact")
+	}
+	informer, err := informers.GetInformer(ctx, &v1alpha1.CapabilityGrant{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return CachedPeers{}, err
+	}
+	indexed, ok := informer.(toolscache.SharedIndexInformer)
+	if !ok {
+		return CachedPeers{}, fmt.Errorf("the cache of grants is a %T, which is not filled by one watch", informer)
+	}
+	err = indexed.AddIndexers(toolscache.Indexers{byPolicy: func(object any) ([]string, error) {
+		g, ok := object.(*v1alpha1.CapabilityGrant)
+		if !ok || g.Status.EndedAt != nil && len(g.Stops()) == 0 {
+			return nil, nil // nothing of it works any more, whatever the time is
+		}
+		return []string{g.Spec.Approval.Policy}, nil
+	}})
+	return CachedPeers{index: indexed.GetIndexer()}, err
+}
+
+// Of implements Peers.
+func (p CachedPeers) Of(_ context.Context, policy string) ([]*v1alpha1.CapabilityGrant, error) {
+	found, err := p.index.ByIndex(byPolicy, policy)
+	if err != nil {
+		return nil, fmt.Errorf("looking up the grants of policy %s: %w", policy, err)
+	}
+	peers := make([]*v1alpha1.CapabilityGrant, 0, len(found))
+	for _, object := range found {
+		if g, ok := object.(*v1alpha1.CapabilityGrant); ok {
+			peers = append(peers, g)
+		}
+	}
+	return peers, nil
+}
+
+// LivePeers asks the API server, where each namespace has a watch of its own: several watches tell nothing of each
+// other's order.
+type LivePeers struct {
+	// Reader reads from the API server.
+	Reader client.Reader
+	// Namespaces to look into.
+	Namespaces []string
+}
+
+// Of implements Peers.
+func (p LivePeers) Of(ctx context.Context, policy string) ([]*v1alpha1.CapabilityGrant, error) {
+	var peers []*v1alpha1.CapabilityGrant
+	for _, namespace := range p.Namespaces {
+		list, of := &v1alpha1.CapabilityGrantList{}, client.MatchingFields{PolicyField: policy}
+		if err := p.Reader.List(ctx, list, client.InNamespace(namespace), of); err != nil {
+			return nil, fmt.Errorf("listing the grants of policy %s: %w", policy, err)
+		}
+		for i := range list.Items {
+			peers = append(peers, &list.Items[i])
+		}
+	}
+	return peers, nil
+}
+
+// Held brings back the grants of a policy that are deleted and kept only because the policy has a limit, when the
+// policy changes.
+func Held(peers Peers) handler.MapFunc {
+	return func(ctx context.Context, policy client.Object) []reconcile.Request {
+		found, err := peers.Of(ctx, policy.GetName())
+		if err != nil {
+			return nil
+		}
+		var keys []reconcile.Request
+		for _, g := range found {
+			if g.Status.EndedAt != nil && g.DeletionTimestamp != nil {
+				keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(g)})
+			}
+		}
+		return keys
+	}
+}
+
+// limit looks at what limits.active of the grant's policy decides: whether the next attempt may be begun and minted,
+// and whether an ended grant that is deleted has to stay. Of any other grant it finds out nothing.
+func (c *Controller) limit(ctx context.Context, f lifecycle.Facts, mem *memory) (lifecycle.LimitFacts, error) {
+	g := f.Grant
+	issues := g.Status.Stop == nil && g.Status.EndedAt == nil && f.Job.StartedFor == "" && !mem.Minted &&
+		!mem.atRest(c.Clock.Now())
+	leaves := g.Status.EndedAt != nil && g.DeletionTimestamp != nil
+	if !issues && !leaves {
+		return lifecycle.LimitFacts{}, nil
+	}
+	policy := &v1alpha1.CapabilityPolicy{}
+	err := c.Client.Get(ctx, client.ObjectKey{Name: g.Spec.Approval.Policy}, policy, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return lifecycle.LimitFacts{}, nil
+	}
+	if err != nil {
+		return lifecycle.LimitFacts{}, fmt.Errorf("looking up policy %s: %w", g.Spec.Approval.Policy, err)
+	}
+	if policy.Spec.Limits == nil || policy.Spec.Limits.Active == nil {
+		return lifecycle.LimitFacts{}, nil
+	}
+	found := lifecycle.LimitFacts{Active: policy.Spec.Limits.Active, Current: mem.showsClaim()}
+	if issues {
+		found.Peers, err = c.Peers.Of(ctx, g.Spec.Approval.Policy)
+	}
+	return found, err
+}
