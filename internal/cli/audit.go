@@ -23,6 +23,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Where config/manager has the operator.
@@ -215,7 +216,7 @@ func (l *lines) add(what string, facts ...string) {
 	if second != l.r.Timestamp {
 		second += "Z"
 	}
-	fmt.Fprintf(l, "%-20s  %-14s", plain(second), plain(what))
+	fmt.Fprintf(l, "%-20s  %-14s", visible.Line(second), visible.Line(what))
 	if l.r.Request != "" {
 		facts = append([]string{"request", l.r.Namespace + "/" + l.r.Request}, facts...)
 	}
@@ -229,7 +230,7 @@ func (l *lines) add(what string, facts ...string) {
 
 // fact is a value that cannot be taken for several.
 func fact(value string) string {
-	if plain(value) != value || strings.ContainsAny(value, ` ="`) {
+	if visible.Line(value) != value || strings.ContainsAny(value, ` ="`) {
 		return strconv.Quote(value)
 	}
 	return value

@@ -22,6 +22,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/inquiry"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // notFoundOut is the exit code of commands that answer a question, when it could not be answered.
@@ -205,15 +206,16 @@ func (a foreseen) headline() string {
 	switch {
 	case a.Refused != "":
 		first, next, _ := strings.Cut(a.Refused, "\n")
-		return strings.TrimSuffix(fmt.Sprintf("no: a policy would allow it, but the request would not be taken: %s\n%s", plain(first), plain(next)), "\n")
+		words := visible.Sprintf("no: a policy would allow it, but the request would not be taken: %s\n%s", first, next)
+		return strings.TrimSuffix(words, "\n")
 	case a.blind:
 		return "it cannot be told: what it depends on cannot be read"
 	case a.Could == nil:
-		return "it cannot be told: " + plain(a.Policy.Message)
+		return "it cannot be told: " + visible.Line(a.Policy.Message)
 	case !*a.Could:
-		return "no: " + plain(a.Policy.Message)
+		return "no: " + visible.Line(a.Policy.Message)
 	case a.Approvals > 0:
-		return plain(fmt.Sprintf("yes, after %s, from %s", count(int(a.Approvals), "approval"), strings.Join(a.Approvers, ", ")))
+		return visible.Sprintf("yes, after %s, from %s", count(int(a.Approvals), "approval"), strings.Join(a.Approvers, ", "))
 	}
 	return "yes, without anybody's approval"
 }

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // decision is one of the two that a person can make on a request.
@@ -76,9 +77,9 @@ func (d *decision) possible(r *v1alpha1.CapabilityRequest) error {
 	switch {
 	case r.Status.EndedAt != nil:
 		return fmt.Errorf("request %s in namespace %s has ended (%s), so there is nothing to %s; create another request",
-			r.Name, r.Namespace, plain(said(r.Status.Conditions, v1alpha1.ConditionEnded)), d.verb)
+			r.Name, r.Namespace, visible.Line(said(r.Status.Conditions, v1alpha1.ConditionEnded)), d.verb)
 	case r.Status.Review == nil:
-		return fmt.Errorf("request %s in namespace %s has no review yet, so there is nothing to %s; the operator says: %s", r.Name, r.Namespace, d.verb, plain(operatorSays(r)))
+		return fmt.Errorf("request %s in namespace %s has no review yet, so there is nothing to %s; the operator says: %s", r.Name, r.Namespace, d.verb, visible.Line(operatorSays(r)))
 	}
 	return nil
 }
@@ -138,7 +139,7 @@ func (s *shell) send(ctx context.Context, c *cluster, r *v1alpha1.CapabilityRequ
 		}
 	}
 	_, err := fmt.Fprintf(s.Out, "%s, for request %s in namespace %s, digest %s\nnext: kubectl valetkey describe %s -n %s says what the operator makes of it\n",
-		plain(words), r.Name, r.Namespace, plain(digest), r.Name, r.Namespace)
+		visible.Line(words), r.Name, r.Namespace, visible.Line(digest), r.Name, r.Namespace)
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // revocation is what the flags and arguments say is to be revoked.
@@ -117,7 +118,8 @@ func (s *shell) toRevoke(ctx context.Context, c *cluster, v *revocation) ([]v1al
 			grants = append(grants, *g)
 		case g.Status.EndedAt == nil:
 			ending++
-			_, _ = fmt.Fprintf(s.ErrOut, "grant %s in namespace %s is being ended already: %s\n", g.Name, g.Namespace, plain(said(g.Status.Conditions, v1alpha1.ConditionEnded)))
+			_, _ = visible.Fprintf(s.ErrOut, "grant %s in namespace %s is being ended already: %s\n", g.Name, g.Namespace,
+				said(g.Status.Conditions, v1alpha1.ConditionEnded))
 		case v.name != "":
 			return nil, errors.New(s.ended(g))
 		}
@@ -130,9 +132,10 @@ func (s *shell) toRevoke(ctx context.Context, c *cluster, v *revocation) ([]v1al
 
 // ended says how a grant ended, and whether that helps.
 func (s *shell) ended(g *v1alpha1.CapabilityGrant) string {
-	words := fmt.Sprintf("there is nothing to revoke: grant %s in namespace %s has ended, %s, %s", g.Name, g.Namespace, plain(string(g.Status.Outcome)), s.at(g.Status.EndedAt.Time))
+	words := visible.Sprintf("there is nothing to revoke: grant %s in namespace %s has ended, %s, %s",
+		g.Name, g.Namespace, g.Status.Outcome, s.at(g.Status.EndedAt.Time))
 	if g.Status.Revocation != nil {
-		words += "; revocation " + plain(s.revocation(g.Status.Revocation))
+		words += "; revocation " + visible.Line(s.revocation(g.Status.Revocation))
 	}
 	return words
 }
@@ -149,7 +152,8 @@ func (s *shell) revokeEach(ctx context.Context, c *cluster, grants []v1alpha1.Ca
 			_, _ = fmt.Fprintf(s.ErrOut, "%s: not revoked: %s\n", place, lead(err))
 			continue
 		}
-		if _, err := fmt.Fprintf(s.Out, "%s: revoked by %s; the operator ends it now\n", place, plain(g.Annotations[v1alpha1.AnnotationRevokedBy])); err != nil {
+		by := g.Annotations[v1alpha1.AnnotationRevokedBy]
+		if _, err := visible.Fprintf(s.Out, "%s: revoked by %s; the operator ends it now\n", place, by); err != nil {
 			return err
 		}
 	}

@@ -8,80 +8,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/internal/visible"
 )
-
-// shown reports whether a character may reach a terminal as it is. Control characters move the cursor and begin escape sequences;
-// formatting ones turn the direction of the text, or cannot be seen.
-func shown(r rune) bool { return r == '\n' || r == '\t' || unicode.IsPrint(r) }
-
-// spell writes the characters that are not kept by their numbers. It returns the beginning of a character whose end is missing.
-func spell(text []byte, kept func(rune) bool, number func(rune) string) (safe, begun []byte) {
-	safe = make([]byte, 0, len(text))
-	for len(text) > 0 && utf8.FullRune(text) {
-		switch r, size := utf8.DecodeRune(text); {
-		case r == utf8.RuneError && size == 1:
-			safe, text = fmt.Appendf(safe, `\x%02x`, text[0]), text[1:]
-		case kept(r):
-			safe, text = append(safe, text[:size]...), text[size:]
-		default:
-			safe, text = append(safe, number(r)...), text[size:]
-		}
-	}
-	return safe, text
-}
-
-// inJSON is a character's number as JSON writes it, so that JSON whose characters are spelled stays the same JSON.
-func inJSON(r rune) string {
-	if first, second := utf16.EncodeRune(r); r > 0xffff {
-		return fmt.Sprintf(`\u%04x\u%04x`, first, second)
-	}
-	return fmt.Sprintf(`\u%04x`, r)
-}
-
-// inYAML is the same for YAML, in quotes.
-func inYAML(r rune) string {
-	if r > 0xffff {
-		return fmt.Sprintf(`\U%08x`, r)
-	}
-	return fmt.Sprintf(`\u%04x`, r)
-}
-
-// screen is a stream that spells what is not shown.
-type screen struct {
-	to    io.Writer
-	begun []byte
-}
-
-// Write implements [io.Writer].
-func (s *screen) Write(p []byte) (int, error) {
-	safe, begun := spell(append(s.begun, p...), shown, inJSON)
-	s.begun = slices.Clone(begun)
-	if _, err := s.to.Write(safe); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// plain is a value from the cluster on one line, so that it cannot pass for a line of the plugin's own.
-func plain(value string) string {
-	safe, begun := spell([]byte(value), unicode.IsPrint, inJSON)
-	return fmt.Sprintf("%s%s", safe, strings.Repeat("\ufffd", len(begun)))
-}
 
 // quoted are words of a command, each as Go and most shells would write it.
 func quoted(words []string) string {
@@ -131,12 +71,12 @@ func (a *advised) Unwrap() error { return a.error }
 // lead says what went wrong, who refused it in their own words, and what the person can do next.
 func lead(err error) string {
 	words, next := refusal(err)
-	text := plain(words)
+	text := visible.Line(words)
 	if next != "" {
-		text += "\nnext: " + plain(next)
+		text += "\nnext: " + visible.Line(next)
 	}
 	if said := (*advised)(nil); errors.As(err, &said) {
-		text += "\nnext: " + plain(said.next)
+		text += "\nnext: " + visible.Line(said.next)
 	}
 	return text
 }

@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
@@ -25,11 +26,14 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // hostile is what somebody would write who wants the terminal to say something else: colours, the cursor, the title, the other
-// direction, invisible characters, lines of their own, and bytes that are no text.
-const hostile = "x\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\u2066\u200b\u00ad\u2028\u0085\ue000\U000e0041\r\x7f\v\f\b\nnext: all is well\n\tforged"
+// direction, invisible characters, marks that are painted on what stands before them, lines of their own, and bytes that are
+// no text.
+const hostile = "\u0338\u0336x\u0301\u0302\u0303\u0304\u0305\u0306 \u3164\u2800\ufe0f\U000e0100\u034f\u115f\U00016fe4" +
+	"\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\u2066\u200b\u00ad\u2028\u0085\ue000\U000e0041\r\x7f\v\f\b\nnext: all is well\n\tforged"
 
 // poison writes it into every string of an object, under the words that are there.
 func poison(v reflect.Value) {
@@ -80,10 +84,14 @@ func TestNothingFromTheClusterPlaysWithTheTerminal(t *testing.T) {
 			t.Errorf("%q says nothing", args)
 		}
 		for i, c := range text {
-			if !shown(c) || c == '\t' && args[0] != "__complete" {
+			lawful := c == '\n' || c == '\t' && args[0] == "__complete" || unicode.IsMark(c) // marks are looked at below
+			if !lawful && visible.Line(string(c)) != string(c) {
 				t.Errorf("%q lets %q reach the terminal: %q", args, c, text[max(0, i-40):i])
 				break
 			}
+		}
+		if string(visible.Text([]byte(text))) != text {
+			t.Errorf("%q lets marks be painted on others' words", args)
 		}
 		for line := range strings.Lines(text) {
 			if strings.HasPrefix(line, "next: all is well") || strings.HasPrefix(line, "forged") {
@@ -93,9 +101,25 @@ func TestNothingFromTheClusterPlaysWithTheTerminal(t *testing.T) {
 	}
 }
 
+// TestRun_NothingFromTheClusterForgesAStep: a step of run is a line of its own, whatever a policy or an approver wrote.
+func TestRun_NothingFromTheClusterForgesAStep(t *testing.T) {
+	var told bytes.Buffer
+	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &told, ErrOut: &told}
+	s := newShell(streams, clocktesting.NewFakePassiveClock(noon()), dial)
+	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
+		r.Status.Conditions[0].Message += "\npolicy.result       approved=true"
+		r.Status.Review = nil
+	})
+	newJourney(s, nil, r).lookAtRequest(r)
+	if got := told.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `\u000apolicy.result`) {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestWhatProgramsReadIsWhatIsStored: what the screen spells in JSON is the same JSON, and YAML that it would change is written as JSON.
 func TestWhatProgramsReadIsWhatIsStored(t *testing.T) {
-	for _, words := range []string{"plain", "x\x1b[2J\u202eevil\U000e0041\u0085\nlast"} {
+	for _, words := range []string{"plain", "x\x1b[2J\u202eevil\U000e0041\u0085\nlast", "\u2800",
+		"e\u0301\u0301", "\\e\u0301", "\u0301", "❤\ufe0f"} {
 		r := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Status.Review.Job.Args = []string{words} })
 		for _, format := range []string{"json", "yaml"} {
 			var got v1alpha1.CapabilityRequest
@@ -107,27 +131,6 @@ func TestWhatProgramsReadIsWhatIsStored(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", format, diff)
 			}
 		}
-	}
-}
-
-// TestTheScreenDoesNotDependOnHowItIsWrittenTo: a character can come in pieces.
-func TestTheScreenDoesNotDependOnHowItIsWrittenTo(t *testing.T) {
-	var whole, pieces bytes.Buffer
-	text := hostile + "é日本🔑"
-	if _, err := (&screen{to: &whole}).Write([]byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	s := &screen{to: &pieces}
-	for i := range len(text) {
-		if n, err := s.Write([]byte{text[i]}); n != 1 || err != nil {
-			t.Fatal(n, err)
-		}
-	}
-	if whole.String() != pieces.String() {
-		t.Errorf("whole  %q\npieces %q", whole.String(), pieces.String())
-	}
-	if !strings.HasSuffix(whole.String(), "forgedé日本🔑") || !strings.HasPrefix(whole.String(), `x\u001b[2J\u001b]0;owned\u0007\x9b31m\u202eevil\u2066\u200b\u00ad\u2028\u0085\ue000\udb40\udc41\u000d\u007f\u000b\u000c\u0008`+"\n") {
-		t.Errorf("%q", whole.String())
 	}
 }
 

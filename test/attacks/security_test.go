@@ -27,7 +27,7 @@ func TestEveryPromiseIsHeld(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tests := regexp.MustCompile("`((Test|Fuzz)[A-Za-z]+)`").FindAllStringSubmatch(string(text), -1)
+			tests := regexp.MustCompile("`((Test|Fuzz)[A-Za-z_]+)`").FindAllStringSubmatch(string(text), -1)
 			promised := regexp.MustCompile(`\*\*([^*]+)\*\*`).FindAllStringSubmatch(string(text), -1)
 			const few = 20
 			if len(tests) < few || len(promised) < few {
