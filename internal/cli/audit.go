@@ -249,7 +249,7 @@ func (s *shell) verifyAudit() *cobra.Command {
 			if live {
 				list, err := s.allGrants(cmd.Context())
 				if err != nil {
-					_, _ = fmt.Fprintln(s.ErrOut, "error:", lead(err))
+					_, _ = fmt.Fprintln(s.ErrOut, "error:", s.lead(err))
 					return &exit{notFoundOut}
 				}
 				in, grants = bytes.NewReader(list), "-"

@@ -44,7 +44,7 @@ func (s *shell) can() *cobra.Command {
 			}
 			a, err := s.would(cmd.Context(), ask)
 			if err != nil {
-				_, _ = fmt.Fprintln(s.ErrOut, "error:", lead(err))
+				_, _ = fmt.Fprintln(s.ErrOut, "error:", s.lead(err))
 				return &exit{notFoundOut}
 			}
 			done, err := s.answer(o, a)
@@ -131,7 +131,7 @@ func (s *shell) would(ctx context.Context, ask *inquiry.Ask) (foreseen, error) {
 		return a, nil
 	}
 	if decision.Verdict != policy.Deny {
-		if a.Refused, err = rehearse(ctx, requester, *ask); err != nil {
+		if a.Refused, err = s.rehearse(ctx, requester, *ask); err != nil {
 			return foreseen{}, err
 		}
 	}
@@ -156,13 +156,13 @@ func whoami(ctx context.Context, c *cluster) (v1alpha1.Identity, error) {
 }
 
 // rehearse sends the request without storing it: the API server's rules may refuse what the policies would allow. It returns the refusal.
-func rehearse(ctx context.Context, c *cluster, ask inquiry.Ask) (string, error) {
+func (s *shell) rehearse(ctx context.Context, c *cluster, ask inquiry.Ask) (string, error) {
 	request := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: ask.Namespace, GenerateName: "can-"},
 		Spec: v1alpha1.CapabilityRequestSpec{Capability: ask.Capability, Repo: ask.Repo, Environment: ask.Environment, TTLSeconds: ask.TTLSeconds,
 			TaskID: cmp.Or(ask.TaskID, "can"), Actor: "kubectl-valetkey", Container: "any"}}
 	err := c.Create(ctx, request, client.DryRunAll)
 	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsNotFound(err) {
-		return lead(err), nil
+		return s.lead(err), nil
 	}
 	return "", err
 }

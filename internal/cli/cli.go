@@ -63,7 +63,7 @@ func (s *shell) run(ctx context.Context, args []string) int {
 		return said.code
 	}
 	if err != nil {
-		_, _ = fmt.Fprintln(s.ErrOut, "error:", lead(err))
+		_, _ = fmt.Fprintln(s.ErrOut, "error:", s.lead(err))
 		return 1
 	}
 	return 0

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/visible"
@@ -149,7 +148,7 @@ func (s *shell) revokeEach(ctx context.Context, c *cluster, grants []v1alpha1.Ca
 		err := c.revokeOne(ctx, g, reason)
 		if err != nil {
 			failed = append(failed, place)
-			_, _ = fmt.Fprintf(s.ErrOut, "%s: not revoked: %s\n", place, lead(err))
+			_, _ = fmt.Fprintf(s.ErrOut, "%s: not revoked: %s\n", place, s.lead(err))
 			continue
 		}
 		by := g.Annotations[v1alpha1.AnnotationRevokedBy]
@@ -165,6 +164,10 @@ func (s *shell) revokeEach(ctx context.Context, c *cluster, grants []v1alpha1.Ca
 }
 
 // revokeOne revokes this grant, and none that got its name since.
-func (c *cluster) revokeOne(ctx context.Context, g client.Object, reason string) error {
-	return c.annotate(ctx, g, map[string]any{"uid": g.GetUID(), "annotations": map[string]string{v1alpha1.AnnotationRevoke: reason}})
+func (c *cluster) revokeOne(ctx context.Context, g *v1alpha1.CapabilityGrant, reason string) error {
+	err := c.annotate(ctx, g, map[string]any{"uid": g.GetUID(), "annotations": map[string]string{v1alpha1.AnnotationRevoke: reason}})
+	if err != nil {
+		return &about{err, g.Spec.Requester}
+	}
+	return nil
 }

@@ -8,9 +8,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -19,6 +22,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,6 +30,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/config"
 	"github.com/valetkey/valetkey/internal/visible"
 )
 
@@ -150,6 +155,14 @@ func TestARefusalSaysWhoRefusedAndLeadsOn(t *testing.T) {
 			"\nnext: have the ClusterRole valetkey-approver bound in namespace agents: kubectl create rolebinding NAME -n agents --clusterrole=valetkey-approver --user=bob"},
 		"a missing right of an account": {`User "system:serviceaccount:agents:web-app-bot" cannot list resource "capabilitygrants" in API group "valetkey.dev" in the namespace "agents"`,
 			"\nnext: have the ClusterRole valetkey-viewer bound in namespace agents: kubectl create rolebinding NAME -n agents --clusterrole=valetkey-viewer --serviceaccount=agents:web-app-bot"},
+		"an agent that would approve": {`User "system:serviceaccount:agents:web-app-bot" cannot patch resource "capabilityrequests" in API group "valetkey.dev" in the namespace "agents"`,
+			"\nnext: ask a person who may decide: agents decide on no request"},
+		"an agent that would revoke": {`User "system:serviceaccount:agents:web-app-bot" cannot patch resource "capabilitygrants" in API group "valetkey.dev" in the namespace "agents"`,
+			"\nnext: ask a person who may revoke; a request of your own you can withdraw: kubectl delete capreq NAME"},
+		"an agent that would read what no agent reads": {`User "system:serviceaccount:agents:web-app-bot" cannot get resource "pods/log" in API group "" in the namespace "valetkey-system"`,
+			"\nnext: ask a person: agents have no such right"},
+		"somebody who would approve their own": {`User "carol" cannot patch resource "capabilityrequests" in API group "valetkey.dev" in the namespace "agents"`,
+			"\nnext: ask somebody else to decide: nobody decides on their own request"},
 		"a missing right everywhere": {`User "bob" cannot list resource "capabilitypolicies" in API group "valetkey.dev" at the cluster scope`,
 			"\nnext: have the ClusterRole valetkey-catalogue-viewer bound: kubectl create clusterrolebinding NAME --clusterrole=valetkey-catalogue-viewer --user=bob"},
 		"a right that no role for people holds": {`User "bob" cannot get resource "pods/log" in API group "" in the namespace "valetkey-system"`,
@@ -157,10 +170,63 @@ func TestARefusalSaysWhoRefusedAndLeadsOn(t *testing.T) {
 		"something else": {"the sky is falling", `approving request publish-pr-184: capabilityrequests.valetkey.dev "publish-pr-184" is forbidden: the sky is falling`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := lead(forbidden(c.words)); !strings.HasSuffix(got, c.want) {
+			agents := "agents"
+			s := &shell{flags: &genericclioptions.ConfigFlags{Namespace: &agents}}
+			if got := s.lead(&about{forbidden(c.words), "carol"}); !strings.HasSuffix(got, c.want) {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestHints_TheNamespaceComesFirst: who names none may mean another than the kubeconfig's.
+func TestHints_TheNamespaceComesFirst(t *testing.T) {
+	nothing := interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+		return forbidden(`User "bob" cannot list resource "capabilityrequests" in API group "valetkey.dev" in the namespace "default"`)
+	}}
+	d := intercepted(t, nothing)
+	flags := []string{"requests", "--kubeconfig=" + d.kubeconfig(), "--server=https://127.0.0.1:1"}
+	const bound = "have the ClusterRole valetkey-viewer bound in namespace default: "
+	d.anywhere(flags...).exits(1).complains("next: add -n NAMESPACE, if default is not the namespace that you mean; else " + bound)
+	d.anywhere(append(flags, "-n", "default")...).exits(1).complains("next: " + bound)
+}
+
+// TestHints_NoAgentIsAdvisedARoleOfPeople: whatever right it lacks.
+func TestHints_NoAgentIsAdvisedARoleOfPeople(t *testing.T) {
+	everywhere := ""
+	s := &shell{flags: &genericclioptions.ConfigFlags{Namespace: &everywhere}}
+	for _, user := range []string{agent, "carol"} {
+		for _, verb := range []string{"get", "list", "watch", "create", "delete", "patch", "update", "approve", "revoke", "abandon", "bind"} {
+			for _, resource := range []string{"capabilityrequests", "capabilitygrants", "capabilities", "capabilitypolicies", "capabilityproviders",
+				"secrets", "pods/log", "rolebindings"} {
+				for _, namespace := range []string{"agents", ""} {
+					hint := s.missingRight(user, verb, resource, namespace, "carol")
+					role := regexp.MustCompile(`--clusterrole=(\S+)`).FindStringSubmatch(hint)
+					if strings.Contains(hint, "for the right to") || role != nil && !slices.Contains(agentRoles(), role[1]) {
+						t.Errorf("%s, who cannot %s %s, is told: %s", user, verb, resource, hint)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestHints_NoRuleAdvisesARole: whom it refuses may be an agent.
+func TestHints_NoRuleAdvisesARole(t *testing.T) {
+	rules, err := fs.Glob(config.Admission, "admission/*.yaml")
+	if err != nil || len(rules) < 10 {
+		t.Fatal(rules, err)
+	}
+	for _, file := range rules {
+		text, err := fs.ReadFile(config.Admission, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, advice := range []string{"valetkey-approver", "valetkey-revoker", "valetkey-abandoner", "ClusterRole", "bind the role", "rolebinding"} {
+			if strings.Contains(string(text), advice) {
+				t.Errorf("%s says %q", file, advice)
+			}
+		}
 	}
 }
 
