@@ -31,7 +31,7 @@ type CapabilityRequest struct {
 	// +required
 	Spec CapabilityRequestSpec `json:"spec"`
 	// decisions are what people decided, one entry a person, stamped by the API server from the annotations
-	// valetkey.dev/approve and valetkey.dev/deny.
+	// valetkey.dev/approve and valetkey.dev/deny. The last of the 32 places is kept for a denial.
 	// +optional
 	// +listType=map
 	// +listMapKey=by
@@ -112,10 +112,11 @@ type Identity struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	UID string `json:"uid,omitempty"`
-	// groups as the authenticator reports them.
+	// groups as the authenticator reports them: as many as directories put into a token, of which Active Directory's 1,015
+	// are the most.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:items:MaxLength=512
 	Groups []string `json:"groups,omitempty"`
 	// extra as the authenticator reports it.
@@ -149,17 +150,17 @@ type Decision struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	By string `json:"by"`
-	// uid of the person, if the authenticator reports one.
+	// uid of the person who approved, if the authenticator reports one. A denial has none: it needs no more than a name.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	UID string `json:"uid,omitempty"`
-	// groups of the person, as the authenticator reports them.
+	// groups of the person who approved, as the authenticator reports them. A denial has none.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:items:MaxLength=512
 	Groups []string `json:"groups,omitempty"`
-	// extra of the person, as the authenticator reports it.
+	// extra of the person who approved, as the authenticator reports it. A denial has none.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	Extra map[string]ExtraValue `json:"extra,omitempty"`
@@ -200,6 +201,9 @@ type CapabilityRequestStatus struct {
 	// policy is the policy that decided.
 	// +optional
 	Policy *PolicyReference `json:"policy,omitempty"`
+	// approvals says, while the request waits for them, how many the policy asks for and how many there are.
+	// +optional
+	Approvals *Approvals `json:"approvals,omitempty"`
 	// grantName is the CapabilityGrant, once there is one.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
@@ -207,6 +211,19 @@ type CapabilityRequestStatus struct {
 	// endedAt is when the request came to its end. It is removed a set time later.
 	// +optional
 	EndedAt *metav1.Time `json:"endedAt,omitempty"`
+}
+
+// Approvals counts the approvals of a request under the policy that decides.
+type Approvals struct {
+	// required is how many different people have to approve.
+	// +required
+	Required int32 `json:"required"`
+	// given is how many of them have, as far as the policy takes them.
+	// +optional
+	Given int32 `json:"given,omitempty"`
+	// until is when the time for approvals is over.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
 }
 
 // PolicyReference names a policy at one generation.

@@ -22,6 +22,7 @@ import (
 	"github.com/valetkey/valetkey/internal/app"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/version"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 func main() {
@@ -32,23 +33,26 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) int {
+	// Errors, conditions and names hold what others wrote. Standard output goes as it is where programs read it: it
+	// has the audit log.
+	stderr := visible.NewWriter(os.Stderr)
 	subcommand := ""
 	if len(args) > 0 {
 		subcommand = args[0]
 	}
 	switch subcommand {
 	case "verify-audit":
-		return audit.VerifyCommand(args[1:], os.Stdin, os.Stdout, os.Stderr)
+		return audit.VerifyCommand(args[1:], os.Stdin, visible.NewWriter(os.Stdout), stderr)
 	case "print-audit":
-		return audit.PrintCommand(args[1:], os.Stdout, os.Stderr)
+		return audit.PrintCommand(args[1:], os.Stdout, stderr)
 	case "check":
-		return app.Check(ctx, args[1:], os.Stdout, os.Stderr, clock.RealClock{})
+		return app.Check(ctx, args[1:], visible.NewWriter(os.Stdout), stderr, clock.RealClock{})
 	case "check-removal":
-		return app.CheckRemoval(ctx, args[1:], os.Stdout, os.Stderr, clock.RealClock{})
+		return app.CheckRemoval(ctx, args[1:], visible.NewWriter(os.Stdout), stderr, clock.RealClock{})
 	case "--version":
 		_, _ = fmt.Println(version.Line("manager"))
 		return 0
 	default:
-		return app.Run(ctx, args, os.Stdout, os.Stderr, clock.RealClock{})
+		return app.Run(ctx, args, os.Stdout, stderr, clock.RealClock{})
 	}
 }

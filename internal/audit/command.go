@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 const usage = `usage: verify-audit [--grants FILE|-] LOG…
@@ -233,5 +234,6 @@ func read(name string, stdin io.Reader) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-// say prints to a person; that they cannot be reached is nothing the program could mend.
-func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+// say prints to a person, who has to see every character of what stands in a log. That nobody can be reached is nothing
+// to mend.
+func say(w io.Writer, format string, args ...any) { _, _ = visible.Fprintf(w, format, args...) }

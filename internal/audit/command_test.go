@@ -28,6 +28,17 @@ func grantList(t *testing.T, anchors ...v1alpha1.AuditAnchor) string {
 	return `{"apiVersion":"v1","kind":"List","items":[` + strings.Join(items, ",") + `]}`
 }
 
+// TestVerifyCommand_WhatALogHoldsIsShownByItsNumbers has a whole log whose writer's name plays with the terminal and adds
+// a line.
+func TestVerifyCommand_WhatALogHoldsIsShownByItsNumbers(t *testing.T) {
+	body := `{"timestamp":"t","writer":"w\u001b[2J\u2800\nok","seq":1,"prev":"` + origin + `"`
+	var stdout, stderr bytes.Buffer
+	code := VerifyCommand(saved(t, body+hashBefore+hashOf([]byte(body))+hashAfter+"\n"), nil, &stdout, &stderr)
+	if code != 0 || !strings.Contains(stdout.String(), `: writer w\u001b[2J\u2800\u000aok, 1 records`) {
+		t.Errorf("%d: %q%s", code, stdout.String(), stderr.String())
+	}
+}
+
 func TestVerifyCommand(t *testing.T) {
 	l := start(t, filepath.Join(t.TempDir(), "audit.log"), maxSize(1))
 	l.appendN(3)

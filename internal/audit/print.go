@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 const printUsage = `usage: print-audit LOG…
@@ -19,13 +21,14 @@ in it that ends in .log. A line that is being written is left out. Exits with 2 
 
 `
 
-// PrintCommand prints the whole lines of audit logs, and returns the process's exit code: 0, or 2 when a log cannot be read whole.
+// PrintCommand prints the whole lines of audit logs: byte by byte, as whoever verifies them needs it, and to a
+// terminal as a person sees it. It returns the process's exit code: 0, or 2 when a log cannot be read whole.
 func PrintCommand(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		say(stderr, printUsage)
 		return 2
 	}
-	if err := printLogs(args, stdout); err != nil {
+	if err := printLogs(args, visible.OnTerminal(stdout)); err != nil {
 		say(stderr, "print-audit: %v\n", err)
 		return 2
 	}

@@ -4,11 +4,14 @@
 package audit
 
 import (
+	"bufio"
 	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/creack/pty"
 )
 
 func TestWhatIsPrintedIsVerifiedElsewhere(t *testing.T) {
@@ -37,6 +40,29 @@ func TestWhatIsPrintedIsVerifiedElsewhere(t *testing.T) {
 	stdout.Reset()
 	if code := VerifyCommand([]string{"--grants", grants[0], files[0]}, nil, &stdout, &stderr); code != 1 || !strings.Contains(stdout.String(), "of which no file was given") {
 		t.Errorf("the log of the wrong replica: %d: %s%s", code, stdout.String(), stderr.String())
+	}
+}
+
+// TestPrint_ATerminalShowsWhatCannotBeSeen has a log in which somebody else wrote. Whoever reads it from a pipe gets every
+// byte.
+func TestPrint_ATerminalShowsWhatCannotBeSeen(t *testing.T) {
+	const line = "{\"reason\":\"\x1b[2Jhid\u2800den\"}\n"
+	log := saved(t, line)
+	var stdout, stderr bytes.Buffer
+	if code := PrintCommand(log, &stdout, &stderr); code != 0 || stdout.String() != line {
+		t.Errorf("%d: %q: %s", code, stdout.String(), stderr.String())
+	}
+	screen, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = screen.Close(), tty.Close() })
+	if code := PrintCommand(log, tty, &stderr); code != 0 {
+		t.Errorf("%d: %s", code, stderr.String())
+	}
+	shown, err := bufio.NewReader(screen).ReadString('\n')
+	if err != nil || shown != `{"reason":"\u001b[2Jhid\u2800den"}`+"\r\n" {
+		t.Errorf("%q: %v", shown, err)
 	}
 }
 

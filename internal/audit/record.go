@@ -12,6 +12,7 @@ import (
 	"fmt"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Event is what a record tells of.
@@ -147,6 +148,8 @@ func seal(r Record, end v1alpha1.AuditAnchor) ([]byte, v1alpha1.AuditAnchor, err
 	if err != nil {
 		return nil, end, err
 	}
+	// The line is what people read, and what the hash is about: nothing in it may be invisible.
+	line = visible.Text(line)
 	body := bytes.TrimSuffix(line, []byte(hashBefore+hashAfter))
 	hash := hashOf(body)
 	line = append(body, hashBefore+hash+hashAfter...)

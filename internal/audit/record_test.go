@@ -4,6 +4,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 func TestOutcomeReadsAsInTheArticle(t *testing.T) {
@@ -84,6 +86,8 @@ func TestWhateverAFieldHoldsARecordIsOneLineAndReadsBack(t *testing.T) {
 		"separators of lines in Unicode":     "\u2028\u2029\u0085",
 		"angle brackets and ampersands":      "<script>&",
 		"something that is not UTF-8":        "\xff\xfe",
+		"characters that cannot be seen":     "\u202e\u2800\u3164\ufe0f\U000e0100\u034f",
+		"marks that are painted on others":   "\u0338e\u0301\u0301",
 		"a long text":                        strings.Repeat("ü", 1024),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -95,6 +99,9 @@ func TestWhateverAFieldHoldsARecordIsOneLineAndReadsBack(t *testing.T) {
 			}
 			if strings.ContainsAny(string(line), "\n\r\x00\x1b") {
 				t.Errorf("a control character is in the line: %q", line)
+			}
+			if shown := visible.Text(line); !bytes.Equal(shown, line) {
+				t.Errorf("the line has characters that cannot be seen: %s", shown)
 			}
 			if got, err := unseal(line); err != nil || got.anchor() != anchor {
 				t.Errorf("unseal = %v, %v; want %v", got, err, anchor)

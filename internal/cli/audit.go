@@ -24,6 +24,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/names"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Where config/manager has the operator.
@@ -216,7 +217,7 @@ func (l *lines) add(what string, facts ...string) {
 	if second != l.r.Timestamp {
 		second += "Z"
 	}
-	fmt.Fprintf(l, "%-20s  %-14s", plain(second), plain(what))
+	fmt.Fprintf(l, "%-20s  %-14s", visible.Line(second), visible.Line(what))
 	if l.r.Request != "" {
 		facts = append([]string{"request", l.r.Namespace + "/" + l.r.Request}, facts...)
 	}
@@ -230,7 +231,7 @@ func (l *lines) add(what string, facts ...string) {
 
 // fact is a value that cannot be taken for several.
 func fact(value string) string {
-	if plain(value) != value || strings.ContainsAny(value, ` ="`) {
+	if visible.Line(value) != value || strings.ContainsAny(value, ` ="`) {
 		return strconv.Quote(value)
 	}
 	return value
@@ -249,7 +250,7 @@ func (s *shell) verifyAudit() *cobra.Command {
 			if live {
 				list, err := s.allGrants(cmd.Context())
 				if err != nil {
-					_, _ = fmt.Fprintln(s.ErrOut, "error:", lead(err))
+					_, _ = fmt.Fprintln(s.ErrOut, "error:", s.lead(err))
 					return &exit{notFoundOut}
 				}
 				in, grants = bytes.NewReader(list), "-"

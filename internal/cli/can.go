@@ -22,6 +22,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/inquiry"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // notFoundOut is the exit code of commands that answer a question, when it could not be answered.
@@ -43,7 +44,7 @@ func (s *shell) can() *cobra.Command {
 			}
 			a, err := s.would(cmd.Context(), ask)
 			if err != nil {
-				_, _ = fmt.Fprintln(s.ErrOut, "error:", lead(err))
+				_, _ = fmt.Fprintln(s.ErrOut, "error:", s.lead(err))
 				return &exit{notFoundOut}
 			}
 			done, err := s.answer(o, a)
@@ -130,7 +131,7 @@ func (s *shell) would(ctx context.Context, ask *inquiry.Ask) (foreseen, error) {
 		return a, nil
 	}
 	if decision.Verdict != policy.Deny {
-		if a.Refused, err = rehearse(ctx, requester, *ask); err != nil {
+		if a.Refused, err = s.rehearse(ctx, requester, *ask); err != nil {
 			return foreseen{}, err
 		}
 	}
@@ -155,13 +156,13 @@ func whoami(ctx context.Context, c *cluster) (v1alpha1.Identity, error) {
 }
 
 // rehearse sends the request without storing it: the API server's rules may refuse what the policies would allow. It returns the refusal.
-func rehearse(ctx context.Context, c *cluster, ask inquiry.Ask) (string, error) {
+func (s *shell) rehearse(ctx context.Context, c *cluster, ask inquiry.Ask) (string, error) {
 	request := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: ask.Namespace, GenerateName: "can-"},
 		Spec: v1alpha1.CapabilityRequestSpec{Capability: ask.Capability, Repo: ask.Repo, Environment: ask.Environment, TTLSeconds: ask.TTLSeconds,
 			TaskID: cmp.Or(ask.TaskID, "can"), Actor: "kubectl-valetkey", Container: "any"}}
 	err := c.Create(ctx, request, client.DryRunAll)
 	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsNotFound(err) {
-		return lead(err), nil
+		return s.lead(err), nil
 	}
 	return "", err
 }
@@ -205,15 +206,16 @@ func (a foreseen) headline() string {
 	switch {
 	case a.Refused != "":
 		first, next, _ := strings.Cut(a.Refused, "\n")
-		return strings.TrimSuffix(fmt.Sprintf("no: a policy would allow it, but the request would not be taken: %s\n%s", plain(first), plain(next)), "\n")
+		words := visible.Sprintf("no: a policy would allow it, but the request would not be taken: %s\n%s", first, next)
+		return strings.TrimSuffix(words, "\n")
 	case a.blind:
 		return "it cannot be told: what it depends on cannot be read"
 	case a.Could == nil:
-		return "it cannot be told: " + plain(a.Policy.Message)
+		return "it cannot be told: " + visible.Line(a.Policy.Message)
 	case !*a.Could:
-		return "no: " + plain(a.Policy.Message)
+		return "no: " + visible.Line(a.Policy.Message)
 	case a.Approvals > 0:
-		return plain(fmt.Sprintf("yes, after %s, from %s", count(int(a.Approvals), "approval"), strings.Join(a.Approvers, ", ")))
+		return visible.Sprintf("yes, after %s, from %s", count(int(a.Approvals), "approval"), strings.Join(a.Approvers, ", "))
 	}
 	return "yes, without anybody's approval"
 }

@@ -9,10 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -24,6 +22,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/version"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // shell is what every command has: the streams, the flags of kubectl, the present time, and what makes clients.
@@ -50,11 +49,8 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams,
 }
 
 func newShell(streams genericiooptions.IOStreams, c clock.PassiveClock, dial func(*rest.Config) (client.WithWatch, error)) *shell {
-	raw := streams.Out
-	streams.Out, streams.ErrOut = &screen{to: streams.Out}, &screen{to: streams.ErrOut}
-	if f, ok := raw.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		raw = streams.Out
-	}
+	raw := visible.OnTerminal(streams.Out)
+	streams.Out, streams.ErrOut = visible.NewWriter(streams.Out), visible.NewWriter(streams.ErrOut)
 	return &shell{IOStreams: streams, raw: raw, flags: genericclioptions.NewConfigFlags(true), clock: c, dial: dial}
 }
 
@@ -67,7 +63,7 @@ func (s *shell) run(ctx context.Context, args []string) int {
 		return said.code
 	}
 	if err != nil {
-		_, _ = fmt.Fprintln(s.ErrOut, "error:", lead(err))
+		_, _ = fmt.Fprintln(s.ErrOut, "error:", s.lead(err))
 		return 1
 	}
 	return 0

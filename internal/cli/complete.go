@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // completion is what cobra asks for the values of arguments.
@@ -28,7 +29,8 @@ func (s *shell) completeRequest(fits func(*v1alpha1.CapabilityRequest) bool) com
 		var names []string
 		for i := range found.Items {
 			if r := &found.Items[i]; fits(r) {
-				names = append(names, cobra.CompletionWithDesc(r.Name, plain(r.Spec.Capability+" for "+r.Spec.Repo+", "+requestState(r))))
+				words := visible.Sprintf("%s for %s, %s", r.Spec.Capability, r.Spec.Repo, requestState(r))
+				names = append(names, cobra.CompletionWithDesc(r.Name, words))
 			}
 		}
 		return names, err
@@ -43,7 +45,7 @@ func (s *shell) completeGrant() completion {
 		var names []string
 		for i := range found.Items {
 			if g := &found.Items[i]; living(g) {
-				names = append(names, cobra.CompletionWithDesc(g.Name, plain(g.Spec.Capability+" for "+g.Spec.Repo)))
+				names = append(names, cobra.CompletionWithDesc(g.Name, visible.Line(g.Spec.Capability+" for "+g.Spec.Repo)))
 			}
 		}
 		return names, err
@@ -57,7 +59,7 @@ func (s *shell) completeCapability() completion {
 		err := c.List(cmd.Context(), found)
 		var names []string
 		for i := range found.Items {
-			names = append(names, cobra.CompletionWithDesc(found.Items[i].Name, plain(found.Items[i].Spec.Description)))
+			names = append(names, cobra.CompletionWithDesc(found.Items[i].Name, visible.Line(found.Items[i].Spec.Description)))
 		}
 		return names, err
 	})

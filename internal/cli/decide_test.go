@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -142,6 +144,72 @@ func TestNobodyIsAskedWhenThereIsNothingToDecide(t *testing.T) {
 		r.Status.EndedAt = &metav1.Time{Time: noon()}
 		r.Status.Conditions = append(r.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionEnded, Message: "the approvals did not come"})
 	})
-	intercepted(t, s.funcs(), over).types("deny", over.Name, "--yes").exits(1).complains("has ended (the approvals did not come), so there is nothing to deny; create another request")
+	intercepted(t, s.funcs(), over).types("deny", over.Name, "--yes").exits(1).
+		complains("has ended at 2026-11-25T12:00:00Z (the approvals did not come); nothing can be denied any more; create another request")
+	over.Status.Conditions[1].Reason = v1alpha1.ReasonRefused
+	intercepted(t, s.funcs(), over).types("approve", over.Name, "--yes").exits(1).
+		complains("was refused at 2026-11-25T12:00:00Z (the approvals did not come); nothing can be approved any more; create another request")
 	s.expect(t)
+}
+
+func TestDecide_AReasonThatCannotBeKeptIsNotSent(t *testing.T) {
+	for reason, want := range map[string]string{
+		strings.Repeat("ü", 1025): "--reason has 1025 characters; at most 1024 are kept: nothing was sent",
+		"two\nlines":              "--reason is one line of text: no line breaks, tabs, control or formatting characters; nothing was sent",
+		"from right \u202e to":    "--reason is one line of text",
+	} {
+		s := &sent{}
+		intercepted(t, s.funcs(), aRequest()).types("deny", "publish-pr-184", "--yes", "--reason", reason).exits(1).complains(want)
+		s.expect(t)
+	}
+	s := &sent{}
+	intercepted(t, s.funcs(), aRequest()).types("deny", "publish-pr-184", "--yes", "--reason", strings.Repeat("ü", 1024)).exits(0)
+}
+
+// TestDecide_NobodyIsAskedAboutTheirOwnRequest: the API server tells who the caller is.
+func TestDecide_NobodyIsAskedAboutTheirOwnRequest(t *testing.T) {
+	s := &sent{}
+	funcs := s.funcs()
+	funcs.Create = func(_ context.Context, _ client.WithWatch, object client.Object, _ ...client.CreateOption) error {
+		object.(*authenticationv1.SelfSubjectReview).Status.UserInfo.Username = agent
+		return nil
+	}
+	for _, verb := range []string{"approve", "deny"} {
+		intercepted(t, funcs, aRequest()).types(verb, "publish-pr-184", "--yes").exits(1).complains(
+			"error: request publish-pr-184 in namespace agents is your own: nobody decides on their own request",
+			"next: ask somebody else; the operator says: AwaitingApproval: policy preview-builds waits for 1 approval by 2026-11-25T12:56:00Z, from group release-managers")
+	}
+	s.expect(t)
+}
+
+// TestDecide_OneOfSeveralApprovalsIsCounted: whoever gives the first knows that it is not enough.
+func TestDecide_OneOfSeveralApprovalsIsCounted(t *testing.T) {
+	for name, c := range map[string]struct {
+		required int32
+		before   []v1alpha1.Decision
+		by       string
+		want     string
+	}{
+		"the only one": {1, nil, "alice", "recorded: Approve by alice, for request"},
+		"the first":    {2, nil, "alice", "recorded: Approve by alice, approval 1 of 2, for request"},
+		"the first again": {2, []v1alpha1.Decision{{By: "alice", Decision: v1alpha1.DecisionApprove, Digest: digest}}, "alice",
+			"recorded already, approval 1 of 2, for request"},
+		"the second": {2, []v1alpha1.Decision{{By: "bob", Decision: v1alpha1.DecisionApprove, Digest: digest}}, "alice",
+			"recorded: Approve by alice, approval 2 of 2, for request"},
+		"one beside an older one of something else": {2, []v1alpha1.Decision{{By: "bob", Decision: v1alpha1.DecisionApprove, Digest: "other"}}, "alice",
+			"recorded: Approve by alice, approval 1 of 2, for request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := aRequest(func(r *v1alpha1.CapabilityRequest) {
+				r.Decisions, r.Status.Approvals = c.before, &v1alpha1.Approvals{Required: c.required}
+			})
+			server := interceptor.Funcs{Patch: func(_ context.Context, _ client.WithWatch, object client.Object, _ client.Patch, _ ...client.PatchOption) error {
+				stored := object.(*v1alpha1.CapabilityRequest)
+				mine := v1alpha1.Decision{By: c.by, Decision: v1alpha1.DecisionApprove, Digest: digest}
+				stored.Decisions = append(slices.DeleteFunc(slices.Clone(c.before), func(d v1alpha1.Decision) bool { return d.By == c.by }), mine)
+				return nil
+			}}
+			intercepted(t, server, r).types("approve", r.Name, "--yes").exits(0).says(c.want)
+		})
+	}
 }

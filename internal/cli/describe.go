@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 func (s *shell) describe() *cobra.Command {
@@ -47,7 +48,7 @@ func (c *cluster) request(ctx context.Context, name string) (*v1alpha1.Capabilit
 // page is what a person decides on.
 func (s *shell) page(ctx context.Context, c *cluster, r *v1alpha1.CapabilityRequest) string {
 	p := &page{}
-	fmt.Fprintf(p, "%s in namespace %s: %s\n", r.Name, r.Namespace, plain(requestState(r)))
+	fmt.Fprintf(p, "%s in namespace %s: %s\n", r.Name, r.Namespace, visible.Line(requestState(r)))
 	s.asked(p, r)
 	p.title("In the agent's own words, which nobody has checked")
 	p.line("task", strconv.Quote(r.Spec.TaskID))
@@ -69,7 +70,7 @@ type page struct{ strings.Builder }
 
 func (p *page) title(words string) { fmt.Fprintf(p, "\n%s\n", words) }
 
-func (p *page) line(label, words string) { fmt.Fprintf(p, "  %-11s %s\n", plain(label), plain(words)) }
+func (p *page) line(label, words string) { fmt.Fprintf(p, "  %-11s %s\n", visible.Line(label), visible.Line(words)) }
 
 func (s *shell) asked(p *page, r *v1alpha1.CapabilityRequest) {
 	p.title("Who asks, as the API server knows them")

@@ -164,7 +164,8 @@ func aRequest(edits ...func(*v1alpha1.CapabilityRequest)) *v1alpha1.CapabilityRe
 					Principal: "arn:aws:iam::123456789012:role/preview-deployer"},
 				Job: v1alpha1.ReviewedJob{Name: "valetkey-publish-pr-184", UID: "j-1", Container: "publish", Image: image, Command: []string{"/publish-preview"},
 					Args: []string{"publish", "previews/web-app/pr-184/index.html"}, OtherContainers: []string{"beside=" + image}, ServiceAccountName: "runner"}},
-			Policy: &v1alpha1.PolicyReference{Name: "preview-builds", Generation: 1},
+			Policy:    &v1alpha1.PolicyReference{Name: "preview-builds", Generation: 1},
+			Approvals: &v1alpha1.Approvals{Required: 1, Until: &metav1.Time{Time: noon().Add(56 * time.Minute)}},
 			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionAllowed, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonAwaitingApproval,
 				LastTransitionTime: metav1.NewTime(noon().Add(-4 * time.Minute)),
 				Message: "policy preview-builds waits for 1 approval by 2026-11-25T12:56:00Z, from group release-managers; look at status.review, then: " +

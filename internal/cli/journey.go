@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // The exit codes of run where the step has none of its own.
@@ -55,7 +56,7 @@ func (j *journey) line(step, key, format string, args ...any) {
 		return
 	}
 	j.told[key] = true
-	_, _ = fmt.Fprintf(j.ErrOut, "%-19s %s\n", step, fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(j.ErrOut, "%-19s %s\n", step, visible.Sprintf(format, args...))
 }
 
 // follow watches the request, its grant and its Pod until nothing more will happen, and returns the exit code.
@@ -244,7 +245,7 @@ func (j *journey) log(ctx context.Context, pod string) {
 	}
 	stream, err := clients.CoreV1().Pods(j.c.namespace).GetLogs(pod, &corev1.PodLogOptions{Container: j.request.Spec.Container, Follow: true}).Stream(ctx)
 	if err != nil {
-		_, _ = fmt.Fprintf(j.ErrOut, "%-19s its output cannot be read: %v\n", "runner.log", err)
+		_, _ = visible.Fprintf(j.ErrOut, "%-19s its output cannot be read: %v\n", "runner.log", err)
 		return
 	}
 	defer func() { _ = stream.Close() }()

@@ -68,11 +68,13 @@ func (s *shell) requests() *cobra.Command {
 }
 
 func (s *shell) requestTable(l *listing, items []v1alpha1.CapabilityRequest) error {
-	header := []string{"NAME", "CAPABILITY", "REPO", "ENVIRONMENT", "STATE", "REQUESTER", "AGE"}
+	header := []string{"NAME", "CAPABILITY", "REPO", "ENVIRONMENT", "STATE", "APPROVALS", "LEFT", "REQUESTER", "AGE"}
 	rows := make([][]string, 0, len(items))
 	for i := range items {
 		r := &items[i]
-		row := []string{r.Name, r.Spec.Capability, r.Spec.Repo, r.Spec.Environment, requestState(r), r.Spec.Requester.Username, s.age(r.CreationTimestamp.Time)}
+		approvals, left := s.awaited(r)
+		row := []string{r.Name, r.Spec.Capability, r.Spec.Repo, r.Spec.Environment, requestState(r), approvals, left,
+			r.Spec.Requester.Username, s.age(r.CreationTimestamp.Time)}
 		if l.output == "wide" {
 			row = append(row, r.Spec.TaskID, r.Spec.Actor, said(r.Status.Conditions, v1alpha1.ConditionAllowed))
 		}
@@ -82,6 +84,15 @@ func (s *shell) requestTable(l *listing, items []v1alpha1.CapabilityRequest) err
 		header = append(header, saysTask, saysActor, "MESSAGE")
 	}
 	return s.listed(l, header, rows, "requests")
+}
+
+// awaited says how many approvals of how many there are, and how much time is left for the others.
+func (s *shell) awaited(r *v1alpha1.CapabilityRequest) (approvals, left string) {
+	a := r.Status.Approvals
+	if a == nil || r.Status.EndedAt != nil {
+		return "-", "-"
+	}
+	return fmt.Sprintf("%d of %d", a.Given, a.Required), s.left(a.Until)
 }
 
 func (s *shell) grants() *cobra.Command {
@@ -150,7 +161,7 @@ func (s *shell) listed(l *listing, header []string, rows [][]string, what string
 
 func (s *shell) age(t time.Time) string { return duration.HumanDuration(s.clock.Since(t)) }
 
-// left is the time until a grant's TTL is over.
+// left is the time until an instant.
 func (s *shell) left(expires *metav1.Time) string {
 	if expires == nil {
 		return "-"

@@ -19,8 +19,8 @@ func TestRequestsListsWhatHasNotEnded(t *testing.T) {
 	elsewhere := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Namespace = "others" })
 	d := at(t, aRequest(), ended, elsewhere)
 	d.types("requests").exits(0).prints(`
-NAME             CAPABILITY              REPO      ENVIRONMENT   STATE              REQUESTER                                  AGE
-publish-pr-184   publish-preview-build   web-app   preview       AwaitingApproval   system:serviceaccount:agents:web-app-bot   5m
+NAME             CAPABILITY              REPO      ENVIRONMENT   STATE              APPROVALS   LEFT   REQUESTER                                  AGE
+publish-pr-184   publish-preview-build   web-app   preview       AwaitingApproval   0 of 1      56m    system:serviceaccount:agents:web-app-bot   5m
 `)
 	d.types("requests", "-A", "--all").exits(0).says("\nagents      old ", "\nothers      publish-pr-184 ")
 	d.types("requests", "-o", "wide").exits(0).says("SAYS TASK   SAYS ACTOR       MESSAGE\n", "pr-184      openclaw-agent   policy preview-builds waits")

@@ -16,6 +16,8 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/yaml"
+
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // output is the value of the flag -o: nothing, wide, json or yaml.
@@ -94,10 +96,10 @@ func (s *shell) answer(o output, value any) (bool, error) {
 // encoded prints JSON, as YAML if that is asked for. JSON is YAML, too: where it holds what the screen would spell, it stays JSON,
 // and the characters are spelled in it, where YAML understands that.
 func (s *shell) encoded(o output, text []byte) error {
-	hides := bytes.ContainsFunc(text, func(r rune) bool { return !shown(r) })
+	hides := !bytes.Equal(visible.Text(text), text)
 	switch {
 	case o == "yaml" && hides:
-		text, _ = spell(text, shown, inYAML)
+		text = visible.YAML(text)
 	case o == "yaml":
 		var err error
 		if text, err = yaml.JSONToYAML(text); err != nil {
@@ -114,7 +116,7 @@ func (s *shell) table(header []string, rows [][]string) error {
 	for _, row := range append([][]string{header}, rows...) {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			cells[i] = plain(cell)
+			cells[i] = visible.Line(cell)
 		}
 		if _, err := fmt.Fprintln(w, strings.Join(cells, "\t")); err != nil {
 			return err

@@ -10,10 +10,10 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/names"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // revocation is what the flags and arguments say is to be revoked.
@@ -119,7 +119,8 @@ func (s *shell) toRevoke(ctx context.Context, c *cluster, v *revocation) ([]v1al
 			grants = append(grants, *g)
 		case g.Status.EndedAt == nil:
 			ending++
-			_, _ = fmt.Fprintf(s.ErrOut, "grant %s in namespace %s is being ended already: %s\n", g.Name, g.Namespace, plain(said(g.Status.Conditions, v1alpha1.ConditionEnded)))
+			_, _ = visible.Fprintf(s.ErrOut, "grant %s in namespace %s is being ended already: %s\n", g.Name, g.Namespace,
+				said(g.Status.Conditions, v1alpha1.ConditionEnded))
 		case v.name != "":
 			return nil, errors.New(s.ended(g))
 		}
@@ -132,9 +133,10 @@ func (s *shell) toRevoke(ctx context.Context, c *cluster, v *revocation) ([]v1al
 
 // ended says how a grant ended, and whether that helps.
 func (s *shell) ended(g *v1alpha1.CapabilityGrant) string {
-	words := fmt.Sprintf("there is nothing to revoke: grant %s in namespace %s has ended, %s, %s", g.Name, g.Namespace, plain(string(g.Status.Outcome)), s.at(g.Status.EndedAt.Time))
+	words := visible.Sprintf("there is nothing to revoke: grant %s in namespace %s has ended, %s, %s",
+		g.Name, g.Namespace, g.Status.Outcome, s.at(g.Status.EndedAt.Time))
 	if g.Status.Revocation != nil {
-		words += "; revocation " + plain(s.revocation(g.Status.Revocation))
+		words += "; revocation " + visible.Line(s.revocation(g.Status.Revocation))
 	}
 	return words
 }
@@ -148,10 +150,11 @@ func (s *shell) revokeEach(ctx context.Context, c *cluster, grants []v1alpha1.Ca
 		err := c.revokeOne(ctx, g, reason)
 		if err != nil {
 			failed = append(failed, place)
-			_, _ = fmt.Fprintf(s.ErrOut, "%s: not revoked: %s\n", place, lead(err))
+			_, _ = fmt.Fprintf(s.ErrOut, "%s: not revoked: %s\n", place, s.lead(err))
 			continue
 		}
-		if _, err := fmt.Fprintf(s.Out, "%s: revoked by %s; the operator ends it now\n", place, plain(g.Annotations[v1alpha1.AnnotationRevokedBy])); err != nil {
+		by := g.Annotations[v1alpha1.AnnotationRevokedBy]
+		if _, err := visible.Fprintf(s.Out, "%s: revoked by %s; the operator ends it now\n", place, by); err != nil {
 			return err
 		}
 	}
@@ -163,6 +166,10 @@ func (s *shell) revokeEach(ctx context.Context, c *cluster, grants []v1alpha1.Ca
 }
 
 // revokeOne revokes this grant, and none that got its name since.
-func (c *cluster) revokeOne(ctx context.Context, g client.Object, reason string) error {
-	return c.annotate(ctx, g, map[string]any{"uid": g.GetUID(), "annotations": map[string]string{v1alpha1.AnnotationRevoke: reason}})
+func (c *cluster) revokeOne(ctx context.Context, g *v1alpha1.CapabilityGrant, reason string) error {
+	err := c.annotate(ctx, g, map[string]any{"uid": g.GetUID(), "annotations": map[string]string{v1alpha1.AnnotationRevoke: reason}})
+	if err != nil {
+		return &about{err, g.Spec.Requester}
+	}
+	return nil
 }

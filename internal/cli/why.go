@@ -15,6 +15,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/inquiry"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 func (s *shell) why() *cobra.Command {
@@ -101,7 +102,7 @@ func (s *shell) explain(ctx context.Context, c *cluster, r *v1alpha1.CapabilityR
 
 func (s *shell) explanation(r *v1alpha1.CapabilityRequest, e explained) string {
 	p := &page{}
-	fmt.Fprintf(p, "%s in namespace %s: %s\n", r.Name, r.Namespace, plain(requestState(r)))
+	fmt.Fprintf(p, "%s in namespace %s: %s\n", r.Name, r.Namespace, visible.Line(requestState(r)))
 	p.title("What the operator says")
 	p.line("operator", operatorSays(r))
 	if e.Operator != nil {
@@ -143,11 +144,11 @@ func (p *page) policy(x policy.Explanation) {
 	if x.Decides {
 		matches += ", and decides"
 	}
-	p.title(plain(fmt.Sprintf("%s (%s) %s", x.Policy, x.Effect, matches)))
+	p.title(visible.Line(fmt.Sprintf("%s (%s) %s", x.Policy, x.Effect, matches)))
 	if x.Problem != "" {
 		p.line("not valid", x.Problem)
 	}
 	for _, c := range x.Clauses {
-		fmt.Fprintf(p, "  %-4s %-14s %s\n", c.Holds, plain(c.Field), plain(c.Text))
+		fmt.Fprintf(p, "  %-4s %-14s %s\n", c.Holds, visible.Line(c.Field), visible.Line(c.Text))
 	}
 }

@@ -8,80 +8,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/internal/visible"
 )
-
-// shown reports whether a character may reach a terminal as it is. Control characters move the cursor and begin escape sequences;
-// formatting ones turn the direction of the text, or cannot be seen.
-func shown(r rune) bool { return r == '\n' || r == '\t' || unicode.IsPrint(r) }
-
-// spell writes the characters that are not kept by their numbers. It returns the beginning of a character whose end is missing.
-func spell(text []byte, kept func(rune) bool, number func(rune) string) (safe, begun []byte) {
-	safe = make([]byte, 0, len(text))
-	for len(text) > 0 && utf8.FullRune(text) {
-		switch r, size := utf8.DecodeRune(text); {
-		case r == utf8.RuneError && size == 1:
-			safe, text = fmt.Appendf(safe, `\x%02x`, text[0]), text[1:]
-		case kept(r):
-			safe, text = append(safe, text[:size]...), text[size:]
-		default:
-			safe, text = append(safe, number(r)...), text[size:]
-		}
-	}
-	return safe, text
-}
-
-// inJSON is a character's number as JSON writes it, so that JSON whose characters are spelled stays the same JSON.
-func inJSON(r rune) string {
-	if first, second := utf16.EncodeRune(r); r > 0xffff {
-		return fmt.Sprintf(`\u%04x\u%04x`, first, second)
-	}
-	return fmt.Sprintf(`\u%04x`, r)
-}
-
-// inYAML is the same for YAML, in quotes.
-func inYAML(r rune) string {
-	if r > 0xffff {
-		return fmt.Sprintf(`\U%08x`, r)
-	}
-	return fmt.Sprintf(`\u%04x`, r)
-}
-
-// screen is a stream that spells what is not shown.
-type screen struct {
-	to    io.Writer
-	begun []byte
-}
-
-// Write implements [io.Writer].
-func (s *screen) Write(p []byte) (int, error) {
-	safe, begun := spell(append(s.begun, p...), shown, inJSON)
-	s.begun = slices.Clone(begun)
-	if _, err := s.to.Write(safe); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// plain is a value from the cluster on one line, so that it cannot pass for a line of the plugin's own.
-func plain(value string) string {
-	safe, begun := spell([]byte(value), unicode.IsPrint, inJSON)
-	return fmt.Sprintf("%s%s", safe, strings.Repeat("\ufffd", len(begun)))
-}
 
 // quoted are words of a command, each as Go and most shells would write it.
 func quoted(words []string) string {
@@ -128,29 +68,39 @@ type advised struct {
 
 func (a *advised) Unwrap() error { return a.error }
 
+// about is an error about somebody's request: whoever asked has no say in it.
+type about struct {
+	error
+	requester string
+}
+
+func (a *about) Unwrap() error { return a.error }
+
 // lead says what went wrong, who refused it in their own words, and what the person can do next.
-func lead(err error) string {
-	words, next := refusal(err)
-	text := plain(words)
+func (s *shell) lead(err error) string {
+	words, next := s.refusal(err)
+	text := visible.Line(words)
 	if next != "" {
-		text += "\nnext: " + plain(next)
+		text += "\nnext: " + visible.Line(next)
 	}
 	if said := (*advised)(nil); errors.As(err, &said) {
-		text += "\nnext: " + plain(said.next)
+		text += "\nnext: " + visible.Line(said.next)
 	}
 	return text
 }
 
-func refusal(err error) (words, next string) {
+func (s *shell) refusal(err error) (words, next string) {
 	var status apierrors.APIStatus
 	switch {
 	case meta.IsNoMatchError(err):
-		return err.Error(), "the cluster does not know the kinds of valetkey.dev. Is it the right one (kubectl config current-context)? " +
-			"docs/install.md says how Valetkey is installed, and begins with kubectl apply --server-side -k config/crd"
+		return err.Error(), "the cluster does not know the kinds of valetkey.dev. Is it the right one " +
+			"(kubectl config current-context)? docs/install.md says how Valetkey is installed, and begins with " +
+			"kubectl apply --server-side -k config/crd"
 	case !errors.As(err, &status):
 		return err.Error(), ""
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "failed to get server groups"):
-		return err.Error(), "the API server does not let you in under this name. Whoever acts as somebody else, with --as, needs the right to impersonate them"
+		return err.Error(), "the API server does not let you in under this name. Whoever acts as somebody else, with --as, " +
+			"needs the right to impersonate them"
 	}
 	server := status.Status().Message
 	told := func(instead string) string { return strings.Replace(err.Error(), server, instead, 1) }
@@ -158,9 +108,53 @@ func refusal(err error) (words, next string) {
 		return told(fmt.Sprintf("the API server's rule %s refuses it: %s", m[1], m[2])), ""
 	}
 	if m := rightMissing.FindStringSubmatch(server); m != nil {
-		return told("the API server refuses it: " + server), bind(m[1], m[2], m[3], m[4])
+		requester := ""
+		if a := (*about)(nil); errors.As(err, &a) {
+			requester = a.requester
+		}
+		return told("the API server refuses it: " + server), s.missingRight(m[1], m[2], m[3], m[4], requester)
 	}
 	return err.Error(), ""
+}
+
+// missingRight says what helps somebody who lacks a right: often another namespace, and else a role of config/rbac/users.yaml.
+// Whoever may be an agent is advised no role that is not meant for agents.
+func (s *shell) missingRight(user, verb, resource, namespace, requester string) string {
+	advice := bind(user, verb, resource, namespace)
+	if account := strings.HasPrefix(user, serviceAccount); account || user == requester {
+		if role := roleFor(verb, resource); !slices.Contains(agentRoles(), role) {
+			advice = askPeople(role, account)
+		}
+	}
+	if namespace != "" && *s.flags.Namespace == "" {
+		return fmt.Sprintf("add -n NAMESPACE, if %s is not the namespace that you mean; else %s", namespace, advice)
+	}
+	return advice
+}
+
+const (
+	serviceAccount = "system:serviceaccount:"
+	roleApprover   = "valetkey-approver"
+	roleRevoker    = "valetkey-revoker"
+	roleRequester  = "valetkey-requester"
+	roleViewer     = "valetkey-viewer"
+	roleCatalogue  = "valetkey-catalogue-viewer"
+)
+
+// agentRoles are the roles that an agent may have.
+func agentRoles() []string { return []string{roleRequester, roleViewer, roleCatalogue} }
+
+// askPeople is what an agent, or whoever made a request, can do where only other people may.
+func askPeople(role string, account bool) string {
+	switch {
+	case role == roleApprover && account:
+		return "ask a person who may decide: agents decide on no request"
+	case role == roleApprover:
+		return "ask somebody else to decide: nobody decides on their own request"
+	case role == roleRevoker:
+		return "ask a person who may revoke; a request of your own you can withdraw: kubectl delete capreq NAME"
+	}
+	return "ask a person: agents have no such right"
 }
 
 // bind says which role of config/rbac/users.yaml holds a right, and how somebody gets it.
@@ -170,13 +164,15 @@ func bind(user, verb, resource, namespace string) string {
 		return fmt.Sprintf("ask whoever administers the cluster for the right to %s %s", verb, resource)
 	}
 	subject := "--user=" + user
-	if account, ok := strings.CutPrefix(user, "system:serviceaccount:"); ok {
+	if account, ok := strings.CutPrefix(user, serviceAccount); ok {
 		subject = "--serviceaccount=" + account
 	}
 	if namespace == "" {
-		return fmt.Sprintf("have the ClusterRole %s bound: kubectl create clusterrolebinding NAME --clusterrole=%s %s", role, role, subject)
+		return fmt.Sprintf("have the ClusterRole %s bound: kubectl create clusterrolebinding NAME --clusterrole=%s %s",
+			role, role, subject)
 	}
-	return fmt.Sprintf("have the ClusterRole %s bound in namespace %s: kubectl create rolebinding NAME -n %s --clusterrole=%s %s", role, namespace, namespace, role, subject)
+	return fmt.Sprintf("have the ClusterRole %s bound in namespace %s: kubectl create rolebinding NAME -n %s --clusterrole=%s %s",
+		role, namespace, namespace, role, subject)
 }
 
 // roleFor is the role for people, or agents, that holds a right; empty if none does.
@@ -184,19 +180,19 @@ func roleFor(verb, resource string) string {
 	reads := slices.Contains([]string{"get", "list", "watch"}, verb)
 	switch resource {
 	case "capabilities", "capabilitypolicies":
-		return "valetkey-catalogue-viewer"
+		return roleCatalogue
 	case "capabilityproviders":
-		return "valetkey-viewer"
+		return roleViewer
 	case "capabilityrequests", "capabilitygrants":
 		switch {
 		case reads:
-			return "valetkey-viewer"
+			return roleViewer
 		case resource == "capabilitygrants":
-			return "valetkey-revoker"
+			return roleRevoker
 		case verb == "create" || verb == "delete":
-			return "valetkey-requester"
+			return roleRequester
 		}
-		return "valetkey-approver"
+		return roleApprover
 	}
 	return ""
 }

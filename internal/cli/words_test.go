@@ -8,16 +8,21 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,11 +30,15 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/config"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // hostile is what somebody would write who wants the terminal to say something else: colours, the cursor, the title, the other
-// direction, invisible characters, lines of their own, and bytes that are no text.
-const hostile = "x\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\u2066\u200b\u00ad\u2028\u0085\ue000\U000e0041\r\x7f\v\f\b\nnext: all is well\n\tforged"
+// direction, invisible characters, marks that are painted on what stands before them, lines of their own, and bytes that are
+// no text.
+const hostile = "\u0338\u0336x\u0301\u0302\u0303\u0304\u0305\u0306 \u3164\u2800\ufe0f\U000e0100\u034f\u115f\U00016fe4" +
+	"\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\u2066\u200b\u00ad\u2028\u0085\ue000\U000e0041\r\x7f\v\f\b\nnext: all is well\n\tforged"
 
 // poison writes it into every string of an object, under the words that are there.
 func poison(v reflect.Value) {
@@ -80,10 +89,14 @@ func TestNothingFromTheClusterPlaysWithTheTerminal(t *testing.T) {
 			t.Errorf("%q says nothing", args)
 		}
 		for i, c := range text {
-			if !shown(c) || c == '\t' && args[0] != "__complete" {
+			lawful := c == '\n' || c == '\t' && args[0] == "__complete" || unicode.IsMark(c) // marks are looked at below
+			if !lawful && visible.Line(string(c)) != string(c) {
 				t.Errorf("%q lets %q reach the terminal: %q", args, c, text[max(0, i-40):i])
 				break
 			}
+		}
+		if string(visible.Text([]byte(text))) != text {
+			t.Errorf("%q lets marks be painted on others' words", args)
 		}
 		for line := range strings.Lines(text) {
 			if strings.HasPrefix(line, "next: all is well") || strings.HasPrefix(line, "forged") {
@@ -93,9 +106,25 @@ func TestNothingFromTheClusterPlaysWithTheTerminal(t *testing.T) {
 	}
 }
 
+// TestRun_NothingFromTheClusterForgesAStep: a step of run is a line of its own, whatever a policy or an approver wrote.
+func TestRun_NothingFromTheClusterForgesAStep(t *testing.T) {
+	var told bytes.Buffer
+	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &told, ErrOut: &told}
+	s := newShell(streams, clocktesting.NewFakePassiveClock(noon()), dial)
+	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
+		r.Status.Conditions[0].Message += "\npolicy.result       approved=true"
+		r.Status.Review = nil
+	})
+	newJourney(s, nil, r).lookAtRequest(r)
+	if got := told.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `\u000apolicy.result`) {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestWhatProgramsReadIsWhatIsStored: what the screen spells in JSON is the same JSON, and YAML that it would change is written as JSON.
 func TestWhatProgramsReadIsWhatIsStored(t *testing.T) {
-	for _, words := range []string{"plain", "x\x1b[2J\u202eevil\U000e0041\u0085\nlast"} {
+	for _, words := range []string{"plain", "x\x1b[2J\u202eevil\U000e0041\u0085\nlast", "\u2800",
+		"e\u0301\u0301", "\\e\u0301", "\u0301", "❤\ufe0f"} {
 		r := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Status.Review.Job.Args = []string{words} })
 		for _, format := range []string{"json", "yaml"} {
 			var got v1alpha1.CapabilityRequest
@@ -107,27 +136,6 @@ func TestWhatProgramsReadIsWhatIsStored(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", format, diff)
 			}
 		}
-	}
-}
-
-// TestTheScreenDoesNotDependOnHowItIsWrittenTo: a character can come in pieces.
-func TestTheScreenDoesNotDependOnHowItIsWrittenTo(t *testing.T) {
-	var whole, pieces bytes.Buffer
-	text := hostile + "é日本🔑"
-	if _, err := (&screen{to: &whole}).Write([]byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	s := &screen{to: &pieces}
-	for i := range len(text) {
-		if n, err := s.Write([]byte{text[i]}); n != 1 || err != nil {
-			t.Fatal(n, err)
-		}
-	}
-	if whole.String() != pieces.String() {
-		t.Errorf("whole  %q\npieces %q", whole.String(), pieces.String())
-	}
-	if !strings.HasSuffix(whole.String(), "forgedé日本🔑") || !strings.HasPrefix(whole.String(), `x\u001b[2J\u001b]0;owned\u0007\x9b31m\u202eevil\u2066\u200b\u00ad\u2028\u0085\ue000\udb40\udc41\u000d\u007f\u000b\u000c\u0008`+"\n") {
-		t.Errorf("%q", whole.String())
 	}
 }
 
@@ -147,6 +155,14 @@ func TestARefusalSaysWhoRefusedAndLeadsOn(t *testing.T) {
 			"\nnext: have the ClusterRole valetkey-approver bound in namespace agents: kubectl create rolebinding NAME -n agents --clusterrole=valetkey-approver --user=bob"},
 		"a missing right of an account": {`User "system:serviceaccount:agents:web-app-bot" cannot list resource "capabilitygrants" in API group "valetkey.dev" in the namespace "agents"`,
 			"\nnext: have the ClusterRole valetkey-viewer bound in namespace agents: kubectl create rolebinding NAME -n agents --clusterrole=valetkey-viewer --serviceaccount=agents:web-app-bot"},
+		"an agent that would approve": {`User "system:serviceaccount:agents:web-app-bot" cannot patch resource "capabilityrequests" in API group "valetkey.dev" in the namespace "agents"`,
+			"\nnext: ask a person who may decide: agents decide on no request"},
+		"an agent that would revoke": {`User "system:serviceaccount:agents:web-app-bot" cannot patch resource "capabilitygrants" in API group "valetkey.dev" in the namespace "agents"`,
+			"\nnext: ask a person who may revoke; a request of your own you can withdraw: kubectl delete capreq NAME"},
+		"an agent that would read what no agent reads": {`User "system:serviceaccount:agents:web-app-bot" cannot get resource "pods/log" in API group "" in the namespace "valetkey-system"`,
+			"\nnext: ask a person: agents have no such right"},
+		"somebody who would approve their own": {`User "carol" cannot patch resource "capabilityrequests" in API group "valetkey.dev" in the namespace "agents"`,
+			"\nnext: ask somebody else to decide: nobody decides on their own request"},
 		"a missing right everywhere": {`User "bob" cannot list resource "capabilitypolicies" in API group "valetkey.dev" at the cluster scope`,
 			"\nnext: have the ClusterRole valetkey-catalogue-viewer bound: kubectl create clusterrolebinding NAME --clusterrole=valetkey-catalogue-viewer --user=bob"},
 		"a right that no role for people holds": {`User "bob" cannot get resource "pods/log" in API group "" in the namespace "valetkey-system"`,
@@ -154,10 +170,63 @@ func TestARefusalSaysWhoRefusedAndLeadsOn(t *testing.T) {
 		"something else": {"the sky is falling", `approving request publish-pr-184: capabilityrequests.valetkey.dev "publish-pr-184" is forbidden: the sky is falling`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := lead(forbidden(c.words)); !strings.HasSuffix(got, c.want) {
+			agents := "agents"
+			s := &shell{flags: &genericclioptions.ConfigFlags{Namespace: &agents}}
+			if got := s.lead(&about{forbidden(c.words), "carol"}); !strings.HasSuffix(got, c.want) {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestHints_TheNamespaceComesFirst: who names none may mean another than the kubeconfig's.
+func TestHints_TheNamespaceComesFirst(t *testing.T) {
+	nothing := interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+		return forbidden(`User "bob" cannot list resource "capabilityrequests" in API group "valetkey.dev" in the namespace "default"`)
+	}}
+	d := intercepted(t, nothing)
+	flags := []string{"requests", "--kubeconfig=" + d.kubeconfig(), "--server=https://127.0.0.1:1"}
+	const bound = "have the ClusterRole valetkey-viewer bound in namespace default: "
+	d.anywhere(flags...).exits(1).complains("next: add -n NAMESPACE, if default is not the namespace that you mean; else " + bound)
+	d.anywhere(append(flags, "-n", "default")...).exits(1).complains("next: " + bound)
+}
+
+// TestHints_NoAgentIsAdvisedARoleOfPeople: whatever right it lacks.
+func TestHints_NoAgentIsAdvisedARoleOfPeople(t *testing.T) {
+	everywhere := ""
+	s := &shell{flags: &genericclioptions.ConfigFlags{Namespace: &everywhere}}
+	for _, user := range []string{agent, "carol"} {
+		for _, verb := range []string{"get", "list", "watch", "create", "delete", "patch", "update", "approve", "revoke", "abandon", "bind"} {
+			for _, resource := range []string{"capabilityrequests", "capabilitygrants", "capabilities", "capabilitypolicies", "capabilityproviders",
+				"secrets", "pods/log", "rolebindings"} {
+				for _, namespace := range []string{"agents", ""} {
+					hint := s.missingRight(user, verb, resource, namespace, "carol")
+					role := regexp.MustCompile(`--clusterrole=(\S+)`).FindStringSubmatch(hint)
+					if strings.Contains(hint, "for the right to") || role != nil && !slices.Contains(agentRoles(), role[1]) {
+						t.Errorf("%s, who cannot %s %s, is told: %s", user, verb, resource, hint)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestHints_NoRuleAdvisesARole: whom it refuses may be an agent.
+func TestHints_NoRuleAdvisesARole(t *testing.T) {
+	rules, err := fs.Glob(config.Admission, "admission/*.yaml")
+	if err != nil || len(rules) < 10 {
+		t.Fatal(rules, err)
+	}
+	for _, file := range rules {
+		text, err := fs.ReadFile(config.Admission, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, advice := range []string{"valetkey-approver", "valetkey-revoker", "valetkey-abandoner", "ClusterRole", "bind the role", "rolebinding"} {
+			if strings.Contains(string(text), advice) {
+				t.Errorf("%s says %q", file, advice)
+			}
+		}
 	}
 }
 

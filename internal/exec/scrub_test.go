@@ -7,10 +7,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"io"
 	"math/rand/v2"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,58 +23,23 @@ func secretsLikeReal() []string {
 	}
 }
 
-// writtenAs are ways in which programs write a secret: whole, and among other things.
+// writtenAs writes a secret among other things, in any of the ways in which programs write.
 func writtenAs(secret string, r *rand.Rand) string {
 	around := func(n int) string { return strings.Repeat("x", r.IntN(n)) }
-	wrapped := func(s string, columns int) string {
-		var b strings.Builder
-		for i := range len(s) {
-			if i > 0 && i%columns == 0 {
-				b.WriteString("\r\n"[r.IntN(2):])
-			}
-			b.WriteByte(s[i])
-		}
-		return b.String()
+	ways := offlineWriters()
+	if way := r.IntN(2 * len(ways)); way < len(ways) {
+		return ways[way].write(around(20) + secret + around(20))
 	}
-	among := []byte(around(20) + secret + around(20))
-	switch r.IntN(10) {
-	case 0:
-		text, _ := json.Marshal(map[string]string{"key": around(5) + secret})
-		return string(text)
-	case 1:
-		return url.QueryEscape(around(5) + secret)
-	case 2:
-		return url.PathEscape(secret)
-	case 3:
-		return base64.StdEncoding.EncodeToString(among)
-	case 4:
-		return base64.RawURLEncoding.EncodeToString(among)
-	case 5:
-		return wrapped(base64.StdEncoding.EncodeToString(among), 76)
-	case 6:
-		return hex.EncodeToString(among)
-	case 7:
-		return wrapped(secret, 20)
-	case 8:
-		var b bytes.Buffer
-		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false)
-		_ = e.Encode([]string{secret})
-		return strings.ReplaceAll(b.String(), "/", `\/`)
-	default:
-		return secret
-	}
+	return secret
 }
 
-// legible are the secrets that can be read out of a text, whatever way they are written in.
-func legible(text string, secrets []string) []string {
+// legible are the forms of a secret that can be read out of a text.
+func legible(text, secret string) []string {
+	p := newPatterns([]string{secret})
 	var found []string
-	joined := strings.NewReplacer("\n", "", "\r", "").Replace(text)
-	for _, secret := range secrets {
-		for _, form := range formsOf(secret) {
-			if strings.Contains(joined, form) {
-				found = append(found, form)
-			}
+	for _, form := range formsOf(secret) {
+		if strings.Contains(p.squeezed(text), p.squeezed(form)) {
+			found = append(found, form)
 		}
 	}
 	return found
@@ -105,8 +70,10 @@ func TestNoSecretGetsThrough(t *testing.T) {
 		if err := s.flush(); err != nil {
 			t.Fatal(err)
 		}
-		if found := legible(out.String(), secrets); len(found) > 0 {
-			t.Fatalf("got through: %q\nin %q", found, out.String())
+		for _, secret := range secrets {
+			if found := legible(out.String(), secret); len(found) > 0 {
+				t.Fatalf("got through: %q\nin %q", found, out.String())
+			}
 		}
 		if !strings.Contains(out.String(), mark) {
 			t.Fatalf("nothing was redacted in %q", out.String())
@@ -117,7 +84,11 @@ func TestNoSecretGetsThrough(t *testing.T) {
 // TestWhatIsNoSecretIsNotTouched writes everything else, byte by byte.
 func TestWhatIsNoSecretIsNotTouched(t *testing.T) {
 	p := newPatterns(secretsLikeReal())
-	texts := []string{"", "hello\n", "wJalr is how a secret begins, and this is none\n", "\x00\xff\x1b[31mred\x1b[0m\r\n", strings.Repeat("wJalrXUtnFEMI/", 50), "-----BEGIN"}
+	texts := []string{"", "hello\n", "[119 74 97 108 114 88 1 2 3]\n", "│ 0x77 │\n0000010: 774a 616c  wJal\n",
+		hex.Dump([]byte("wJalr is how a secret begins, and this is none, nor are 30 40 50 60 70")),
+		`{"a":"\u0077\u004a\"","b":[119,74,97],"0":119} 100%41 a=3D&lt;&#119;\x77\112\\` + "\n",
+		"$ ls > x | y\n> quoted\n  | frame |\n", "2026-11-25 15:20:00.123 INFO 10.0.0.1:8080 77:4a:61\n",
+		"wJalr is how a secret begins, and this is none\n", "\x00\xff\x1b[31mred\x1b[0m\r\n", strings.Repeat("wJalrXUtnFEMI/", 50), "-----BEGIN"}
 	for _, text := range texts {
 		var out bytes.Buffer
 		s := newScrubber(&out, p)
@@ -182,6 +153,48 @@ func TestAPromptIsNotHeldBack(t *testing.T) {
 	}
 }
 
+// TestScrubber_HoldsLittle goes on for long with what may be the beginning of a secret, or of an escape.
+func TestScrubber_HoldsLittle(t *testing.T) {
+	const secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+	for _, text := range []string{
+		"wJalr" + strings.Repeat(" ", 1<<20), "77 4a 61" + strings.Repeat(" ,", 1<<19), "\x1b[" + strings.Repeat("0;", 1<<19),
+		"00000000: 774a" + strings.Repeat(" 774a", 1<<17), strings.Repeat("0000 77\n", 1<<17), strings.Repeat("w\n", 1<<19),
+		strings.Repeat("\n", 1<<20), strings.Repeat("\\", 1<<20), strings.Repeat("&", 1<<20), strings.Repeat(`"`, 1<<20),
+		strings.Repeat(`\u0077`, 1<<17),
+	} {
+		s := newScrubber(io.Discard, newPatterns([]string{secret}))
+		for piece := range slices.Chunk([]byte(text), 1000) {
+			if _, err := s.Write(piece); err != nil {
+				t.Fatal(err)
+			}
+			if held := len(s.text) - s.next; held > mostHeld || s.next > before {
+				t.Fatalf("%.20q…: %d bytes are held back, behind %d that were written", text, held, s.next)
+			}
+		}
+		if _, err := s.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if most := 2 * (mostAtOnce + mostHeld + before); cap(s.text) > most || cap(s.solid) > most {
+			t.Errorf("%.20q…: it has room for %d and %d bytes", text, cap(s.text), cap(s.solid))
+		}
+	}
+}
+
+// TestScrubber_WhatBelongsToADumpGoesWithIt: the same bytes as characters, up to the line's end and no further.
+func TestScrubber_WhatBelongsToADumpGoesWithIt(t *testing.T) {
+	const secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+	for text, want := range map[string]string{
+		hex.Dump([]byte("its key is " + secret + " and no other")): "00000000  69 74 73 20 6b 65 79 20  69 73 20 [redacted]\n",
+		"ssl_msg.c:2345: |4| 0000:  77 4a 61 6c 72 58 55 74  wJalrXUt\n" +
+			"ssl_msg.c:2345: |4| 0010:  6e 46 45 20  nFE \nend\n": "ssl_msg.c:2345: |4| 0000:  [redacted]\nend\n",
+		"bytes [119 74 97 108 114 88 85 116 110] of it\n": "bytes [[redacted]] of it\n",
+	} {
+		if got := scrubbed(t, secret, text, func() int { return len(text) }); got != want {
+			t.Errorf("%q became\n%q; want\n%q", text, got, want)
+		}
+	}
+}
+
 func TestValuesThatAreTooShortAreNotLookedFor(t *testing.T) {
 	var out bytes.Buffer
 	s := newScrubber(&out, newPatterns([]string{"", "a", "yes"}))
@@ -191,25 +204,50 @@ func TestValuesThatAreTooShortAreNotLookedFor(t *testing.T) {
 	}
 }
 
+// FuzzNoSecretGetsThrough has any secret, among anything.
 func FuzzNoSecretGetsThrough(f *testing.F) {
 	f.Add("before", "a-secret-of-some-length", "after", uint8(3))
 	f.Add("AAAA", "p&ss<w\"rd\\/%", "====", uint8(1))
+	f.Add("\n0000 ", "\\u0041%2541=3D&amp;#65;\x1b[0m", "|\n", uint8(7))
 	f.Fuzz(func(t *testing.T, before, secret, after string, size uint8) {
-		if len(strings.NewReplacer("\n", "", "\r", "").Replace(secret)) < 8 || size == 0 {
+		if strings.TrimSpace(secret) != secret || len(newPatterns(nil).squeezed(secret)) < 8 {
 			return
 		}
-		p := newPatterns([]string{secret})
-		text := before + " " + secret + "|" + base64.StdEncoding.EncodeToString([]byte(before+secret+after)) + "|" + url.QueryEscape(secret) + "|" + after
-		var out bytes.Buffer
-		s := newScrubber(&out, p)
-		for rest := []byte(text); len(rest) > 0; {
-			n := min(int(size), len(rest))
-			_, _ = s.Write(rest[:n])
-			rest = rest[n:]
+		among := before + secret + after
+		for _, text := range []string{among, base64.StdEncoding.EncodeToString([]byte(among)), url.QueryEscape(secret),
+			hex.Dump([]byte(secret))} {
+			left := scrubbed(t, secret, text, func() int { return int(size) })
+			if found := legible(left, secret); len(found) > 0 {
+				t.Errorf("%q of %q got through in %q", found, secret, left)
+			}
 		}
-		_ = s.flush()
-		if found := legible(strings.ReplaceAll(out.String(), mark, "\x00"), []string{secret}); len(found) > 0 {
-			t.Errorf("got through: %q", found)
+	})
+}
+
+// FuzzNothingDependsOnTheSecret writes two secrets of one shape in any of all ways, among signs, and in pieces.
+func FuzzNothingDependsOnTheSecret(f *testing.F) {
+	for i := range offlineWriters() {
+		f.Add(uint8(i), []byte("a seed of forty letters, more or less...."), []byte("\n\n"), uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, kind uint8, seed, around []byte, size uint8) {
+		const letters, signs = "ABCDEFGHIJLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_", " \t\n.,;:!?()*"
+		if len(seed) < 7 || len(seed) > 200 || len(around) > 100 {
+			return
+		}
+		w := offlineWriters()[int(kind)%len(offlineWriters())]
+		beside := strings.Map(func(r rune) rune { return rune(signs[int(r)%len(signs)]) }, string(around))
+		var left [2]string
+		for i := range left {
+			secret := "K"
+			for k, c := range seed {
+				secret += string(letters[(int(c)+i*(k+7))%len(letters)])
+			}
+			secret += "Y"
+			text := w.write(beside + secret + " " + beside)
+			left[i] = toldOf(scrubbed(t, secret, text, func() int { return int(size) }), frame(w.name))
+		}
+		if left[0] != left[1] {
+			t.Errorf("%s: what is left tells which secret it was\n%q\n%q", w.name, left[0], left[1])
 		}
 	})
 }
@@ -220,7 +258,15 @@ func BenchmarkScrub(b *testing.B) {
 	for _, text := range []struct {
 		name string
 		data []byte
-	}{{"log", bytes.Repeat([]byte("2026-11-25T15:20:00Z INFO uploaded previews/web-app/pr-184/index.html in 32ms\n"), 3000)}, {"base64", []byte(base64.StdEncoding.EncodeToString(random(r, 180000)))}} {
+	}{
+		{"log", lines("2026-11-25T15:20:00Z INFO uploaded previews/web-app/pr-184/index.html in 32ms")},
+		{"base64", []byte(base64.StdEncoding.EncodeToString(random(r, 180000)))},
+		{"digests", lines("2026-11-25T15:20:00Z INFO uploaded previews/web-app/pr-184/index.html in 32ms, " +
+			"etag=9f86d081884c7d659a2feaa0c55ad015")},
+		{"times", lines(`2026-11-25 15:20:00.123 10.0.0.1 - - [25/Nov/2026:15:20:00 +0000] "GET /a?b=1&c=%20d HTTP/1.1" 200`)},
+		{"JSON", lines(`{"level":"info","ts":1732547000.123,"msg":"it said \"done\"","path":"a\/b","n":[1,2,3,40,50,60]}`)},
+		{"dump", []byte(hex.Dump(random(r, 40000)))},
+	} {
 		b.Run(text.name, func(b *testing.B) {
 			b.SetBytes(int64(len(text.data)))
 			s := newScrubber(io.Discard, p)
@@ -230,6 +276,9 @@ func BenchmarkScrub(b *testing.B) {
 		})
 	}
 }
+
+// lines are many of one kind.
+func lines(line string) []byte { return bytes.Repeat([]byte(line+"\n"), 2000) }
 
 func random(r *rand.Rand, n int) []byte {
 	b := make([]byte, n)

@@ -6,11 +6,10 @@ package mcp
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
-	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // answer is what a tool says.
@@ -54,55 +53,34 @@ type asked struct {
 	Task        string `json:"task"`
 }
 
-// plain is a body as one JSON object without anything that could move a cursor, hide text or turn its direction around: what
-// people wrote into the cluster is shown to agents, and by them to other people.
-func plain(body any) (string, error) {
+// encoded is a body as one JSON object. What people wrote into the cluster is shown to agents, and by them to other
+// people: each string is one line that hides nothing, also for whoever reads it out of the JSON.
+func encoded(body any) (string, error) {
+	text, err := inJSON(body)
+	if err != nil {
+		return "", err
+	}
+	return jsonString.ReplaceAllStringFunc(text, func(found string) string {
+		var value string
+		if err := json.Unmarshal([]byte(found), &value); err != nil {
+			return visible.Line(found)
+		}
+		line, err := inJSON(visible.Line(value))
+		if err != nil {
+			return visible.Line(found)
+		}
+		return line
+	}), nil
+}
+
+// jsonString matches each string of a JSON text.
+var jsonString = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// inJSON writes <, > and & as they are: an agent pays for each character.
+func inJSON(value any) (string, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(body); err != nil {
-		return "", err
-	}
-	return strip(strings.TrimSuffix(b.String(), "\n")), nil
-}
-
-// strip takes the characters that clean takes out of the strings of a JSON text. Nothing else of a JSON text has such characters, or
-// backslashes, so that the strings need not be found.
-func strip(text string) string {
-	var b strings.Builder
-	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRuneInString(text[i:])
-		switch {
-		case r != '\\':
-			if !hidden(r) {
-				b.WriteString(text[i : i+size])
-			}
-		case text[i+1] == '"' || text[i+1] == '\\':
-			size = 2
-			b.WriteString(text[i : i+size])
-		case text[i+1] == 'u':
-			// The encoder writes only what is hidden so, and the mark for what is no character.
-			size = 6
-			b.WriteByte(' ')
-		default:
-			size = 2
-			b.WriteByte(' ')
-		}
-		i += size
-	}
-	return b.String()
-}
-
-// clean makes a text fit into a line, and shorter than a limit.
-func clean(s string, limit int) string {
-	return policy.Clip(strings.Map(func(r rune) rune {
-		if hidden(r) {
-			return ' '
-		}
-		return r
-	}, s), limit)
-}
-
-func hidden(r rune) bool {
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp)
+	err := e.Encode(value)
+	return strings.TrimSuffix(b.String(), "\n"), err
 }

@@ -10,11 +10,15 @@ import (
 	"unicode/utf8"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
+
+// hides reports whether a person, or a model, could overlook something in a text.
+func hides(text string) bool { return visible.Line(text) != text }
 
 // TestWhatPeopleWroteCannotMoveACursor: or turn the direction of what follows, or hide it.
 func TestWhatPeopleWroteCannotMoveACursor(t *testing.T) {
-	const wild = "red\x1b[31m \u202eesrever\u2066 \u200bhidden\u2028new\nline\x7f\u0085 \\u001b \"quoted\" C:\\dir ü 🙂 <&>"
+	const wild = "\u0338blank\u2800\u3164\ufe0f\U000e0100\u034f red\x1b[31m \u202eesrever\u2066 \u200bhidden\u2028new\nline\x7f\u0085 \\u001b \"quoted\" C:\\dir ü 🙂 <&>"
 	w := newWorld(t, newCapability(func(c *v1alpha1.Capability) { c.Name, c.Spec.Description = "wild", wild }), func() *v1alpha1.CapabilityPolicy {
 		p := allow("wild", "preview")
 		p.Spec.Capabilities = []string{"wild"}
@@ -27,35 +31,33 @@ func TestWhatPeopleWroteCannotMoveACursor(t *testing.T) {
 		t.Errorf("signs are written in more characters than they have: %s", status.text)
 	}
 	for _, got := range []string{does, message} {
-		if strings.ContainsFunc(got, hidden) || !strings.Contains(got, `\u001b "quoted" C:\dir ü 🙂 <&>`) || !strings.Contains(got, "new line") {
-			t.Errorf("%q", got)
+		for _, want := range []string{`\u0338blank\u2800\u3164\ufe0f\udb40\udd00\u034f red\u001b[31m`, `new\u000aline`,
+			`\u001b "quoted" C:\dir ü 🙂 <&>`} {
+			if hides(got) || !strings.Contains(got, want) {
+				t.Errorf("%q; want %q", got, want)
+			}
 		}
 	}
 	w.while("wait", arguments{"name": "x"}, func() {
-		if said := <-w.progress; strings.ContainsFunc(said, hidden) {
+		if said := <-w.progress; hides(said) {
 			t.Errorf("%q", said)
 		}
 	})
 }
 
 func FuzzAnAnswerIsOneJSONObjectWithoutHiddenCharacters(f *testing.F) {
-	f.Add("\x1b\u202e\\\"\\u0000\xff\u2028<&>")
+	f.Add("\x1b\u202e\\\"\\u0000\xff\u2028\u2800e\u0301\u0301<&>")
 	f.Fuzz(func(t *testing.T, s string) {
-		said, err := plain(map[string]string{s: s})
-		if err != nil || strings.ContainsFunc(said, hidden) {
+		said, err := encoded(map[string]string{s: s})
+		if err != nil || hides(said) {
 			t.Fatalf("%q: %v", said, err)
 		}
 		var read map[string]string
 		if err := json.Unmarshal([]byte(said), &read); err != nil || len(read) != 1 {
 			t.Fatalf("%q: %v", said, err)
 		}
-		for _, v := range read {
-			if strings.ContainsFunc(v, hidden) {
-				t.Errorf("%q", v)
-			}
-		}
-		if got := clean(s, 10); strings.ContainsFunc(got, hidden) || len(got) > 10 || (utf8.ValidString(s) && !utf8.ValidString(got)) {
-			t.Errorf("%q is cleaned to %q", s, got)
+		if want := visible.Line(s); utf8.ValidString(s) && read[want] != want {
+			t.Errorf("%q reads back as %q; want %q", s, read, want)
 		}
 	})
 }

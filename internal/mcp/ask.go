@@ -69,7 +69,8 @@ func (s *Server) ask(ctx context.Context, c *call) answer {
 	})
 	if err != nil {
 		// It is made; where it stands can be asked again.
-		return answer{body: told{Name: w.request.Name, State: stateAsked, Message: clean(err.Error(), maxMessage), Next: "call wait"}}
+		message := policy.Clip(err.Error(), maxMessage)
+		return answer{body: told{Name: w.request.Name, State: stateAsked, Message: message, Next: "call wait"}}
 	}
 	t := s.explained(ctx, st)
 	if found.Blind {
@@ -95,7 +96,8 @@ func (s *Server) beforehand(found inquiry.Found, w *wish, c *call) *answer {
 	if d.Verdict != policy.Deny {
 		return nil
 	}
-	t := told{State: stateRefused, Asked: askedOf(w.request), Rule: "Valetkey, " + d.Reason, Message: clean(d.Message, maxMessage)}
+	t := told{State: stateRefused, Asked: askedOf(w.request), Rule: "Valetkey, " + d.Reason}
+	t.Message = policy.Clip(d.Message, maxMessage)
 	t.Asked.TTLSeconds = policy.TTL(w.request, facts.Capability)
 	t.explain(d, all)
 	t.Next = "nothing was created; " + t.Next
@@ -222,12 +224,13 @@ func (s *Server) createJob(ctx context.Context, w *wish) *answer {
 	}
 	a := failure(err, askedOf(w.request))
 	t := a.body.(told)
-	t.Message = clean("the Job was not created: "+err.Error(), maxMessage)
+	t.Message = policy.Clip("the Job was not created: "+err.Error(), maxMessage)
 	// Whoever called may be gone; the request should not be left to time out.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if gone := client.IgnoreNotFound(s.client.Delete(ctx, w.request, client.Preconditions{UID: &w.request.UID})); gone != nil {
-		t.Message = clean(fmt.Sprintf("%s; and request %s was not withdrawn: %v", t.Message, w.request.Name, gone), maxMessage)
+		also := fmt.Sprintf("%s; and request %s was not withdrawn: %v", t.Message, w.request.Name, gone)
+		t.Message = policy.Clip(also, maxMessage)
 		t.Name, t.Next = w.request.Name, t.Next+"; without a Job the request times out by itself"
 	} else {
 		t.Message += "; the request was withdrawn"

@@ -50,7 +50,7 @@ func (t *told) clauses(name string, all []policy.Explanation) {
 		if before := t.Change[about]; before != "" {
 			c.Text = before + "; " + c.Text
 		}
-		t.Change[about] = clean(c.Text, maxMessage)
+		t.Change[about] = policy.Clip(c.Text, maxMessage)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/valetkey/valetkey/internal/policy"
 )
 
 // maxMessage bounds what is passed on in somebody else's words.
@@ -18,7 +20,7 @@ const maxMessage = 1200
 
 // failure passes on an error, as a rule the API server's, in its own words, and says what can be done about it.
 func failure(err error, what *asked) answer {
-	t := told{State: stateFailed, Asked: what, Rule: "the API server", Message: clean(err.Error(), maxMessage)}
+	t := told{State: stateFailed, Asked: what, Rule: "the API server", Message: policy.Clip(err.Error(), maxMessage)}
 	switch {
 	case strings.Contains(err.Error(), "ValidatingAdmissionPolicy"):
 		t.Rule, t.Next = "an admission rule", "do what the rule says, or, where it names an administrator, tell a person"

@@ -100,7 +100,7 @@ func (t *tool) handle(ctx context.Context, request *sdk.CallToolRequest) (*sdk.C
 	if len(problems) == 0 {
 		a = t.do(ctx, &call{input: in, request: request})
 	}
-	said, err := plain(a.body)
+	said, err := encoded(a.body)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
 )
 
 // state is a word for where a request stands.
@@ -87,7 +88,8 @@ const slow = 20 * time.Second
 
 // tell says where a request stands, and what comes next. Nothing of the grant that leads to its Secret is told.
 func (s *Server) tell(st stand) told {
-	t := told{Name: st.request.Name, State: st.state(), Message: clean(st.allowed().Message, maxMessage), Next: "call wait"}
+	t := told{Name: st.request.Name, State: st.state(), Next: "call wait"}
+	t.Message = policy.Clip(st.allowed().Message, maxMessage)
 	switch t.State {
 	case stateAsked:
 		t.undecided(st, s.clock.Since(st.request.CreationTimestamp.Time))
@@ -104,12 +106,12 @@ func (s *Server) tell(st stand) told {
 		}
 		// What is said of one that was issued names it, which is nothing to the agent.
 		if issued := condition(st.grant.Status.Conditions, v1alpha1.ConditionIssued); issued.Status != metav1.ConditionTrue && issued.Message != "" {
-			t.Message = clean(issued.Message, maxMessage)
+			t.Message = policy.Clip(issued.Message, maxMessage)
 		}
 	case stateRunning:
 		t.Until = instant(st.grant.Status.ExpiresAt)
 	case stateEnding:
-		t.Message = clean(st.grant.Status.Stop.Message, maxMessage)
+		t.Message = policy.Clip(st.grant.Status.Stop.Message, maxMessage)
 	case stateRefused:
 		t.refused(st)
 	case stateEnded:
@@ -164,7 +166,7 @@ const (
 
 // ended says how, and what can be done.
 func (t *told) ended(st stand) {
-	t.Message = clean(condition(st.request.Status.Conditions, v1alpha1.ConditionEnded).Message, maxMessage)
+	t.Message = policy.Clip(condition(st.request.Status.Conditions, v1alpha1.ConditionEnded).Message, maxMessage)
 	if st.grant == nil {
 		t.Next = "ask again for another run"
 		return
@@ -172,7 +174,7 @@ func (t *told) ended(st stand) {
 	g := &st.grant.Status
 	t.Outcome = string(g.Outcome)
 	if t.Message == "" && g.Stop != nil {
-		t.Message = clean(g.Stop.Message, maxMessage)
+		t.Message = policy.Clip(g.Stop.Message, maxMessage)
 	}
 	logs := fmt.Sprintf("kubectl logs -n %s job/%s%s", st.request.Namespace, v1alpha1.NamePrefix, st.request.Name)
 	switch g.Outcome {

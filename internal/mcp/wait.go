@@ -15,6 +15,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // sign is how often a client that waits is told that it is still waited: some give up on what says nothing for a while.
@@ -126,7 +127,7 @@ func (p *progress) say(ctx context.Context, t told, now time.Time) {
 	message := string(t.State)
 	for _, more := range []string{t.Message, t.Approve} {
 		if more != "" {
-			message += ": " + policy.Clip(more, 300)
+			message += ": " + policy.Clip(visible.Line(more), 300)
 		}
 	}
 	token := p.request.Params.GetProgressToken()

@@ -78,6 +78,21 @@ func TestAnExpressionIsStoppedWhenItRunsTooLong(t *testing.T) {
 	}
 }
 
+// TestGroups_OfSomebodyInVeryManyAreRead: as many as the kind takes cost less than an expression may.
+func TestGroups_OfSomebodyInVeryManyAreRead(t *testing.T) {
+	for group, want := range map[string]Verdict{"CN=release-managers,OU=Groups,DC=example,DC=com": Allow, "CN=others": Deny} {
+		w := newWorld()
+		w.preview().When = when("request.requester.groups.exists(g, g.matches('^CN=release-[a-z]+,OU=Groups,DC=[a-z]+,DC=[a-z]+$'))", "a group")
+		for i := range 1023 {
+			w.Request.Spec.Requester.Groups = append(w.Request.Spec.Requester.Groups, fmt.Sprintf("CN=team-%d,OU=Groups,DC=example,DC=com", i))
+		}
+		w.Request.Spec.Requester.Groups = append(w.Request.Spec.Requester.Groups, group)
+		if got := w.decide(t); got.Verdict != want || strings.Contains(got.Message, "cost") {
+			t.Errorf("in %s: %s: %s", group, got.Verdict, got.Message)
+		}
+	}
+}
+
 func TestEveryProblemIsTold(t *testing.T) {
 	err := newCompiler(t).Compile(policyWith("request.a == 'x'", "true", "request.b == 'x'")).Err()
 	for _, part := range []string{"when[0]", "'a'", "when[2]", "'b'"} {

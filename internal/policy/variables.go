@@ -21,9 +21,12 @@ const (
 	variableJob        = "job"
 )
 
-// Bounds for the estimate of what an expression could cost where the CRD sets none. Those of a Job are checked before an expression
-// sees it; the values of extra are few in practice, and the limit at run time holds for those too.
+// Bounds for the estimate of what an expression could cost where the CRD sets none, or one that nobody reaches. Those of a Job
+// are checked before an expression sees it. The values of extra are few in practice, and of 1,024 groups none has anywhere near
+// the 512 characters that it may have: an estimate by the CRD's bounds would refuse expressions that cost little. The limit at
+// run time holds for all of them.
 const (
+	maxGroups           = 256
 	maxNameLength       = 253
 	maxLabels           = 64
 	maxLabelKeyLength   = 317
@@ -37,7 +40,7 @@ func variableTypes() map[string]*apiservercel.DeclType {
 	requester := object("valetkey.dev/Requester", map[string]*apiservercel.DeclType{
 		"username": text(512),
 		"uid":      text(512),
-		"groups":   apiservercel.NewListType(text(512), 256),
+		"groups":   apiservercel.NewListType(text(512), maxGroups),
 		"extra":    apiservercel.NewMapType(text(512), apiservercel.NewListType(text(512), maxExtraValues), 64),
 	})
 	return map[string]*apiservercel.DeclType{

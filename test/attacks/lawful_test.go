@@ -86,6 +86,7 @@ func (w *world) lawfulRequests() map[string]func(context.Context) error {
 		"a request with labels and notes":        w.made(agent, w.request0("q", label("metadata.labels", "a", "b"), label("metadata.annotations", "c", "d"))),
 		"an approval":                            decide(waiting, "approve", ""),
 		"a denial with a reason":                 decide(waiting, "deny", `,"valetkey.dev/reason":"not today"`),
+		"a reason of 1,024 characters":           decide(waiting, "approve", `,"valetkey.dev/reason":"`+strings.Repeat("ü", 1024)+`"`),
 		"a denial of what was granted":           decide(granted, "deny", ""),
 		"a change of mind before it is granted":  decide(denied, "approve", `,"valetkey.dev/reason":"looked again"`),
 		"a label by somebody who cannot approve": w.patched(viewer, request, denied, "", `{"metadata":{"labels":{"a":"b"}}}`),

@@ -68,7 +68,8 @@ func rows() []row {
 	for _, group := range [][]row{requestRows(), decisionRows(), grantRows(), statusRows(), jobRows(), frozenRows(), templateRows(),
 		podRows(), joinRows(), secretRows(), operatorRows(), namespaceRows(), identityRows(), effectRows(),
 		requestEdgeRows(), decisionEdgeRows(), catalogueRows(), grantEdgeRows(), namespaceEdgeRows(), identityEdgeRows(),
-		subresourceRows(), jobEdgeRows(), deputyRows(), webhookRows(), fieldRows(), inputRows(), lateRows(), enrolmentRows()} {
+		subresourceRows(), jobEdgeRows(), deputyRows(), webhookRows(), fieldRows(), inputRows(), lateRows(), enrolmentRows(),
+		decidedLateRows(), formRows(), fittingRows()} {
 		all = append(all, group...)
 	}
 	return all
@@ -176,7 +177,12 @@ func statusRows() []row {
 		{"a review removed, to write another", operator, rule, "never changes", patches("CapabilityRequest", waiting, "status", `{"status":null}`), nil},
 		{"granting a request twice", operator, rule, "granted once", patches("CapabilityRequest", granted, "status", `{"status":{"grantName":"another"}}`), nil},
 		{"counting attempts backwards", operator, rule, "never falls", patches("CapabilityGrant", granted, "status", `{"status":{"attempt":0}}`), nil},
-		{"bringing an ended request back", operator, rule, "stays ended", patches("CapabilityRequest", denied, "status", `{"status":{"endedAt":null}}`), nil},
+		{"bringing an ended request back", operator, rule, "stays ended", func(ctx context.Context, w *world, by string) error {
+			if err := w.ended(ctx, refused); err != nil {
+				return err
+			}
+			return w.patch(ctx, by, "CapabilityRequest", refused, "status", `{"status":{"endedAt":null}}`)
+		}, nil},
 	}
 }
 

@@ -57,7 +57,7 @@ const (
 )
 
 // The cast: a request that waits for approval, one whose Job was started, one whose Job was started and stopped, and one that
-// alice denied and that has ended.
+// alice denied and that the operator has not looked at since.
 const (
 	denied  = "denied"
 	waiting = "waiting"
@@ -260,7 +260,6 @@ func (w *world) cast(ctx context.Context, t *testing.T) {
 	must(w.apply(ctx, operator, "Job", "valetkey-"+stopped, "", nil, w.startPatch("publish")))
 	must(w.apply(ctx, operator, "Job", "valetkey-"+stopped, "", nil, `{"spec":{"suspend":true}}`))
 	must(w.apply(ctx, alice, "CapabilityRequest", denied, "", nil, `{"metadata":{"annotations":{"valetkey.dev/deny":"`+digest+`"}}}`))
-	must(w.apply(ctx, operator, "CapabilityRequest", denied, "status", nil, `{"status":{"endedAt":"2026-05-09T11:48:00Z"}}`))
 	w.pod = w.awaitPod(ctx, t)
 	w.give(ctx, t, w.pod)
 }

@@ -126,6 +126,11 @@ func (j *journey) approve(who client.Client, digest string) error {
 	return who.Patch(j.Context(), j.requestObject(), client.RawPatch(types.MergePatchType, []byte(patch)))
 }
 
+// approveLate sees an approval refused that comes after the end.
+func (j *journey) approveLate(digest string) error {
+	return refusal.By(j.approve(j.w.alice, digest), "valetkey-decisions", "nothing can be approved any more")
+}
+
 // bind gives a subject a role in the journey's namespace.
 func (j *journey) bind(role string, subject rbacv1.Subject) {
 	j.Helper()
@@ -165,7 +170,7 @@ const neverReviewed = "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d
 func approvalAttacks() []attack {
 	const rule, alice = "valetkey-decisions", "alice@example.com"
 	return []attack{
-		{"approving before there is a Job to look at", alice, rule, "not the one in status.review", func(j *journey) error {
+		{"approving before there is a Job to look at", alice, rule, "nothing was reviewed yet", func(j *journey) error {
 			j.allow(byAlice)
 			j.request()
 			j.awaitDecision(v1alpha1.ReasonAwaitingJob)
@@ -326,7 +331,7 @@ func changes(change func(*journey, *v1alpha1.Capability)) func(*journey) error {
 		j.must(j.w.admin.Get(j.Context(), client.ObjectKeyFromObject(c), c))
 		change(j, c)
 		j.awaitRequestEnd(v1alpha1.ReasonRefused, "create another request")
-		return j.approve(j.w.alice, digest)
+		return j.approveLate(digest)
 	}
 }
 
@@ -368,7 +373,7 @@ func changeAttacks() []attack {
 			j.awaitRequestEnd(v1alpha1.ReasonRefused, "there is no capability")
 			again := j.capabilityObject(j.name, "arn:aws:iam::123456789012:role/administrator")
 			j.must(j.w.admin.Create(j.Context(), again))
-			return j.approve(j.w.alice, digest)
+			return j.approveLate(digest)
 		}},
 	}
 }
@@ -418,7 +423,7 @@ func jobAttacks() []attack {
 			j.awaitRequestEnd(v1alpha1.ReasonRefused, "the Job that was reviewed is gone")
 			awaitGone(j.T, j.w, j.sampleJob())
 			j.job()
-			return j.approve(j.w.alice, digest)
+			return j.approveLate(digest)
 		}},
 		{"a Job made again under its name, while its credential is issued", "agent", v1alpha1.ReasonJobGone, "the Job was deleted", func(j *journey) error {
 			asked, again := make(chan struct{}), make(chan struct{})

@@ -186,7 +186,11 @@ func TestAnApprovalThatDoesNotComeInTimeRefusesTheRequest(t *testing.T) {
 	j.ask()
 	digest := j.awaitDecision(v1alpha1.ReasonAwaitingApproval).Status.Review.Digest
 	j.expectRefused(v1alpha1.ReasonApprovalTimedOut, "create another request")
-	j.annotate(j.w.alice, j.requestObject(), v1alpha1.AnnotationApprove, digest)
+	late := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationApprove, digest)
+	err := j.w.alice.Patch(t.Context(), j.requestObject(), client.RawPatch(types.MergePatchType, late))
+	if err == nil || !strings.Contains(err.Error(), "(ApprovalTimedOut); nothing can be approved any more; create another request") {
+		t.Errorf("an approval that comes too late: %v", err)
+	}
 	j.expectRefused(v1alpha1.ReasonApprovalTimedOut, "create another request")
 }
 

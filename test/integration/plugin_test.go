@@ -249,7 +249,7 @@ func TestAliceApprovesExactlyWhatThePluginShowsHer(t *testing.T) {
 	ended := j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation)
 	j.awaitRequestEnd(v1alpha1.ReasonGrantEnded, "revoked by alice@example.com: seen enough")
 	alice.types("revoke", j.name, "--yes").exits(1).complains("there is nothing to revoke: grant plugin-approved in namespace agents has ended, Revoked, ", "a copy of the credential works until ")
-	alice.types("approve", j.name, "--yes").exits(1).complains("has ended (Revoked: revoked by alice@example.com: seen enough")
+	alice.types("approve", j.name, "--yes").exits(1).complains("has ended at ", "(Revoked: revoked by alice@example.com: seen enough", "nothing can be approved any more")
 
 	trail := alice.types("audit", j.operator.audit, "--request", j.name).exits(0).says("policy.check    request=agents/plugin-approved  capability=publish-preview-build  repo=web-app  env=plugin-approved  approval=required",
 		"approved=true  ttl_seconds=900  policy=plugin-approved  by=alice@example.com", "broker.issue    request=agents/plugin-approved  provider=aws-sts  scope=s3:PutObject",
@@ -268,7 +268,7 @@ func TestThePluginDeniesWithAReason(t *testing.T) {
 	j.aliceTypes().types("deny", j.name, "--yes", "--reason", "not before Monday").exits(0).says("recorded: Deny by alice@example.com")
 	j.expectRefused(v1alpha1.ReasonDeniedByPerson, "alice@example.com denied it: not before Monday")
 	j.aliceTypes().types("describe", j.name).exits(0).says("plugin-denied in namespace agents: DeniedByPerson", `decision    Deny by alice@example.com: "not before Monday"`)
-	j.aliceTypes().types("deny", j.name, "--yes").exits(1).complains("has ended (alice@example.com denied it: not before Monday), so there is nothing to deny")
+	j.aliceTypes().types("deny", j.name, "--yes").exits(1).complains("(alice@example.com denied it: not before Monday); nothing can be denied any more")
 }
 
 // TestWhatThePluginMayNotDoIsRefusedInTheServersWords, and it says what would help.
@@ -283,19 +283,19 @@ func TestWhatThePluginMayNotDoIsRefusedInTheServersWords(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{j.agentTypes(), []string{"approve", j.name, "--yes"}, []string{"error: approving request plugin-refused in namespace agents: the API server refuses it: ",
-			`User "system:serviceaccount:agents:web-app-bot" cannot patch resource "capabilityrequests"`,
-			"next: have the ClusterRole valetkey-approver bound in namespace agents: kubectl create rolebinding NAME -n agents --clusterrole=valetkey-approver --serviceaccount=agents:web-app-bot"}},
-		{j.adminTypes("--as=system:serviceaccount:agents:web-app-bot", "--as-group=release-managers", "--as-group=system:authenticated"), []string{"approve", j.name, "--yes"},
-			[]string{"the API server's rule valetkey-decisions refuses it: nobody decides on their own request; ask somebody else"}},
+		{j.agentTypes(), []string{"approve", j.name, "--yes"}, []string{
+			"error: request plugin-refused in namespace agents is your own: nobody decides on their own request",
+			"next: ask somebody else; the operator says: AwaitingApproval: policy"}},
+		{j.adminTypes("--as=system:serviceaccount:agents:runner"), []string{"requests"}, []string{
+			`User "system:serviceaccount:agents:runner" cannot list resource "capabilityrequests"`, "--clusterrole=valetkey-viewer"}},
 		{j.adminTypes("--as=system:serviceaccount:agents:web-app-bot", "--as-group=release-managers", "--as-group=system:authenticated"), []string{"deny", j.name, "--yes"},
-			[]string{"error: denying request plugin-refused", "nobody decides on their own request; ask somebody else"}},
+			[]string{"error: request plugin-refused in namespace agents is your own: nobody decides on their own request"}},
 		{j.typist("carol@example.com"), []string{"approve", j.name, "--yes"},
-			[]string{"the API server's rule valetkey-decisions refuses it: carol@example.com lacks the verb approve on this request; bind the role valetkey-approver"}},
+			[]string{"the API server's rule valetkey-decisions refuses it: carol@example.com lacks the verb approve on this request; ask somebody who has it to decide"}},
 		{j.typist("nobody@example.com"), []string{"approve", j.name, "--yes"}, []string{"error: reading request plugin-refused in namespace agents: the API server refuses it: ",
 			"next: have the ClusterRole valetkey-viewer bound in namespace agents: kubectl create rolebinding NAME -n agents --clusterrole=valetkey-viewer --user=nobody@example.com"}},
 		{j.aliceTypes(), []string{"approve", "plugin-refuse", "--yes"}, []string{"error: there is no request plugin-refuse in namespace agents; there are plugin-refused"}},
-		{j.aliceTypes(), []string{"approve", j.name, "--yes", "--reason", "a\ttab"}, []string{"error: approving request plugin-refused", "reason"}},
+		{j.aliceTypes(), []string{"approve", j.name, "--yes", "--reason", "a\ttab"}, []string{"error: --reason is one line of text"}},
 	} {
 		c.who.types(c.args...).exits(1).complains(c.want...)
 	}
@@ -305,8 +305,8 @@ func TestWhatThePluginMayNotDoIsRefusedInTheServersWords(t *testing.T) {
 	j.aliceTypes().types("approve", j.name, "--yes").exits(0)
 	j.awaitDelivered()
 	j.typist("carol@example.com").types("revoke", j.name, "--yes").exits(1).complains("agents/plugin-refused: not revoked: ",
-		"the API server's rule valetkey-grants refuses it: carol@example.com lacks the verb revoke on this grant; bind the role valetkey-revoker", "error: 1 of 1 grant not revoked: agents/plugin-refused")
-	j.agentTypes().types("revoke", j.name, "--yes").exits(1).complains("next: have the ClusterRole valetkey-revoker bound in namespace agents")
+		"the API server's rule valetkey-grants refuses it: carol@example.com lacks the verb revoke on this grant; ask somebody who has it", "error: 1 of 1 grant not revoked: agents/plugin-refused")
+	j.agentTypes().types("revoke", j.name, "--yes").exits(1).complains("next: ask a person who may revoke; a request of your own you can withdraw: kubectl delete capreq NAME")
 	// Somebody who comes too late is told that it can still be denied.
 	j.adminTypes("--as=dave@example.com", "--as-group=release-managers", "--as-group=system:authenticated").types("approve", j.name, "--yes").exits(1).
 		complains("the request is granted: it can still be denied, which ends its grant, but not approved")

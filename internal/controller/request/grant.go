@@ -138,7 +138,7 @@ func (c *Controller) takeOver(r *v1alpha1.CapabilityRequest, g *v1alpha1.Capabil
 }
 
 func (c *Controller) granted(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) {
-	r.Status.GrantName = g.Name
+	r.Status.GrantName, r.Status.Approvals = g.Name, nil
 	message := fmt.Sprintf("allowed by policy %s", g.Spec.Approval.Policy)
 	if len(g.Spec.Approval.ApprovedBy) > 0 {
 		message += fmt.Sprintf(", approved by %v", g.Spec.Approval.ApprovedBy)

@@ -12,7 +12,29 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
 )
+
+// TestApprovals_AreCountedWhileTheRequestWaitsForThem.
+func TestApprovals_AreCountedWhileTheRequestWaitsForThem(t *testing.T) {
+	deadline := time.Unix(3600, 0)
+	c := &Controller{Clock: clocktesting.NewFakePassiveClock(time.Unix(60, 0))}
+	r := &v1alpha1.CapabilityRequest{}
+	c.wait(r, policy.Decision{Verdict: policy.Pending, Reason: v1alpha1.ReasonAwaitingApproval, ApprovedBy: []string{"alice"},
+		ApprovalsMissing: 1, Recheck: deadline})
+	if diff := cmp.Diff(&v1alpha1.Approvals{Required: 2, Given: 1, Until: &metav1.Time{Time: deadline}}, r.Status.Approvals); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	c.wait(r, policy.Decision{Verdict: policy.Pending, Reason: v1alpha1.ReasonLimitReached, ApprovedBy: []string{"alice", "bob"}})
+	if r.Status.Approvals != nil {
+		t.Errorf("%+v are counted of a request that waits for none", r.Status.Approvals)
+	}
+	r.Status.Approvals = &v1alpha1.Approvals{Required: 2, Given: 1}
+	c.granted(r, &v1alpha1.CapabilityGrant{})
+	if r.Status.Approvals != nil {
+		t.Errorf("%+v are counted of a request that is granted", r.Status.Approvals)
+	}
+}
 
 // TestHowARequestStands goes through its phases, and wants a second look to change nothing: what has not changed is not written.
 func TestHowARequestStands(t *testing.T) {

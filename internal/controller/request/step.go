@@ -6,6 +6,7 @@ package request
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -164,6 +165,7 @@ func (c *Controller) wait(r *v1alpha1.CapabilityRequest, d policy.Decision) outc
 	if d.Policy != nil {
 		r.Status.Policy = d.Policy
 	}
+	r.Status.Approvals = approvals(d)
 	message := d.Message
 	if d.Reason == v1alpha1.ReasonAwaitingApproval && r.Status.Review != nil {
 		message = fmt.Sprintf("%s; look at status.review, then: kubectl annotate capreq %s -n %s %s=%s",
@@ -175,6 +177,19 @@ func (c *Controller) wait(r *v1alpha1.CapabilityRequest, d policy.Decision) outc
 	}
 	out.waits(r, d.Reason, message)
 	return out
+}
+
+// approvals counts those of a decision that waits for some; nil if it waits for none.
+func approvals(d policy.Decision) *v1alpha1.Approvals {
+	if d.Reason != v1alpha1.ReasonAwaitingApproval {
+		return nil
+	}
+	given := int32(min(len(d.ApprovedBy), math.MaxInt32))
+	count := &v1alpha1.Approvals{Required: given + d.ApprovalsMissing, Given: given}
+	if !d.Recheck.IsZero() {
+		count.Until = &metav1.Time{Time: d.Recheck}
+	}
+	return count
 }
 
 // waits says what is waited for. Unknown means that it could not be found out.

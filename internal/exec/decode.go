@@ -1,0 +1,116 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package exec
+
+import (
+	"slices"
+	"strings"
+)
+
+// unescaped is a form after its escapes were undone: so it is compared with what is written with escapes.
+func (p *patterns) unescaped(form string) string {
+	var b strings.Builder
+	for rest := []byte(strings.ReplaceAll(form, "\n", " ")); len(rest) > 0; {
+		s := p.symbolAt(rest, false)
+		b.Write(s.value[:s.n])
+		rest = rest[s.size:]
+	}
+	return b.String()
+}
+
+// decoded is a stretch of the output without its escapes.
+type decoded struct {
+	bytes []byte
+	// from is where what each byte was written as begins, and at last where that of the last one ends.
+	from []int
+	// end is where the stretch ends. It is open if that is within what may be an escape.
+	end         int
+	open, found bool
+}
+
+func (d *decoded) clear() {
+	d.bytes, d.from, d.end, d.open, d.found = d.bytes[:0], d.from[:0], 0, false, false
+}
+
+// before is as far before a place as a window can reach.
+func (p *patterns) before(text []byte, i int) int {
+	for left := p.forms.window; i > 0 && left > 0; {
+		i--
+		if p.signs[text[i]]&solidSign != 0 {
+			left--
+		}
+	}
+	return i
+}
+
+// decode undoes the escapes from a place on, until so much stands behind the last of them, of which the first is at
+// first, as a window can reach.
+func (p *patterns) decode(d *decoded, text []byte, at, first int) {
+	d.open, d.found = false, false
+	decoded, signs, introducers := slices.Grow(d.bytes[:0], lookahead), &p.signs, &p.introducers
+	for left := 0; at < len(text) && (at <= first || left > 0); {
+		if c := text[at]; introducers[c] == 0 {
+			at++
+			if signs[c]&solidSign != 0 {
+				decoded = append(decoded, c)
+				left--
+			}
+			continue
+		}
+		s := p.symbolAt(text[at:], true)
+		if s.size == 0 {
+			d.open = true
+			break
+		}
+		decoded = append(decoded, s.value[:s.n]...)
+		at += s.size
+		left -= s.n
+		if s.written {
+			left = p.forms.window
+		}
+	}
+	d.bytes = slices.Grow(decoded, lookahead)
+	d.end = at
+}
+
+// locate notes where each of the bytes that were decoded from a place on stands.
+func (p *patterns) locate(d *decoded, text []byte, at int) {
+	d.from = d.from[:0]
+	for at < d.end {
+		s := p.symbolAt(text[at:], true)
+		for range s.n {
+			d.from = append(d.from, at)
+		}
+		at += s.size
+	}
+	d.from = append(d.from, d.end)
+}
+
+// nextEscape is where the next escape is, or anything else that is left out between the characters of a secret; the
+// text's length if there is none.
+func (p *patterns) nextEscape(text []byte, i int) int {
+	known := &p.introducers
+	for ; i < len(text); i++ {
+		// Most text has nothing of the kind: eight bytes are looked at together.
+		for ; i+8 <= len(text); i += 8 {
+			t := text[i : i+8 : i+8]
+			if known[t[0]]|known[t[1]]|known[t[2]]|known[t[3]]|known[t[4]]|known[t[5]]|known[t[6]]|known[t[7]] != 0 {
+				break
+			}
+		}
+		for i < len(text) && known[text[i]] == 0 {
+			i++
+		}
+		if i == len(text) {
+			return i
+		}
+		if !p.introduces(text[i:]) {
+			continue
+		}
+		if s := p.symbolAt(text[i:], true); s.written || s.size == 0 {
+			return i
+		}
+	}
+	return i
+}

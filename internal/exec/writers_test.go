@@ -1,0 +1,370 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package exec
+
+import (
+	"bytes"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"html"
+	"mime/quotedprintable"
+	"net/url"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+
+	"sigs.k8s.io/yaml"
+)
+
+// writer is a way in which programs write a text.
+type writer struct {
+	name  string
+	write func(text string) string
+}
+
+// each writes every byte in one way.
+func each(format string) func(string) string {
+	return func(text string) string {
+		var b strings.Builder
+		for i := range len(text) {
+			fmt.Fprintf(&b, format, text[i])
+		}
+		return b.String()
+	}
+}
+
+// eachRune writes every character in one way.
+func eachRune(write func(rune) string) func(string) string {
+	return func(text string) string {
+		var b strings.Builder
+		for _, r := range text {
+			b.WriteString(write(r))
+		}
+		return b.String()
+	}
+}
+
+// inLines breaks a text into lines of so many bytes, each of which begins and ends in one way.
+func inLines(size int, begin, end string) func(string) string {
+	return func(text string) string {
+		var b strings.Builder
+		for i := 0; i < len(text); i += size {
+			b.WriteString(begin + text[i:min(len(text), i+size)] + end)
+		}
+		return b.String()
+	}
+}
+
+// dumps writes lines of so many bytes: an offset, groups of bytes, and the bytes as characters.
+func dumps(size int, offset string, group func([]byte) string, between, characters string) func(string) string {
+	return func(text string) string {
+		var b strings.Builder
+		for at := 0; at < len(text); at += size {
+			line := text[at:min(len(text), at+size)]
+			b.WriteString(strings.Split(fmt.Sprintf(offset, at), "%!(EXTRA")[0])
+			b.WriteString(group([]byte(line)))
+			if characters != "" {
+				fmt.Fprintf(&b, between+characters, strings.Map(func(r rune) rune {
+					if r < ' ' || r > '~' {
+						return '.'
+					}
+					return r
+				}, line))
+			}
+			b.WriteByte('\n')
+		}
+		return b.String()
+	}
+}
+
+// groups writes bytes in groups of so many, each with what stands before it, in one order or the other.
+func groups(size int, before, format string, little bool) func([]byte) string {
+	return func(line []byte) string {
+		var b strings.Builder
+		for i := 0; i < len(line); i += size {
+			b.WriteString(before)
+			group := line[i:min(len(line), i+size)]
+			for k := range group {
+				if little {
+					k = len(group) - 1 - k
+				}
+				fmt.Fprintf(&b, format, group[k])
+			}
+		}
+		return b.String()
+	}
+}
+
+// octalWords are od's own.
+func octalWords(line []byte) string {
+	var b strings.Builder
+	for i := 0; i < len(line); i += 2 {
+		word := int(line[i])
+		if i+1 < len(line) {
+			word |= int(line[i+1]) << 8
+		}
+		fmt.Fprintf(&b, " %06o", word)
+	}
+	return b.String()
+}
+
+// tool is a program of this machine; if there is none of that name, what it would write is not tried.
+func tool(args ...string) func(string) string {
+	return func(text string) string {
+		path, err := exec.LookPath(args[0])
+		if err != nil {
+			return ""
+		}
+		cmd := exec.Command(path, args[1:]...)
+		cmd.Stdin = strings.NewReader(text)
+		out, err := cmd.Output()
+		if err != nil {
+			panic(fmt.Sprintf("%v: %v", args, err))
+		}
+		return string(out)
+	}
+}
+
+func marshalled(text string) string {
+	b, err := json.Marshal(map[string]string{"key": text})
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+func asJSON(value any) string {
+	b, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+func escapedWriters() []writer {
+	u := func(format string) func(string) string {
+		return eachRune(func(r rune) string {
+			var b strings.Builder
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&b, format, unit)
+			}
+			return b.String()
+		})
+	}
+	return []writer{
+		{"JSON", marshalled},
+		{"JSON in JSON", func(text string) string { return marshalled(marshalled(text)) }},
+		{"JSON in JSON in JSON", func(text string) string { return marshalled(marshalled(marshalled(text))) }},
+		{"JSON with slashes escaped", func(text string) string { return strings.ReplaceAll(marshalled(text), "/", `\/`) }},
+		{`JSON of \u alone`, u(`\u%04x`)},
+		{`JSON of \u alone, in upper case`, u(`\u%04X`)},
+		{`JSON of \u and characters, mixed`, eachRune(func(r rune) string {
+			if r%2 == 0 && r < 0x10000 {
+				return fmt.Sprintf(`\u%04x`, r)
+			}
+			return strings.Trim(asJSON(string(r)), `"`)
+		})},
+		{`JSON of \u alone in JSON`, func(text string) string { return marshalled(u(`\u%04x`)(text)) }},
+		{"YAML", func(text string) string {
+			b, err := yaml.Marshal(map[string]any{"list": []string{text}})
+			if err != nil {
+				panic(err)
+			}
+			return string(b)
+		}},
+		{"YAML, folded within quotes", func(text string) string {
+			return `key: "` + inLines(11, "", "\\\n      ")(strings.Trim(asJSON(text), `"`)) + `"`
+		}},
+		{"Go's %q", func(text string) string { return fmt.Sprintf("%q", text) }},
+		{"Go's %+q", strconv.QuoteToASCII},
+		{`C's \x`, each(`\x%02x`)},
+		{`C's \x in JSON`, func(text string) string { return marshalled(each(`\x%02x`)(text)) }},
+		{"octal escapes", each(`\%03o`)},
+		{"octal escapes of printf %b", each(`\0%03o`)},
+		{"Rust's escapes", eachRune(func(r rune) string { return fmt.Sprintf(`\u{%x}`, r) })},
+		{"Perl's escapes", eachRune(func(r rune) string { return fmt.Sprintf(`\x{%04x}`, r) })},
+		{"Python's long escapes", eachRune(func(r rune) string { return fmt.Sprintf(`\U%08x`, r) })},
+		{"a shell's backslashes", eachRune(func(r rune) string {
+			if strings.ContainsRune(`+/=&%$"'\ ~!#`, r) {
+				return `\` + string(r)
+			}
+			return string(r)
+		})},
+		{"quotes that are doubled", strings.NewReplacer(`'`, `''`, `"`, `""`).Replace},
+		{"a shell's quotes", func(text string) string { return `'` + strings.ReplaceAll(text, `'`, `'\''`) + `'` }},
+		{"a URL's query", url.QueryEscape},
+		{"a URL's path", url.PathEscape},
+		{"a URL in a URL", func(text string) string { return url.QueryEscape(url.QueryEscape(text)) }},
+		{"a URL in JSON", func(text string) string { return marshalled("?a=1&b=" + url.QueryEscape(text)) }},
+		{"percent signs alone", each("%%%02X")},
+		{"percent signs alone, in lower case", each("%%%02x")},
+		{"percent signs, mixed", func(text string) string { return each("%%%02x")(text[:9]) + each("%%%02X")(text[9:]) }},
+		{"HTML", html.EscapeString},
+		{"HTML in HTML", func(text string) string { return html.EscapeString(html.EscapeString(text)) }},
+		{"decimal entities", eachRune(func(r rune) string { return fmt.Sprintf("&#%d;", r) })},
+		{"hexadecimal entities", eachRune(func(r rune) string { return fmt.Sprintf("&#x%02X;", r) })},
+		{"named entities", strings.NewReplacer("/", "&sol;", "+", "&plus;", "=", "&equals;", "&", "&amp;", "%", "&percnt;",
+			`"`, "&quot;").Replace},
+		{"quoted-printable", func(text string) string {
+			var b bytes.Buffer
+			w := quotedprintable.NewWriter(&b)
+			_, _ = w.Write([]byte(strings.Repeat("x", 60) + text)) // a buffer takes everything
+			_ = w.Close()
+			return b.String()
+		}},
+		{"quoted-printable alone", each("=%02X")},
+	}
+}
+
+func encodedWriters() []writer {
+	base := func(encode func([]byte) string) func(string) string {
+		return func(text string) string { return encode([]byte("user:" + text + "tail")) }
+	}
+	wrapped := func(size int, begin string) func(string) string {
+		return func(text string) string {
+			return inLines(size, begin, "\n")(base64.StdEncoding.EncodeToString([]byte("user:" + text + "tail")))
+		}
+	}
+	return []writer{
+		{"base64", base(base64.StdEncoding.EncodeToString)},
+		{"base64 without padding", base(base64.RawStdEncoding.EncodeToString)},
+		{"base64 for URLs", base(base64.RawURLEncoding.EncodeToString)},
+		{"base64 in lines", wrapped(76, "")},
+		{"base64 in short indented lines", wrapped(10, "        ")},
+		{"base64 in a URL", func(text string) string {
+			return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(text)))
+		}},
+		{"base64 in JSON with slashes escaped", func(text string) string {
+			return strings.ReplaceAll(base64.StdEncoding.EncodeToString([]byte(text)), "/", `\/`)
+		}},
+		{"base32", base(base32.StdEncoding.EncodeToString)},
+		{"base32 in lower case", func(text string) string {
+			return strings.ToLower(base32.StdEncoding.EncodeToString([]byte("u" + text + "tail")))
+		}},
+		{"hexadecimal", base(hex.EncodeToString)},
+		{"hexadecimal in upper case", each("%02X")},
+		{"hexadecimal in short indented lines", func(text string) string {
+			return inLines(6, "\t", "\r\n")(hex.EncodeToString([]byte(text)))
+		}},
+		{"UTF-16", func(text string) string {
+			var b strings.Builder
+			for _, unit := range utf16.Encode([]rune(text)) {
+				b.Write([]byte{byte(unit), byte(unit >> 8)})
+			}
+			return b.String()
+		}},
+	}
+}
+
+func numberWriters() []writer {
+	pair := func(before string) func([]byte) string { return groups(1, before, "%02x", false) }
+	numbers := func(text string) []int {
+		all := make([]int, len(text))
+		for i := range len(text) {
+			all[i] = int(text[i])
+		}
+		return all
+	}
+	list := []writer{
+		{"xxd", dumps(16, "%08x: ", groups(2, " ", "%02x", false), "  ", "%s")},
+		{"xxd -u -g4", dumps(16, "%08x: ", groups(4, " ", "%02X", false), "  ", "%s")},
+		{"xxd -e", dumps(16, "%08x: ", groups(4, " ", "%02x", true), "  ", "%s")},
+		{"xxd -b", dumps(6, "%08x: ", groups(1, " ", "%08b", false), "  ", "%s")},
+		{"xxd -c 8", dumps(8, "%08x: ", groups(2, " ", "%02x", false), "  ", "%s")},
+		{"xxd -i", each("0x%02x, ")},
+		{"hexdump", dumps(16, "%07x", groups(2, " ", "%02x", true), "", "")},
+		{"hexdump -C", func(text string) string { return hex.Dump([]byte(text)) }},
+		{"od", dumps(16, "%07o", octalWords, "", "")},
+		{"od -b", dumps(16, "%07o", groups(1, " ", "%03o", false), "", "")},
+		{"od -x", dumps(16, "%07o", groups(2, " ", "%02x", true), "", "")},
+		{"od -t x1", dumps(16, "%07o", pair(" "), "", "")},
+		{"od -t x1z", dumps(16, "%07o", pair(" "), "  ", ">%s<")},
+		{"od -t x4", dumps(16, "%07o", groups(4, " ", "%02x", true), "", "")},
+		{"od -t x8", dumps(16, "%07o", groups(8, " ", "%02x", true), "", "")},
+		{"od -t u1", dumps(16, "%07o", groups(1, " ", "%3d", false), "", "")},
+		{"od -An -t x2", dumps(16, "", groups(2, " ", "%02x", true), "", "")},
+		{"od -c", dumps(16, "%07o", groups(1, "   ", "%c", false), "", "")},
+		{"openssl, with colons", func(text string) string {
+			return inLines(45, "    ", "\n")(strings.TrimRight(each("%02x:")(text), ":"))
+		}},
+		{"openssl's trace", dumps(16, "%04x - ", pair(" "), "   ", "%s")},
+		{"curl --trace", dumps(16, "%04x:", pair(" "), " ", "%s")},
+		{"tcpdump -X", dumps(16, "\t0x%04x: ", groups(2, " ", "%02x", false), "  ", "%s")},
+		{"tshark -x", dumps(16, "%04x ", pair(" "), "   ", "%s")},
+		{"gdb", dumps(8, "0x7ffe4a%02x <key>:", groups(1, "\t", "0x%02x", false), "", "")},
+		{"a dump behind a logger's prefix", dumps(16, "== |=| %04x: ", pair(" "), "  ", "%s")},
+		{"Go's %v of bytes", func(text string) string { return fmt.Sprintf("%v", []byte(text)) }},
+		{"Go's %#v of bytes", func(text string) string { return fmt.Sprintf("%#v", []byte(text)) }},
+		{"Go's % x", func(text string) string { return fmt.Sprintf("% x|% #x", text, text) }},
+		{"Java's and Rust's list", func(text string) string {
+			return strings.ReplaceAll(fmt.Sprint(numbers(text)), " ", ", ")
+		}},
+		{"Node's Buffer", func(text string) string { return "<Buffer" + pair(" ")([]byte(text)) + ">" }},
+		{"a Buffer in JSON", func(text string) string {
+			return asJSON(map[string]any{"type": "Buffer", "data": numbers(text)})
+		}},
+		{"a Buffer in indented JSON", func(text string) string {
+			b, _ := json.MarshalIndent(map[string]any{"type": "Buffer", "data": numbers(text)}, "", "    ") // as above
+			return string(b)
+		}},
+		{"a Uint8Array in JSON", func(text string) string {
+			var b strings.Builder
+			for i, n := range numbers(text) {
+				fmt.Fprintf(&b, `,"%d":%d`, i, n)
+			}
+			return "{" + b.String()[1:] + "}"
+		}},
+		{".NET's bytes", func(text string) string { return strings.TrimRight(each("%02X-")(text), "-") }},
+	}
+	return list
+}
+
+// toolWriters are programs of this machine, where it has them.
+func toolWriters() []writer {
+	var list []writer
+	for _, args := range [][]string{
+		{"xxd"}, {"xxd", "-b"}, {"xxd", "-e"}, {"xxd", "-i"}, {"xxd", "-p"}, {"hexdump"}, {"hexdump", "-C"},
+		{"hexdump", "-b"}, {"hexdump", "-c"}, {"hexdump", "-d"}, {"od"}, {"od", "-c"}, {"od", "-b"},
+		{"od", "-x"}, {"od", "-An", "-tx1"}, {"od", "-Ax", "-tx1z"}, {"od", "-Ax", "-tx4"}, {"od", "-tx8"},
+		{"od", "-tu1"}, {"od", "-An", "-v", "-w8", "-tx2"}, {"openssl", "base64"}, {"base32"},
+		{"base64", "-w", "13"}, {"fold", "-w", "7"}, {"cat", "-A"}, {"sed", "s/^/    /"},
+	} {
+		list = append(list, writer{"this machine's " + strings.Join(args, " "), tool(args...)})
+	}
+	return list
+}
+
+func brokenWriters() []writer {
+	list := []writer{
+		{"one character a line", inLines(1, "", "\n")},
+		{"blanks between", inLines(1, "", " ")},
+		{"short lines, indented", inLines(7, "    ", "\n")},
+		{"short lines, indented by tabs", inLines(15, "\t\t", "\r\n")},
+		{"short lines that go on by a backslash", inLines(9, "  ", "\\\n")},
+		{"short lines in a frame", inLines(9, "| ", " |\n")},
+		{"short lines in a frame of box characters", inLines(9, "│ ", " │\n")},
+		{"short lines that are quoted", inLines(9, "> ", "\n")},
+		{"short lines with their ends marked", inLines(9, "", "$\n")},
+		{"short numbered lines", func(text string) string {
+			var b strings.Builder
+			for i := 0; i < len(text); i += 8 {
+				fmt.Fprintf(&b, "%6d\t%s\n", i/8+1, text[i:min(len(text), i+8)])
+			}
+			return b.String()
+		}},
+		{"strings of a program's source", inLines(9, `  "`, "\"\n")},
+		{"colours within", inLines(5, "\x1b[01;31m\x1b[K", "\x1b[m\x1b[K")},
+	}
+	return list
+}
+
+// offlineWriters need no program of this machine.
+func offlineWriters() []writer {
+	return slices.Concat(escapedWriters(), encodedWriters(), numberWriters(), brokenWriters())
+}

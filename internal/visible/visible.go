@@ -1,0 +1,182 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package visible prints text that others wrote so that a person sees every character of it: a character that cannot
+// be seen, that moves the cursor, or that is painted over its neighbours is printed by its number. It is the one
+// place that decides which those are.
+package visible
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Line returns a value on one line: line ends and tabs are printed by their numbers, too, so that a value cannot pass
+// for a line of the program's own. A number is written as \u200b, and a byte that is no text as \xff. Line(Line(v))
+// is Line(v).
+func Line(value string) string {
+	s := speller{number: escaped}
+	safe, rest := s.spell([]byte(value))
+	return string(bytesByNumber(safe, rest))
+}
+
+// Text returns text with its line ends and tabs as they are, and everything else as Line does. Of a text in JSON it
+// makes the same JSON, because numbers are written as JSON writes them.
+func Text(text []byte) []byte {
+	s := speller{number: escaped, lines: true}
+	safe, rest := s.spell(text)
+	return bytesByNumber(safe, rest)
+}
+
+// YAML is Text for a text in JSON that is read as YAML, which writes the numbers above U+FFFF in another way.
+func YAML(text []byte) []byte {
+	s := speller{number: escapedInYAML, lines: true}
+	safe, rest := s.spell(text)
+	return bytesByNumber(safe, rest)
+}
+
+// escaped is a character's number as JSON writes it.
+func escaped(r rune) string {
+	if first, second := utf16.EncodeRune(r); r > 0xffff {
+		return fmt.Sprintf(`\u%04x\u%04x`, first, second)
+	}
+	return fmt.Sprintf(`\u%04x`, r)
+}
+
+// escapedInYAML is a character's number as YAML writes it within double quotes.
+func escapedInYAML(r rune) string {
+	if r > 0xffff {
+		return fmt.Sprintf(`\U%08x`, r)
+	}
+	return fmt.Sprintf(`\u%04x`, r)
+}
+
+// bytesByNumber appends bytes that are no text.
+func bytesByNumber(safe, rest []byte) []byte {
+	for _, b := range rest {
+		safe = fmt.Appendf(safe, `\x%02x`, b)
+	}
+	return safe
+}
+
+// speller reads text from its beginning to its end, in pieces. It remembers what a combining mark needs to know:
+// which letter it would be painted on.
+type speller struct {
+	number func(rune) string
+	// lines keeps line ends and tabs.
+	lines bool
+
+	// letter is the letter or digit that a mark would belong to; 0 if there is none.
+	letter rune
+	// marks counts the nonspacing marks on the letter. last is the last character that was kept.
+	marks int
+	last  rune
+	// escape is set behind a backslash and behind a number, while letters and digits follow: they can be the number
+	// of a character, and no mark may be painted on it.
+	escape bool
+}
+
+// mostMarks is how many nonspacing marks one letter can have. More than four are a sign of abuse by UTS #39, 5.4;
+// ordinary text of no living language needs more.
+const mostMarks = 4
+
+// spell returns text as it is printed, and the beginning of a character whose end is missing.
+func (s *speller) spell(text []byte) (safe, begun []byte) {
+	safe = make([]byte, 0, len(text))
+	for len(text) > 0 && utf8.FullRune(text) {
+		r, size := utf8.DecodeRune(text)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			safe = bytesByNumber(safe, text[:1])
+			s.letter, s.escape = 0, true
+		case s.keeps(r):
+			safe = append(safe, text[:size]...)
+			s.last = r
+		default:
+			safe = append(safe, s.number(r)...)
+			s.letter, s.escape = 0, true
+		}
+		text = text[size:]
+	}
+	return safe, text
+}
+
+// keeps reports whether the next character is printed as it is.
+func (s *speller) keeps(r rune) bool {
+	if joins(r) {
+		return s.keepsMark(r)
+	}
+	s.letter, s.marks = 0, 0
+	plain := unicode.IsLetter(r) || unicode.IsNumber(r)
+	s.escape = r == '\\' || s.escape && plain
+	if plain && !s.escape {
+		s.letter = r
+	}
+	return s.lines && (r == '\n' || r == '\t') || seen(r)
+}
+
+// keepsMark reports whether a mark stands where its script has marks: on a letter of that script, not twice, and not
+// on top of many. Everywhere else it is painted over whatever stands before it, which can be the program's own words.
+func (s *speller) keepsMark(r rune) bool {
+	if s.letter == 0 || r == s.last || !seen(r) || wide(r) || !sameScript(s.letter, r) {
+		return false
+	}
+	if !unicode.Is(unicode.Mc, r) {
+		s.marks++
+	}
+	return s.marks <= mostMarks
+}
+
+// joins reports whether a character is painted onto the one before it: a mark, or a vowel or final consonant of a
+// Korean syllable.
+func joins(r rune) bool {
+	return unicode.IsMark(r) || r >= 0x1160 && r <= 0x11ff || r >= 0xd7b0 && r <= 0xd7ff
+}
+
+// wide reports whether a mark covers the whole letter, or the next one as well: enclosing marks, and the double
+// diacritics (canonical combining classes 233 and 234).
+func wide(r rune) bool {
+	return unicode.Is(unicode.Me, r) || r >= 0x035c && r <= 0x0362 || r == 0x1dcd || r == 0x1dfc
+}
+
+// sameScript reports whether a mark belongs to the letter's script, or to all.
+func sameScript(letter, mark rune) bool {
+	if unicode.In(mark, unicode.Inherited, unicode.Common) {
+		return true
+	}
+	for _, script := range unicode.Scripts {
+		if unicode.Is(script, mark) {
+			return unicode.Is(script, letter)
+		}
+	}
+	return false
+}
+
+// seen reports whether a character has a glyph that a person sees. Spaces other than U+0020, control and formatting
+// characters, and whatever this version of Unicode does not know are not printable.
+func seen(r rune) bool {
+	return unicode.IsPrint(r) && !ignorable(r) && !strings.ContainsRune(blanks, r)
+}
+
+// ignorable reports whether a character has Unicode's derived property Default_Ignorable_Code_Point, as UAX #44
+// derives it: it is shown as nothing where it is not supported. Those that the derivation takes out again are
+// formatting characters, which are not printable.
+func ignorable(r rune) bool {
+	return unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Cf)
+}
+
+// blanks are printable by their category, ignorable by no table, and have an empty glyph, or none of their own. The
+// first three were found blank in fonts (DejaVu, FreeFont, Noto, Symbola); the others are so by their description in
+// the Unicode standard.
+const blanks = "\u2800" + // braille pattern blank
+	"\ufffc" + // object replacement character
+	"\U0001d159" + // musical symbol null notehead
+	"\u303f" + // ideographic half fill space
+	"\u2d7f" + // Tifinagh consonant joiner
+	"\U0001107f" + // Brahmi number joiner
+	"\U00013441\U00013442" + // Egyptian hieroglyph full and half blank
+	"\U00016fe4" + // Khitan small script filler
+	"\U0001bc9d" // Duployan thick letter selector
