@@ -34,11 +34,12 @@ func TestJobsRunToTheirEnd(t *testing.T) {
 		}
 		var pod string
 		eventually(t, func() (err error) { pod, err = podOf(ctx, w, o.GetName()); return err })
+		w.bind(t, pod)
 		w.runs(t, pod)
 		eventually(t, func() error { return w.gone(ctx, "Job", namespace, o.GetName()) })
 		eventually(t, func() error { return w.gone(ctx, "Pod", namespace, pod) })
 	})
-	t.Run("a grant's Job, which its agent deletes", func(t *testing.T) {
+	t.Run("a grant's Job, which its agent deletes: its Pod is there until the operator lets it go", func(t *testing.T) {
 		const job = "valetkey-" + granted
 		w.runs(t, w.pod)
 		eventually(t, func() error { return complete(ctx, w, job) })
@@ -47,6 +48,11 @@ func TestJobsRunToTheirEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, func() error { return w.gone(ctx, "Job", namespace, job) })
+		patch := []byte(`{"metadata":{"finalizers":null}}`)
+		_, err := w.clients[operator].Resource(kinds["Pod"]).Namespace(namespace).Patch(ctx, w.pod, types.MergePatchType, patch, metav1.PatchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		eventually(t, func() error { return w.gone(ctx, "Pod", namespace, w.pod) })
 	})
 	t.Run("a Pod that is evicted from its node", func(t *testing.T) {
@@ -61,14 +67,19 @@ func TestJobsRunToTheirEnd(t *testing.T) {
 	})
 }
 
-// runs binds a Pod to the node, as a scheduler does, and has the node's kubelet say that it ran and succeeded.
+// bind gives a Pod to the node, as a scheduler does.
+func (w *world) bind(t *testing.T, pod string) {
+	t.Helper()
+	binding := normal(map[string]any{"apiVersion": "v1", "kind": "Binding", "metadata": map[string]any{"name": pod, "namespace": namespace}, "target": map[string]any{"kind": "Node", "name": "node1"}})
+	if _, err := w.clients[admin].Resource(kinds["Pod"]).Namespace(namespace).Create(t.Context(), binding, metav1.CreateOptions{}, "binding"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runs has the kubelet of a Pod's node say that it ran and succeeded.
 func (w *world) runs(t *testing.T, pod string) {
 	t.Helper()
 	ctx := t.Context()
-	binding := normal(map[string]any{"apiVersion": "v1", "kind": "Binding", "metadata": map[string]any{"name": pod, "namespace": namespace}, "target": map[string]any{"kind": "Node", "name": "node1"}})
-	if _, err := w.clients[admin].Resource(kinds["Pod"]).Namespace(namespace).Create(ctx, binding, metav1.CreateOptions{}, "binding"); err != nil {
-		t.Fatal(err)
-	}
 	for _, phase := range []string{"Running", "Succeeded"} {
 		// The authorizer of nodes can be behind the binding.
 		eventually(t, func() error {

@@ -19,7 +19,7 @@ import (
 const previous = "valetkey-0.1.0"
 
 // TestUpgradeAndBack upgrades what was installed from the previous release's chart, and goes back, as docs/upgrades.md says. What was granted
-// before lives on, is ended by whoever runs by then, and is in an audit log that verifies; what waits is decided.
+// before lives on, is ended by whoever runs by then, and is in an audit log that verifies; what waits is asked for again.
 func TestUpgradeAndBack(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
@@ -42,12 +42,16 @@ func TestUpgradeAndBack(t *testing.T) {
 		ask(t, s, stage.Ask{Name: name, Args: []string{"hold"}})
 		delivered(t, s, name)
 	}
-	if err := s.Request(t.Context(), stage.Agent, stage.Ask{Name: "waits", Environment: "preview", TTLSeconds: 300, Args: []string{"publish", "previews/web-app/waits"}}); err != nil {
-		t.Fatal(err)
+	waits := func(name string) {
+		t.Helper()
+		if err := s.Request(t.Context(), stage.Agent, stage.Ask{Name: name, Environment: "preview", TTLSeconds: 300, Args: []string{"publish", "previews/web-app/waits"}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.AwaitRequest(t.Context(), name, v1alpha1.ReasonAwaitingApproval); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := s.AwaitRequest(t.Context(), "waits", v1alpha1.ReasonAwaitingApproval); err != nil {
-		t.Fatal(err)
-	}
+	waits("waits")
 	revokes(t, s, "ended-before")
 
 	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", "valetkey-system", "annotate", "pvc", "valetkey-audit", "helm.sh/resource-policy=keep"); err != nil {
@@ -62,8 +66,13 @@ func TestUpgradeAndBack(t *testing.T) {
 	runs("valetkey.dev/valetkey:dev valetkey.dev/valetkey:dev", "upgraded")
 	delivered(t, s, "ended-after")
 	revokes(t, s, "ended-after")
-	approve(t, s, "waits")
-	ended(t, s, "waits", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
+	// The upgrade stores admission rules anew, and what waited was not created under them.
+	if _, err := s.AwaitRequest(t.Context(), "waits", v1alpha1.ReasonNotGuarded); err != nil {
+		t.Fatal(err)
+	}
+	waits("asked-again")
+	approve(t, s, "asked-again")
+	ended(t, s, "asked-again", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
 	ask(t, s, stage.Ask{Name: "asked-after", Args: []string{"hold"}})
 	delivered(t, s, "asked-after")
 	if report, err := s.VerifyAudit(t.Context(), s.PreviousAuditDir()); err != nil || !strings.Contains(report, "ok: the last record of each of 5 grants") {
