@@ -9,6 +9,7 @@ TOOL := go tool -modfile=hack/pins/tools/go.mod
 LINT := go tool -modfile=hack/pins/lint/go.mod golangci-lint
 # Tests that start a Kubernetes of their own carry these tags; packages run one after the other, for two cores.
 TAGS := integration,e2e
+PODTIME ?= 10m
 # `make verify` vets already, and vetting looks into every dependency.
 TEST := $(TOOL) gotestsum --format testname --format-hide-empty-pkg -- -vet=off
 LDFLAGS := -s -w
@@ -51,6 +52,10 @@ test-attacks: ## Try to break in, and print what refused each attack
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME, 3s each if not set
 	hack/fuzz.sh
+
+.PHONY: fuzz-pods
+fuzz-pods: ## Generate Jobs by the API's schema, and judge the Pods of those that pass, for PODTIME, ten minutes if not set
+	go test -tags integration -count=1 -v -timeout 0 -run TestPodFuzz ./test/attacks/ -args -podtime=$(PODTIME)
 
 .PHONY: test-crash
 test-crash: ## Kill and pause the operator at every step and under load, 270 times, and have all that it talks to fail
