@@ -70,7 +70,9 @@ type page struct{ strings.Builder }
 
 func (p *page) title(words string) { fmt.Fprintf(p, "\n%s\n", words) }
 
-func (p *page) line(label, words string) { fmt.Fprintf(p, "  %-11s %s\n", visible.Line(label), visible.Line(words)) }
+func (p *page) line(label, words string) {
+	fmt.Fprintf(p, "  %-11s %s\n", visible.Line(label), visible.Line(words))
+}
 
 func (s *shell) asked(p *page, r *v1alpha1.CapabilityRequest) {
 	p.title("Who asks, as the API server knows them")
