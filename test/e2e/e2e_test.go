@@ -213,7 +213,24 @@ func namespaceDeleted(t *testing.T, s *stage.Stage) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Kubectl(t.Context(), stage.Admin, "delete", "namespace", ns, "--timeout=120s"); err != nil {
+	limits := func(change string) {
+		t.Helper()
+		if _, err := s.Kubectl(t.Context(), stage.Admin, "patch", "cappol", "rehearsals", "--type=merge", "-p", change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, wait := range [][]string{
+		{"delete", "namespace", ns, "--wait=false"},
+		// The policy's limit counts the credential, which works for some minutes more.
+		{"-n", ns, "wait", "--timeout=60s", "capgrant/orphan", "--for=condition=Ended"},
+	} {
+		if _, err := s.Kubectl(t.Context(), stage.Admin, wait...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limits(`{"spec":{"limits":null}}`)
+	defer limits(`{"spec":{"limits":{"active":20}}}`)
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "wait", "--for=delete", "namespace/"+ns, "--timeout=120s"); err != nil {
 		t.Fatal(err)
 	}
 }
