@@ -89,12 +89,15 @@ func (n *witness) set(g *v1alpha1.CapabilityGrant, active bool) {
 }
 
 // mostAtOnce is the most sessions that the audit logs say could be in use at any instant. A session counts from the
-// record that it is about to be asked for, until one says that its grant's were revoked, or until it must have
-// expired: also if nobody ever got it. That record is written when up to AskWithin of the time for asking is over.
+// record that it is about to be asked for, until one says that its grant's were revoked, or until it has expired:
+// also if nobody ever got it. A token that was signed, which a record says, lasts from the whole second in which it
+// was asked for. One of which nothing more is known can be signed as long as the time for asking lasts, of which up
+// to AskWithin is over when the first record is written.
 func mostAtOnce(t *testing.T, logs [][]byte, namespace string) (most, sessions int) {
 	t.Helper()
 	type session struct {
 		lease       string
+		attempt     int32
 		from, until time.Time
 	}
 	var all []*session
@@ -110,7 +113,14 @@ func mostAtOnce(t *testing.T, logs [][]byte, namespace string) (most, sessions i
 			}
 			switch r.Event {
 			case audit.EventIssuing:
-				all = append(all, &session{lease: r.LeaseID, from: at, until: at.Add(tokenTime + askingTime - lifecycle.AskWithin)})
+				until := at.Add(tokenTime + askingTime - lifecycle.AskWithin)
+				all = append(all, &session{lease: r.LeaseID, attempt: r.Attempt, from: at, until: until})
+			case audit.EventIssued:
+				for _, s := range all {
+					if s.lease == r.LeaseID && s.attempt == r.Attempt {
+						s.until = s.from.Truncate(time.Second).Add(tokenTime)
+					}
+				}
 			case audit.EventRevoked:
 				for _, s := range all {
 					if s.lease == r.LeaseID && s.until.After(at) {
