@@ -62,7 +62,7 @@ test-crash: ## Kill and pause the operator at every step and under load, 270 tim
 	go test -tags integration -count=1 -v -timeout 60m -run 'TestCrashes|TestEveryWriteFailsOnce|TestTheAPIServerIsAway|TestHopelessRequestsKeepNobodyWaiting' ./test/integration/ -args -thorough
 
 .PHONY: test-limits
-test-limits: ## Make a thousand requests at once, under three limits, and kill the operator meanwhile; two hours
+test-limits: ## Make a thousand requests at once, under three limits, and kill the operator meanwhile; takes long
 	go test -tags integration -count=1 -v -timeout 240m -run 'TestLimits' ./test/integration/ -args -thorough
 
 .PHONY: test-conformance

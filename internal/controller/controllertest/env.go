@@ -189,24 +189,10 @@ func (e *Env) Start() *Operator {
 		Looks:  map[string]int{},
 		due:    map[work]time.Time{},
 	}
-	compiler, err := policy.NewCompiler()
-	e.Must(err)
 	metrics, err := telemetry.New(prometheus.NewRegistry())
 	e.Must(err)
 	cluster := e.watched(e.Client, &e.Faults)
-	observer := &observe.Observer{
-		Cache:     cluster,
-		Live:      cluster,
-		Access:    nobodyMay{},
-		Providers: provider.NewSet(e.Backend),
-		Policies: observe.NewPolicies(
-			cluster,
-			compiler,
-		),
-		Guard:   whole{},
-		Clock:   e.Clock,
-		Answers: observe.NewAnswers(e.Clock),
-	}
+	observer := e.observer(cluster)
 	traces := telemetry.NewTraces(sdktrace.NewTracerProvider())
 	o.Requests = &request.Controller{
 		Client:     cluster,
@@ -241,6 +227,23 @@ func (e *Env) Start() *Operator {
 	o.Ledger.Open()
 	e.operators = append(e.operators, o)
 	return o
+}
+
+// observer reads from the cluster, where nobody but the operator may read Secrets and the admission rules are whole.
+func (e *Env) observer(cluster client.Client) *observe.Observer {
+	e.Helper()
+	compiler, err := policy.NewCompiler()
+	e.Must(err)
+	return &observe.Observer{
+		Cache:     cluster,
+		Live:      cluster,
+		Access:    nobodyMay{},
+		Providers: provider.NewSet(e.Backend),
+		Policies:  observe.NewPolicies(cluster, compiler),
+		Guard:     whole{},
+		Clock:     e.Clock,
+		Answers:   observe.NewAnswers(e.Clock),
+	}
 }
 
 // Kill ends an operator: it looks at nothing more, and what it remembered is lost.
