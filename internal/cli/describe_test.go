@@ -45,6 +45,7 @@ What runs
   publish     image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
   publish     command "/publish-preview"
   beside      image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+  beside      command is not set: the image decides what runs
 
 As whom it runs
   the Pod     serviceAccountName "runner"
@@ -91,6 +92,7 @@ func TestDescribe_ShowsEverythingThatCanTouchTheStep(t *testing.T) {
 What runs
   publish     image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
   publish     livenessProbe.exec.command "/probe"
+  publish     command is not set: the image decides what runs
   beside      image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
   beside      command "sh" "-c"
   beside      command these lines, as one word:
@@ -110,8 +112,7 @@ Whom it talks to
 
 As whom it runs
   the Pod     serviceAccountName "runner"
-  the Pod     has the token of ServiceAccount runner in each container, unless that account says otherwise
-  publish     has no command of its own: its image decides what runs
+  the Pod     automountServiceAccountToken is not set: each container has that account's token, unless the account says otherwise
 `)
 	other := aJob(func(j *batchv1.Job) { j.UID = "j-2" })
 	at(t, aRequest(), other).types("describe", "publish-pr-184").exits(0).says(

@@ -48,14 +48,7 @@ func (c *cluster) program(ctx context.Context, p *page, r *v1alpha1.CapabilityRe
 			p.words(label, l.Name, l.Words)
 			continue
 		}
-		p.line(label, setting(l))
-	}
-	if mount := job.Spec.Template.Spec.AutomountServiceAccountToken; mount == nil || *mount {
-		p.line("the Pod", "has the token of ServiceAccount "+reviewed.ServiceAccountName+" in each container, unless that account says otherwise")
-	}
-	if step := slices.IndexFunc(job.Spec.Template.Spec.Containers, func(c corev1.Container) bool { return c.Name == reviewed.Container }); step >= 0 &&
-		len(job.Spec.Template.Spec.Containers[step].Command) == 0 {
-		p.line(reviewed.Container, "has no command of its own: its image decides what runs")
+		p.line(label, l.String())
 	}
 }
 
@@ -81,7 +74,7 @@ func (p *page) words(label, name string, words []string) {
 	var short []string
 	flush := func() {
 		if len(short) > 0 {
-			p.line(label, name+quoted(short))
+			p.line(label, name+policy.Quoted(short))
 		}
 		short = nil
 	}
@@ -102,20 +95,6 @@ func (p *page) lines(text string) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		p.line("", "| "+strings.ReplaceAll(line, "\t", "    "))
 	}
-}
-
-// setting is one thing that a Job sets, on one line. A variable is written as shells write it.
-func setting(l policy.Line) string {
-	name, inner, _ := strings.Cut(strings.TrimSuffix(l.Name, "]"), "[")
-	value := strings.TrimPrefix(l.Value, fmt.Sprintf("name %q", inner))
-	value = strings.TrimPrefix(value, ", ")
-	switch {
-	case inner == "":
-		return l.Name + " " + l.Value
-	case name == "env" && strings.HasPrefix(value, "value "):
-		return "env " + inner + "=" + strings.TrimPrefix(value, "value ")
-	}
-	return name + " " + inner + ": " + value
 }
 
 // How much of a ConfigMap is shown: its lines, and the bytes of one.

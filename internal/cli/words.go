@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,15 +21,6 @@ import (
 
 	"github.com/valetkey/valetkey/internal/visible"
 )
-
-// quoted are words of a command, each as Go and most shells would write it.
-func quoted(words []string) string {
-	all := make([]string, len(words))
-	for i, w := range words {
-		all[i] = strconv.Quote(w)
-	}
-	return strings.Join(all, " ")
-}
 
 // lasting is a time in seconds as a person says it: 900 is 15m.
 func lasting(seconds int32) string {

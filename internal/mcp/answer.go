@@ -36,6 +36,8 @@ type told struct {
 	Change map[string]string `json:"change,omitempty"`
 	// Approve is the command that a person types.
 	Approve string `json:"approve,omitempty"`
+	// Review is what that person has to read.
+	Review *reviewed `json:"review,omitempty"`
 	// Until is when the credential's time is up.
 	Until string `json:"until,omitempty"`
 	// Unchecked says what could not be looked at beforehand.

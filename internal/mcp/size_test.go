@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tiktoken-go/tokenizer"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -54,6 +55,7 @@ func TestWhatAnAgentPaysIsSmall(t *testing.T) {
 	measure("ask: refused", w.call("ask", plea(arguments{"environment": "production"})).text, 200)
 	measure("ask: wrong input", w.call("ask", plea(arguments{"ttl_seconds": 99999})).text, 100)
 	measure("ask: awaits approval, with the command", w.asks(plea(), awaitsApproval).text, 250)
+	measure("status: awaits approval, with what an approver has to read", awaiting(t, func(*corev1.PodSpec) {}).call("status", arguments{"name": asking}).text, 450)
 	w.grants(asking)
 	measure("status: running", w.call("status", arguments{"name": asking}).text, 150)
 	measure("status: one's requests, of which there is one", w.call("status", arguments{}).text, 120)

@@ -98,7 +98,7 @@ func (s *Server) tell(st stand) told {
 		if review := st.request.Status.Review; review != nil {
 			t.Approve = fmt.Sprintf("kubectl annotate capreq %s -n %s %s=%s", st.request.Name, st.request.Namespace, v1alpha1.AnnotationApprove, review.Digest)
 		}
-		t.Next = "show a person the command approve, which you may not run yourself; they read status.review first; then call wait"
+		t.Next = "show a person the command approve, which you may not run yourself, and the review that status has; then call wait"
 	case stateGranted:
 		t.Message = "the credential is being issued"
 		if st.grant == nil {

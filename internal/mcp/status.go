@@ -51,6 +51,9 @@ func (s *Server) status(ctx context.Context, c *call) answer {
 	}
 	t := s.explained(ctx, st)
 	t.Asked = askedOf(st.request)
+	if t.State == stateAwaiting && st.request.Status.Review != nil {
+		t.Review = s.review(ctx, st)
+	}
 	return answer{body: t}
 }
 

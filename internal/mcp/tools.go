@@ -54,7 +54,7 @@ func (s *Server) tools() []*tool {
 		{name: "wait", looks: true, do: s.wait, fields: []field{name, {name: fieldTimeout, kind: number, least: 1, most: maxTimeout, says: "50 if unset"}},
 			says: "Wait until a request has ended, or a person is needed. Call again while it goes on."},
 		{name: "status", looks: true, do: s.status, fields: []field{optional},
-			says: "Where a request stands; why it was refused and what to change. Without name: your requests."},
+			says: "Where a request stands; why it was refused and what to change; what an approver has to read. Without name: your requests."},
 		{name: "withdraw", ends: true, do: s.withdraw, fields: []field{name},
 			says: "Take a request back: its Job is stopped, its credential revoked where that can be."},
 	}

@@ -6,8 +6,10 @@ package policy
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -28,11 +30,39 @@ type Line struct {
 	Value string
 }
 
+// String is the line for people, on one line of its own: words are quoted, and a variable is written as shells write it.
+func (l Line) String() string {
+	if len(l.Words) > 0 {
+		return l.Name + " " + Quoted(l.Words)
+	}
+	name, inner, _ := strings.Cut(strings.TrimSuffix(l.Name, "]"), "[")
+	value := strings.TrimPrefix(l.Value, fmt.Sprintf("name %q", inner))
+	value = strings.TrimPrefix(value, ", ")
+	switch {
+	case inner == "":
+		return l.Name + " " + l.Value
+	case name == "env" && strings.HasPrefix(value, "value "):
+		return "env " + inner + "=" + strings.TrimPrefix(value, "value ")
+	}
+	return name + " " + inner + ": " + value
+}
+
+// Quoted are words of a command as people are shown them: nobody takes two for one, nor one for two.
+func Quoted(words []string) string {
+	all := make([]string, len(words))
+	for i, w := range words {
+		all[i] = strconv.Quote(w)
+	}
+	return strings.Join(all, " ")
+}
+
 // Reading is all that a Job sets and that a decision can depend on: the fields that [Fields] calls reviewed or an input, and that do
-// not have the API server's own default. The most dangerous come first, and of those the step's own.
+// not have the API server's own default, and what a field decides by not being set. The most dangerous come first, and of those the
+// step's own.
 func Reading(spec *batchv1.JobSpec, step string) []Line {
 	r := &reading{at: map[[2]string]int{}}
 	walk(spec, r.visit)
+	r.unset(&spec.Template.Spec)
 	lines := slices.DeleteFunc(r.lines, func(l Line) bool { return l.Danger == NoDanger })
 	slices.SortStableFunc(lines, func(a, b Line) int {
 		return cmp.Or(cmp.Compare(a.Danger, b.Danger), compareBool(b.Container == step, a.Container == step))
@@ -78,6 +108,19 @@ func (r *reading) visit(s Setting) bool {
 	}
 	r.lines[at].add(s, field)
 	return false
+}
+
+// unset adds what is decided elsewhere because a field is not set.
+func (r *reading) unset(pod *corev1.PodSpec) {
+	for _, c := range containers(pod) {
+		if len(c.Command) == 0 {
+			r.lines = append(r.lines, Line{Danger: Program, Container: c.Name, Name: "command", Value: "is not set: the image decides what runs"})
+		}
+	}
+	if pod.AutomountServiceAccountToken == nil {
+		r.lines = append(r.lines, Line{Danger: Identity, Name: "automountServiceAccountToken",
+			Value: "is not set: each container has that account's token, unless the account says otherwise"})
+	}
 }
 
 func (l *Line) add(s Setting, field string) {

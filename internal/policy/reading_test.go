@@ -56,6 +56,23 @@ func TestReading_ShowsTheMostDangerousFirstAndTheStepBeforeTheOthers(t *testing.
 	}
 }
 
+func TestReading_SaysWhatIsDecidedByNotBeingSet(t *testing.T) {
+	job := newJob()
+	pod := &job.Spec.Template.Spec
+	pod.AutomountServiceAccountToken, pod.Containers[0].Command = nil, nil
+	var got []string
+	for _, l := range Reading(&job.Spec, pod.Containers[0].Name) {
+		got = append(got, l.String())
+	}
+	want := []string{
+		`image "` + image + `"`, `args "--fast"`, "command is not set: the image decides what runs", `serviceAccountName "web-app-bot"`,
+		"automountServiceAccountToken is not set: each container has that account's token, unless the account says otherwise",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestReading_LeavesOutNothingThatIsReviewed fills every field of a Job and looks for each of those that people are to be shown.
 func TestReading_LeavesOutNothingThatIsReviewed(t *testing.T) {
 	in := everything()
