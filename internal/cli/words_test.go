@@ -49,7 +49,10 @@ func poison(v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if name := v.Type().Field(i).Name; v.Field(i).CanSet() && name != "ObjectMeta" && name != "TypeMeta" && name != "GrantName" && name != "Type" {
+			if name := v.Type().
+				Field(i).
+				Name; v.Field(i).CanSet() && name != "ObjectMeta" && name != "TypeMeta" && name != "GrantName" &&
+				name != "Type" {
 				poison(v.Field(i))
 			}
 		}
@@ -65,7 +68,9 @@ func poison(v reflect.Value) {
 // TestNothingFromTheClusterPlaysWithTheTerminal, whatever field it stands in and whatever command prints it.
 func TestNothingFromTheClusterPlaysWithTheTerminal(t *testing.T) {
 	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
-		r.Decisions = []v1alpha1.Decision{{By: "alice", Decision: v1alpha1.DecisionApprove, Digest: "d", Reason: "because"}}
+		r.Decisions = []v1alpha1.Decision{
+			{By: "alice", Decision: v1alpha1.DecisionApprove, Digest: "d", Reason: "because"},
+		}
 		r.Status.Review.NotCovered = []string{"an image"}
 	})
 	granted := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Name, r.Status.GrantName = "granted", "granted" })
@@ -89,7 +94,8 @@ func TestNothingFromTheClusterPlaysWithTheTerminal(t *testing.T) {
 			t.Errorf("%q says nothing", args)
 		}
 		for i, c := range text {
-			lawful := c == '\n' || c == '\t' && args[0] == "__complete" || unicode.IsMark(c) // marks are looked at below
+			lawful := c == '\n' || c == '\t' && args[0] == "__complete" ||
+				unicode.IsMark(c) // marks are looked at below
 			if !lawful && visible.Line(string(c)) != string(c) {
 				t.Errorf("%q lets %q reach the terminal: %q", args, c, text[max(0, i-40):i])
 				break
@@ -141,7 +147,11 @@ func TestWhatProgramsReadIsWhatIsStored(t *testing.T) {
 
 // forbidden is what the API server says to somebody without a right.
 func forbidden(words string) error {
-	err := apierrors.NewForbidden(schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "capabilityrequests"}, "publish-pr-184", fmt.Errorf("%s", words))
+	err := apierrors.NewForbidden(
+		schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "capabilityrequests"},
+		"publish-pr-184",
+		fmt.Errorf("%s", words),
+	)
 	return fmt.Errorf("approving request publish-pr-184: %w", err)
 }
 
@@ -181,13 +191,19 @@ func TestARefusalSaysWhoRefusedAndLeadsOn(t *testing.T) {
 
 // TestHints_TheNamespaceComesFirst: who names none may mean another than the kubeconfig's.
 func TestHints_TheNamespaceComesFirst(t *testing.T) {
-	nothing := interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
-		return forbidden(`User "bob" cannot list resource "capabilityrequests" in API group "valetkey.dev" in the namespace "default"`)
-	}}
+	nothing := interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return forbidden(
+				`User "bob" cannot list resource "capabilityrequests" in API group "valetkey.dev" in the namespace "default"`,
+			)
+		},
+	}
 	d := intercepted(t, nothing)
 	flags := []string{"requests", "--kubeconfig=" + d.kubeconfig(), "--server=https://127.0.0.1:1"}
 	const bound = "have the ClusterRole valetkey-viewer bound in namespace default: "
-	d.anywhere(flags...).exits(1).complains("next: add -n NAMESPACE, if default is not the namespace that you mean; else " + bound)
+	d.anywhere(flags...).
+		exits(1).
+		complains("next: add -n NAMESPACE, if default is not the namespace that you mean; else " + bound)
 	d.anywhere(append(flags, "-n", "default")...).exits(1).complains("next: " + bound)
 }
 
@@ -202,7 +218,8 @@ func TestHints_NoAgentIsAdvisedARoleOfPeople(t *testing.T) {
 				for _, namespace := range []string{"agents", ""} {
 					hint := s.missingRight(user, verb, resource, namespace, "carol")
 					role := regexp.MustCompile(`--clusterrole=(\S+)`).FindStringSubmatch(hint)
-					if strings.Contains(hint, "for the right to") || role != nil && !slices.Contains(agentRoles(), role[1]) {
+					if strings.Contains(hint, "for the right to") ||
+						role != nil && !slices.Contains(agentRoles(), role[1]) {
 						t.Errorf("%s, who cannot %s %s, is told: %s", user, verb, resource, hint)
 					}
 				}
@@ -246,7 +263,10 @@ func TestEachRightOfAPersonIsInARole(t *testing.T) {
 // TestAClusterWithoutValetkeyIsToldSo asks a server that knows no kinds of ours.
 func TestAClusterWithoutValetkeyIsToldSo(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		kinds := map[string]any{"/api": map[string]any{"kind": "APIVersions", "versions": []string{"v1"}}, "/apis": map[string]any{"kind": "APIGroupList", "apiVersion": "v1", "groups": []any{}}}
+		kinds := map[string]any{
+			"/api":  map[string]any{"kind": "APIVersions", "versions": []string{"v1"}},
+			"/apis": map[string]any{"kind": "APIGroupList", "apiVersion": "v1", "groups": []any{}},
+		}
 		if kinds[r.URL.Path] == nil {
 			http.NotFound(w, r)
 			return
@@ -257,9 +277,17 @@ func TestAClusterWithoutValetkeyIsToldSo(t *testing.T) {
 	t.Cleanup(server.Close)
 	for _, args := range [][]string{{"describe", "x"}, {"requests"}, {"revoke", "x"}} {
 		var stdout, stderr bytes.Buffer
-		s := newShell(genericiooptions.IOStreams{In: strings.NewReader(""), Out: &stdout, ErrOut: &stderr}, clocktesting.NewFakePassiveClock(noon()), dial)
-		code := s.run(t.Context(), append(args, "--kubeconfig="+at(t).kubeconfig(), "--server="+server.URL, "--namespace=agents"))
-		if code != 1 || !strings.Contains(stderr.String(), "next: the cluster does not know the kinds of valetkey.dev") {
+		s := newShell(
+			genericiooptions.IOStreams{In: strings.NewReader(""), Out: &stdout, ErrOut: &stderr},
+			clocktesting.NewFakePassiveClock(noon()),
+			dial,
+		)
+		code := s.run(
+			t.Context(),
+			append(args, "--kubeconfig="+at(t).kubeconfig(), "--server="+server.URL, "--namespace=agents"),
+		)
+		if code != 1 ||
+			!strings.Contains(stderr.String(), "next: the cluster does not know the kinds of valetkey.dev") {
 			t.Errorf("%v exits with %d: %s", args, code, stderr.String())
 		}
 	}
@@ -276,25 +304,51 @@ func TestAMisspeltNameLeadsToTheRightOne(t *testing.T) {
 	at(t).types("revoke", "x").exits(1).complains("error: there is no grant x in namespace agents\n")
 
 	// Whoever may look only into their own namespace is told what is there.
-	here := interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
-		if len(o) == 0 {
-			return forbidden("not everywhere")
-		}
-		return c.List(ctx, list, o...)
-	}}
-	intercepted(t, here, all[1], elsewhere).types("describe", "publish-pr-184").exits(1).complains("in namespace agents; there are publish-pr-148\n")
+	here := interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
+			if len(o) == 0 {
+				return forbidden("not everywhere")
+			}
+			return c.List(ctx, list, o...)
+		},
+	}
+	intercepted(
+		t,
+		here,
+		all[1],
+		elsewhere,
+	).types("describe", "publish-pr-184").
+		exits(1).
+		complains("in namespace agents; there are publish-pr-148\n")
 }
 
 func TestWhatCannotBeReadIsSaidWithTheRoleThatReads(t *testing.T) {
-	nothing := interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
-		return forbidden(`User "bob" cannot get resource "capabilityrequests" in API group "valetkey.dev" in the namespace "agents"`)
-	}}
-	intercepted(t, nothing).types("describe", "x").exits(1).complains("error: reading request x in namespace agents: ", "next: have the ClusterRole valetkey-viewer bound in namespace agents")
-	job := interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, o ...client.GetOption) error {
-		if _, job := object.(*batchv1.Job); job {
-			return forbidden("no jobs")
-		}
-		return c.Get(ctx, key, object, o...)
-	}}
-	intercepted(t, job, aRequest()).types("describe", "publish-pr-184").exits(0).says("the rest    not known: the Job cannot be read: ")
+	nothing := interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return forbidden(
+				`User "bob" cannot get resource "capabilityrequests" in API group "valetkey.dev" in the namespace "agents"`,
+			)
+		},
+	}
+	intercepted(
+		t,
+		nothing,
+	).types("describe", "x").
+		exits(1).
+		complains("error: reading request x in namespace agents: ", "next: have the ClusterRole valetkey-viewer bound in namespace agents")
+	job := interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, o ...client.GetOption) error {
+			if _, job := object.(*batchv1.Job); job {
+				return forbidden("no jobs")
+			}
+			return c.Get(ctx, key, object, o...)
+		},
+	}
+	intercepted(
+		t,
+		job,
+		aRequest(),
+	).types("describe", "publish-pr-184").
+		exits(0).
+		says("the rest    not known: the Job cannot be read: ")
 }

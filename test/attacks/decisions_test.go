@@ -42,7 +42,9 @@ func (w *world) ended(ctx context.Context, name string) error {
 	if name == over {
 		status = fmt.Sprintf(`{"status":{"endedAt":%q,"conditions":%s,"grantName":%q}}`, endedAt, overThen, name)
 	}
-	o, err := w.clients[admin].Resource(kinds["CapabilityRequest"]).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	o, err := w.clients[admin].Resource(kinds["CapabilityRequest"]).
+		Namespace(namespace).
+		Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
@@ -58,12 +60,22 @@ func (w *world) ended(ctx context.Context, name string) error {
 
 // reviewed stores a request with a review, unless it is there already.
 func (w *world) reviewed(ctx context.Context, name string) error {
-	_, err := w.clients[agent].Resource(kinds["CapabilityRequest"]).Namespace(namespace).Create(ctx, w.request0(name), metav1.CreateOptions{})
+	_, err := w.clients[agent].Resource(kinds["CapabilityRequest"]).
+		Namespace(namespace).
+		Create(ctx, w.request0(name), metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}
 	if err == nil {
-		_, err = w.apply(ctx, operator, "CapabilityRequest", name, "status", nil, fmt.Sprintf(`{"status":{"review":%s}}`, reviewJSON(name)))
+		_, err = w.apply(
+			ctx,
+			operator,
+			"CapabilityRequest",
+			name,
+			"status",
+			nil,
+			fmt.Sprintf(`{"status":{"review":%s}}`, reviewJSON(name)),
+		)
 	}
 	return err
 }
@@ -71,7 +83,12 @@ func (w *world) reviewed(ctx context.Context, name string) error {
 // annotated is a decision as somebody annotates it, with a reason if there is one.
 func annotated(how, digest, reason string) string {
 	if reason != "" {
-		return fmt.Sprintf(`{"metadata":{"annotations":{"valetkey.dev/%s":%q,"valetkey.dev/reason":%q}}}`, how, digest, reason)
+		return fmt.Sprintf(
+			`{"metadata":{"annotations":{"valetkey.dev/%s":%q,"valetkey.dev/reason":%q}}}`,
+			how,
+			digest,
+			reason,
+		)
 	}
 	return fmt.Sprintf(`{"metadata":{"annotations":{"valetkey.dev/%s":%q}}}`, how, digest)
 }
@@ -87,7 +104,12 @@ func late(name, body string) func(context.Context, *world, string) error {
 }
 
 // as has an administrator decide in the name of somebody, as an authenticator would describe them.
-func (w *world) as(ctx context.Context, who rest.ImpersonationConfig, name, body string, dry []string) (*unstructured.Unstructured, error) {
+func (w *world) as(
+	ctx context.Context,
+	who rest.ImpersonationConfig,
+	name, body string,
+	dry []string,
+) (*unstructured.Unstructured, error) {
 	config := rest.CopyConfig(w.configs[admin])
 	config.Impersonate = who
 	client, err := dynamic.NewForConfig(config)
@@ -100,7 +122,11 @@ func (w *world) as(ctx context.Context, who rest.ImpersonationConfig, name, body
 
 // manager is a release manager with so many groups.
 func manager(groups int) rest.ImpersonationConfig {
-	who := rest.ImpersonationConfig{UserName: "carol@example.com", UID: "u", Groups: []string{"release-managers", "system:authenticated"}}
+	who := rest.ImpersonationConfig{
+		UserName: "carol@example.com",
+		UID:      "u",
+		Groups:   []string{"release-managers", "system:authenticated"},
+	}
 	for i := len(who.Groups); i < groups; i++ {
 		who.Groups = append(who.Groups, fmt.Sprintf("CN=team-%d,OU=Groups,DC=example,DC=com", i))
 	}
@@ -116,24 +142,73 @@ func decidesAs(who rest.ImpersonationConfig, how string) func(context.Context, *
 
 func decidedLateRows() []row {
 	const rule = "valetkey-decisions"
-	byHand := fmt.Sprintf(`{"decisions":[{"by":"mallory","groups":["mallories","system:authenticated"],"decision":"Approve","digest":%q}]}`, digest)
+	byHand := fmt.Sprintf(
+		`{"decisions":[{"by":"mallory","groups":["mallories","system:authenticated"],"decision":"Approve","digest":%q}]}`,
+		digest,
+	)
 	const since = " at 2026-05-09T11:48:00Z (ApprovalTimedOut); nothing can be "
 	return []row{
-		{name: "approving a request that was refused", by: mallory, rule: rule, words: "was refused" + since + "approved any more", try: late(refused, annotated("approve", digest, ""))},
-		{name: "approving once more what was refused", by: alice, rule: rule, words: "was refused" + since + "approved any more", try: late(refused, annotated("approve", digest, ""))},
-		{name: "denying a request that was refused", by: alice, rule: rule, words: "was refused" + since + "denied any more", try: late(refused, annotated("deny", digest, "late"))},
-		{name: "approving after the end by hand", by: mallory, rule: rule, words: "was refused" + since + "approved any more", try: late(refused, byHand)},
-		{name: "approving something else after the end", by: alice, rule: rule, words: "was refused" + since + "approved any more", try: late(refused, annotated("approve", wrong, ""))},
-		{name: "approving after the grant has ended", by: mallory, rule: rule, words: "has ended at 2026-05-09T11:48:00Z (GrantEnded); nothing can be approved any more",
-			try: late(over, annotated("approve", digest, ""))},
-		{name: "denying after the grant has ended", by: alice, rule: rule, words: "has ended at 2026-05-09T11:48:00Z (GrantEnded); nothing can be denied any more",
-			try: late(over, annotated("deny", digest, ""))},
-		{name: "deciding before anything was reviewed", by: alice, rule: rule, words: "nothing was reviewed yet", try: func(ctx context.Context, w *world, by string) error {
-			if err := w.stored(ctx, kinds["CapabilityRequest"], w.request0("unseen")); err != nil {
-				return err
-			}
-			return w.patch(ctx, by, "CapabilityRequest", "unseen", "", annotated("approve", digest, ""))
-		}},
+		{
+			name:  "approving a request that was refused",
+			by:    mallory,
+			rule:  rule,
+			words: "was refused" + since + "approved any more",
+			try:   late(refused, annotated("approve", digest, "")),
+		},
+		{
+			name:  "approving once more what was refused",
+			by:    alice,
+			rule:  rule,
+			words: "was refused" + since + "approved any more",
+			try:   late(refused, annotated("approve", digest, "")),
+		},
+		{
+			name:  "denying a request that was refused",
+			by:    alice,
+			rule:  rule,
+			words: "was refused" + since + "denied any more",
+			try:   late(refused, annotated("deny", digest, "late")),
+		},
+		{
+			name:  "approving after the end by hand",
+			by:    mallory,
+			rule:  rule,
+			words: "was refused" + since + "approved any more",
+			try:   late(refused, byHand),
+		},
+		{
+			name:  "approving something else after the end",
+			by:    alice,
+			rule:  rule,
+			words: "was refused" + since + "approved any more",
+			try:   late(refused, annotated("approve", wrong, "")),
+		},
+		{
+			name:  "approving after the grant has ended",
+			by:    mallory,
+			rule:  rule,
+			words: "has ended at 2026-05-09T11:48:00Z (GrantEnded); nothing can be approved any more",
+			try:   late(over, annotated("approve", digest, "")),
+		},
+		{
+			name:  "denying after the grant has ended",
+			by:    alice,
+			rule:  rule,
+			words: "has ended at 2026-05-09T11:48:00Z (GrantEnded); nothing can be denied any more",
+			try:   late(over, annotated("deny", digest, "")),
+		},
+		{
+			name:  "deciding before anything was reviewed",
+			by:    alice,
+			rule:  rule,
+			words: "nothing was reviewed yet",
+			try: func(ctx context.Context, w *world, by string) error {
+				if err := w.stored(ctx, kinds["CapabilityRequest"], w.request0("unseen")); err != nil {
+					return err
+				}
+				return w.patch(ctx, by, "CapabilityRequest", "unseen", "", annotated("approve", digest, ""))
+			},
+		},
 	}
 }
 
@@ -145,15 +220,60 @@ func formRows() []row {
 	}
 	where := "kubectl get capreq waiting -n agents -o jsonpath={.status.review.digest}"
 	all := []row{
-		{name: "a reason of 1,025 characters", by: alice, rule: rule, words: "has 1025 characters; at most 1024", try: try("approve", digest, strings.Repeat("ü", 1025))},
-		{name: "a denial with a reason of 10,000 characters", by: alice, rule: rule, words: "has 10000 characters; at most 1024", try: try("deny", digest, strings.Repeat("a", 10000))},
-		{name: "a reason of two lines", by: alice, rule: rule, words: "one line of text", try: try("approve", digest, "fine\nDenied by bob")},
-		{name: "a reason that turns text around", by: alice, rule: rule, words: "one line of text", try: try("deny", digest, "fine \u202egnihton")},
-		{name: "denying without a digest", by: alice, rule: rule, words: "valetkey.dev/deny names the digest of what was reviewed", try: try("deny", "", "")},
-		{name: "approving in 1,025 groups", by: "carol@example.com", rule: rule, words: "1024 groups", try: decidesAs(manager(1025), "approve")},
+		{
+			name:  "a reason of 1,025 characters",
+			by:    alice,
+			rule:  rule,
+			words: "has 1025 characters; at most 1024",
+			try:   try("approve", digest, strings.Repeat("ü", 1025)),
+		},
+		{
+			name:  "a denial with a reason of 10,000 characters",
+			by:    alice,
+			rule:  rule,
+			words: "has 10000 characters; at most 1024",
+			try:   try("deny", digest, strings.Repeat("a", 10000)),
+		},
+		{
+			name:  "a reason of two lines",
+			by:    alice,
+			rule:  rule,
+			words: "one line of text",
+			try:   try("approve", digest, "fine\nDenied by bob"),
+		},
+		{
+			name:  "a reason that turns text around",
+			by:    alice,
+			rule:  rule,
+			words: "one line of text",
+			try:   try("deny", digest, "fine \u202egnihton"),
+		},
+		{
+			name:  "denying without a digest",
+			by:    alice,
+			rule:  rule,
+			words: "valetkey.dev/deny names the digest of what was reviewed",
+			try:   try("deny", "", ""),
+		},
+		{
+			name:  "approving in 1,025 groups",
+			by:    "carol@example.com",
+			rule:  rule,
+			words: "1024 groups",
+			try:   decidesAs(manager(1025), "approve"),
+		},
 	}
 	for _, value := range []string{"true", strings.ToUpper(digest), "sha256:" + digest, digest[1:], digest + "\n"} {
-		all = append(all, row{name: fmt.Sprintf("approving %.20q", value), by: alice, rule: rule, words: where, try: try("approve", value, "")})
+		all = append(
+			all,
+			row{
+				name:  fmt.Sprintf("approving %.20q", value),
+				by:    alice,
+				rule:  rule,
+				words: where,
+				try:   try("approve", value, ""),
+			},
+		)
 	}
 	for what, change := range map[string]func(*rest.ImpersonationConfig){
 		"with a group of 513 characters": func(c *rest.ImpersonationConfig) { c.Groups = append(c.Groups, strings.Repeat("g", 513)) },
@@ -176,17 +296,57 @@ func formRows() []row {
 	} {
 		who := manager(2)
 		change(&who)
-		all = append(all, row{name: "approving " + what, by: "carol@example.com", rule: rule, words: "knows you by more than a decision can hold", try: decidesAs(who, "approve")})
+		all = append(
+			all,
+			row{
+				name:  "approving " + what,
+				by:    "carol@example.com",
+				rule:  rule,
+				words: "knows you by more than a decision can hold",
+				try:   decidesAs(who, "approve"),
+			},
+		)
 	}
 	long := manager(2)
 	long.UserName = strings.Repeat("n", 513)
-	return append(all, row{name: "denying under a name of 513 characters", by: "somebody", rule: rule, words: "a user name", try: decidesAs(long, "deny")},
-		row{name: "a denial with forged groups", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", fmt.Sprintf(
-			`{"decisions":[{"by":"alice@example.com","groups":["release-managers","system:authenticated"],"decision":"Deny","digest":%q}]}`, digest))},
-		row{name: "a denial with a UID", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", fmt.Sprintf(
-			`{"decisions":[{"by":"alice@example.com","uid":"forged","decision":"Deny","digest":%q}]}`, digest))},
-		row{name: "a denial with attributes", by: alice, rule: rule, words: "one's own name", try: patches("CapabilityRequest", waiting, "", fmt.Sprintf(
-			`{"decisions":[{"by":"alice@example.com","extra":{"a":["b"]},"decision":"Deny","digest":%q}]}`, digest))})
+	return append(
+		all,
+		row{
+			name:  "denying under a name of 513 characters",
+			by:    "somebody",
+			rule:  rule,
+			words: "a user name",
+			try:   decidesAs(long, "deny"),
+		},
+		row{
+			name:  "a denial with forged groups",
+			by:    alice,
+			rule:  rule,
+			words: "one's own name",
+			try: patches("CapabilityRequest", waiting, "", fmt.Sprintf(
+				`{"decisions":[{"by":"alice@example.com","groups":["release-managers","system:authenticated"],"decision":"Deny","digest":%q}]}`,
+				digest,
+			)),
+		},
+		row{
+			name:  "a denial with a UID",
+			by:    alice,
+			rule:  rule,
+			words: "one's own name",
+			try: patches("CapabilityRequest", waiting, "", fmt.Sprintf(
+				`{"decisions":[{"by":"alice@example.com","uid":"forged","decision":"Deny","digest":%q}]}`, digest)),
+		},
+		row{
+			name:  "a denial with attributes",
+			by:    alice,
+			rule:  rule,
+			words: "one's own name",
+			try: patches("CapabilityRequest", waiting, "", fmt.Sprintf(
+				`{"decisions":[{"by":"alice@example.com","extra":{"a":["b"]},"decision":"Deny","digest":%q}]}`,
+				digest,
+			)),
+		},
+	)
 }
 
 // fittingRows see that nobody is kept from deciding by how many groups they are in, or by how many others decided before them.
@@ -210,7 +370,14 @@ func fittingRows() []row {
 		for i, g := range who.Groups {
 			groups[i] = g
 		}
-		return map[string]any{"by": "carol@example.com", "uid": "u", "groups": groups, "decision": "Approve", "digest": digest, "reason": "seen"}
+		return map[string]any{
+			"by":       "carol@example.com",
+			"uid":      "u",
+			"groups":   groups,
+			"decision": "Approve",
+			"digest":   digest,
+			"reason":   "seen",
+		}
 	}
 	many := manager(3000)
 	many.UID, many.Extra = strings.Repeat("u", 600), map[string][]string{"example.com/a": {strings.Repeat("x", 2000)}}
@@ -224,18 +391,30 @@ func fittingRows() []row {
 			}
 			return w.patch(ctx, alice, "CapabilityRequest", "crowded", "", annotated("deny", digest, ""))
 		}},
-		{name: "an approval by the 32nd", by: alice, rule: "valetkey-decisions", words: "kept for a denial", try: func(ctx context.Context, w *world, by string) error {
-			if err := w.crowded(ctx); err != nil {
-				return err
-			}
-			return w.patch(ctx, by, "CapabilityRequest", "crowded", "", annotated("approve", digest, ""))
-		}},
-		{name: "a decision by the 33rd", by: alice, rule: "valetkey-decisions", words: "as many as it holds", try: func(ctx context.Context, w *world, by string) error {
-			if err := w.full(ctx); err != nil {
-				return err
-			}
-			return w.patch(ctx, by, "CapabilityRequest", "full", "", annotated("deny", digest, ""))
-		}},
+		{
+			name:  "an approval by the 32nd",
+			by:    alice,
+			rule:  "valetkey-decisions",
+			words: "kept for a denial",
+			try: func(ctx context.Context, w *world, by string) error {
+				if err := w.crowded(ctx); err != nil {
+					return err
+				}
+				return w.patch(ctx, by, "CapabilityRequest", "crowded", "", annotated("approve", digest, ""))
+			},
+		},
+		{
+			name:  "a decision by the 33rd",
+			by:    alice,
+			rule:  "valetkey-decisions",
+			words: "as many as it holds",
+			try: func(ctx context.Context, w *world, by string) error {
+				if err := w.full(ctx); err != nil {
+					return err
+				}
+				return w.patch(ctx, by, "CapabilityRequest", "full", "", annotated("deny", digest, ""))
+			},
+		},
 	}
 }
 
