@@ -6,8 +6,6 @@
 package identity_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
@@ -20,21 +18,13 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
 func TestARealAPIServersTokenIsTheAccountsOwnForOneAudience(t *testing.T) {
-	var progress bytes.Buffer
-	cluster, err := localcluster.Start(t.Context(), localcluster.Options{Fast: true, Progress: &progress})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, progress.String())
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, localcluster.Options{Fast: true})
 	admin, err := kubernetes.NewForConfig(cluster.AdminConfig())
 	if err != nil {
 		t.Fatal(err)

@@ -6,8 +6,6 @@
 package projection_test
 
 import (
-	"bytes"
-	"context"
 	"testing"
 	"time"
 
@@ -20,22 +18,14 @@ import (
 	batchv1client "k8s.io/client-go/kubernetes/typed/batch/v1"
 
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 	"github.com/valetkey/valetkey/internal/projection"
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
 // TestARealAPIServerKeepsThePatchesGuards needs no rule of Valetkey's: what guards a patch is Kubernetes' own.
 func TestARealAPIServerKeepsThePatchesGuards(t *testing.T) {
-	var progress bytes.Buffer
-	cluster, err := localcluster.Start(t.Context(), localcluster.Options{Fast: true, Progress: &progress})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, progress.String())
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, localcluster.Options{Fast: true})
 	clients, err := kubernetes.NewForConfig(cluster.AdminConfig())
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@
 package rbac_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -23,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 	"github.com/valetkey/valetkey/internal/rbac"
 )
 
@@ -69,16 +69,7 @@ func TestReader_AgreesWithTheAuthorizer(t *testing.T) {
 
 func realServer(t *testing.T) client.Client {
 	t.Helper()
-	var progress bytes.Buffer
-	cluster, err := localcluster.Start(t.Context(), localcluster.Options{Fast: true, Progress: &progress})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, progress.String())
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, localcluster.Options{Fast: true})
 	admin, err := client.New(cluster.AdminConfig(), client.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -35,6 +35,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 	"github.com/valetkey/valetkey/test/manifests"
 )
 
@@ -96,15 +97,7 @@ var kinds = map[string]schema.GroupVersionResource{
 // newWorld starts a control plane, installs what config/ ships, and puts the cast on stage.
 func newWorld(ctx context.Context, t *testing.T) *world {
 	t.Helper()
-	cluster, err := localcluster.Start(ctx, localcluster.Options{Fast: true, Progress: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.WithoutCancel(ctx)); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, localcluster.Options{Fast: true, Progress: os.Stderr})
 	w := &world{cluster: cluster, configs: map[string]*rest.Config{}, clients: map[string]dynamic.Interface{}}
 	w.install(t)
 	w.people(ctx, t)

@@ -8,7 +8,6 @@ package e2e
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 	"github.com/valetkey/valetkey/test/docs"
 )
 
@@ -81,15 +81,7 @@ type reader struct {
 func newReader(t *testing.T, options localcluster.Options) *reader {
 	t.Helper()
 	options.Node, options.Fast, options.Progress = true, true, os.Stderr
-	cluster, err := localcluster.Start(t.Context(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, options)
 	r := &reader{cluster: cluster, folder: t.TempDir()}
 	if err := r.clone(); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 )
 
 const keep = "helm.sh/resource-policy"
@@ -25,15 +26,7 @@ const keep = "helm.sh/resource-policy"
 // TestChart sees that the chart installs what kustomize does, on a real API server, and keeps the kinds when it is removed.
 func TestChart(t *testing.T) {
 	ctx := t.Context()
-	cluster, err := localcluster.Start(ctx, localcluster.Options{Fast: true, Helm: true, Progress: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.WithoutCancel(ctx)); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, localcluster.Options{Fast: true, Helm: true, Progress: os.Stderr})
 	h := helm{t: t, cluster: cluster, chart: filepath.Join("..", "..", "charts", "valetkey")}
 	const image = "image=valetkey.dev/valetkey:dev"
 

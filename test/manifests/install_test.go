@@ -28,6 +28,7 @@ import (
 
 	"github.com/valetkey/valetkey/config"
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 	"github.com/valetkey/valetkey/internal/guard"
 	"github.com/valetkey/valetkey/test/manifests"
 )
@@ -35,15 +36,7 @@ import (
 func TestInstallPutsTheWholeGuardInForce(t *testing.T) {
 	ctx := t.Context()
 	log.SetLogger(logr.Discard())
-	cluster, err := localcluster.Start(ctx, localcluster.Options{Fast: true, Progress: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.WithoutCancel(ctx)); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, localcluster.Options{Fast: true, Progress: os.Stderr})
 	root := filepath.Join("..", "..")
 	c := newClient(t, cluster)
 	for _, when := range []string{"at first", "again"} {

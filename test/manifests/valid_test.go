@@ -21,6 +21,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 )
 
 // TestEveryManifestIsValid has helm lint the chart, a real API server judge each object as if it was applied, strictly, and kube-score
@@ -28,15 +29,7 @@ import (
 // and the ServiceAccount, and nothing else.
 func TestEveryManifestIsValid(t *testing.T) {
 	ctx := t.Context()
-	cluster, err := localcluster.Start(ctx, localcluster.Options{Fast: true, Helm: true, Progress: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.WithoutCancel(ctx)); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, localcluster.Options{Fast: true, Helm: true, Progress: os.Stderr})
 	v := &validator{helm: helm{t: t, cluster: cluster, chart: filepath.Join("..", "..", "charts", "valetkey")}, scan: newScan(t)}
 	v.establish(ctx, t)
 

@@ -6,7 +6,6 @@
 package observe_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -22,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 )
 
@@ -42,16 +42,7 @@ func webhook(w http.ResponseWriter, r *http.Request) {
 // TestExposure_ARealWebhookAuthorizerIsSeenAndAsked puts a webhook behind the authorizers of a real API server:
 // what it gives to one account is found, which no role shows.
 func TestExposure_ARealWebhookAuthorizerIsSeenAndAsked(t *testing.T) {
-	var progress bytes.Buffer
-	cluster, err := localcluster.Start(t.Context(), localcluster.Options{Fast: true, Progress: &progress})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, progress.String())
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, localcluster.Options{Fast: true})
 	admin, err := client.New(cluster.AdminConfig(), client.Options{})
 	if err != nil {
 		t.Fatal(err)

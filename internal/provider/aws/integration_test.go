@@ -6,7 +6,6 @@
 package aws_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +29,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/aws"
@@ -51,16 +51,7 @@ type realWorld struct {
 
 func newRealWorld(t *testing.T) realWorld {
 	t.Helper()
-	var progress bytes.Buffer
-	cluster, err := localcluster.Start(t.Context(), localcluster.Options{AWS: true, Fast: true, Progress: &progress})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, progress.String())
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, localcluster.Options{AWS: true, Fast: true})
 	clients, err := kubernetes.NewForConfig(cluster.AdminConfig())
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@
 package vault_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -29,6 +28,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/hack/localcluster"
+	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/conformance"
@@ -56,16 +56,7 @@ type realWorld struct {
 
 func newRealWorld(t *testing.T) *realWorld {
 	t.Helper()
-	var progress bytes.Buffer
-	cluster, err := localcluster.Start(t.Context(), localcluster.Options{Vault: true, Fast: true, Progress: &progress})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, progress.String())
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := clustertest.Start(t, localcluster.Options{Vault: true, Fast: true})
 	w := &realWorld{cluster: cluster, vault: cluster.Vault(), api: clients.NewForConfigOrDie(cluster.AdminConfig()), context: t.Context()}
 	w.setUp(t)
 	w.gate, w.url = conformance.Proxy(t, w.vault.Address, &http.Transport{})
