@@ -190,23 +190,23 @@ func TestReader_RoleOfABinding(t *testing.T) {
 	}
 }
 
+// basisOf is what the answer about alice depends on.
+func basisOf(t *testing.T, objects client.Reader) string {
+	t.Helper()
+	reader := rbac.Reader{Objects: objects}
+	found, err := reader.Of(t.Context(), namespace, rbac.User("alice", nil), []rbac.Access{getSecrets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found.Basis
+}
+
 // TestReader_BasisChangesWithWhatTheAnswerDependsOn changes one object after the other.
 func TestReader_BasisChangesWithWhatTheAnswerDependsOn(t *testing.T) {
 	objects := fake.NewClientBuilder().WithObjects(bound("Role", subject("User", "", "alice"))).Build()
 	basis := func() string {
 		t.Helper()
-		found, err := rbac.Reader{
-			Objects: objects,
-		}.Of(
-			t.Context(),
-			namespace,
-			rbac.User("alice", nil),
-			[]rbac.Access{getSecrets},
-		)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return found.Basis
+		return basisOf(t, objects)
 	}
 	seen := map[string]string{basis(): "at first"}
 	named := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, Name: name} }
@@ -278,18 +278,7 @@ func TestReader_BasisIsTheSameInWhateverOrderBindingsAreListed(t *testing.T) {
 			WithObjects(role(), bound("Role", subject("User", "", "alice")), second).
 			WithInterceptorFuncs(listed).
 			Build()
-		found, err := rbac.Reader{
-			Objects: objects,
-		}.Of(
-			t.Context(),
-			namespace,
-			rbac.User("alice", nil),
-			[]rbac.Access{getSecrets},
-		)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return found.Basis
+		return basisOf(t, objects)
 	}
 	if basis(false) != basis(true) {
 		t.Error("it depends on the order")

@@ -609,17 +609,38 @@ func valueAttacks() []attack {
 
 func exposureAttacks() []attack {
 	// may gives an account of a namespace of the journey's own a right before the journey begins.
-	may := func(account string, rule rbacv1.PolicyRule) func(*journey) error {
+	// bound binds a role in the journey's namespace, and asks.
+	bound := func(kind, role string, who func(*journey) rbacv1.Subject) func(*journey) error {
 		return func(j *journey) error {
-			j.enrol(j.name)
-			j.must(j.w.admin.Create(j.Context(), &rbacv1.Role{ObjectMeta: j.meta("more"), Rules: []rbacv1.PolicyRule{rule}}))
-			j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("more"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "more"},
-				Subjects: []rbacv1.Subject{serviceAccount(j.namespace, account)}}))
+			j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("more"),
+				RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: role},
+				Subjects: []rbacv1.Subject{who(j)}}))
 			j.allow()
 			j.ask()
 			return nil
 		}
 	}
+	enrolled := func(next func(*journey) error) func(*journey) error {
+		return func(j *journey) error {
+			j.enrol(j.name)
+			return next(j)
+		}
+	}
+	account := func(name string) func(*journey) rbacv1.Subject {
+		return func(j *journey) rbacv1.Subject { return serviceAccount(j.namespace, name) }
+	}
+	group := func(name string) func(*journey) rbacv1.Subject {
+		return func(*journey) rbacv1.Subject {
+			return rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: name}
+		}
+	}
+	given := func(who func(*journey) rbacv1.Subject, rule rbacv1.PolicyRule) func(*journey) error {
+		return enrolled(func(j *journey) error {
+			j.must(j.w.admin.Create(j.Context(), &rbacv1.Role{ObjectMeta: j.meta("more"), Rules: []rbacv1.PolicyRule{rule}}))
+			return bound("Role", "more", who)(j)
+		})
+	}
+	may := func(name string, rule rbacv1.PolicyRule) func(*journey) error { return given(account(name), rule) }
 	secrets := func(verb string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{verb}}
 	}
@@ -656,15 +677,7 @@ func exposureAttacks() []attack {
 				return nil
 			}},
 		{"a GitOps controller that asks for itself", "ServiceAccount web-app-bot, admin of the namespace", strong,
-			"web-app-bot may read, list and watch Secrets", func(j *journey) error {
-				j.enrol(j.name)
-				j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("admin"),
-					RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
-					Subjects: []rbacv1.Subject{serviceAccount(j.namespace, "web-app-bot")}}))
-				j.allow()
-				j.ask()
-				return nil
-			}},
+			"web-app-bot may read, list and watch Secrets", enrolled(bound("ClusterRole", "admin", account("web-app-bot")))},
 		{"an account may get Secrets of no name, which is each of them", "agent", strong, "runner may read Secrets",
 			func(j *journey) error {
 				unnamed := secrets("get")
@@ -674,28 +687,9 @@ func exposureAttacks() []attack {
 		{"an account that does not exist yet may list Secrets", "agent, who could have it made", strong,
 			"yet-to-come may list Secrets", may("yet-to-come", secrets("list"))},
 		{"an account, named as a user, may watch Secrets", "agent", strong, "runner may watch Secrets",
-			func(j *journey) error {
-				j.enrol(j.name)
-				j.must(j.w.admin.Create(j.Context(), &rbacv1.Role{ObjectMeta: j.meta("more"),
-					Rules: []rbacv1.PolicyRule{secrets("watch")}}))
-				j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("more"),
-					RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "more"},
-					Subjects: []rbacv1.Subject{user("system:serviceaccount:" + j.namespace + ":runner")}}))
-				j.allow()
-				j.ask()
-				return nil
-			}},
-		{"everybody who is known may approve here", "agent", strong,
-			"group system:authenticated may approve requests", func(j *journey) error {
-				j.enrol(j.name)
-				j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("all"),
-					RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "valetkey-approver"},
-					Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind,
-						Name: "system:authenticated"}}}))
-				j.allow()
-				j.ask()
-				return nil
-			}},
+			given(func(j *journey) rbacv1.Subject { return user("system:serviceaccount:" + j.namespace + ":runner") }, secrets("watch"))},
+		{"everybody who is known may approve here", "agent", strong, "group system:authenticated may approve requests",
+			enrolled(bound("ClusterRole", "valetkey-approver", group("system:authenticated")))},
 		{"an account may read Secrets by an aggregated role", "agent", strong, "runner may read Secrets",
 			func(j *journey) error {
 				j.enrol(j.name)
@@ -706,12 +700,7 @@ func exposureAttacks() []attack {
 					AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: label}}}}
 				j.store(whole)
 				await(j.T, j.w, whole, "aggregated", func(r *rbacv1.ClusterRole) bool { return len(r.Rules) > 0 })
-				j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("more"),
-					RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: j.name},
-					Subjects: []rbacv1.Subject{serviceAccount(j.namespace, "runner")}}))
-				j.allow()
-				j.ask()
-				return nil
+				return bound("ClusterRole", j.name, account("runner"))(j)
 			}},
 		{"a cluster administrator asks for itself", "root", strong, "may read, list and watch Secrets",
 			func(j *journey) error {
@@ -721,16 +710,9 @@ func exposureAttacks() []attack {
 				j.ask()
 				return nil
 			}},
-		{"a group of all the namespace's accounts may get Secrets", "agent", strong,
-			"may read, list and watch Secrets", func(j *journey) error {
-				j.enrol(j.name)
-				j.must(j.w.admin.Create(j.Context(), &rbacv1.RoleBinding{ObjectMeta: j.meta("all"),
-					RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
-					Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind,
-						Name: "system:serviceaccounts:" + j.namespace}}}))
-				j.allow()
-				j.ask()
-				return nil
+		{"a group of all the namespace's accounts may get Secrets", "agent", strong, "may read, list and watch Secrets",
+			func(j *journey) error {
+				return enrolled(bound("ClusterRole", "admin", group("system:serviceaccounts:"+j.name)))(j)
 			}},
 		{"a provider that points elsewhere, to be sent the operator's token", "catalogue editor", v1alpha1.ReasonIndeterminate, "is not allowed; start the operator with --aws-endpoint=", func(j *journey) error {
 			thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { j.Error("something was sent to it") }))
