@@ -38,6 +38,7 @@ import (
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/catalog"
 	"github.com/valetkey/valetkey/internal/controller/grant"
+	"github.com/valetkey/valetkey/internal/controller/inuse"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/controller/request"
 	"github.com/valetkey/valetkey/internal/fairqueue"
@@ -294,8 +295,9 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *te
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("namespace").WithOptions(controllerOptions(1)).
 		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace)).
+		Watches(&v1alpha1.CapabilityRequest{}, handler.EnqueueRequestsFromMapFunc(itsNamespace), builder.WithPredicates(ends())).
 		For(&corev1.Namespace{}, builder.WithPredicates(predicate.NewPredicateFuncs(func(ns client.Object) bool { return o.watches(ns.GetName()) }))).
-		Complete(&grant.NamespaceController{Client: mgr.GetClient()})
+		Complete(&inuse.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader()})
 }
 
 // newPeers finds the grants of a policy in the cache, unless namespaces are watched each by itself.
@@ -327,6 +329,18 @@ func seenBy(c *grant.Controller) handler.MapFunc {
 			c.Saw(pod)
 		}
 		return byRequestLabel(ctx, object)
+	}
+}
+
+// ends lets through the end of a request, or its going.
+func ends() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, after := e.ObjectOld.(*v1alpha1.CapabilityRequest), e.ObjectNew.(*v1alpha1.CapabilityRequest)
+			return before.Status.EndedAt == nil && after.Status.EndedAt != nil
+		},
 	}
 }
 

@@ -4,6 +4,8 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -144,7 +146,7 @@ The ConfigMaps that it reads, of which it gets copies as they were reviewed
               run.sh:
               | set -e
               |     echo harmless
-`, "and 12 more lines that are not shown: kubectl get configmap scripts -n agents -o yaml", "tool: 2 bytes that are no text")
+`, "and 12 more lines that are not shown: kubectl get configmap scripts -n agents -o yaml", "tool: no text, of 2 bytes")
 
 	for _, now := range []*corev1.ConfigMap{content("echo evil"), func() *corev1.ConfigMap { c := reviewed.DeepCopy(); c.UID = "c-2"; return c }()} {
 		said := at(t, r, job, now).types("describe", r.Name).exits(0).says("  !!!         scripts: it does not hold any more what was reviewed")
@@ -153,6 +155,42 @@ The ConfigMaps that it reads, of which it gets copies as they were reviewed
 		}
 	}
 	at(t, r, job).types("describe", r.Name).exits(0).says("scripts, SHA-256 ", "it cannot be shown: ")
+}
+
+// TestDescribe_TellsTheClustersCertificatesByWhatTheyAre: by the ConfigMap's name alone anybody's script would pass for them.
+func TestDescribe_TellsTheClustersCertificatesByWhatTheyAre(t *testing.T) {
+	own := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(own, []byte("-----BEGIN CERTIFICATE-----\nb3du\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const known = "configmap   kube-root-ca.crt: the cluster's own certificates, as in your kubeconfig\n"
+	for name, row := range map[string]struct {
+		data   map[string]string
+		binary map[string][]byte
+		flags  []string
+		shown  string
+	}{
+		"the very same":             {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du"}, nil, []string{"--certificate-authority=" + own}, known},
+		"another's":                 {map[string]string{"ca.crt": "echo evil"}, nil, []string{"--certificate-authority=" + own}, "| echo evil"},
+		"with more beside":          {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n", "run.sh": "echo evil"}, nil, []string{"--certificate-authority=" + own}, "| echo evil"},
+		"with more that is no text": {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n"}, map[string][]byte{"tool": {1}}, []string{"--certificate-authority=" + own}, "tool: no text, of 1 byte"},
+		"a kubeconfig without any":  {map[string]string{"ca.crt": ""}, nil, nil, "ca.crt:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: policy.RootCA, UID: "c-1"}, Data: row.data, BinaryData: row.binary}
+			job := aJob(func(j *batchv1.Job) { j.Spec.Template.Spec.AutomountServiceAccountToken = nil })
+			review, _, err := policy.NewReview(policy.ReviewInput{Request: aRequest(), Job: job, Capability: &v1alpha1.Capability{}, Provider: &v1alpha1.CapabilityProvider{},
+				ConfigMaps: map[string]*corev1.ConfigMap{policy.RootCA: found}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Status.Review.Inputs = review.Inputs })
+			said := at(t, r, job, found).types(append([]string{"describe", r.Name}, row.flags...)...).exits(0).says(row.shown)
+			if row.shown != known && strings.Contains(said.stdout, known) {
+				t.Error("it passes for the cluster's own")
+			}
+		})
+	}
 }
 
 func TestDescribeShowsAScriptLineByLine(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -122,13 +123,23 @@ func (c *cluster) inputs(ctx context.Context, p *page, r *v1alpha1.CapabilityReq
 			p.line("configmap", fmt.Sprintf("%s, SHA-256 %s…: it cannot be shown: %s", in.Name, short(in.SHA256), err.Error()))
 		case string(found.UID) != in.UID || !policy.ContentMatches(in, found):
 			p.line("!!!", in.Name+": it does not hold any more what was reviewed, which cannot be shown; an approval would be for something else, and ends the request")
-		case in.Name == policy.RootCA:
-			p.line("configmap", in.Name+": the cluster's own certificates")
+		case c.isAuthority(found):
+			p.line("configmap", in.Name+": the cluster's own certificates, as in your kubeconfig")
 		default:
 			p.line("configmap", fmt.Sprintf("%s, SHA-256 %s…:", in.Name, short(in.SHA256)))
 			p.content(found)
 		}
 	}
+}
+
+// isAuthority reports whether a ConfigMap holds the certificates by which this plugin knows the API server, and nothing else. By its name
+// alone nobody can tell: whoever may write ConfigMaps may write that one.
+func (c *cluster) isAuthority(found *corev1.ConfigMap) bool {
+	if err := rest.LoadTLSFiles(c.config); err != nil || found.Name != policy.RootCA || len(found.Data) != 1 || len(found.BinaryData) > 0 {
+		return false
+	}
+	own := strings.TrimSpace(string(c.config.CAData))
+	return own != "" && strings.TrimSpace(found.Data["ca.crt"]) == own
 }
 
 func short(sum string) string { return sum[:min(len(sum), longestSHA256)] }
@@ -149,6 +160,6 @@ func (p *page) content(c *corev1.ConfigMap) {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.BinaryData)) {
-		p.line("", fmt.Sprintf("%s: %s that are no text", key, count(len(c.BinaryData[key]), "byte")))
+		p.line("", fmt.Sprintf("%s: no text, of %s", key, count(len(c.BinaryData[key]), "byte")))
 	}
 }

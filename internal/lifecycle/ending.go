@@ -14,18 +14,22 @@ import (
 )
 
 // ending is the way from a reason to stop to the end. Revocation never waits for the tenant: only the last step waits for
-// the containers.
+// the containers. Nor does one step wait for another that is refused.
 func ending(f Facts, now time.Time) Action {
+	abandoned := f.Grant.Annotations[v1alpha1.AnnotationAbandon] != ""
+	stopRefused := f.jobMayRun() && now.Before(f.Attempt.StopNotBefore)
 	switch {
-	case f.jobMayRun():
+	case f.jobMayRun() && !stopRefused:
 		return Action{Step: StopJob}
 	case f.Attempt.Minting:
 		// What is revoked before it is issued would live on.
 		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Message: "waiting for the back end, which was asked for the credential, to answer"}
-	case !f.Attempt.Revoked && now.Before(f.Attempt.RevokeNotBefore) && f.Grant.Annotations[v1alpha1.AnnotationAbandon] == "":
-		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: f.Attempt.RevokeNotBefore}
+	case !f.Attempt.Revoked && now.Before(f.Attempt.RevokeNotBefore) && !abandoned:
+		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: f.nextTry(stopRefused)}
 	case !f.Attempt.Revoked:
 		return Action{Step: Revoke}
+	case stopRefused && !abandoned:
+		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: f.Attempt.StopNotBefore}
 	}
 	end := Action{Step: End, Revocation: revocation(f.Grant), Outcome: f.Grant.Status.Stop.Outcome}
 	due := f.Grant.Status.Stop.At.Add(v1alpha1.PodGraceSeconds*time.Second + Settle)
@@ -34,7 +38,7 @@ func ending(f Facts, now time.Time) Action {
 		return end
 	case now.Before(due):
 		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: due, Message: "waiting for the Job's containers to end"}
-	case f.Grant.Annotations[v1alpha1.AnnotationAbandon] != "":
+	case abandoned:
 		end.Outcome = v1alpha1.OutcomeUnknown
 		return end
 	case !reported(f.Grant):
@@ -42,6 +46,14 @@ func ending(f Facts, now time.Time) Action {
 	default:
 		return Action{Step: Wait, Reason: v1alpha1.ReasonEndNotSeen, Message: f.unseen()}
 	}
+}
+
+// nextTry is when what was refused is tried again.
+func (f Facts) nextTry(stopRefused bool) time.Time {
+	if stopRefused && f.Attempt.StopNotBefore.Before(f.Attempt.RevokeNotBefore) {
+		return f.Attempt.StopNotBefore
+	}
+	return f.Attempt.RevokeNotBefore
 }
 
 // reported reports whether the status says already that the end of the containers was not seen.

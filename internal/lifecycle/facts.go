@@ -131,6 +131,8 @@ type AttemptFacts struct {
 	Failure Failure
 	// NotBefore is when the next attempt may begin.
 	NotBefore time.Time
+	// StopNotBefore is when the API server may be asked again to stop the Job, after it refused.
+	StopNotBefore time.Time
 	// Revoked: this process asked the back end to end what was issued, and it answered.
 	Revoked bool
 	// RevokeNotBefore is when the back end may be asked again to end it, after it could not confirm that.

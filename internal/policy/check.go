@@ -4,6 +4,8 @@
 package policy
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -72,6 +74,7 @@ func combinations(spec *batchv1.JobSpec) findings {
 		f.add(isSidecar(c) && c.ImagePullPolicy == corev1.PullAlways, "container %s: imagePullPolicy must not be Always: "+
 			"the kubelet would ask its registry whenever it is restarted, and look at no deadline meanwhile", c.Name)
 	}
+	f = append(f, resources(pod)...)
 	for _, c := range containers(pod) {
 		for _, e := range c.Env {
 			if e.ValueFrom != nil && e.ValueFrom.FileKeyRef != nil {
@@ -81,6 +84,55 @@ func combinations(spec *batchv1.JobSpec) findings {
 		}
 	}
 	return f
+}
+
+// resources: what a container reads of its resources has to be in the Job. What is not set there is set by a LimitRange of the namespace
+// when the Pod is made, or by its node.
+func resources(pod *corev1.PodSpec) findings {
+	var f findings
+	read := func(where, container string, r *corev1.ResourceFieldSelector) {
+		if r == nil {
+			return
+		}
+		c := corev1.Container{}
+		if found := slices.IndexFunc(containers(pod), func(c corev1.Container) bool { return c.Name == cmp.Or(r.ContainerName, container) }); found >= 0 {
+			c = containers(pod)[found]
+		}
+		kind, name, _ := strings.Cut(r.Resource, ".")
+		list := map[string]corev1.ResourceList{"limits": c.Resources.Limits, "requests": c.Resources.Requests}[kind]
+		_, set := list[corev1.ResourceName(name)]
+		f.add(!set, "%s reads resources.%s of container %s, which the Job does not set: a LimitRange or the node would decide what it reads; set it",
+			where, r.Resource, cmp.Or(r.ContainerName, container))
+	}
+	for _, c := range containers(pod) {
+		for _, e := range c.Env {
+			if e.ValueFrom != nil {
+				read(fmt.Sprintf("container %s: env[%s]", c.Name, e.Name), c.Name, e.ValueFrom.ResourceFieldRef)
+			}
+		}
+	}
+	for _, v := range pod.Volumes {
+		for _, file := range downward(v) {
+			read(fmt.Sprintf("volume %s: %s", v.Name, file.Path), "", file.ResourceFieldRef)
+		}
+	}
+	return f
+}
+
+// downward are the files of a volume that say something of the Pod.
+func downward(v corev1.Volume) []corev1.DownwardAPIVolumeFile {
+	var files []corev1.DownwardAPIVolumeFile
+	if v.DownwardAPI != nil {
+		files = append(files, v.DownwardAPI.Items...)
+	}
+	if v.Projected != nil {
+		for _, source := range v.Projected.Sources {
+			if source.DownwardAPI != nil {
+				files = append(files, source.DownwardAPI.Items...)
+			}
+		}
+	}
+	return files
 }
 
 // isSidecar reports whether an init container goes on beside the containers of the Pod.

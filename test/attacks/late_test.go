@@ -72,9 +72,13 @@ func lateRows() []row {
 		{name: "a label of the running Pod, which its step reads", by: mallory, rule: pods, words: "is frozen", try: func(ctx context.Context, w *world, by string) error {
 			return w.patch(ctx, by, "Pod", w.pod, "", `{"metadata":{"labels":{"x":"evil"}}}`)
 		}},
-		{name: "binding the running Pod with an annotation that its step reads", by: mallory, rule: bindings, words: "keeps the labels and annotations",
+		{name: "binding the running Pod with an annotation that its step reads", by: admin, rule: bindings, words: "keeps the labels and annotations",
 			try: binds(func(w *world) string { return w.pod }, "pods", []string{"binding"}, label("metadata.annotations", "x", "evil"))},
-		{name: "binding the running Pod with a label that its step reads, the old way", by: mallory, rule: bindings, words: "keeps the labels and annotations",
+		{name: "binding the running Pod to a node of one's choice", by: mallory, rule: bindings, words: "by a scheduler of the cluster",
+			try: binds(func(w *world) string { return w.pod }, "pods", []string{"binding"}, label("metadata.labels", "topology.kubernetes.io/zone", "evil"))},
+		{name: "binding the running Pod with a zone that its step reads, the old way", by: mallory, rule: bindings, words: "by a scheduler of the cluster",
+			try: binds(func(w *world) string { return w.pod }, "bindings", nil, label("metadata.labels", "topology.kubernetes.io/zone", "evil"))},
+		{name: "binding the running Pod with a label that its step reads, the old way", by: admin, rule: bindings, words: "keeps the labels and annotations",
 			try: binds(func(w *world) string { return w.pod }, "bindings", nil, label("metadata.labels", "x", "evil"))},
 		{name: "a sidecar whose image is looked for at each restart", by: agent, rule: jobs, words: "imagePullPolicy of a sidecar", try: jobWith(
 			set(pod+"initContainers", []any{map[string]any{"name": "i", "image": image, "restartPolicy": "Always", "imagePullPolicy": "Always"}}))},

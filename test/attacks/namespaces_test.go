@@ -12,6 +12,18 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
+// withoutFinalizers takes the finalizer by which Kubernetes keeps a namespace until it is empty.
+func withoutFinalizers(ctx context.Context, w *world, by string) error {
+	client := w.clients[by].Resource(kinds["Namespace"])
+	ns, err := client.Get(ctx, namespace, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	unstructured.RemoveNestedField(ns.Object, "spec", "finalizers")
+	_, err = client.Update(ctx, ns, metav1.UpdateOptions{DryRun: dryRun}, "finalize")
+	return err
+}
+
 // finalizes is an attack by the subresource with which Kubernetes ends a namespace: it stores labels too.
 func finalizes(key, value string) func(context.Context, *world, string) error {
 	return func(ctx context.Context, w *world, by string) error {
@@ -42,6 +54,8 @@ func namespaceEdgeRows() []row {
 		{name: "withdrawing the enrolment through the finalizers", by: mallory, rule: rule, words: enrolled, try: finalizes("valetkey.dev/enrolled", "false")},
 		{name: "weakening Pod Security through the finalizers", by: mallory, rule: rule, words: security, try: finalizes("pod-security.kubernetes.io/enforce", "privileged")},
 		{name: "saying that no grant lives through the finalizers", by: mallory, rule: rule, words: inUse, try: finalizes("valetkey.dev/in-use", "false")},
+		{name: "letting go of the namespace under a living grant", by: mallory, rule: rule, words: "only Kubernetes lets go", try: withoutFinalizers},
+		{name: "letting go of the namespace under a living grant, by a cluster administrator", by: admin, rule: rule, words: "only Kubernetes lets go", try: withoutFinalizers},
 		{name: "an enrolment that is not quite one", by: mallory, rule: rule, words: enrolled, try: patch(namespace, "", `{"metadata":{"labels":{"valetkey.dev/enrolled":"True"}}}`)},
 		{name: "no Pod Security under a living grant", by: mallory, rule: rule, words: security, try: patch(namespace, "", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":null}}}`)},
 		{name: "lowering Pod Security from restricted under a living grant", by: admin, rule: rule, words: security, try: lowers},

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/projection"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/telemetry"
@@ -57,33 +59,62 @@ func (c *Controller) stopJob(ctx context.Context, g *v1alpha1.CapabilityGrant, m
 		return errAgain
 	}
 	if err != nil {
-		return fmt.Errorf("stopping the Job: %w", err)
+		mem.StopNotBefore = c.Clock.Now().Add(lifecycle.Recheck)
+		return c.held(ctx, g, "the Job could not be stopped: "+policy.Clip(err.Error(), maxWords))
 	}
 	mem.job = job
 	return nil
 }
 
-// revoke deletes the Secrets and asks the back end to end the credential. It creates nothing in the namespace, so that it works
-// while that is being deleted.
+// maxWords is how many bytes of what the API server said are repeated.
+const maxWords = 500
+
+// held says what an end waits for. The way to the end goes on.
+func (c *Controller) held(ctx context.Context, g *v1alpha1.CapabilityGrant, why string) error {
+	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, why)
+	})
+}
+
+// revoke deletes the Secrets and asks the back end to end the credential, which does not wait for a Secret that stays. It creates nothing
+// in the namespace, so that it works while that is being deleted.
 func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
-	if err := c.deleteSecrets(ctx, g, g.Status.Attempt); err != nil {
-		return err
-	}
+	kept := c.deleteSecrets(ctx, g, g.Status.Attempt)
 	revocation, err := c.revokeUpstream(ctx, g)
-	if abandoned(g) && err != nil {
-		revocation, err = v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry, ExposedUntil: g.Status.CredentialExpiresAt}, nil
+	if abandoned(g) && (err != nil || kept != nil) {
+		if err != nil {
+			revocation, err = v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry, ExposedUntil: g.Status.CredentialExpiresAt}, nil
+		}
+		kept = nil
 		by := fmt.Sprintf("abandoned by %s: %s", g.Annotations[v1alpha1.AnnotationAbandonedBy], g.Annotations[v1alpha1.AnnotationAbandon])
 		if err := c.record(ctx, g, audit.EventAbandoned, func(r *audit.Record) { r.Reason = by }); err != nil {
 			return err
 		}
 	}
 	if err != nil {
-		waiting := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
-			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, "the back end has not confirmed that the credential is revoked: "+err.Error())
-		})
-		mem.revokeFailures++
-		mem.RevokeNotBefore = c.Clock.Now().Add(cmp.Or(provider.RetryAfter(err), backoff(mem.revokeFailures)))
-		return waiting
+		return c.revokeAgain(ctx, g, mem, "the back end has not confirmed that the credential is revoked: "+err.Error(), provider.RetryAfter(err))
+	}
+	if err := c.recordRevocation(ctx, g, mem, revocation); err != nil {
+		return err
+	}
+	if kept != nil {
+		return c.revokeAgain(ctx, g, mem, "the back end was told, and something stays here: "+kept.Error(), 0)
+	}
+	mem.Revoked = true
+	return nil
+}
+
+// revokeAgain says what is missing, and tries all of it again after a while.
+func (c *Controller) revokeAgain(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, why string, after time.Duration) error {
+	mem.revokeFailures++
+	mem.RevokeNotBefore = c.Clock.Now().Add(cmp.Or(after, backoff(mem.revokeFailures)))
+	return c.held(ctx, g, why)
+}
+
+// recordRevocation records and stores what the back end answered, once.
+func (c *Controller) recordRevocation(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, revocation v1alpha1.Revocation) error {
+	if mem.revocation != nil && mem.revocation.Mode == revocation.Mode {
+		return nil
 	}
 	event := func(r *audit.Record) {
 		r.Revocation, r.ExposedUntil = string(revocation.Mode), auditTime(revocation.ExposedUntil)
@@ -91,17 +122,16 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	if err := c.record(ctx, g, audit.EventRevoked, event); err != nil {
 		return err
 	}
-	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.Revocation = &revocation
 		if mem.Failure.Message == "" {
 			lifecycle.Answered(s, mem.Began)
 		}
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		mem.revocation = &revocation
 	}
-	mem.Revoked = true
-	return nil
+	return err
 }
 
 // abandoned: somebody who may gave up on the revocation. It is tried once more all the same.
@@ -203,10 +233,9 @@ func countStarted(pods []lifecycle.PodFacts) int32 {
 
 // sweep ends once more what a leader that woke late may have had issued.
 func (c *Controller) sweep(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
-	if err := errors.Join(c.deleteSecrets(ctx, g, g.Status.Attempt), c.deleteCopies(ctx, g)); err != nil {
-		return err
-	}
-	if _, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.SpanRequest), g); err != nil && !abandoned(g) {
+	kept := errors.Join(c.deleteSecrets(ctx, g, g.Status.Attempt), c.deleteCopies(ctx, g))
+	_, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.SpanRequest), g)
+	if err = errors.Join(kept, err); err != nil && !abandoned(g) {
 		return err
 	}
 	mem.SweptAt = c.Clock.Now()

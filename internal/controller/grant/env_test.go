@@ -88,6 +88,12 @@ func (a *fakeAudit) events() []audit.Event {
 // reviewed.
 func newEnv(t *testing.T, edits ...func(*batchv1.Job)) *env {
 	t.Helper()
+	return newEnvWith(t, nil, edits...)
+}
+
+// newEnvWith is newEnv in a namespace that has ConfigMaps.
+func newEnvWith(t *testing.T, inputs []*corev1.ConfigMap, edits ...func(*batchv1.Job)) *env {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -100,6 +106,9 @@ func newEnv(t *testing.T, edits ...func(*batchv1.Job)) *env {
 	stored := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.CapabilityRequest{}, &v1alpha1.CapabilityGrant{}, &batchv1.Job{}, &corev1.Pod{}).Build()
 	e.client = interceptor.NewClient(stored, interceptor.Funcs{Create: e.create, Patch: e.patch, Delete: e.delete})
 	e.catalogue()
+	for _, input := range inputs {
+		e.must(e.client.Create(t.Context(), input))
+	}
 	e.grants = e.controller()
 	e.ask(edits...)
 	return e

@@ -9,11 +9,14 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/projection"
 )
@@ -42,8 +45,7 @@ func copies(g *v1alpha1.CapabilityGrant, review *v1alpha1.Review, found map[stri
 // errInputChanged: the ConfigMap is not what was reviewed any more. The next pass says so in the request's words.
 var errInputChanged = errors.New("a ConfigMap was changed since it was reviewed")
 
-// copyInputs creates the copies. One that is there already is the grant's own: only the operator can make one, and no other content
-// was approved.
+// copyInputs creates the copies. One that is there already has to be the grant's own, or nothing is issued for the grant.
 func (c *Controller) copyInputs(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	for _, in := range mem.inputs {
 		if in.reviewed.UID == "" {
@@ -52,13 +54,29 @@ func (c *Controller) copyInputs(ctx context.Context, g *v1alpha1.CapabilityGrant
 		if !policy.ContentMatches(in.reviewed, in.content) {
 			return errInputChanged
 		}
-		err := c.Client.Create(ctx, projection.Copy(g, in.name, in.content))
-		if err != nil && !apierrors.IsAlreadyExists(err) {
+		want := projection.Copy(g, in.name, in.content)
+		err := c.Client.Create(ctx, want)
+		if apierrors.IsAlreadyExists(err) {
+			there := &corev1.ConfigMap{}
+			if err = c.Live.Get(ctx, client.ObjectKeyFromObject(want), there); err == nil && !sameCopy(there, want) {
+				mem.Failure = lifecycle.Failure{Final: true, Message: fmt.Sprintf(
+					"a ConfigMap %s is there, which is not the copy of what was reviewed; find out who made it", in.name)}
+				return nil
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("copying ConfigMap %s: %w", in.reviewed.Name, err)
 		}
 	}
 	mem.Copied = true
 	return nil
+}
+
+// sameCopy reports whether a ConfigMap is what this grant would have made, and stays it.
+func sameCopy(there, want *corev1.ConfigMap) bool {
+	return ptr.Deref(there.Immutable, false) && there.DeletionTimestamp == nil &&
+		equality.Semantic.DeepEqual(there.OwnerReferences, want.OwnerReferences) &&
+		equality.Semantic.DeepEqual(there.Data, want.Data) && equality.Semantic.DeepEqual(there.BinaryData, want.BinaryData)
 }
 
 // pointers lists the copies by the names that the Job has for them.

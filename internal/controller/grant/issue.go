@@ -30,9 +30,6 @@ const maxConflicts = 10
 // beginAttempt stores the attempt before anything is minted under its number, and with it the latest instant at which what may
 // be minted could still work. The Secrets of earlier attempts go.
 func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, attempt int32) error {
-	if err := c.markInUse(ctx, g.Namespace); err != nil {
-		return err
-	}
 	lease, backend, err := c.lease(ctx, g, attempt)
 	if err != nil {
 		return err

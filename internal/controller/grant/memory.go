@@ -33,8 +33,10 @@ type memory struct {
 	issuedAt time.Time
 	// conflicts counts how often the start patch met a Job that had changed.
 	conflicts int
-	// revokeFailures counts how often the back end did not confirm that what was issued is revoked.
+	// revokeFailures counts how often what was issued was not all ended.
 	revokeFailures int32
+	// revocation is what this process recorded of the back end's answer.
+	revocation *v1alpha1.Revocation
 	// written is the grant as this process's own write left it, until the cache shows that or a later state.
 	written *v1alpha1.CapabilityGrant
 	// shown is the resourceVersion in which the cache last showed the grant, and claim the one in which this process

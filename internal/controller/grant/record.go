@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
@@ -72,13 +71,4 @@ func auditTime(t *metav1.Time) string {
 // tell tells people, after what it tells of was stored.
 func (c *Controller) tell(g *v1alpha1.CapabilityGrant, reason, message string) {
 	c.Events.Eventf(g, nil, corev1.EventTypeNormal, reason, "Grant", "%s", message)
-}
-
-// markInUse marks the namespace while grants live there, so that its protection is not taken away under them.
-func (c *Controller) markInUse(ctx context.Context, name string) error {
-	ns := &corev1.Namespace{}
-	if err := c.Client.Get(ctx, client.ObjectKey{Name: name}, ns); err != nil {
-		return fmt.Errorf("looking up namespace %s: %w", name, err)
-	}
-	return setInUse(ctx, c.Client, ns, true)
 }

@@ -46,7 +46,11 @@ func (o *Observer) Fence(ctx context.Context, namespace string, objects ...metav
 				object.GetName(), status.Since.Add(InForce).UTC().Format(time.RFC3339))}, nil
 		}
 	}
-	return o.namespace(ctx, namespace)
+	ns := &corev1.Namespace{}
+	if err := o.Cache.Get(ctx, client.ObjectKey{Name: namespace}, ns); err != nil {
+		return Fence{}, fmt.Errorf("looking up namespace %s: %w", namespace, err)
+	}
+	return Protection(ns), nil
 }
 
 // GuardedSince reports whether the admission rules are installed and unmodified, and were already in force at an instant.
@@ -72,13 +76,11 @@ func (o *Observer) Guarded(ctx context.Context) error {
 	return nil
 }
 
-func (o *Observer) namespace(ctx context.Context, name string) (Fence, error) {
-	ns := &corev1.Namespace{}
-	if err := o.Cache.Get(ctx, client.ObjectKey{Name: name}, ns); err != nil {
-		return Fence{}, fmt.Errorf("looking up namespace %s: %w", name, err)
-	}
-	unsafe := func(message string) (Fence, error) {
-		return Fence{Reason: v1alpha1.ReasonNamespaceUnsafe, Final: true, Message: message}, nil
+// Protection says what a namespace lacks that agents work in; its reason is empty when it lacks nothing.
+func Protection(ns *corev1.Namespace) Fence {
+	name := ns.Name
+	unsafe := func(message string) Fence {
+		return Fence{Reason: v1alpha1.ReasonNamespaceUnsafe, Final: true, Message: message}
 	}
 	switch {
 	case ns.DeletionTimestamp != nil:
@@ -89,7 +91,7 @@ func (o *Observer) namespace(ctx context.Context, name string) (Fence, error) {
 	const enforce = "pod-security.kubernetes.io/enforce"
 	switch ns.Labels[enforce] {
 	case "baseline", "restricted":
-		return Fence{}, nil
+		return Fence{}
 	default:
 		return unsafe("namespace " + name + " needs Pod Security: a cluster administrator labels it " + enforce + "=baseline or restricted")
 	}

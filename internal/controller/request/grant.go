@@ -19,6 +19,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/controller/inuse"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/policy"
 )
@@ -41,12 +42,21 @@ func (c *Controller) grant(
 	return c.create(ctx, r, newGrant(r, found, d))
 }
 
-// create creates the grant. What was reserved for it is given back if it certainly was not created; if that is not
-// known, the next look at the request finds out.
+// create creates the grant, in a namespace whose protection nobody can take away any more. What was reserved for it is
+// given back if it certainly was not created; if that is not known, the next look at the request finds out.
 func (c *Controller) create(
 	ctx context.Context, r *v1alpha1.CapabilityRequest, grant *v1alpha1.CapabilityGrant,
 ) (outcome, error) {
-	err := c.Client.Create(ctx, grant)
+	ns, err := inuse.Mark(ctx, c.Client, r.Namespace)
+	if err != nil {
+		c.Limits.GiveBack(r.UID)
+		return outcome{}, err
+	}
+	if lacks := observe.Protection(ns); lacks.Reason != "" {
+		c.Limits.GiveBack(r.UID)
+		return c.refuse(ctx, r, lacks.Reason, lacks.Message, nil)
+	}
+	err = c.Client.Create(ctx, grant)
 	switch {
 	case err == nil:
 		c.takeOver(r, grant)

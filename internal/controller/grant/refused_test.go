@@ -1,0 +1,116 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/lifecycle"
+)
+
+// refuses has the API server refuse to stop Jobs, or to delete Secrets, until let is called.
+func (e *env) refuses(what string) (let func()) {
+	refused := apierrors.NewForbidden(corev1.Resource(what), "x", errors.New("somebody's rule says no"))
+	switch what {
+	case "jobs":
+		e.funcs.Patch = func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			if _, ok := o.(*batchv1.Job); ok {
+				return refused
+			}
+			return c.Patch(ctx, o, p, opts...)
+		}
+		return func() { e.funcs.Patch = nil }
+	default:
+		e.funcs.Delete = func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			if _, ok := o.(*corev1.Secret); ok {
+				return refused
+			}
+			return c.Delete(ctx, o, opts...)
+		}
+		return func() { e.funcs.Delete = nil }
+	}
+}
+
+// over looks at the grant until it comes to rest, whatever is refused meanwhile.
+func (e *env) over() {
+	e.Helper()
+	for range 3 {
+		for range 5 {
+			_, _ = e.grants.Reconcile(e.Context(), ctrl.Request{NamespacedName: key()})
+		}
+		e.clock.Step(lifecycle.Recheck)
+	}
+}
+
+// TestEnds_NoRefusalKeepsTheBackEndFromBeingTold: what was issued is revoked whatever else of the end is refused, the grant says what, and
+// it ends once that is let through.
+func TestEnds_NoRefusalKeepsTheBackEndFromBeingTold(t *testing.T) {
+	for what, words := range map[string]string{"jobs": "the Job could not be stopped: ", "secrets": "something stays here: deleting Secret"} {
+		t.Run(what, func(t *testing.T) {
+			e := newEnv(t)
+			pod := e.delivered()
+			let := e.refuses(what)
+			e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
+			e.over()
+			if n := e.backend.Working(); n != 0 {
+				t.Fatalf("%d credentials work", n)
+			}
+			if c := e.endedCondition(); c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, words) {
+				t.Errorf("%s: %s", c.Status, c.Message)
+			}
+			e.over()
+			if n := count(e.audit.events(), audit.EventRevoked); n != 1 {
+				t.Errorf("the revocation is on record %d times", n)
+			}
+			let()
+			e.nodeSays(pod, corev1.PodFailed, ended())
+			e.clock.Step(backoff(10))
+			e.over()
+			if !suspended(e.job()) {
+				t.Error("the Job was not stopped")
+			}
+			e.jobControllerSays(batchv1.JobSuspended)
+			e.over()
+			if g := e.grant(); g.Status.EndedAt == nil || g.Status.Outcome != v1alpha1.OutcomeRevoked {
+				t.Errorf("it does not end: %+v", e.endedCondition())
+			}
+		})
+	}
+}
+
+func TestEnds_ThatAreRefusedForEverCanBeAbandoned(t *testing.T) {
+	for _, what := range []string{"jobs", "secrets"} {
+		t.Run(what, func(t *testing.T) {
+			e := newEnv(t)
+			pod := e.delivered()
+			e.refuses(what)
+			e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
+			e.over()
+			e.nodeSays(pod, corev1.PodFailed, ended())
+			e.clock.Step(overdue)
+			g := e.grant()
+			g.Annotations[v1alpha1.AnnotationAbandon], g.Annotations[v1alpha1.AnnotationAbandonedBy] = "somebody's rule", "alice@example.com"
+			e.must(e.client.Update(t.Context(), g))
+			e.over()
+			if e.grant().Status.EndedAt == nil {
+				t.Errorf("it waits on: %+v", e.endedCondition())
+			}
+			if count(e.audit.events(), audit.EventAbandoned) == 0 {
+				t.Error("that it was abandoned is not on record")
+			}
+		})
+	}
+}

@@ -1,0 +1,98 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package inuse marks the namespaces in which grants live. The admission rules keep the protection of a marked namespace as it is.
+package inuse
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// Mark marks a namespace, before a grant is created in it: between the two nobody could know the names of what the grant will make.
+// It returns the namespace as the API server then has it, for the caller to see whether it is protected.
+func Mark(ctx context.Context, writer client.Writer, name string) (*corev1.Namespace, error) {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	// It is written in any case, for a cache may show a mark that was just removed. The API server stores nothing if it is there.
+	mark := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"true"}}}`, v1alpha1.LabelInUse)
+	if err := writer.Patch(ctx, ns, client.RawPatch(types.MergePatchType, mark)); err != nil {
+		return nil, fmt.Errorf("marking namespace %s: %w", name, err)
+	}
+	return ns, nil
+}
+
+// Controller removes the mark from namespaces in which nothing lives any more.
+type Controller struct {
+	// Client writes; it reads from the cache.
+	Client client.Client
+	// Live reads past the cache.
+	Live client.Reader
+}
+
+// Reconcile looks at one namespace.
+func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	ns := &corev1.Namespace{}
+	if err := c.Client.Get(ctx, key.NamespacedName, ns); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if _, marked := ns.Labels[v1alpha1.LabelInUse]; !marked {
+		return ctrl.Result{}, nil
+	}
+	for _, reader := range []client.Reader{c.Client, c.Live} {
+		if used, err := lives(ctx, reader, ns.Name); used || err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	return ctrl.Result{}, c.unmark(ctx, ns)
+}
+
+// unmark removes the mark, unless somebody has written the namespace since it was read. What was asked for in the same instant, and
+// found the mark still there, gets it back.
+func (c *Controller) unmark(ctx context.Context, ns *corev1.Namespace) error {
+	changed := ns.DeepCopy()
+	delete(changed.Labels, v1alpha1.LabelInUse)
+	patch := client.MergeFromWithOptions(ns, client.MergeFromWithOptimisticLock{})
+	if err := c.Client.Patch(ctx, changed, patch); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil
+		}
+		return fmt.Errorf("removing the mark of namespace %s: %w", ns.Name, err)
+	}
+	used, err := lives(ctx, c.Live, ns.Name)
+	if used {
+		_, err = Mark(ctx, c.Client, ns.Name)
+	}
+	return err
+}
+
+// lives reports whether a request or a grant of a namespace has not ended. Requests are read first: a grant is made while its request
+// lives, so that what is gone from the first list is in the second, if it was granted.
+func lives(ctx context.Context, reader client.Reader, namespace string) (bool, error) {
+	requests := &v1alpha1.CapabilityRequestList{}
+	if err := reader.List(ctx, requests, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return false, err
+	}
+	for i := range requests.Items {
+		if requests.Items[i].Status.EndedAt == nil {
+			return true, nil
+		}
+	}
+	grants := &v1alpha1.CapabilityGrantList{}
+	if err := reader.List(ctx, grants, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return false, err
+	}
+	for i := range grants.Items {
+		if grants.Items[i].Status.EndedAt == nil {
+			return true, nil
+		}
+	}
+	return false, nil
+}

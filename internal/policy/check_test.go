@@ -1,0 +1,45 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"testing"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// TestCheckJob_WhatALimitRangeWouldDecideIsNotRead: a namespace's LimitRange fills in what a Pod leaves open, after the Job was reviewed.
+func TestCheckJob_WhatALimitRangeWouldDecideIsNotRead(t *testing.T) {
+	reads := func(kind corev1.ResourceFieldSelector, set corev1.ResourceRequirements) func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {
+		return func(_ *batchv1.Job, _ *corev1.PodSpec, c *corev1.Container) {
+			c.Resources = set
+			c.Env = []corev1.EnvVar{{Name: "CPU", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &kind}}}
+		}
+	}
+	one := func(name corev1.ResourceName) corev1.ResourceList { return corev1.ResourceList{name: resource.MustParse("1")} }
+	limited := corev1.ResourceRequirements{Limits: one(corev1.ResourceCPU)}
+	in := func(v corev1.VolumeSource, set corev1.ResourceRequirements) func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {
+		return func(_ *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
+			c.Resources, pod.Volumes = set, []corev1.Volume{{Name: "info", VolumeSource: v}}
+		}
+	}
+	items := []corev1.DownwardAPIVolumeFile{{Path: "cpu", ResourceFieldRef: &corev1.ResourceFieldSelector{ContainerName: "publish", Resource: "limits.cpu"}}}
+	downward := corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: items}}
+	projected := corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+		Sources: []corev1.VolumeProjection{{DownwardAPI: &corev1.DownwardAPIProjection{Items: items}}}}}
+	checkJobs(t, newCapability(), []jobRow{
+		{"a limit that is set", reads(corev1.ResourceFieldSelector{Resource: "limits.cpu"}, limited), ""},
+		{"a request that is set", reads(corev1.ResourceFieldSelector{Resource: "requests.hugepages-2Mi"}, corev1.ResourceRequirements{Requests: one("hugepages-2Mi")}), ""},
+		{"a limit that is not set", reads(corev1.ResourceFieldSelector{Resource: "limits.cpu"}, corev1.ResourceRequirements{}),
+			"container publish: env[CPU] reads resources.limits.cpu of container publish, which the Job does not set"},
+		{"a request where a limit is set", reads(corev1.ResourceFieldSelector{Resource: "requests.cpu"}, limited), "resources.requests.cpu"},
+		{"another resource than is set", reads(corev1.ResourceFieldSelector{Resource: "limits.memory"}, limited), "resources.limits.memory"},
+		{"a limit of a container that is not there", reads(corev1.ResourceFieldSelector{ContainerName: "other", Resource: "limits.cpu"}, limited), "of container other"},
+		{"a limit that is set, in a volume", in(downward, limited), ""},
+		{"a limit that is not set, in a volume", in(downward, corev1.ResourceRequirements{}), "volume info: cpu reads resources.limits.cpu of container publish"},
+		{"a limit that is not set, in a projected volume", in(projected, corev1.ResourceRequirements{}), "volume info: cpu reads resources.limits.cpu"},
+	})
+}
