@@ -38,6 +38,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
@@ -139,8 +140,8 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 	for _, name := range o.watchNamespaces {
 		watched[name] = cache.Config{}
 	}
-	work := cache.ByObject{Namespaces: watched}
-	selected := cache.ByObject{Namespaces: watched, Label: labels.NewSelector().Add(*ours), Transform: cache.TransformStripManagedFields()}
+	work := cache.ByObject{Namespaces: watched, Transform: observe.Slim}
+	selected := cache.ByObject{Namespaces: watched, Label: labels.NewSelector().Add(*ours), Transform: observe.Slim}
 	renew := o.leaseDuration * 2 / 3
 	// A standby takes up to 2.2 times as long to see that the lease is free, and grants that end meanwhile end late.
 	retry := min(o.leaseDuration/7, 250*time.Millisecond)

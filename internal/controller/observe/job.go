@@ -18,40 +18,28 @@ import (
 	"github.com/valetkey/valetkey/internal/projection"
 )
 
-// unknownFields finds the fields of the Job that the API server has and this program does not know, because the cluster is newer. A typed
-// client drops them, so that neither the check of the Job nor its digest would see them. They are looked for once, before the
-// review is written: the Job is frozen from its creation.
-func (o *Observer) unknownFields(ctx context.Context, found *Observation) error {
-	if found.Facts.Request.Status.Review != nil {
-		return nil
-	}
-	raw := &unstructured.Unstructured{}
-	raw.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
-	key := client.ObjectKeyFromObject(found.Facts.Job)
-	if err := o.lookups.Do(ctx, key.Namespace, func() error { return o.Live.Get(ctx, key, raw) }); err != nil {
-		return fmt.Errorf("looking up the Job as it is stored: %w", err)
-	}
-	problems, err := UnknownFields(raw)
-	found.Facts.JobProblems = append(found.Facts.JobProblems, problems...)
-	return err
-}
-
 // UnknownFields says in words which fields of a stored Job this program does not know.
 func UnknownFields(raw *unstructured.Unstructured) ([]string, error) {
-	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(raw.Object, &batchv1.Job{}, true)
+	whole, err := decode(raw)
+	return whole.problems, err
+}
+
+// decode reads a Job as it is stored.
+func decode(raw *unstructured.Unstructured) (wholeJob, error) {
+	whole := wholeJob{job: &batchv1.Job{}}
+	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(raw.Object, whole.job, true)
 	if err == nil {
-		return nil, nil
+		return whole, nil
 	}
 	strict, ok := runtime.AsStrictDecodingError(err)
 	if !ok {
-		return nil, fmt.Errorf("reading the Job as it is stored: %w", err)
+		return wholeJob{}, fmt.Errorf("reading the Job as it is stored: %w", err)
 	}
-	var problems []string
 	for _, unknown := range strict.Errors() {
 		field := strings.Trim(strings.TrimPrefix(unknown.Error(), "unknown field "), `"`)
-		problems = append(problems, policy.Clip(field, 256)+" is not known to this version of Valetkey; leave it out, or upgrade Valetkey")
+		whole.problems = append(whole.problems, policy.Clip(field, 256)+" is not known to this version of Valetkey; leave it out, or upgrade Valetkey")
 	}
-	return problems, nil
+	return whole, nil
 }
 
 // inputs reads the ConfigMaps that the Job's Pod reads. Of a Job that was started it takes those of the review, for the Pod has copies

@@ -8,8 +8,8 @@ package observe
 import (
 	"context"
 	"fmt"
+	"slices"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -31,9 +31,9 @@ type Guard interface {
 
 // Observer gathers facts. Its fields are all required, but IdentityExtraKey.
 type Observer struct {
-	// Cache reads what the operator watches.
+	// Cache reads what the operator watches. Of Jobs it need have no more than Slim leaves.
 	Cache client.Reader
-	// Live reads what it does not watch: ConfigMaps and ServiceAccounts.
+	// Live reads what it does not watch: ConfigMaps, ServiceAccounts, and Jobs whole.
 	Live client.Reader
 	// Access creates SubjectAccessReviews and SelfSubjectRulesReviews.
 	Access client.Writer
@@ -50,6 +50,8 @@ type Observer struct {
 	// Answers are what the API server said of late.
 	Answers *Answers
 
+	// jobs are those that were read of late.
+	jobs Jobs
 	// lookups bounds what is read by Live and asked by Access for one namespace at a time.
 	lookups Lookups
 }
@@ -81,23 +83,18 @@ func (o *Observer) Observe(ctx context.Context, request *v1alpha1.CapabilityRequ
 	if found.Facts.Policies, err = o.Policies.List(ctx); err != nil {
 		return found, err
 	}
-	if found.Facts.Job, err = o.job(ctx, request); err != nil {
+	whole, err := o.job(ctx, request)
+	if err != nil {
 		return found, err
+	}
+	if found.Facts.Job = whole.job; request.Status.Review == nil {
+		// The Job is frozen from its creation: what was reviewed had none.
+		found.Facts.JobProblems = slices.Clone(whole.problems)
 	}
 	if err := o.catalogue(ctx, &found); err != nil {
 		return found, err
 	}
 	return found, o.review(ctx, &found)
-}
-
-func (o *Observer) job(ctx context.Context, request *v1alpha1.CapabilityRequest) (*batchv1.Job, error) {
-	job := &batchv1.Job{}
-	key := client.ObjectKey{Namespace: request.Namespace, Name: v1alpha1.NamePrefix + request.Name}
-	found, err := get(ctx, o.Cache, key, job)
-	if !found {
-		return nil, err
-	}
-	return job, nil
 }
 
 // catalogue looks up the capability, its provider and the rendered scope.
@@ -157,9 +154,6 @@ func ready(conditions []metav1.Condition, generation int64) (bool, string) {
 func (o *Observer) review(ctx context.Context, found *Observation) error {
 	if found.Facts.Job == nil {
 		return nil
-	}
-	if err := o.unknownFields(ctx, found); err != nil {
-		return err
 	}
 	if found.Provider == nil || found.Scope.Principal == "" {
 		return nil

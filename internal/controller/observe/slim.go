@@ -1,0 +1,89 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// Slim is the transform of the operator's cache. It leaves of each object what the controllers read of it, so that what others put into
+// an object does not fill the operator's memory.
+func Slim(object any) (any, error) {
+	switch o := object.(type) {
+	case *batchv1.Job:
+		return slimJob(o), nil
+	case *corev1.Pod:
+		return slimPod(o), nil
+	case *v1alpha1.CapabilityRequest:
+		o.ObjectMeta = slimMeta(o.ObjectMeta)
+		return o, nil
+	case *v1alpha1.CapabilityGrant:
+		o.ObjectMeta = slimMeta(o.ObjectMeta)
+		return o, nil
+	default:
+		return nil, fmt.Errorf("%T is not among what is cached in part", object)
+	}
+}
+
+// slimMeta leaves no label and annotation but Valetkey's own.
+func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
+	m.ManagedFields = nil
+	m.Labels, m.Annotations = ours(m.Labels), ours(m.Annotations)
+	return m
+}
+
+func ours(all map[string]string) map[string]string {
+	maps.DeleteFunc(all, func(key, _ string) bool { return !strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") })
+	return all
+}
+
+func slimJob(job *batchv1.Job) *batchv1.Job {
+	slim := &batchv1.Job{TypeMeta: job.TypeMeta, ObjectMeta: slimMeta(job.ObjectMeta)}
+	slim.Spec.Suspend = job.Spec.Suspend
+	slim.Spec.Template.Annotations = ours(job.Spec.Template.Annotations)
+	slim.Status = batchv1.JobStatus{Conditions: job.Status.Conditions, Active: job.Status.Active, Succeeded: job.Status.Succeeded, Failed: job.Status.Failed,
+		Terminating: job.Status.Terminating}
+	return slim
+}
+
+func slimPod(pod *corev1.Pod) *corev1.Pod {
+	slim := &corev1.Pod{TypeMeta: pod.TypeMeta, ObjectMeta: slimMeta(pod.ObjectMeta)}
+	slim.Spec.NodeName = pod.Spec.NodeName
+	for _, c := range pod.Spec.Containers {
+		slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Name: c.Name})
+	}
+	slim.Status.Phase = pod.Status.Phase
+	for _, c := range pod.Status.Conditions {
+		slim.Status.Conditions = append(slim.Status.Conditions, corev1.PodCondition{Type: c.Type, Status: c.Status, Reason: c.Reason})
+	}
+	slim.Status.InitContainerStatuses = slimStatuses(pod.Status.InitContainerStatuses)
+	slim.Status.ContainerStatuses = slimStatuses(pod.Status.ContainerStatuses)
+	return slim
+}
+
+func slimStatuses(all []corev1.ContainerStatus) []corev1.ContainerStatus {
+	var slim []corev1.ContainerStatus
+	for _, s := range all {
+		slim = append(slim, corev1.ContainerStatus{Name: s.Name, State: slimState(s.State), LastTerminationState: slimState(s.LastTerminationState)})
+	}
+	return slim
+}
+
+// slimState leaves out what a container said at its end, which it says itself.
+func slimState(s corev1.ContainerState) corev1.ContainerState {
+	if s.Terminated != nil {
+		ended := *s.Terminated
+		ended.Message = ""
+		s.Terminated = &ended
+	}
+	return s
+}
