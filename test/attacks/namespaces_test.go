@@ -25,10 +25,10 @@ func withoutFinalizers(ctx context.Context, w *world, by string) error {
 }
 
 // finalizes is an attack by the subresource with which Kubernetes ends a namespace: it stores labels too.
-func finalizes(key, value string) func(context.Context, *world, string) error {
+func finalizes(name, key, value string) func(context.Context, *world, string) error {
 	return func(ctx context.Context, w *world, by string) error {
 		client := w.clients[by].Resource(kinds["Namespace"])
-		ns, err := client.Get(ctx, namespace, metav1.GetOptions{})
+		ns, err := client.Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func finalizes(key, value string) func(context.Context, *world, string) error {
 
 func namespaceEdgeRows() []row {
 	const rule, ours = "valetkey-namespaces", "nothing of a namespace but"
-	const enrolled, security, inUse = "stays enrolled", "Pod Security stays", "operator alone"
+	const enrolled, security, inUse, everywhere = "stays enrolled", "Pod Security stays", "operator alone", "whoever may update every namespace"
 	made := func(edits ...edit) func(context.Context, *world, string) error {
 		return creates(func(*world) *unstructured.Unstructured { return object("Namespace", "", "q", nil, edits...) })
 	}
@@ -51,9 +51,18 @@ func namespaceEdgeRows() []row {
 		{name: "withdrawing the enrolment through the status", by: mallory, rule: rule, words: enrolled, try: patch(namespace, "status", `{"metadata":{"labels":{"valetkey.dev/enrolled":null}}}`)},
 		{name: "weakening Pod Security through the status", by: mallory, rule: rule, words: security, try: patch(namespace, "status", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`)},
 		{name: "saying that no grant lives through the status", by: mallory, rule: rule, words: inUse, try: patch(namespace, "status", `{"metadata":{"labels":{"valetkey.dev/in-use":null}}}`)},
-		{name: "withdrawing the enrolment through the finalizers", by: mallory, rule: rule, words: enrolled, try: finalizes("valetkey.dev/enrolled", "false")},
-		{name: "weakening Pod Security through the finalizers", by: mallory, rule: rule, words: security, try: finalizes("pod-security.kubernetes.io/enforce", "privileged")},
-		{name: "saying that no grant lives through the finalizers", by: mallory, rule: rule, words: inUse, try: finalizes("valetkey.dev/in-use", "false")},
+		{name: "withdrawing the enrolment through the finalizers", by: mallory, rule: rule, words: enrolled, try: finalizes(namespace, "valetkey.dev/enrolled", "false")},
+		{name: "weakening Pod Security through the finalizers", by: mallory, rule: rule, words: security, try: finalizes(namespace, "pod-security.kubernetes.io/enforce", "privileged")},
+		{name: "saying that no grant lives through the finalizers", by: mallory, rule: rule, words: inUse, try: finalizes(namespace, "valetkey.dev/in-use", "false")},
+		{name: "withdrawing the enrolment where nothing lives", by: mallory, rule: rule, words: everywhere, try: patch("idle", "", `{"metadata":{"labels":{"valetkey.dev/enrolled":null}}}`)},
+		{name: "withdrawing the enrolment where nothing lives, through the status", by: mallory, rule: rule, words: everywhere,
+			try: patch("idle", "status", `{"metadata":{"labels":{"valetkey.dev/enrolled":"no"}}}`)},
+		{name: "withdrawing the enrolment where nothing lives, through the finalizers", by: mallory, rule: rule, words: everywhere, try: finalizes("idle", "valetkey.dev/enrolled", "false")},
+		{name: "weakening Pod Security where nothing lives", by: mallory, rule: rule, words: everywhere,
+			try: patch("idle", "", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`)},
+		{name: "another version of Pod Security where nothing lives", by: mallory, rule: rule, words: everywhere,
+			try: patch("idle", "", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce-version":"v1.20"}}}`)},
+		{name: "enrolling a namespace of one's own", by: mallory, rule: rule, words: everywhere, try: patch(plain, "", `{"metadata":{"labels":{"valetkey.dev/enrolled":"true"}}}`)},
 		{name: "letting go of the namespace under a living grant", by: mallory, rule: rule, words: "only Kubernetes lets go", try: withoutFinalizers},
 		{name: "letting go of the namespace under a living grant, by a cluster administrator", by: admin, rule: rule, words: "only Kubernetes lets go", try: withoutFinalizers},
 		{name: "an enrolment that is not quite one", by: mallory, rule: rule, words: enrolled, try: patch(namespace, "", `{"metadata":{"labels":{"valetkey.dev/enrolled":"True"}}}`)},
