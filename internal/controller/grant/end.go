@@ -36,8 +36,11 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	if len(stop.Message) > most {
 		stop.Message = stop.Message[:most]
 	}
-	if err := c.record(ctx, g, audit.EventStopping, func(r *audit.Record) { r.Reason = stop.Reason }); err != nil {
-		return err
+	if mem.stopping != stop.Reason {
+		if err := c.record(ctx, g, audit.EventStopping, func(r *audit.Record) { r.Reason = stop.Reason }); err != nil {
+			return err
+		}
+		mem.stopping = stop.Reason
 	}
 	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.Stop = &stop

@@ -51,7 +51,9 @@ type env struct {
 	guard   *fakeGuard
 	audit   *fakeAudit
 	funcs   interceptor.Funcs
-	grants  *Controller
+	// statusRefused, if set, is what the API server answers to each write of a status.
+	statusRefused error
+	grants        *Controller
 }
 
 // fakeGuard says what the admission rules are.
@@ -104,7 +106,7 @@ func newEnvWith(t *testing.T, inputs []*corev1.ConfigMap, edits ...func(*batchv1
 	e.backend = providerfake.New(e.clock, 15*time.Minute, v1alpha1.RevocationImmediate)
 	e.guard.status.Since = e.clock.Now().Add(-time.Hour)
 	stored := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.CapabilityRequest{}, &v1alpha1.CapabilityGrant{}, &batchv1.Job{}, &corev1.Pod{}).Build()
-	e.client = interceptor.NewClient(stored, interceptor.Funcs{Create: e.create, Patch: e.patch, Delete: e.delete})
+	e.client = interceptor.NewClient(stored, interceptor.Funcs{Create: e.create, Patch: e.patch, Delete: e.delete, SubResourceUpdate: e.updateStatus})
 	e.catalogue()
 	for _, input := range inputs {
 		e.must(e.client.Create(t.Context(), input))
@@ -124,6 +126,13 @@ func (e *env) create(ctx context.Context, c client.WithWatch, o client.Object, o
 		return e.funcs.Create(ctx, c, o, opts...)
 	}
 	return c.Create(ctx, o, opts...)
+}
+
+func (e *env) updateStatus(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+	if e.statusRefused != nil {
+		return e.statusRefused
+	}
+	return c.SubResource(sub).Update(ctx, o, opts...)
 }
 
 func (e *env) patch(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {

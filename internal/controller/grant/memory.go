@@ -31,6 +31,8 @@ type memory struct {
 	requested *metav1.Time
 	// issuedAt is when it was minted.
 	issuedAt time.Time
+	// stopping is why the grant stops, as this process recorded it.
+	stopping string
 	// conflicts counts how often the start patch met a Job that had changed.
 	conflicts int
 	// revokeFailures counts how often what was issued was not all ended.

@@ -91,6 +91,18 @@ func TestEnds_NoRefusalKeepsTheBackEndFromBeingTold(t *testing.T) {
 	}
 }
 
+// TestEnds_AreOnRecordOnceHoweverOftenTheyAreTried: a namespace that is gone refuses each write for ever.
+func TestEnds_AreOnRecordOnceHoweverOftenTheyAreTried(t *testing.T) {
+	e := newEnv(t)
+	e.delivered()
+	e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
+	e.statusRefused = apierrors.NewNotFound(corev1.Resource("namespaces"), namespace)
+	e.over()
+	if n := count(e.audit.events(), audit.EventStopping); n != 1 {
+		t.Errorf("that it stops is on record %d times", n)
+	}
+}
+
 func TestEnds_ThatAreRefusedForEverCanBeAbandoned(t *testing.T) {
 	for _, what := range []string{"jobs", "secrets"} {
 		t.Run(what, func(t *testing.T) {

@@ -29,7 +29,7 @@ func Mark(ctx context.Context, writer client.Writer, name string) (*corev1.Names
 	return ns, nil
 }
 
-// Controller removes the mark from namespaces in which nothing lives any more.
+// Controller removes the mark from namespaces in which nothing lives any more, and restores it where a grant lives.
 type Controller struct {
 	// Client writes; it reads from the cache.
 	Client client.Client
@@ -44,7 +44,7 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if _, marked := ns.Labels[v1alpha1.LabelInUse]; !marked {
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, c.restore(ctx, ns.Name)
 	}
 	for _, reader := range []client.Reader{c.Client, c.Live} {
 		if used, err := lives(ctx, reader, ns.Name); used || err != nil {
@@ -73,6 +73,15 @@ func (c *Controller) unmark(ctx context.Context, ns *corev1.Namespace) error {
 	return err
 }
 
+// restore marks a namespace in which a grant lives, whoever took the mark away.
+func (c *Controller) restore(ctx context.Context, namespace string) error {
+	used, err := granted(ctx, c.Client, namespace)
+	if used {
+		_, err = Mark(ctx, c.Client, namespace)
+	}
+	return err
+}
+
 // lives reports whether a request or a grant of a namespace has not ended. Requests are read first: a grant is made while its request
 // lives, so that what is gone from the first list is in the second, if it was granted.
 func lives(ctx context.Context, reader client.Reader, namespace string) (bool, error) {
@@ -85,6 +94,11 @@ func lives(ctx context.Context, reader client.Reader, namespace string) (bool, e
 			return true, nil
 		}
 	}
+	return granted(ctx, reader, namespace)
+}
+
+// granted reports whether a grant of a namespace has not ended.
+func granted(ctx context.Context, reader client.Reader, namespace string) (bool, error) {
 	grants := &v1alpha1.CapabilityGrantList{}
 	if err := reader.List(ctx, grants, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return false, err

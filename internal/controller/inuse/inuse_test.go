@@ -99,6 +99,27 @@ func TestController_RemovesTheMarkWhenNothingLives(t *testing.T) {
 	}
 }
 
+func TestController_RestoresTheMarkWhereAGrantLives(t *testing.T) {
+	for name, row := range map[string]struct {
+		objects []client.Object
+		want    bool
+	}{
+		"nothing lives":    {[]client.Object{request(true), grant(true)}, false},
+		"a request waits":  {[]client.Object{request(false)}, false},
+		"a grant lives on": {[]client.Object{request(true), grant(false)}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := stored(t, append(row.objects, namespace(false))...)
+			if _, err := (&inuse.Controller{Client: c, Live: c}).Reconcile(t.Context(), key()); err != nil {
+				t.Fatal(err)
+			}
+			if got := marked(t, c); got != row.want {
+				t.Errorf("marked: %v", got)
+			}
+		})
+	}
+}
+
 func TestController_ACacheThatIsBehindTakesNoMarkAway(t *testing.T) {
 	for name, unseen := range map[string]client.Object{"a request": request(false), "a grant": grant(false)} {
 		t.Run(name, func(t *testing.T) {
