@@ -22,6 +22,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -514,8 +515,11 @@ func limitAttacks() []attack {
 		{"emptying the list of attempts that may work", "admin", "valetkey-status", "operator alone", func(j *journey) error {
 			j.full()
 			g := j.beside(j.name + "-first").awaitDelivered()
-			g.Status.Exposed = nil
-			return j.w.admin.Status().Update(j.Context(), g)
+			return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+				j.must(j.w.admin.Get(j.Context(), client.ObjectKeyFromObject(g), g))
+				g.Status.Exposed = nil
+				return j.w.admin.Status().Update(j.Context(), g)
+			})
 		}},
 	}
 }

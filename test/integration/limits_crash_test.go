@@ -307,7 +307,13 @@ func TestLimits_LeaderThatWakesLate(t *testing.T) {
 		_ = late.cmd.Process.Signal(syscall.SIGSTOP) // the test sees it go on
 		<-release
 	}}
-	late.gate.on(func(step string, _ *http.Request, _ []byte) fate { return s.decide(step) })
+	late.gate.on(func(step string, _ *http.Request, _ []byte) fate {
+		if step == "beginning an attempt" {
+			// It would count for as long as what it may have been issued could work, and the other could not go on.
+			return fate{status: http.StatusTooManyRequests}
+		}
+		return s.decide(step)
+	})
 	other.gate.on(func(step string, _ *http.Request, body []byte) fate {
 		if step == "storing the grant" && strings.Contains(string(body), `"name":"first"`) {
 			return fate{status: http.StatusTooManyRequests}
