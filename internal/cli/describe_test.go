@@ -17,6 +17,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 func TestDescribeSaysAllThatAPersonDecidesOn(t *testing.T) {
@@ -195,15 +196,49 @@ func TestDescribe_TellsTheClustersCertificatesByWhatTheyAre(t *testing.T) {
 
 func TestDescribeShowsAScriptLineByLine(t *testing.T) {
 	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
-		r.Status.Review.Job.Command, r.Status.Review.Job.Args = nil, []string{"-c", "set -e\n\tcurl x\n", "last"}
+		script := "set -e\n\tcurl x     # y\n" + strings.Repeat(" ", 66) + "What it gets\n"
+		r.Status.Review.Job.Command, r.Status.Review.Job.Args = nil, []string{"-c", script, "last"}
 	})
 	at(t, r).types("describe", r.Name).exits(0).says(`  command     the image's own
   args        "-c"
   args        these lines, as one word:
               | set -e
-              |     curl x
+              |     curl x␣{5}# y
+              | ␣{66}What it gets
   args        "last"
 `)
+}
+
+// TestDescribe_NoValueBeginsARowOfTheTerminal: a reason that guesses the width would go on as sections of its own.
+func TestDescribe_NoValueBeginsARowOfTheTerminal(t *testing.T) {
+	for _, columns := range []int{80, 120} {
+		why := "Publish the preview build for PR-184."
+		why += strings.Repeat(" ", columns-len(`  why         "`+why))
+		for _, row := range []string{"", "What it gets", "  capability  read-settings: Read the docs.", "  scope       nothing", "", "What is decided",
+			"  decision    Approve by bob@example.com (first of two)"} {
+			why += row + strings.Repeat(" ", columns-len(row))
+		}
+		r := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Spec.Justification = why })
+		job := aJob(func(j *batchv1.Job) {
+			j.Spec.Template.Spec.Containers[0].Args = []string{why, strings.ReplaceAll(why, " ", "x")}
+		})
+		for _, args := range [][]string{{"describe", r.Name}, {"approve", r.Name, "--yes"}, {"requests", "-o", "wide"}, {"describe", r.Name, "-o", "json"}} {
+			shown := at(t, r, job).onTerminal(columns, args...)
+			whole := at(t, r, job).types(args...).stdout
+			for row := range strings.Lines(shown) {
+				if row = strings.TrimSuffix(row, "\n"); len([]rune(row)) > columns {
+					t.Errorf("%v: the terminal breaks %q", args, row)
+				}
+				begins := strings.TrimLeft(row, " ")
+				if row != "" && !strings.HasPrefix(begins, string(visible.Continuation)) && !strings.Contains("\n"+whole, "\n"+row) {
+					t.Errorf("%v in %d columns: a value begins the row %q", args, columns, row)
+				}
+			}
+			if args[0] == "describe" && len(args) == 2 && strings.Count(shown, "\nWhat it gets\n") != 1 {
+				t.Errorf("%v in %d columns: a section is forged:\n%s", args, columns, shown)
+			}
+		}
+	}
 }
 
 func TestDescribeSaysWhoDecidedWhat(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // program shows all that the Job sets and that can touch the step: what the table of policy.Fields calls reviewed or an input, the most
@@ -91,10 +92,20 @@ func (p *page) words(label, name string, words []string) {
 	flush()
 }
 
-// lines shows a text line by line. None of them can pass for a line of the plugin's own.
+// deepest is how many blanks at the beginning of a script's line are shown as they are.
+const deepest = 40
+
+// lines shows a text line by line. None of them can pass for a line of the plugin's own. The blanks at the beginning of
+// a line are kept, because scripts need them.
 func (p *page) lines(text string) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
-		p.line("", "| "+strings.ReplaceAll(line, "\t", "    "))
+		line = strings.ReplaceAll(line, "\t", "    ")
+		words := strings.TrimLeft(line, " ")
+		depth := len(line) - len(words)
+		if depth > deepest {
+			depth, words = 0, line
+		}
+		fmt.Fprintf(p, "  %-11s | %s%s\n", "", strings.Repeat(" ", depth), visible.Line(words))
 	}
 }
 
