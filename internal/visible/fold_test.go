@@ -157,19 +157,19 @@ func TestLine_CountsLongRunsOfBlanks(t *testing.T) {
 	}
 }
 
-// number matches the number of a character.
-var number = regexp.MustCompile(`\\u([0-9a-f]{4})`)
+// numbers matches the numbers of characters that stand side by side.
+var numbers = regexp.MustCompile(`(\\u[0-9a-f]{4})+`)
 
 // unnumbered has the characters themselves in the place of their numbers.
 func unnumbered(text string) string {
-	var units []uint16
-	for _, unit := range utf16.Encode([]rune(number.ReplaceAllStringFunc(text, func(n string) string {
-		code, _ := strconv.ParseUint(n[2:], 16, 16)
-		return string(utf16.Decode([]uint16{uint16(code)}))
-	}))) {
-		units = append(units, unit)
-	}
-	return string(utf16.Decode(units))
+	return numbers.ReplaceAllStringFunc(text, func(all string) string {
+		var units []uint16
+		for _, digits := range strings.Split(all, `\u`)[1:] {
+			unit, _ := strconv.ParseUint(digits, 16, 16) // it has four hexadecimal digits
+			units = append(units, uint16(unit))
+		}
+		return string(utf16.Decode(units))
+	})
 }
 
 // FuzzWriter_RowsAreFoundAgainWhole: no row is longer than the terminal, each begins with our words or our mark, and
