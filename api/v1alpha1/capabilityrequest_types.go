@@ -21,8 +21,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Allowed")].message`,priority=1
 // +kubebuilder:printcolumn:name="Digest",type=string,JSONPath=`.status.review.digest`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 54",message="a request's name has at most 54 characters"
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",message="a request's name has lower case letters, digits and dashes"
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 54",fieldPath=".metadata",message="a request's name has at most 54 characters"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",fieldPath=".metadata",message="a request's name has lower case letters, digits and dashes between them, for example pr-184"
 type CapabilityRequest struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

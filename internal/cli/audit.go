@@ -232,7 +232,7 @@ func (l *lines) add(what string, facts ...string) {
 // fact is a value that cannot be taken for several.
 func fact(value string) string {
 	if visible.Line(value) != value || strings.ContainsAny(value, ` ="`) {
-		return strconv.Quote(value)
+		return visible.Line(strconv.Quote(value))
 	}
 	return value
 }

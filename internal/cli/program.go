@@ -6,10 +6,12 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // program shows all that the Job sets and that can touch the step: what the table of policy.Fields calls reviewed or an input, the most
@@ -91,10 +94,20 @@ func (p *page) words(label, name string, words []string) {
 	flush()
 }
 
-// lines shows a text line by line. None of them can pass for a line of the plugin's own.
+// deepest is how many blanks at the beginning of a script's line are shown as they are.
+const deepest = 40
+
+// lines shows a text line by line. None of them can pass for a line of the plugin's own. The blanks at the beginning of
+// a line are kept, because scripts need them.
 func (p *page) lines(text string) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
-		p.line("", "| "+strings.ReplaceAll(line, "\t", "    "))
+		line = strings.ReplaceAll(line, "\t", "    ")
+		words := strings.TrimLeft(line, " ")
+		depth := len(line) - len(words)
+		if depth > deepest {
+			depth, words = 0, line
+		}
+		fmt.Fprintf(p, "  %-11s | %s%s\n", "", strings.Repeat(" ", depth), visible.Line(words))
 	}
 }
 
@@ -147,19 +160,37 @@ func short(sum string) string { return sum[:min(len(sum), longestSHA256)] }
 // content shows what a ConfigMap holds, and says how much of it is not shown.
 func (p *page) content(c *corev1.ConfigMap) {
 	for _, key := range slices.Sorted(maps.Keys(c.Data)) {
-		p.line("", key+":")
-		lines := strings.Split(strings.TrimSuffix(c.Data[key], "\n"), "\n")
-		for _, line := range lines[:min(len(lines), mostLines)] {
-			if len(line) > longestShown {
-				line = fmt.Sprintf("%s… and %d more bytes", line[:longestShown], len(line)-longestShown)
-			}
-			p.lines(line)
-		}
-		if more := len(lines) - mostLines; more > 0 {
-			p.line("", fmt.Sprintf("and %s that are not shown: kubectl get configmap %s -n %s -o yaml", count(more, "more line"), c.Name, c.Namespace))
-		}
+		p.text(key, c.Data[key], printing(c, "data", key, ""))
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.BinaryData)) {
-		p.line("", fmt.Sprintf("%s: no text, of %s", key, count(len(c.BinaryData[key]), "byte")))
+		bytes := c.BinaryData[key]
+		print := printing(c, "binaryData", key, " | base64decode")
+		if utf8.Valid(bytes) {
+			p.text(key, string(bytes), print)
+			continue
+		}
+		p.line("", fmt.Sprintf("%s: %s that are not UTF-8, SHA-256 %x: %s", key, count(len(bytes), "byte"), sha256.Sum256(bytes), print))
 	}
+}
+
+// text shows what stands under a key of a ConfigMap, and with which command the rest is printed.
+func (p *page) text(key, text, print string) {
+	p.line("", key+":")
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	for _, line := range lines[:min(len(lines), mostLines)] {
+		if len(line) > longestShown {
+			line = fmt.Sprintf("%s… and %d more bytes", line[:longestShown], len(line)-longestShown)
+		}
+		p.lines(line)
+	}
+	if more := len(lines) - mostLines; more > 0 {
+		p.line("", fmt.Sprintf("and %s that are not shown: %s", count(more, "more line"), print))
+	}
+}
+
+// printing is the command that prints what stands under a key of a ConfigMap. With cat -v nothing of it reaches the
+// terminal as a control character.
+func printing(c *corev1.ConfigMap, field, key, decode string) string {
+	return fmt.Sprintf(`kubectl get configmap %s -n %s -o go-template='{{index .%s "%s"%s}}' | cat -v`,
+		c.Name, c.Namespace, field, key, decode)
 }

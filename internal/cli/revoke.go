@@ -133,10 +133,10 @@ func (s *shell) toRevoke(ctx context.Context, c *cluster, v *revocation) ([]v1al
 
 // ended says how a grant ended, and whether that helps.
 func (s *shell) ended(g *v1alpha1.CapabilityGrant) string {
-	words := visible.Sprintf("there is nothing to revoke: grant %s in namespace %s has ended, %s, %s",
+	words := fmt.Sprintf("there is nothing to revoke: grant %s in namespace %s has ended, %s, %s",
 		g.Name, g.Namespace, g.Status.Outcome, s.at(g.Status.EndedAt.Time))
 	if g.Status.Revocation != nil {
-		words += "; revocation " + visible.Line(s.revocation(g.Status.Revocation))
+		words += "; revocation " + s.revocation(g.Status.Revocation)
 	}
 	return words
 }

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/valetkey/valetkey/internal/inquiry"
 	"github.com/valetkey/valetkey/internal/visible"
 )
 
@@ -103,6 +104,9 @@ func (s *shell) refusal(err error) (words, next string) {
 			requester = a.requester
 		}
 		return told("the API server refuses it: " + server), s.missingRight(m[1], m[2], m[3], m[4], requester)
+	}
+	if apierrors.IsInvalid(err) {
+		return told(inquiry.InWords(server)), ""
 	}
 	return err.Error(), ""
 }

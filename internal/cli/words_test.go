@@ -22,6 +22,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -186,6 +187,20 @@ func TestARefusalSaysWhoRefusedAndLeadsOn(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestARefusalByAKindSaysWhatToWrite, and names no regular expression and no field <nil>.
+func TestARefusalByAKindSaysWhatToWrite(t *testing.T) {
+	invalid := apierrors.NewInvalid(schema.GroupKind{Group: "valetkey.dev", Kind: "CapabilityRequest"}, "z9.y", field.ErrorList{
+		field.Invalid(field.NewPath("spec", "taskID"), "a b", `spec.taskID in body should match '^[A-Za-z0-9][A-Za-z0-9._/#:@+-]*$'`),
+		field.Invalid(nil, field.OmitValueType{}, "a request's name has lower case letters, digits and dashes"),
+	})
+	const want = `asking: CapabilityRequest.valetkey.dev "z9.y" is invalid: [spec.taskID: Invalid value: "a b": ` +
+		`allowed are letters, digits and . _ / # : @ + -, with a letter or a digit first, ` +
+		`Invalid value: a request's name has lower case letters, digits and dashes]`
+	if got := (&shell{}).lead(fmt.Errorf("asking: %w", invalid)); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

@@ -14,11 +14,13 @@ import (
 )
 
 // hides reports whether a person, or a model, could overlook something in a text.
-func hides(text string) bool { return visible.Line(text) != text }
+func hides(text string) bool {
+	return string(visible.Text([]byte(text))) != text || strings.ContainsAny(text, "\n\t")
+}
 
 // TestWhatPeopleWroteCannotMoveACursor: or turn the direction of what follows, or hide it.
 func TestWhatPeopleWroteCannotMoveACursor(t *testing.T) {
-	const wild = "\u0338blank\u2800\u3164\ufe0f\U000e0100\u034f red\x1b[31m \u202eesrever\u2066 \u200bhidden\u2028new\nline\x7f\u0085 \\u001b \"quoted\" C:\\dir ü 🙂 <&>"
+	const wild = "\u0338blank\u2800\u3164\ufe0f\U000e0100\u034f red\x1b[31m \u202eesrever\u2066 \u200bhidden\u2028new\nline\x7f\u0085 \\u001b \"quoted\" C:\\dir ü 🙂 <&> א     1"
 	w := newWorld(t, newCapability(func(c *v1alpha1.Capability) { c.Name, c.Spec.Description = "wild", wild }), func() *v1alpha1.CapabilityPolicy {
 		p := allow("wild", "preview")
 		p.Spec.Capabilities = []string{"wild"}
@@ -32,7 +34,7 @@ func TestWhatPeopleWroteCannotMoveACursor(t *testing.T) {
 	}
 	for _, got := range []string{does, message} {
 		for _, want := range []string{`\u0338blank\u2800\u3164\ufe0f\udb40\udd00\u034f red\u001b[31m`, `new\u000aline`,
-			`\u001b "quoted" C:\dir ü 🙂 <&>`} {
+			`\u001b "quoted" C:\dir ü 🙂 <&> \u05d0␣{5}1`} {
 			if hides(got) || !strings.Contains(got, want) {
 				t.Errorf("%q; want %q", got, want)
 			}

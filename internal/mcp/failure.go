@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 
+	"github.com/valetkey/valetkey/internal/inquiry"
 	"github.com/valetkey/valetkey/internal/policy"
 )
 
@@ -29,6 +30,7 @@ func failure(err error, what *asked) answer {
 	case apierrors.IsUnauthorized(err):
 		t.Next = "your kubeconfig is not accepted, its token may have expired; tell a person"
 	case apierrors.IsInvalid(err):
+		t.Message = policy.Clip(inquiry.InWords(err.Error()), maxMessage)
 		t.Next = "mend what the message names, and call again"
 	case meta.IsNoMatchError(err):
 		t.Rule, t.Next = "this cluster", "Valetkey is not installed here; tell a person"

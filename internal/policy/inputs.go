@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
-	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -88,17 +87,12 @@ func (s Setting) sources() []source {
 
 // place names the volume, or the variable, that a field is of.
 func (s Setting) place() string {
-	name := func(prefix string) string {
-		after, _ := strings.CutPrefix(s.Path, prefix)
-		inner, _, _ := strings.Cut(after, "]")
-		return inner
-	}
-	switch {
-	case strings.HasPrefix(s.Path, "volumes["):
-		return "volume " + name("volumes[")
-	case strings.HasPrefix(s.Path, "env["):
-		return "env " + name("env[") + " of container " + s.Container
-	case strings.HasPrefix(s.Path, "envFrom["):
+	switch s.in.list {
+	case "volumes":
+		return "volume " + s.in.name
+	case "env":
+		return "env " + plainOrQuoted(s.in.name) + " of container " + s.Container
+	case "envFrom":
 		return "an envFrom of container " + s.Container
 	}
 	return s.where()

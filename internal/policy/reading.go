@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,16 +36,29 @@ func (l Line) String() string {
 	if len(l.Words) > 0 {
 		return l.Name + " " + Quoted(l.Words)
 	}
-	name, inner, _ := strings.Cut(strings.TrimSuffix(l.Name, "]"), "[")
-	value := strings.TrimPrefix(l.Value, fmt.Sprintf("name %q", inner))
-	value = strings.TrimPrefix(value, ", ")
-	switch {
-	case inner == "":
+	list, name, named := strings.Cut(strings.TrimSuffix(l.Name, "]"), "[")
+	if !named {
 		return l.Name + " " + l.Value
-	case name == "env" && strings.HasPrefix(value, "value "):
-		return "env " + inner + "=" + strings.TrimPrefix(value, "value ")
 	}
-	return name + " " + inner + ": " + value
+	shown := plainOrQuoted(name)
+	value := strings.TrimPrefix(strings.TrimPrefix(l.Value, "name "+inJSON(name)), ", ")
+	if inner, plain := strings.CutPrefix(value, "value "); list == "env" && plain {
+		return "env " + shown + "=" + inner
+	} else if list == "env" && !strings.HasPrefix(value, "valueFrom") {
+		return strings.TrimSuffix("env "+shown+`="", `+value, ", ")
+	}
+	return list + " " + shown + ": " + value
+}
+
+// plainName matches the names of list elements that cannot be taken for words around them.
+var plainName = regexp.MustCompile(`^[\w./@~+-]+$`)
+
+// plainOrQuoted is a name of a list element as people are shown it.
+func plainOrQuoted(name string) string {
+	if plainName.MatchString(name) {
+		return name
+	}
+	return strconv.Quote(name)
 }
 
 // Quoted are words of a command as people are shown them: nobody takes two for one, nor one for two.
@@ -60,8 +74,9 @@ func Quoted(words []string) string {
 // not have the API server's own default, and what a field decides by not being set. The most dangerous come first, and of those the
 // step's own.
 func Reading(spec *batchv1.JobSpec, step string) []Line {
-	r := &reading{at: map[[2]string]int{}}
+	r := &reading{at: map[place]int{}}
 	walk(spec, r.visit)
+	r.countNames(&spec.Template.Spec)
 	r.unset(&spec.Template.Spec)
 	lines := slices.DeleteFunc(r.lines, func(l Line) bool { return l.Danger == NoDanger })
 	slices.SortStableFunc(lines, func(a, b Line) int {
@@ -83,8 +98,14 @@ func compareBool(a, b bool) int {
 // reading collects lines: fields of one list element, or of one probe or hook, are one line.
 type reading struct {
 	lines []Line
-	// at is where the line of a container's thing is.
-	at map[[2]string]int
+	// at is where the line of a place is.
+	at map[place]int
+}
+
+// place is what a line is about: a list element of a container or of the Pod, or, where index is 0 for lack of a list, a field.
+type place struct {
+	container, thing string
+	index            int
 }
 
 func (r *reading) visit(s Setting) bool {
@@ -99,7 +120,7 @@ func (r *reading) visit(s Setting) bool {
 		}
 	}
 	thing, field := s.thing()
-	key := [2]string{s.Container, thing}
+	key := place{s.Container, thing, s.in.index}
 	at, known := r.at[key]
 	if !known {
 		at = len(r.lines)
@@ -108,6 +129,28 @@ func (r *reading) visit(s Setting) bool {
 	}
 	r.lines[at].add(s, field)
 	return false
+}
+
+// countNames says of several variables of one name which of them counts.
+func (r *reading) countNames(pod *corev1.PodSpec) {
+	for _, c := range containers(pod) {
+		total, seen := map[string]int{}, map[string]int{}
+		for _, e := range c.Env {
+			total[e.Name]++
+		}
+		for i, e := range c.Env {
+			at, shown := r.at[place{c.Name, listElement{list: "env", name: e.Name}.path(), i}]
+			seen[e.Name]++
+			switch {
+			case total[e.Name] == 1 || !shown:
+			case seen[e.Name] < total[e.Name]:
+				r.lines[at].Value += fmt.Sprintf(", which does not count: it is the variable %d of %d of this name, and the last one counts",
+					seen[e.Name], total[e.Name])
+			default:
+				r.lines[at].Value += fmt.Sprintf(", which counts: it is the last of %d variables of this name", total[e.Name])
+			}
+		}
+	}
 }
 
 // unset adds what is decided elsewhere because a field is not set.
@@ -133,14 +176,18 @@ func (l *Line) add(s Setting, field string) {
 			return
 		}
 	}
-	text, _ := json.Marshal(s.Value.Interface()) // what the API server stored can be encoded
 	if field != "" {
 		field += " "
 	}
 	if l.Value != "" {
 		l.Value += ", "
 	}
-	l.Value += field + string(text)
+	l.Value += field + inJSON(s.Value.Interface())
+}
+
+func inJSON(value any) string {
+	text, _ := json.Marshal(value) // what the API server stored can be encoded
+	return string(text)
 }
 
 // others are the labels or annotations that neither Valetkey nor the API server writes.
@@ -168,8 +215,9 @@ func isComposite(v reflect.Value) bool {
 
 // thing is what a field is of, and the field's name in it: env[STAGE] and value, volumes[data] and emptyDir, or the field itself.
 func (s Setting) thing() (thing, field string) {
-	if end := strings.Index(s.Path, "]"); end >= 0 {
-		return s.Path[:end+1], strings.TrimPrefix(s.Path[end+1:], ".")
+	if s.in.list != "" {
+		thing = s.in.path()
+		return thing, strings.TrimPrefix(strings.TrimPrefix(s.Path, thing), ".")
 	}
 	for _, group := range []string{"lifecycle.preStop", "livenessProbe", "readinessProbe", "startupProbe"} {
 		if rest, ok := strings.CutPrefix(s.Path, group+"."); ok {

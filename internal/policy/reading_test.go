@@ -73,6 +73,33 @@ func TestReading_SaysWhatIsDecidedByNotBeingSet(t *testing.T) {
 	}
 }
 
+// TestReading_TellsElementsByTheirPlace: names of variables and mounts can have brackets, blanks and quotes, and be there twice.
+func TestReading_TellsElementsByTheirPlace(t *testing.T) {
+	job := newJob()
+	publish := &job.Spec.Template.Spec.Containers[0]
+	secret := &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}, Key: "k"}}
+	publish.Env = []corev1.EnvVar{{Name: "A", Value: "x"}, {Name: "A]B", Value: "hidden?"}, {Name: "A", Value: "second"}, {Name: "A", ValueFrom: secret},
+		{Name: "LD_PRELOAD]", Value: "/x.so"}, {Name: `Q="good" B`, Value: "evil"}, {Name: "E"}, {Name: "A]", Value: "<"}, {Name: "A[0]", Value: "0"}, {Name: "<", Value: "1"}}
+	publish.VolumeMounts = []corev1.VolumeMount{{Name: "d", MountPath: "/a].name"}, {Name: "e", MountPath: `/b: name "x", mountPath "/c"`}, {Name: "f", MountPath: "/a]"}}
+	var got []string
+	for _, l := range Reading(&job.Spec, "publish") {
+		if l.Danger == Content {
+			got = append(got, l.String())
+		}
+	}
+	const not = ", which does not count: it is the variable %d of 3 of this name, and the last one counts"
+	want := []string{
+		`env A="x"` + fmt.Sprintf(not, 1), `env "A]B"="hidden?"`, `env A="second"` + fmt.Sprintf(not, 2),
+		`env A: valueFrom.secretKeyRef.name "s", valueFrom.secretKeyRef.key "k", which counts: it is the last of 3 variables of this name`,
+		`env "LD_PRELOAD]"="/x.so"`, `env "Q=\"good\" B"="evil"`, `env E=""`, `env "A]"="\u003c"`, `env "A[0]"="0"`, `env "<"="1"`,
+		`volumeMounts "/a].name": name "d", mountPath "/a].name"`, `volumeMounts "/b: name \"x\", mountPath \"/c\"": name "e", mountPath "/b: name \"x\", mountPath \"/c\""`,
+		`volumeMounts "/a]": name "f", mountPath "/a]"`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestReading_LeavesOutNothingThatIsReviewed fills every field of a Job and looks for each of those that people are to be shown.
 func TestReading_LeavesOutNothingThatIsReviewed(t *testing.T) {
 	in := everything()

@@ -26,7 +26,18 @@ type Setting struct {
 	Path string
 	// Value of the field; not valid where a needed field is missing.
 	Value reflect.Value
+	// in is the list element that the field is of: the outermost, if several are nested. Its list is empty if there is none.
+	in listElement
 }
+
+// listElement is an element of a list below a container, or below the Job's spec. Names of elements can have any character, also
+// a bracket, and be there twice: the index tells which element it is.
+type listElement struct {
+	list, name string
+	index      int
+}
+
+func (e listElement) path() string { return e.list + "[" + e.name + "]" }
 
 // where names the field in a sentence.
 func (s Setting) where() string {
@@ -162,7 +173,7 @@ func members(t reflect.Type) []member {
 // not want to go into, and those of refused or unknown ones, are left out.
 func walk(spec *batchv1.JobSpec, visit func(Setting) (into bool)) {
 	w := walker{table: known(), visit: visit}
-	w.fields(reflect.ValueOf(spec).Elem(), "", "")
+	w.fields(reflect.ValueOf(spec).Elem(), Setting{})
 }
 
 type walker struct {
@@ -170,11 +181,12 @@ type walker struct {
 	visit func(Setting) bool
 }
 
-func (w walker) fields(v reflect.Value, container, path string) {
+// fields visits the fields of a struct, which is what a setting holds.
+func (w walker) fields(v reflect.Value, of Setting) {
 	rows := w.table[v.Type()]
 	for _, m := range members(v.Type()) {
 		row, value := rows[m.Name], v.FieldByIndex(m.Index)
-		s := Setting{Field: row, Container: container, Path: join(path, m.Name), Value: value}
+		s := Setting{Field: row, Container: of.Container, Path: join(of.Path, m.Name), Value: value, in: of.in}
 		switch {
 		case !isSet(value):
 			if row.Needed {
@@ -197,16 +209,21 @@ func (w walker) into(s Setting) {
 		return
 	}
 	if v.Kind() != reflect.Slice {
-		w.fields(v, s.Container, s.Path)
+		w.fields(v, s)
 		return
 	}
 	for i := range v.Len() {
 		name := elementName(v.Index(i), i)
 		if s.Field.Type == "PodSpec" && (s.Field.Name == "containers" || s.Field.Name == "initContainers" || s.Field.Name == "ephemeralContainers") {
-			w.fields(v.Index(i), name, "")
+			w.fields(v.Index(i), Setting{Container: name})
 			continue
 		}
-		w.fields(v.Index(i), s.Container, s.Path+"["+name+"]")
+		inner, at := s, listElement{s.Path, name, i}
+		inner.Path = at.path()
+		if s.in.list == "" {
+			inner.in = at
+		}
+		w.fields(v.Index(i), inner)
 	}
 }
 

@@ -33,7 +33,7 @@ func TestManifestsThatTheAPIServerWouldNotTakeAreRefused(t *testing.T) {
 		{"a name that no environment has", "policy.yaml", edit(previews, "[preview]", "[pre/view]"), []string{"spec.environments[0]", "allowed are names and patterns of letters, digits, underscores, dashes and *"}},
 		{"an effect that is neither", "policy.yaml", edit(previews, "Allow", "Audit"), []string{"spec.effect", "Unsupported value"}},
 		{"what a rule in CEL refuses", "policy.yaml", edit(previews, "repos: [web-app]", "repos: []"), []string{"spec", "an Allow policy names its repos and environments"}},
-		{"a rule about a name", "policy.yaml", edit(previews, "name: previews", "name: "+strings.Repeat("a", 64)), []string{"a policy's name has at most 63 characters"}},
+		{"a rule about a name", "policy.yaml", edit(previews, "name: previews", "name: "+strings.Repeat("a", 64)), []string{"metadata: Invalid value: a policy's name has at most 63 characters"}},
 		{"the same value twice in a set", "policy.yaml", edit(previews, "[web-app]", "[web-app, web-app]"), []string{"spec.repos[1]", "Duplicate value"}},
 		{"a name that is none", "policy.yaml", edit(previews, "name: previews", "name: Previews"), []string{"metadata.name", "lowercase RFC 1123"}},
 		{"no name", "policy.yaml", edit(previews, "{name: previews}", "{}"), []string{"policy.yaml: document 1: metadata.name: Required value"}},

@@ -1,27 +1,39 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package visible prints text that others wrote so that a person sees every character of it: a character that cannot
-// be seen, that moves the cursor, or that is painted over its neighbours is printed by its number. It is the one
-// place that decides which those are.
+// Package visible prints text that others wrote so that a person sees every character of it, where it stands: a
+// character that cannot be seen, that moves the cursor, that is painted over its neighbours or that turns them around
+// is printed by its number. It is the one place that decides which those are.
 package visible
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/bidi"
 )
 
 // Line returns a value on one line: line ends and tabs are printed by their numbers, too, so that a value cannot pass
-// for a line of the program's own. A number is written as \u200b, and a byte that is no text as \xff. Line(Line(v))
-// is Line(v).
+// for a line of the program's own. A number is written as \u200b, and a byte that is no text as \xff. A run of more
+// than three blanks is written as ␣{9}, with how many they are, so that a value cannot fill the rest of a row and go
+// on in the next one. Apart from such runs Line(Line(v)) is Line(v).
 func Line(value string) string {
 	s := speller{number: escaped}
 	safe, rest := s.spell([]byte(value))
-	return string(bytesByNumber(safe, rest))
+	return longRun.ReplaceAllStringFunc(string(bytesByNumber(safe, rest)), func(run string) string {
+		return fmt.Sprintf("%c{%d}", blankRun, len(run))
+	})
 }
+
+// blankRun begins the count of a run of blanks. A value that has the character itself has it printed by its number.
+const blankRun = '\u2423'
+
+// longRun matches the blanks of a value that are counted.
+var longRun = regexp.MustCompile(` {4,}`)
 
 // Text returns text with its line ends and tabs as they are, and everything else as Line does. Of a text in JSON it
 // makes the same JSON, because numbers are written as JSON writes them.
@@ -66,7 +78,7 @@ func bytesByNumber(safe, rest []byte) []byte {
 // which letter it would be painted on.
 type speller struct {
 	number func(rune) string
-	// lines keeps line ends and tabs.
+	// lines keeps line ends and tabs, and counts of blanks that Line wrote.
 	lines bool
 
 	// letter is the letter or digit that a mark would belong to; 0 if there is none.
@@ -115,7 +127,11 @@ func (s *speller) keeps(r rune) bool {
 	if plain && !s.escape {
 		s.letter = r
 	}
-	return s.lines && (r == '\n' || r == '\t') || seen(r)
+	switch r {
+	case '\n', '\t', blankRun:
+		return s.lines
+	}
+	return seen(r)
 }
 
 // keepsMark reports whether a mark stands where its script has marks: on a letter of that script, not twice, and not
@@ -155,10 +171,23 @@ func sameScript(letter, mark rune) bool {
 	return false
 }
 
-// seen reports whether a character has a glyph that a person sees. Spaces other than U+0020, control and formatting
-// characters, and whatever this version of Unicode does not know are not printable.
+// seen reports whether a character has a glyph that a person sees, in its place. Spaces other than U+0020, control and
+// formatting characters, and whatever this version of Unicode does not know are not printable.
 func seen(r rune) bool {
-	return unicode.IsPrint(r) && !ignorable(r) && !strings.ContainsRune(blanks, r)
+	return unicode.IsPrint(r) && !ignorable(r) && !strings.ContainsRune(blanks, r) && !turns(r) && r != Continuation
+}
+
+// turns reports whether a character has text around it painted from right to left: numbers, quotes and brackets,
+// also those that stand outside its own value. Without such characters the Unicode bidirectional algorithm moves
+// nothing. Isolating a value would not do: within it the words of a command still change places, and some terminals do
+// not know isolates.
+func turns(r rune) bool {
+	properties, _ := bidi.LookupRune(r)
+	switch properties.Class() {
+	case bidi.R, bidi.AL, bidi.AN:
+		return true
+	}
+	return false
 }
 
 // ignorable reports whether a character has Unicode's derived property Default_Ignorable_Code_Point, as UAX #44

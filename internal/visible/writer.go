@@ -6,26 +6,28 @@ package visible
 import (
 	"fmt"
 	"io"
-	"os"
 	"reflect"
 	"slices"
 	"sync"
-
-	"golang.org/x/term"
 )
 
-// Writer writes what Text returns of all that is written to it. A character may come in pieces. It is safe for
+// Writer writes what Text returns of all that is written to it. A character may come in pieces. In front of a terminal
+// it breaks lines that are longer than a row: each further row begins with blanks and [Continuation]. It is safe for
 // concurrent use.
 type Writer struct {
 	to    io.Writer
 	mu    sync.Mutex
 	s     speller
+	f     folder
 	begun []byte
 }
 
 // NewWriter returns a Writer in front of another.
-func NewWriter(to io.Writer) *Writer {
-	return &Writer{to: to, s: speller{number: escaped, lines: true}}
+func NewWriter(to io.Writer) *Writer { return newWriter(to, columnsOf(to)) }
+
+// newWriter returns a Writer in front of a terminal of this width, which is asked for at the beginning of each line.
+func newWriter(to io.Writer, columns func() int) *Writer {
+	return &Writer{to: to, s: speller{number: escaped, lines: true}, f: folder{columns: columns}}
 }
 
 // Write implements [io.Writer]. The beginning of a character is held back until its end is written.
@@ -34,7 +36,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	defer w.mu.Unlock()
 	safe, begun := w.s.spell(append(w.begun, p...))
 	w.begun = slices.Clone(begun)
-	if _, err := w.to.Write(safe); err != nil {
+	if _, err := w.to.Write(w.f.fold(safe)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -43,8 +45,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 // OnTerminal returns a Writer in front of a terminal, and anything else as it is: a program that reads a pipe or a
 // file needs every byte.
 func OnTerminal(to io.Writer) io.Writer {
-	if f, ok := to.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return NewWriter(to)
+	if columns := columnsOf(to); columns != nil {
+		return newWriter(to, columns)
 	}
 	return to
 }

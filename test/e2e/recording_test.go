@@ -33,10 +33,11 @@ type recording struct {
 	printed  string
 }
 
-// record begins a command on a terminal of its own.
+// record begins a command on a terminal of its own. It is wide enough for every line to stay whole: a digest that is
+// broken could not be written alike.
 func record(t *testing.T, cmd *exec.Cmd) *recording {
 	t.Helper()
-	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 50, Cols: 120})
+	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 50, Cols: 200})
 	if err != nil {
 		t.Fatal(err)
 	}
