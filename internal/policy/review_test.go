@@ -57,7 +57,12 @@ func TestAReviewOfADefaultLifetimeShowsIt(t *testing.T) {
 }
 
 func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
-	const unpinned, mutable = v1alpha1.AcceptUnpinnedImage, v1alpha1.AcceptMutableInput
+	const unpinned, mutable, other = v1alpha1.AcceptUnpinnedImage, v1alpha1.AcceptMutableInput, v1alpha1.AcceptOtherImage
+	beside := func(image string) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			pod.Containers = append(pod.Containers, corev1.Container{Name: "side", Image: image})
+		}
+	}
 	ref := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
 	volume := func(v corev1.VolumeSource) func(*corev1.PodSpec) {
 		return func(pod *corev1.PodSpec) { pod.Volumes = []corev1.Volume{{Name: "v", VolumeSource: v}} }
@@ -148,10 +153,13 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 		}, "", ""},
 		{"a container beside the step has another image", func(p *corev1.PodSpec) {
 			p.Containers = append(p.Containers, corev1.Container{Name: "side", Image: "side@sha256:" + digest})
-		}, v1alpha1.AcceptOtherImage, "the image of container side is another one than that of container publish"},
+		}, other, "the image of container side is another one than that of container publish"},
+		{"a container beside the step has the step's image with its registry in capitals", beside(strings.Replace(image, "registry", "reGistry", 1)), other, "side"},
+		{"a container beside the step has the step's image with the port of its registry", beside(strings.Replace(image, ".com/", ".com:443/", 1)), other, "side"},
+		{"a container beside the step has the step's image with a tag", beside(strings.Replace(image, "@", ":v1@", 1)), other, "side"},
 		{"a container beside the step looks for its image again", func(p *corev1.PodSpec) {
 			p.Containers = append(p.Containers, corev1.Container{Name: "side", Image: image, ImagePullPolicy: corev1.PullAlways})
-		}, v1alpha1.AcceptOtherImage, "the image of container side"},
+		}, other, "the image of container side"},
 		{"a sidecar has another image", func(p *corev1.PodSpec) {
 			p.InitContainers = []corev1.Container{{Name: "side", Image: "side@sha256:" + digest, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)}}
 		}, "", ""},
@@ -175,7 +183,7 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 				t.Fatalf("found %v, want %s: %s", risks, tt.needs, tt.says)
 			}
 			var want []string
-			if tt.needs != v1alpha1.AcceptOtherImage {
+			if tt.needs != other {
 				want = []string{risks[0].Message}
 			}
 			if diff := cmp.Diff(want, review.NotCovered); diff != "" {

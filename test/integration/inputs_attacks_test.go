@@ -134,6 +134,10 @@ func inputAttacks() []attack {
 		{"another container's image, which may be slow to pull", "agent", denied, "is another one than that of container publish", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Containers[1].Image = "registry.example.com/huge@sha256:" + strings.Repeat("d", 64)
 		}))},
+		{"the step's image once more, with its registry in capitals, which is pulled", "agent", denied, "is another one than that of container publish", with(podOf(func(pod *corev1.PodSpec, c *corev1.Container) {
+			registry, rest, _ := strings.Cut(c.Image, "/")
+			pod.Containers[1].Image = strings.ToUpper(registry) + "/" + rest
+		}))},
 		{"a mount above the credential, by a link that images have", "agent", refused, "could hide the credential's files", with(volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}),
 			podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
 				c.VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/run/secrets"}}
