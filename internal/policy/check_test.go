@@ -19,7 +19,9 @@ func TestCheckJob_WhatALimitRangeWouldDecideIsNotRead(t *testing.T) {
 			c.Env = []corev1.EnvVar{{Name: "CPU", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &kind}}}
 		}
 	}
-	one := func(name corev1.ResourceName) corev1.ResourceList { return corev1.ResourceList{name: resource.MustParse("1")} }
+	one := func(name corev1.ResourceName) corev1.ResourceList {
+		return corev1.ResourceList{name: resource.MustParse("1")}
+	}
 	limited := corev1.ResourceRequirements{Limits: one(corev1.ResourceCPU)}
 	in := func(v corev1.VolumeSource, set corev1.ResourceRequirements) func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {
 		return func(_ *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {

@@ -12,6 +12,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -266,6 +267,15 @@ func TestWhereRunnersAreListedTheContainerIsOneOfThemWhole(t *testing.T) {
 			c.Resources = corev1.ResourceRequirements{Claims: []corev1.ResourceClaim{}}
 			c.SecurityContext = &corev1.SecurityContext{RunAsNonRoot: ptr.To(true), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}
 		}), ""},
+		{"it has its share of a node", container(func(c *corev1.Container) {
+			c.Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1"), "hugepages-2Mi": resource.MustParse("2Mi")}
+		}), ""},
+		{"it has a device", container(func(c *corev1.Container) {
+			c.Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1"), "example.com/gadget": resource.MustParse("1")}
+		}), "resources.limits is set"},
+		{"it asks for a device", container(func(c *corev1.Container) {
+			c.Resources.Requests = corev1.ResourceList{"example.com/gadget": resource.MustParse("1")}
+		}), "resources.requests is set"},
 		{"the digest is another", container(func(c *corev1.Container) { c.Image = c.Image[:len(c.Image)-1] + "9" }), "runner[1]: image is"},
 		{"the image has a tag only", container(func(c *corev1.Container) { c.Image = "registry.example.com/publisher:v1" }), "image is registry.example.com/publisher:v1"},
 		{"the command is the image's own", container(func(c *corev1.Container) { c.Command = nil }), "command is []"},

@@ -98,6 +98,9 @@ func (r *reading) visit(s Setting) bool {
 			return false
 		}
 	}
+	if s.isPlainShare() {
+		s.Field.Danger = Placement
+	}
 	thing, field := s.thing()
 	key := [2]string{s.Container, thing}
 	at, known := r.at[key]

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -73,6 +74,17 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 	env := func(from *corev1.EnvVarSource) func(*corev1.PodSpec) {
 		return func(pod *corev1.PodSpec) {
 			pod.Containers[0].Env = []corev1.EnvVar{{Name: "E", Value: "", ValueFrom: from}}
+		}
+	}
+	resources := func(kind string, names ...corev1.ResourceName) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			list := corev1.ResourceList{}
+			for _, name := range names {
+				list[name] = resource.MustParse("1")
+			}
+			if pod.Containers[0].Resources.Requests = list; kind == "limits" {
+				pod.Containers[0].Resources = corev1.ResourceRequirements{Limits: list}
+			}
 		}
 	}
 	envFrom := func(from corev1.EnvFromSource) func(*corev1.PodSpec) {
@@ -148,6 +160,16 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 		{"devices are claimed", func(p *corev1.PodSpec) {
 			p.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimTemplateName: ptr.To("t")}}
 		}, mutable, "resource claim gpu is ResourceClaim or ResourceClaimTemplate t, which can change"},
+		{"the step has a device", resources("limits", "example.com/gadget"), mutable,
+			"container publish: resources.limits is device example.com/gadget, of which a plug-in or a driver decides"},
+		{"the step has a device of a class", resources("limits", "deviceclass.resource.kubernetes.io/gadget"), mutable, "deviceclass."},
+		{"the step asks for a device", resources("requests", "example.com/gadget"), mutable, "container publish: resources.requests"},
+		{"the step has a share of a node that nobody knows", resources("limits", "gadget"), mutable, "device gadget"},
+		{"the step has shares of a node", resources("limits", "cpu", "memory", "ephemeral-storage", "hugepages-2Mi"), "", ""},
+		{"an init container has a device", func(p *corev1.PodSpec) {
+			p.InitContainers = []corev1.Container{{Name: "init", Image: image}}
+			p.InitContainers[0].Resources.Limits = corev1.ResourceList{"example.com/gadget": resource.MustParse("1")}
+		}, mutable, "container init: resources.limits is device example.com/gadget"},
 		{"a container beside the step has the step's image", func(p *corev1.PodSpec) {
 			p.Containers = append(p.Containers, corev1.Container{Name: "side", Image: image})
 		}, "", ""},

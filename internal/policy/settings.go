@@ -243,7 +243,7 @@ func isSet(v reflect.Value) bool {
 	}
 }
 
-// texts are a field's values as the API writes them; none of a struct.
+// texts are a field's values as the API writes them; none of a struct that has fields of its own.
 func texts(v reflect.Value) []string {
 	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
@@ -259,6 +259,9 @@ func texts(v reflect.Value) []string {
 		}
 		return all
 	case reflect.Struct, reflect.Map:
+		if q, ok := v.Interface().(resource.Quantity); ok {
+			return []string{q.String()}
+		}
 		return nil
 	default:
 		return []string{fmt.Sprint(v.Interface())}

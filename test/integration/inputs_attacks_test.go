@@ -131,6 +131,12 @@ func inputAttacks() []attack {
 			pod.ResourceClaims = []corev1.PodResourceClaim{{Name: "d", ResourceClaimName: ptr.To("c")}}
 			pod.Containers[1].Resources.Claims = []corev1.ResourceClaim{{Name: "d"}}
 		}))},
+		{"a device that a DeviceClass brings, by the limits of the step", "agent", denied, "is device deviceclass.resource.kubernetes.io/gadget", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
+			c.Resources.Limits = corev1.ResourceList{"deviceclass.resource.kubernetes.io/gadget": resource.MustParse("1")}
+		}))},
+		{"a device of a plug-in, by the limits of the container beside the step", "agent", denied, "is device example.com/gadget", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.Containers[1].Resources.Limits = corev1.ResourceList{"example.com/gadget": resource.MustParse("1")}
+		}))},
 		{"another container's image, which may be slow to pull", "agent", denied, "is another one than that of container publish", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Containers[1].Image = "registry.example.com/huge@sha256:" + strings.Repeat("d", 64)
 		}))},
