@@ -21,7 +21,8 @@ func containerFields() []Field {
 			refused("the Pod would run again with the same credential", "restartPolicyRules"),
 			reviewed(NoDanger, "see their own fields", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"),
 			only("terminationMessagePath", "a file of the node would lie over what is there", "/dev/termination-log"),
-			unless(among(reviewed(Content, "whether the end of its log is in its Pod's status", "terminationMessagePolicy"),
+			unless(among(reviewed(Content, "whether the end of its log is in its Pod's status, which the step's must not be",
+				"terminationMessagePolicy"),
 				"File", "FallbackToLogsOnError"), "File"),
 			among(harmless("when its image is looked for", "imagePullPolicy"), "Always", "IfNotPresent", "Never"),
 			anyStep(reviewed(NoDanger, "see its own fields", "securityContext")),
@@ -75,7 +76,8 @@ func containerFields() []Field {
 // probeFields are those of probes and hooks: what the kubelet runs in a container, or asks on its behalf.
 func probeFields() []Field {
 	return slices.Concat(
-		of("Probe", handlers("exec", "httpGet", "tcpSocket", "grpc"),
+		of("Probe", handlers("httpGet", "tcpSocket", "grpc"),
+			reviewed(NoDanger, "see its own fields; the step's have none, for the kubelet writes into an event what it prints", "exec"),
 			harmless("how often it is asked", "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"),
 			refused("a container that fails it would hold up the Pod's end", "terminationGracePeriodSeconds")),
 		of("Lifecycle", refused("the kubelet looks at no deadline while it runs", "postStart"),

@@ -65,7 +65,9 @@ func podFields() []Field {
 			anyStep(unless(reviewed(Placement, "where it runs", "schedulerName"), "default-scheduler")),
 			reviewed(Program, "what runs its containers", "runtimeClassName"),
 			anyStep(reviewed(Network, "under which name it is known", "hostname", "subdomain", "setHostnameAsFQDN", "hostnameOverride")),
-			harmless("when it is scheduled, and before whom", "priorityClassName", "priority"),
+			anyStep(reviewed(Placement, "when it is scheduled, and which Pods make room for it; those of Kubernetes itself, system-*, are "+
+				"refused", "priorityClassName")),
+			harmless("the API server writes it, for its priorityClassName", "priority"),
 			among(harmless("when it is scheduled, and before whom", "preemptionPolicy"), "PreemptLowerPriority", "Never"),
 			harmless("whether it counts as ready", "readinessGates"),
 			harmless("what its RuntimeClass takes of a node beside it", "overhead"),

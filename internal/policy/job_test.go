@@ -157,6 +157,13 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 		{"there is a debug container", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.EphemeralContainers = []corev1.EphemeralContainer{{}}
 		}, "ephemeralContainers must not be set"},
+		{"it pushes aside what its node needs", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.PriorityClassName = "system-node-critical"
+		}, "priorityClassName must not be system-node-critical"},
+		{"it pushes aside what the cluster needs", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.PriorityClassName = "system-cluster-critical"
+		}, "priorityClassName must not be system-cluster-critical"},
+		{"it has a priority of its own", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) { pod.PriorityClassName = "high" }, ""},
 		{"a volume has the reserved name", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Volumes = []corev1.Volume{{Name: "valetkey"}}
 		}, "the volume name valetkey is reserved"},

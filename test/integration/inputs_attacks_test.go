@@ -144,6 +144,15 @@ func inputAttacks() []attack {
 			registry, rest, _ := strings.Cut(c.Image, "/")
 			pod.Containers[1].Image = strings.ToUpper(registry) + "/" + rest
 		}))},
+		{"what the step's probe prints, in an event", "agent", refused, "livenessProbe.exec must not be set", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
+			c.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"env"}}}}
+		}))},
+		{"the end of the step's log, in the Pod's status", "agent", refused, "terminationMessagePolicy must be File", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
+			c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+		}))},
+		{"a Pod that pushes aside those of its node", "agent", refused, "priorityClassName must not be system-node-critical", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.PriorityClassName = "system-node-critical"
+		}))},
 		{"a mount above the credential, by a link that images have", "agent", refused, "could hide the credential's files", with(volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}),
 			podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
 				c.VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/run/secrets"}}
