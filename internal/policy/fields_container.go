@@ -41,6 +41,18 @@ func containerFields() []Field {
 				"hugepages-*, which are none", "limits", "requests"),
 			reviewed(Content, "which of the Pod's claims it has", "claims")),
 		of("ResourceClaim", reviewed(Content, "which of the Pod's claims it has", "name", "request")),
+		of("VolumeMount", reviewed(Content, "what it reads", "name", "mountPath", "subPath", "subPathExpr"),
+			anyStep(reviewed(NoDanger, "whether it can write there", "readOnly")),
+			among(harmless("whether it can write there", "recursiveReadOnly"), "Disabled", "IfPossible", "Enabled"),
+			only("mountPropagation", "what it mounts would be seen elsewhere", "None", "HostToContainer"),
+			anyStep(reviewed(NoDanger, "what files there can do", "bindMountOptions"))),
+		of("VolumeDevice", reviewed(Content, "what it reads", "name", "devicePath")),
+	)
+}
+
+// variableFields are those of variables, and of what they are read from.
+func variableFields() []Field {
+	return slices.Concat(
 		of("EnvVar", reviewed(Content, "what it reads", "name", "value", "valueFrom")),
 		of("EnvVarSource",
 			reviewed(Content, "what the API server says of the Pod, which nobody can change", "fieldRef", "resourceFieldRef"),
@@ -64,12 +76,6 @@ func containerFields() []Field {
 		),
 		of("ResourceFieldSelector", reviewed(Content, "what it may use of a node", "containerName", "resource"),
 			unless(reviewed(Content, "in which unit it reads it", "divisor"), "0")),
-		of("VolumeMount", reviewed(Content, "what it reads", "name", "mountPath", "subPath", "subPathExpr"),
-			anyStep(reviewed(NoDanger, "whether it can write there", "readOnly")),
-			among(harmless("whether it can write there", "recursiveReadOnly"), "Disabled", "IfPossible", "Enabled"),
-			only("mountPropagation", "what it mounts would be seen elsewhere", "None", "HostToContainer"),
-			anyStep(reviewed(NoDanger, "what files there can do", "bindMountOptions"))),
-		of("VolumeDevice", reviewed(Content, "what it reads", "name", "devicePath")),
 	)
 }
 

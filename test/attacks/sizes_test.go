@@ -113,6 +113,10 @@ func sizeRows() []row {
 			try: jobWith(set("metadata.annotations", marks(policy.MaxJobNotes+1)))},
 		row{name: "a Job with more labels than fit", by: agent, rule: rule.Sizes, words: "64 labels",
 			try: jobWith(set("metadata.labels", withRequest(marks(policy.MaxJobNotes))))},
+		row{name: "more annotations than fit, on a Job that is there", by: mallory, rule: rule.Sizes, words: "labels and 64 annotations",
+			try: patches("Job", "valetkey-"+waiting, "", manyMarks("annotations"))},
+		row{name: "more labels than fit, on a Job that is there", by: mallory, rule: rule.Sizes, words: "64 labels",
+			try: patches("Job", "valetkey-"+waiting, "", manyMarks("labels"))},
 		row{name: "a Job of 600,000 words", by: agent, rule: rule.Sizes, words: "Container.args may have", try: jobWith(set(first+"args", slices.Repeat([]any{""}, 600_000)))},
 		row{name: "a Job as large as it may be is taken", by: agent, rule: rule.Sizes, shows: largestJob},
 	)
@@ -136,6 +140,15 @@ func affinity(expressions []any) edit {
 
 func requirement(values []any) map[string]any {
 	return map[string]any{"key": "example.com/k", "operator": "In", "values": values}
+}
+
+// manyMarks is a patch that adds more labels or annotations than a Job may have.
+func manyMarks(of string) string {
+	all := make([]string, 0, policy.MaxJobNotes+1)
+	for name := range marks(policy.MaxJobNotes + 1) {
+		all = append(all, fmt.Sprintf("%q:\"x\"", name))
+	}
+	return fmt.Sprintf(`{"metadata":{%q:{%s}}}`, of, strings.Join(all, ","))
 }
 
 // withRequest adds the label that a Job of the request q has.

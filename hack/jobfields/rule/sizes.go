@@ -32,7 +32,7 @@ func SizesYAML(types []policy.Struct) string {
 	}
 	entry(&b, "large", strings.Join(large, "\n      + "))
 	b.WriteString("  validations:\n")
-	validation(&b, "variables.large.size() == 0", "messageExpression",
+	validation(&b, frozen+"variables.large.size() == 0", "messageExpression",
 		"'a Job that wants a credential is too large: ' + variables.large.join('; ')")
 	for _, total := range totals() {
 		validation(&b, total[0], "message", total[1])
@@ -92,15 +92,19 @@ func shortInstances(types []policy.Struct, name string) string {
 	})
 }
 
+// frozen begins what is asked of a Job's spec: it does not change but for what the operator writes into it.
+const frozen = "request.operation != 'CREATE' || "
+
 // totals are bounds of several fields together, each with its words.
 func totals() [][2]string {
 	words := fmt.Sprintf("variables.allContainer.map(c, [c.?command.orValue([]), c.?args.orValue([])].filter(l, l.size() <= %d).flatten()"+
 		".map(w, w.size()).sum()).sum() <= %d", policy.MaxWords, policy.MaxJobWords)
 	variables := fmt.Sprintf("variables.allEnvVar.map(e, e.?value.orValue('').size()).sum() <= %d", policy.MaxJobVariables)
-	notes := fmt.Sprintf("[object.metadata.?labels.orValue({}), object.metadata.?annotations.orValue({})].all(m, m.size() <= %d)", policy.MaxJobNotes)
+	notes := fmt.Sprintf("['labels', 'annotations'].all(m, object.metadata[?m].orValue({}).size() <= "+
+		"[%d, request.operation == 'CREATE' ? 0 : oldObject.metadata[?m].orValue({}).size()].max())", policy.MaxJobNotes)
 	return [][2]string{
-		{words, fmt.Sprintf("command and args of all containers of a Job that wants a credential may have %d characters together", policy.MaxJobWords)},
-		{variables, fmt.Sprintf("the variables of all containers of a Job that wants a credential may have %d characters together", policy.MaxJobVariables)},
+		{frozen + words, fmt.Sprintf("command and args of all containers of a Job that wants a credential may have %d characters together", policy.MaxJobWords)},
+		{frozen + variables, fmt.Sprintf("the variables of all containers of a Job that wants a credential may have %d characters together", policy.MaxJobVariables)},
 		{notes, fmt.Sprintf("a Job that wants a credential may have %d labels and %d annotations", policy.MaxJobNotes, policy.MaxJobNotes)},
 	}
 }
@@ -134,7 +138,7 @@ spec:
     - apiGroups: [batch]
       apiVersions: [v1]
       resources: [jobs]
-      operations: [CREATE]
+      operations: [CREATE, UPDATE]
       scope: "*"
 `
 
