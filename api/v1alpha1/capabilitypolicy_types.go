@@ -53,10 +53,12 @@ const (
 	// AcceptUnpinnedImage accepts images of the Job that are not named by digest. The review lists them as not covered.
 	AcceptUnpinnedImage Acceptance = "UnpinnedImage"
 	// AcceptMutableInput accepts volumes, variables and claims of the Job whose content can change after the approval: Secrets,
-	// PersistentVolumeClaims, images that are mounted and not named by digest, resource claims. The review lists them as not covered.
+	// PersistentVolumeClaims, images that are mounted and not named by digest, resource claims, and devices, which are all resources but cpu,
+	// memory, ephemeral-storage and hugepages-*. The review lists them as not covered.
 	// ConfigMaps need no acceptance: the grant copies what was reviewed.
 	AcceptMutableInput Acceptance = "MutableInput"
-	// AcceptOtherImage accepts containers beside the step whose image is neither the step's nor one that the capability lists.
+	// AcceptOtherImage accepts containers beside the step whose image is neither the step's nor one that the capability lists, as it is written
+	// there.
 	// While the node pulls such an image, it ends no container of the Pod, so that the step can use its credential for longer than granted
 	// where that cannot be revoked.
 	AcceptOtherImage Acceptance = "OtherImage"
@@ -130,10 +132,10 @@ type CapabilityPolicySpec struct {
 	// limits bounds what may be out at the same time.
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
-	// accept lists the risks that this policy takes: UnpinnedImage, MutableInput, SecretReader, RequesterMayApprove.
+	// accept lists the risks that this policy takes: UnpinnedImage, MutableInput, OtherImage, SecretReader, RequesterMayApprove.
 	// +optional
 	// +listType=set
-	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:MaxItems=5
 	Accept []Acceptance `json:"accept,omitempty"`
 }
 

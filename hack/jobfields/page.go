@@ -29,6 +29,11 @@ Valetkey, is refused. One table in the code is the source of this page, of the a
 
 The column *runner* says whether a step that a capability's runner lists may have the field: *listed*
 fields are compared with the runner's, *any* are not looked at, and the others must be left out.
+
+The column *at most* says how many elements a list may have, and, behind *each*, how many characters a
+text. The admission rule ` + "`valetkey-sizes`" + ` refuses larger Jobs before anything else looks at them.
+Together, the words of all containers have at most 131,072 characters, and so have their variables; the
+Job itself has at most 64 labels and 64 annotations.
 `
 
 // page lists the fields by type, in the order in which a Job's spec contains them.
@@ -36,9 +41,9 @@ func page(types []policy.Struct) string {
 	var b strings.Builder
 	b.WriteString(introduction)
 	for _, s := range types {
-		fmt.Fprintf(&b, "\n## %s\n\n| field | class | values | runner | why |\n|---|---|---|---|---|\n", s.Name)
+		fmt.Fprintf(&b, "\n## %s\n\n| field | class | values | at most | runner | why |\n|---|---|---|---|---|---|\n", s.Name)
 		for _, f := range s.Fields {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", f.Name, f.Class, code(f.Values), runner(f.Field), f.Why)
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", f.Name, f.Class, code(f.Values), atMost(f), runner(f.Field), f.Why)
 		}
 	}
 	return b.String()
@@ -52,6 +57,22 @@ func code(values []string) string {
 		}
 	}
 	return strings.Join(all, ", ")
+}
+
+// atMost says how large a field may be.
+func atMost(f policy.StructField) string {
+	bound := f.Bound()
+	switch {
+	case f.Class == policy.Refused && len(f.Values) == 0:
+		return ""
+	case bound.Elements > 0 && bound.Length > 0:
+		return fmt.Sprintf("%d, each %d", bound.Elements, bound.Length)
+	case bound.Elements > 0:
+		return fmt.Sprint(bound.Elements)
+	case bound.Length > 0:
+		return fmt.Sprintf("each %d", bound.Length)
+	}
+	return ""
 }
 
 func runner(f policy.Field) string {

@@ -63,6 +63,8 @@ func combinations(spec *batchv1.JobSpec) findings {
 	if kept := spec.TTLSecondsAfterFinished; kept != nil {
 		f.add(*kept < leastSecondsKept, "ttlSecondsAfterFinished must be at least %d: the grant's end is read from the Job", leastSecondsKept)
 	}
+	f.add(strings.HasPrefix(pod.PriorityClassName, "system-"), "priorityClassName must not be %s: Pods that a node or the cluster needs "+
+		"would make room for it; use a PriorityClass of your own", pod.PriorityClassName)
 	for _, v := range pod.Volumes {
 		f.add(v.Name == v1alpha1.VolumeName, "the volume name %s is reserved", v.Name)
 	}

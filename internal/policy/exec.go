@@ -36,8 +36,8 @@ func execMissing(container *corev1.Container, pod *corev1.PodSpec, c *v1alpha1.C
 	// when the volume is mounted than when the program is started.
 	f.add(len(c.Spec.Runner) == 0, "capability %s demands valetkey-exec and lists no runner: an image that is not listed "+
 		"can put another program in its place; list image and command in spec.runner, with anyArgs for any arguments", c.Name)
-	f.add(len(container.Resources.Claims) > 0, "container %s has resource claims, whose driver could mount another "+
-		"program over valetkey-exec", container.Name)
+	f.add(hasDevices(&container.Resources), "container %s has resource claims or devices, whose driver could mount another "+
+		"program over valetkey-exec; leave all resources but cpu, memory, ephemeral-storage and hugepages-* out", container.Name)
 	if !startsExec(container.Command) {
 		begins := container.Command[:min(len(container.Command), 2)]
 		f.add(true, "capability %s wants the command of container %s to begin with valetkey-exec and --, and it begins "+
@@ -197,7 +197,7 @@ func installs(container *corev1.Container, volume string, c *v1alpha1.Capability
 	if container.TerminationMessagePath == corev1.TerminationMessagePathDefault {
 		plain.TerminationMessagePath = container.TerminationMessagePath
 	}
-	return isOneOf(c.Spec.Exec.Images, container.Image) && len(container.Command) > 0 &&
+	return isOneOf(c.Spec.Exec.Images, container.Image) && len(container.Command) > 0 && !hasDevices(&container.Resources) &&
 		slices.Equal(
 			program,
 			[]string{"/" + execProgram, "install", installMount},

@@ -82,6 +82,13 @@ func TestExec_ACopyIsMadeByItsOwnImageAlone(t *testing.T) {
 			other,
 		},
 		{
+			"what copies it has a device of a plug-in",
+			installer(func(c *corev1.Container) {
+				c.Resources.Limits = corev1.ResourceList{"example.com/gadget": resource.MustParse("1")}
+			}),
+			other,
+		},
+		{
 			"what copies it lies below the volume",
 			installer(func(c *corev1.Container) { c.VolumeMounts[0].MountPath, c.Args[1] = "/valetkey-exec", "/valetkey-exec" }),
 			"container exec mounts volume exec at /valetkey-exec",

@@ -10,6 +10,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -159,6 +160,12 @@ func TestExec_WhereItIsDemandedNothingElseRuns(t *testing.T) {
 		{"a driver brings something with it", from(func(_ *corev1.PodSpec, c *corev1.Container) {
 			c.Resources.Claims = []corev1.ResourceClaim{{Name: "device"}}
 		}), "has resource claims"},
+		{"a device brings something with it", from(func(_ *corev1.PodSpec, c *corev1.Container) {
+			c.Resources.Limits = corev1.ResourceList{"example.com/gadget": resource.MustParse("1")}
+		}), "has resource claims or devices"},
+		{"it has its share of a node", from(func(_ *corev1.PodSpec, c *corev1.Container) {
+			c.Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi")}
+		}), ""},
 		{"variables tell it another end", from(func(_ *corev1.PodSpec, c *corev1.Container) {
 			c.Env = []corev1.EnvVar{{Name: v1alpha1.ExecExpiresVariable, Value: "2099-01-01T00:00:00Z"}}
 		}), "env VALETKEY_EXPIRES_AT is not listed"},

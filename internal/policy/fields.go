@@ -89,7 +89,8 @@ func (f Field) Rule() string {
 // compiled against. A type below a refused field is left out: none of its fields can be set. A field of a Job that is not among them
 // is refused.
 func Fields() []Field {
-	return slices.Concat(jobFields(), podFields(), placementFields(), containerFields(), probeFields(), securityFields(), volumeFields(), projectionFields())
+	return slices.Concat(jobFields(), podFields(), placementFields(), containerFields(), variableFields(), probeFields(),
+		securityFields(), volumeFields(), projectionFields())
 }
 
 // of says of which type fields are.

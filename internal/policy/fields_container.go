@@ -15,13 +15,14 @@ func containerFields() []Field {
 			listed(reviewed(Content, "what it reads", "env", "volumeMounts")),
 			reviewed(Content, "what it reads", "envFrom", "volumeDevices"),
 			notListed(harmless("what it listens on", "ports")),
-			harmless("what it may use of a node", "resources"),
+			anyStep(reviewed(NoDanger, "see its own fields", "resources")),
 			harmless("a granted Pod is not resized", "resizePolicy"),
 			only("restartPolicy", "one request is one run; an init container can be a sidecar", "Never", "Always"),
 			refused("the Pod would run again with the same credential", "restartPolicyRules"),
 			reviewed(NoDanger, "see their own fields", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"),
 			only("terminationMessagePath", "a file of the node would lie over what is there", "/dev/termination-log"),
-			unless(among(reviewed(Content, "whether the end of its log is in its Pod's status", "terminationMessagePolicy"),
+			unless(among(reviewed(Content, "whether the end of its log is in its Pod's status, which the step's must not be",
+				"terminationMessagePolicy"),
 				"File", "FallbackToLogsOnError"), "File"),
 			among(harmless("when its image is looked for", "imagePullPolicy"), "Always", "IfNotPresent", "Never"),
 			anyStep(reviewed(NoDanger, "see its own fields", "securityContext")),
@@ -35,9 +36,23 @@ func containerFields() []Field {
 		),
 		of("ContainerResizePolicy", harmless("a granted Pod is not resized", "resourceName"),
 			among(harmless("a granted Pod is not resized", "restartPolicy"), "NotRequired", "RestartContainer")),
-		of("ResourceRequirements", harmless("what it may use of a node", "limits", "requests"),
+		of("ResourceRequirements",
+			input("a plug-in or a driver decides what a device is and does; any step may have cpu, memory, ephemeral-storage and "+
+				"hugepages-*, which are none", "limits", "requests"),
 			reviewed(Content, "which of the Pod's claims it has", "claims")),
 		of("ResourceClaim", reviewed(Content, "which of the Pod's claims it has", "name", "request")),
+		of("VolumeMount", reviewed(Content, "what it reads", "name", "mountPath", "subPath", "subPathExpr"),
+			anyStep(reviewed(NoDanger, "whether it can write there", "readOnly")),
+			among(harmless("whether it can write there", "recursiveReadOnly"), "Disabled", "IfPossible", "Enabled"),
+			only("mountPropagation", "what it mounts would be seen elsewhere", "None", "HostToContainer"),
+			anyStep(reviewed(NoDanger, "what files there can do", "bindMountOptions"))),
+		of("VolumeDevice", reviewed(Content, "what it reads", "name", "devicePath")),
+	)
+}
+
+// variableFields are those of variables, and of what they are read from.
+func variableFields() []Field {
+	return slices.Concat(
 		of("EnvVar", reviewed(Content, "what it reads", "name", "value", "valueFrom")),
 		of("EnvVarSource",
 			reviewed(Content, "what the API server says of the Pod, which nobody can change", "fieldRef", "resourceFieldRef"),
@@ -60,20 +75,15 @@ func containerFields() []Field {
 				"status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"),
 		),
 		of("ResourceFieldSelector", reviewed(Content, "what it may use of a node", "containerName", "resource"),
-			harmless("in which unit", "divisor")),
-		of("VolumeMount", reviewed(Content, "what it reads", "name", "mountPath", "subPath", "subPathExpr"),
-			anyStep(reviewed(NoDanger, "whether it can write there", "readOnly")),
-			among(harmless("whether it can write there", "recursiveReadOnly"), "Disabled", "IfPossible", "Enabled"),
-			only("mountPropagation", "what it mounts would be seen elsewhere", "None", "HostToContainer"),
-			anyStep(reviewed(NoDanger, "what files there can do", "bindMountOptions"))),
-		of("VolumeDevice", reviewed(Content, "what it reads", "name", "devicePath")),
+			unless(reviewed(Content, "in which unit it reads it", "divisor"), "0")),
 	)
 }
 
 // probeFields are those of probes and hooks: what the kubelet runs in a container, or asks on its behalf.
 func probeFields() []Field {
 	return slices.Concat(
-		of("Probe", handlers("exec", "httpGet", "tcpSocket", "grpc"),
+		of("Probe", handlers("httpGet", "tcpSocket", "grpc"),
+			reviewed(NoDanger, "see its own fields; the step's have none, for the kubelet writes into an event what it prints", "exec"),
 			harmless("how often it is asked", "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"),
 			refused("a container that fails it would hold up the Pod's end", "terminationGracePeriodSeconds")),
 		of("Lifecycle", refused("the kubelet looks at no deadline while it runs", "postStart"),

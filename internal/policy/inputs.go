@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -73,6 +74,12 @@ func (s Setting) sources() []source {
 			return nil
 		}
 		return []source{{where: where, other: "image " + v.Reference}}
+	case corev1.ResourceList:
+		var all []source
+		for _, device := range devices(v) {
+			all = append(all, source{where: where, other: "device " + device + ", of which a plug-in or a driver decides what it is"})
+		}
+		return all
 	case []corev1.PodResourceClaim:
 		var all []source
 		for _, claim := range v {
@@ -83,6 +90,27 @@ func (s Setting) sources() []source {
 	default:
 		return []source{{where: where, other: describeSource(v)}}
 	}
+}
+
+// devices are the names of a list of resources that are not known to be plain shares of a node, sorted. A device plug-in, or a driver
+// by a DeviceClass, decides what a container gets for any other name, and can mount files for it.
+func devices(list corev1.ResourceList) []string {
+	var names []string
+	for name := range list {
+		switch {
+		case name == corev1.ResourceCPU, name == corev1.ResourceMemory, name == corev1.ResourceEphemeralStorage:
+		case strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix):
+		default:
+			names = append(names, string(name))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// hasDevices reports whether a container has anything of a device plug-in or a driver.
+func hasDevices(r *corev1.ResourceRequirements) bool {
+	return len(r.Claims)+len(devices(r.Limits))+len(devices(r.Requests)) > 0
 }
 
 // place names the volume, or the variable, that a field is of.

@@ -46,7 +46,8 @@ func (f findings) err() error {
 // [Fields] refuses, or its container is not one that the capability takes. It relies on no admission rule. The error lists all
 // that is wrong and is nil if nothing is.
 func CheckJob(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) error {
-	return slices.Concat(showable(job), ownership(job, r), held(job), fields(&job.Spec), combinations(&job.Spec), step(job, r, c)).err()
+	return slices.Concat(showable(job), ownership(job, r), held(job), fields(&job.Spec), combinations(&job.Spec), step(job, r, c),
+		leaks(job, r, c), tooLarge(job)).err()
 }
 
 // checkStep is what must still hold of a Job that was started with the credential. Its spec is the one that was reviewed: its digest is

@@ -12,6 +12,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -156,6 +157,13 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 		{"there is a debug container", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.EphemeralContainers = []corev1.EphemeralContainer{{}}
 		}, "ephemeralContainers must not be set"},
+		{"it pushes aside what its node needs", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.PriorityClassName = "system-node-critical"
+		}, "priorityClassName must not be system-node-critical"},
+		{"it pushes aside what the cluster needs", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.PriorityClassName = "system-cluster-critical"
+		}, "priorityClassName must not be system-cluster-critical"},
+		{"it has a priority of its own", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) { pod.PriorityClassName = "high" }, ""},
 		{"a volume has the reserved name", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Volumes = []corev1.Volume{{Name: "valetkey"}}
 		}, "the volume name valetkey is reserved"},
@@ -187,12 +195,39 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 			for i := range 62 {
 				j.Labels[fmt.Sprint(i)] = ""
 			}
-			pod.InitContainers = slices.Repeat([]corev1.Container{{Image: image}}, 63)
+			pod.InitContainers = slices.Repeat([]corev1.Container{{Image: image}}, 16)
 			// No image's name is longer: 255 characters of registry and repository, 128 of the tag.
 			c.Image = "registry.example.com/" + strings.Repeat("x", 234) + ":" + strings.Repeat("v", 128) + image[strings.Index(image, "@"):]
 			c.Command, c.Args = make([]string, 256), make([]string, 256)
 			c.Command[0] = strings.Repeat("x", 65536)
 		}, ""},
+		{"there are more init containers than fit", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.InitContainers = slices.Repeat([]corev1.Container{{Image: image}}, 17)
+		}, "initContainers has 17 elements, of at most 16"},
+		{"there are more variables than fit", func(_ *batchv1.Job, _ *corev1.PodSpec, c *corev1.Container) {
+			c.Env = make([]corev1.EnvVar, 257)
+		}, "container publish: env has 257 elements, of at most 256"},
+		{"a variable is longer than fits", func(_ *batchv1.Job, _ *corev1.PodSpec, c *corev1.Container) {
+			c.Env = []corev1.EnvVar{{Name: "A", Value: strings.Repeat("ü", 32769)}}
+		}, "env[A].value has a text of 32769 characters, of at most 32768"},
+		{"variables are longer together than fits", func(_ *batchv1.Job, _ *corev1.PodSpec, c *corev1.Container) {
+			c.Env = slices.Repeat([]corev1.EnvVar{{Name: "A", Value: strings.Repeat("x", 32768)}}, 5)
+		}, "the variables of all containers have 163840 characters, of at most 131072"},
+		{"words are longer together than fits", func(_ *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
+			c.Args = []string{strings.Repeat("x", 60000)}
+			pod.InitContainers = slices.Repeat([]corev1.Container{{Image: image, Args: c.Args}}, 2)
+		}, "command and args of all containers have 180027 characters"},
+		{"a node is told of more values than fit", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.HostAliases = []corev1.HostAlias{{Hostnames: make([]string, 33)}}
+		}, "hostAliases[0].hostnames has 33 elements, of at most 32"},
+		{"a label is longer than fits", func(j *batchv1.Job, _ *corev1.PodSpec, _ *corev1.Container) {
+			j.Spec.Template.Labels = map[string]string{"a": strings.Repeat("x", 1025)}
+		}, "metadata.labels has a text of 1025 characters"},
+		{"there are more annotations than fit", func(j *batchv1.Job, _ *corev1.PodSpec, _ *corev1.Container) {
+			for i := range 65 {
+				j.Annotations[fmt.Sprint(i)] = ""
+			}
+		}, "the Job has 66 annotations, of at most 64"},
 		{"there are more labels than an expression may see", func(j *batchv1.Job, _ *corev1.PodSpec, _ *corev1.Container) {
 			for i := range 64 {
 				j.Labels[fmt.Sprint(i)] = ""
@@ -266,6 +301,15 @@ func TestWhereRunnersAreListedTheContainerIsOneOfThemWhole(t *testing.T) {
 			c.Resources = corev1.ResourceRequirements{Claims: []corev1.ResourceClaim{}}
 			c.SecurityContext = &corev1.SecurityContext{RunAsNonRoot: ptr.To(true), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}
 		}), ""},
+		{"it has its share of a node", container(func(c *corev1.Container) {
+			c.Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1"), "hugepages-2Mi": resource.MustParse("2Mi")}
+		}), ""},
+		{"it has a device", container(func(c *corev1.Container) {
+			c.Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1"), "example.com/gadget": resource.MustParse("1")}
+		}), "resources.limits is set"},
+		{"it asks for a device", container(func(c *corev1.Container) {
+			c.Resources.Requests = corev1.ResourceList{"example.com/gadget": resource.MustParse("1")}
+		}), "resources.requests is set"},
 		{"the digest is another", container(func(c *corev1.Container) { c.Image = c.Image[:len(c.Image)-1] + "9" }), "runner[1]: image is"},
 		{"the image has a tag only", container(func(c *corev1.Container) { c.Image = "registry.example.com/publisher:v1" }), "image is registry.example.com/publisher:v1"},
 		{"the command is the image's own", container(func(c *corev1.Container) { c.Command = nil }), "command is []"},

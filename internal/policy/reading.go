@@ -119,6 +119,9 @@ func (r *reading) visit(s Setting) bool {
 			return false
 		}
 	}
+	if s.isPlainShare() {
+		s.Field.Danger = Placement
+	}
 	thing, field := s.thing()
 	key := place{s.Container, thing, s.in.index}
 	at, known := r.at[key]

@@ -5,11 +5,13 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 )
@@ -95,6 +97,27 @@ func TestReading_TellsElementsByTheirPlace(t *testing.T) {
 		`volumeMounts "/a].name": name "d", mountPath "/a].name"`, `volumeMounts "/b: name \"x\", mountPath \"/c\"": name "e", mountPath "/b: name \"x\", mountPath \"/c\""`,
 		`volumeMounts "/a]": name "f", mountPath "/a]"`,
 	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReading_ShowsWhatAContainerHasOfItsNode(t *testing.T) {
+	job := newJob()
+	publish := &job.Spec.Template.Spec.Containers[0]
+	publish.Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("666")}
+	publish.Resources.Requests = corev1.ResourceList{"cpu": resource.MustParse("1"), "example.com/gadget": resource.MustParse("2")}
+	publish.Env = []corev1.EnvVar{
+		{Name: "N", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.cpu", Divisor: resource.MustParse("1m")}}},
+		{Name: "M", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.cpu", Divisor: resource.MustParse("0")}}},
+	}
+	want := []Line{
+		{Content, "publish", "env[N]", nil, `name "N", valueFrom.resourceFieldRef.resource "limits.cpu", valueFrom.resourceFieldRef.divisor "1m"`},
+		{Content, "publish", "env[M]", nil, `name "M", valueFrom.resourceFieldRef.resource "limits.cpu"`},
+		{Content, "publish", "resources.requests", nil, `{"cpu":"1","example.com/gadget":"2"}`},
+		{Placement, "publish", "resources.limits", nil, `{"cpu":"666"}`},
+	}
+	got := slices.DeleteFunc(Reading(&job.Spec, "publish"), func(l Line) bool { return l.Danger == Program || l.Danger == Identity })
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

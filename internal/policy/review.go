@@ -129,16 +129,17 @@ func findRisks(in ReviewInput) []Risk {
 		}
 	}
 	for _, c := range lateImages(in) {
-		found.add(v1alpha1.AcceptOtherImage, "the image of container %s is another one than that of container %s, and none that capability %s "+
-			"lists: while the node pulls it, nothing ends the step in time; make it an init container, or a sidecar", c.Name,
-			in.Request.Spec.Container, in.Capability.Name)
+		found.add(v1alpha1.AcceptOtherImage, "the image of container %s is another one than that of container %s, letter by letter, and none "+
+			"that capability %s lists, or it is always pulled: while the node pulls it, nothing ends the step in time; write the very same "+
+			"image, or make it an init container or a sidecar", c.Name, in.Request.Spec.Container, in.Capability.Name)
 	}
 	return found
 }
 
 // lateImages are the containers beside the step whose image may be pulled while the step runs. The kubelet starts the containers of a
 // Pod one after the other, and looks at no deadline until it has pulled the image of the last. Sidecars and other init containers are
-// started before.
+// started before. The node keeps images by the name as it is written: the step's image in another spelling, with capitals or the port of
+// its registry, is another one to it, and is pulled.
 func lateImages(in ReviewInput) []corev1.Container {
 	pod := &in.Job.Spec.Template.Spec
 	step := find(pod.Containers, in.Request.Spec.Container)
@@ -154,7 +155,7 @@ func lateImages(in ReviewInput) []corev1.Container {
 	}
 	var late []corev1.Container
 	for _, c := range pod.Containers {
-		if c.Name != step.Name && (!isOneOf(listed, c.Image) || c.ImagePullPolicy == corev1.PullAlways) {
+		if c.Name != step.Name && (!slices.Contains(listed, c.Image) || c.ImagePullPolicy == corev1.PullAlways) {
 			late = append(late, c)
 		}
 	}

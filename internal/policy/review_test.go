@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -57,7 +58,12 @@ func TestAReviewOfADefaultLifetimeShowsIt(t *testing.T) {
 }
 
 func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
-	const unpinned, mutable = v1alpha1.AcceptUnpinnedImage, v1alpha1.AcceptMutableInput
+	const unpinned, mutable, other = v1alpha1.AcceptUnpinnedImage, v1alpha1.AcceptMutableInput, v1alpha1.AcceptOtherImage
+	beside := func(image string) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			pod.Containers = append(pod.Containers, corev1.Container{Name: "side", Image: image})
+		}
+	}
 	ref := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
 	volume := func(v corev1.VolumeSource) func(*corev1.PodSpec) {
 		return func(pod *corev1.PodSpec) { pod.Volumes = []corev1.Volume{{Name: "v", VolumeSource: v}} }
@@ -68,6 +74,17 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 	env := func(from *corev1.EnvVarSource) func(*corev1.PodSpec) {
 		return func(pod *corev1.PodSpec) {
 			pod.Containers[0].Env = []corev1.EnvVar{{Name: "E", Value: "", ValueFrom: from}}
+		}
+	}
+	resources := func(kind string, names ...corev1.ResourceName) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			list := corev1.ResourceList{}
+			for _, name := range names {
+				list[name] = resource.MustParse("1")
+			}
+			if pod.Containers[0].Resources.Requests = list; kind == "limits" {
+				pod.Containers[0].Resources = corev1.ResourceRequirements{Limits: list}
+			}
 		}
 	}
 	envFrom := func(from corev1.EnvFromSource) func(*corev1.PodSpec) {
@@ -143,15 +160,28 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 		{"devices are claimed", func(p *corev1.PodSpec) {
 			p.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimTemplateName: ptr.To("t")}}
 		}, mutable, "resource claim gpu is ResourceClaim or ResourceClaimTemplate t, which can change"},
+		{"the step has a device", resources("limits", "example.com/gadget"), mutable,
+			"container publish: resources.limits is device example.com/gadget, of which a plug-in or a driver decides"},
+		{"the step has a device of a class", resources("limits", "deviceclass.resource.kubernetes.io/gadget"), mutable, "deviceclass."},
+		{"the step asks for a device", resources("requests", "example.com/gadget"), mutable, "container publish: resources.requests"},
+		{"the step has a share of a node that nobody knows", resources("limits", "gadget"), mutable, "device gadget"},
+		{"the step has shares of a node", resources("limits", "cpu", "memory", "ephemeral-storage", "hugepages-2Mi"), "", ""},
+		{"an init container has a device", func(p *corev1.PodSpec) {
+			p.InitContainers = []corev1.Container{{Name: "init", Image: image}}
+			p.InitContainers[0].Resources.Limits = corev1.ResourceList{"example.com/gadget": resource.MustParse("1")}
+		}, mutable, "container init: resources.limits is device example.com/gadget"},
 		{"a container beside the step has the step's image", func(p *corev1.PodSpec) {
 			p.Containers = append(p.Containers, corev1.Container{Name: "side", Image: image})
 		}, "", ""},
 		{"a container beside the step has another image", func(p *corev1.PodSpec) {
 			p.Containers = append(p.Containers, corev1.Container{Name: "side", Image: "side@sha256:" + digest})
-		}, v1alpha1.AcceptOtherImage, "the image of container side is another one than that of container publish"},
+		}, other, "the image of container side is another one than that of container publish"},
+		{"a container beside the step has the step's image with its registry in capitals", beside(strings.Replace(image, "registry", "reGistry", 1)), other, "side"},
+		{"a container beside the step has the step's image with the port of its registry", beside(strings.Replace(image, ".com/", ".com:443/", 1)), other, "side"},
+		{"a container beside the step has the step's image with a tag", beside(strings.Replace(image, "@", ":v1@", 1)), other, "side"},
 		{"a container beside the step looks for its image again", func(p *corev1.PodSpec) {
 			p.Containers = append(p.Containers, corev1.Container{Name: "side", Image: image, ImagePullPolicy: corev1.PullAlways})
-		}, v1alpha1.AcceptOtherImage, "the image of container side"},
+		}, other, "the image of container side"},
 		{"a sidecar has another image", func(p *corev1.PodSpec) {
 			p.InitContainers = []corev1.Container{{Name: "side", Image: "side@sha256:" + digest, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)}}
 		}, "", ""},
@@ -175,7 +205,7 @@ func TestWhatCanChangeAfterTheApprovalIsARisk(t *testing.T) {
 				t.Fatalf("found %v, want %s: %s", risks, tt.needs, tt.says)
 			}
 			var want []string
-			if tt.needs != v1alpha1.AcceptOtherImage {
+			if tt.needs != other {
 				want = []string{risks[0].Message}
 			}
 			if diff := cmp.Diff(want, review.NotCovered); diff != "" {

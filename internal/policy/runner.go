@@ -98,7 +98,7 @@ func additions(spec *batchv1.JobSpec, step string) findings {
 		switch {
 		case s.Container != "" && s.Container != step, s.Field.Class == Refused, s.Field.Runner == Listed:
 			return false
-		case s.Field.Runner == AnyStep, s.isDefault(), s.isHarmlessNote():
+		case s.Field.Runner == AnyStep, s.isDefault(), s.isHarmlessNote(), s.isPlainShare():
 			return true
 		}
 		f.add(true, "%s is set", s.Path)
@@ -110,6 +110,12 @@ func additions(spec *batchv1.JobSpec, step string) findings {
 // isDefault reports whether a field has just what the API server writes where it is left out.
 func (s Setting) isDefault() bool {
 	return s.Field.Default != "" && slices.Equal(texts(s.Value), []string{s.Field.Default})
+}
+
+// isPlainShare reports whether a field is a list of resources without any device.
+func (s Setting) isPlainShare() bool {
+	list, ok := s.Value.Interface().(corev1.ResourceList)
+	return ok && s.Field.Type == "ResourceRequirements" && len(devices(list)) == 0
 }
 
 // isHarmlessNote reports whether all annotations of a template are known to be read by nothing that runs the step, or are the

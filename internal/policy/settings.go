@@ -95,8 +95,10 @@ type StructField struct {
 	Field
 	// Struct is the type of the field, or of the elements of its list; empty where that is a plain value.
 	Struct string
-	// List is set where the field is a list.
-	List bool
+	// List and Map are set where the field is one.
+	List, Map bool
+	// Text is set where the field is a text, or a list or a map of texts.
+	Text bool
 	// Kind is the name of the field's type: string, or that of an enumeration.
 	Kind string
 }
@@ -108,7 +110,8 @@ func Structs() []Struct {
 	for _, t := range structs(reflect.TypeFor[batchv1.JobSpec](), namesOf(rows), nil) {
 		s := Struct{Name: t.Name()}
 		for _, m := range members(t) {
-			f := StructField{Field: rows[t][m.Name], List: m.Type.Kind() == reflect.Slice, Kind: element(m.Type).Name()}
+			f := StructField{Field: rows[t][m.Name], List: m.Type.Kind() == reflect.Slice, Map: m.Type.Kind() == reflect.Map,
+				Kind: element(m.Type).Name(), Text: element(m.Type).Kind() == reflect.String}
 			f.Type, f.Name = t.Name(), m.Name
 			if of := element(m.Type); of.Kind() == reflect.Struct && !isValue(of) {
 				f.Struct = of.Name()
@@ -260,7 +263,7 @@ func isSet(v reflect.Value) bool {
 	}
 }
 
-// texts are a field's values as the API writes them; none of a struct.
+// texts are a field's values as the API writes them; none of a struct that has fields of its own.
 func texts(v reflect.Value) []string {
 	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
@@ -276,6 +279,9 @@ func texts(v reflect.Value) []string {
 		}
 		return all
 	case reflect.Struct, reflect.Map:
+		if q, ok := v.Interface().(resource.Quantity); ok {
+			return []string{q.String()}
+		}
 		return nil
 	default:
 		return []string{fmt.Sprint(v.Interface())}

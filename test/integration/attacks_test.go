@@ -455,7 +455,8 @@ func jobAttacks() []attack {
 			j.allow()
 			j.request()
 			j.job(func(job *batchv1.Job) {
-				job.Spec.Template.Annotations = map[string]string{"example.com/huge": strings.Repeat("x", 256<<10-100)}
+				half := strings.Repeat("x", 128<<10-100)
+				job.Spec.Template.Annotations = map[string]string{"example.com/huge": half, "example.com/as-huge": half}
 			})
 			return nil
 		}},

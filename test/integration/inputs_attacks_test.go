@@ -131,8 +131,27 @@ func inputAttacks() []attack {
 			pod.ResourceClaims = []corev1.PodResourceClaim{{Name: "d", ResourceClaimName: ptr.To("c")}}
 			pod.Containers[1].Resources.Claims = []corev1.ResourceClaim{{Name: "d"}}
 		}))},
+		{"a device that a DeviceClass brings, by the limits of the step", "agent", denied, "is device deviceclass.resource.kubernetes.io/gadget", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
+			c.Resources.Limits = corev1.ResourceList{"deviceclass.resource.kubernetes.io/gadget": resource.MustParse("1")}
+		}))},
+		{"a device of a plug-in, by the limits of the container beside the step", "agent", denied, "is device example.com/gadget", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.Containers[1].Resources.Limits = corev1.ResourceList{"example.com/gadget": resource.MustParse("1")}
+		}))},
 		{"another container's image, which may be slow to pull", "agent", denied, "is another one than that of container publish", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Containers[1].Image = "registry.example.com/huge@sha256:" + strings.Repeat("d", 64)
+		}))},
+		{"the step's image once more, with its registry in capitals, which is pulled", "agent", denied, "is another one than that of container publish", with(podOf(func(pod *corev1.PodSpec, c *corev1.Container) {
+			registry, rest, _ := strings.Cut(c.Image, "/")
+			pod.Containers[1].Image = strings.ToUpper(registry) + "/" + rest
+		}))},
+		{"what the step's probe prints, in an event", "agent", refused, "livenessProbe.exec must not be set", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
+			c.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"env"}}}}
+		}))},
+		{"the end of the step's log, in the Pod's status", "agent", refused, "terminationMessagePolicy must be File", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
+			c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+		}))},
+		{"a Pod that pushes aside those of its node", "agent", refused, "priorityClassName must not be system-node-critical", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.PriorityClassName = "system-node-critical"
 		}))},
 		{"a mount above the credential, by a link that images have", "agent", refused, "could hide the credential's files", with(volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}),
 			podOf(func(_ *corev1.PodSpec, c *corev1.Container) {

@@ -18,9 +18,9 @@ const Name = "valetkey-job-fields"
 // YAML is the rule and its binding. The types are those of policy.Structs, the Job's spec first.
 func YAML(types []policy.Struct) string {
 	var b strings.Builder
-	b.WriteString(head)
+	b.WriteString(head + conditions)
 	b.WriteString("  variables:\n")
-	for _, name := range inOrder(types) {
+	for _, name := range inOrder(types, looksAt) {
 		entry(&b, variable(name), instances(types, name))
 	}
 	for _, s := range types {
@@ -91,7 +91,7 @@ func looksAt(s policy.Struct) bool {
 
 // inOrder are the types that the rule looks at, and those in which they are found: each after those in which it is found, for an
 // expression sees only the variables before it.
-func inOrder(types []policy.Struct) []string {
+func inOrder(types []policy.Struct, looksAt func(policy.Struct) bool) []string {
 	var all []string
 	var add func(string)
 	add = func(name string) {
@@ -120,6 +120,13 @@ func refusedOf(typeName string) string { return "refused" + typeName }
 
 // instances finds the objects of a type, wherever in a Job's spec they are.
 func instances(types []policy.Struct, name string) string {
+	return found(types, name, func(parent string, f policy.StructField) string {
+		return fmt.Sprintf("variables.%s.map(x, x.?%s.orValue([])).flatten()", variable(parent), f.Name)
+	})
+}
+
+// found finds the objects of a type; inList is how those in a list are found.
+func found(types []policy.Struct, name string, inList func(parent string, f policy.StructField) string) string {
 	if name == types[0].Name {
 		return "[dyn(object.spec)]"
 	}
@@ -129,7 +136,7 @@ func instances(types []policy.Struct, name string) string {
 			switch {
 			case f.Struct != name:
 			case f.List:
-				parts = append(parts, fmt.Sprintf("variables.%s.map(x, x.?%s.orValue([])).flatten()", variable(parent.Name), f.Name))
+				parts = append(parts, inList(parent.Name, f))
 			default:
 				parts = append(parts, fmt.Sprintf("variables.%s.filter(x, has(x.%s)).map(x, x.%s)", variable(parent.Name), f.Name, f.Name))
 			}

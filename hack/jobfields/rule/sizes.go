@@ -1,0 +1,156 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rule
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/valetkey/valetkey/internal/policy"
+)
+
+// Sizes is the name of the rule that bounds how large a Job is.
+const Sizes = "valetkey-sizes"
+
+// SizesYAML is that rule and its binding. Lists that are too long are counted, and not looked into, so that the rule costs little
+// whatever the Job is like.
+func SizesYAML(types []policy.Struct) string {
+	var b strings.Builder
+	b.WriteString(strings.ReplaceAll(sizesHead, "NAME", Sizes))
+	b.WriteString("  variables:\n")
+	bounded := func(s policy.Struct) bool { return len(checks(s)) > 0 }
+	for _, name := range inOrder(types, bounded) {
+		entry(&b, variable(name), shortInstances(types, name))
+	}
+	var large []string
+	for _, s := range types {
+		if bounded(s) {
+			large = append(large, fmt.Sprintf("variables.%s.map(x, [\n      %s]\n      .filter(s, s != '')).flatten()", variable(s.Name),
+				strings.Join(checks(s), ",\n      ")))
+		}
+	}
+	entry(&b, "large", strings.Join(large, "\n      + "))
+	b.WriteString("  validations:\n")
+	validation(&b, frozen+"variables.large.size() == 0", "messageExpression",
+		"'a Job that wants a credential is too large: ' + variables.large.join('; ')")
+	for _, total := range totals() {
+		validation(&b, total[0], "message", total[1])
+	}
+	b.WriteString(strings.ReplaceAll(sizesBinding, "NAME", Sizes))
+	return b.String()
+}
+
+// checks are expressions of x, an object of a type: a sentence on each field that is too large, or an empty text.
+func checks(s policy.Struct) []string {
+	var all []string
+	for _, f := range s.Fields {
+		if f.Class == policy.Refused && len(f.Values) == 0 {
+			continue // It cannot be set at all.
+		}
+		if condition := isLarge(f); condition != "" {
+			all = append(all, fmt.Sprintf("%s ? '%s.%s' : ''", condition, s.Name, allowed(f)))
+		}
+	}
+	return all
+}
+
+// isLarge is true if a field of x is too large; nothing if there is no bound.
+func isLarge(f policy.StructField) string {
+	bound, value := f.Bound(), "x."+f.Name
+	switch {
+	case bound.Elements > 0 && bound.Length > 0 && f.Map:
+		return fmt.Sprintf("has(%s) && (%s.size() > %d || %s.exists(k, k.size() > %d || %s[k].size() > %d))", value, value, bound.Elements, value,
+			bound.Length, value, bound.Length)
+	case bound.Elements > 0 && bound.Length > 0:
+		return fmt.Sprintf("has(%s) && (%s.size() > %d || %s.exists(e, e.size() > %d))", value, value, bound.Elements, value, bound.Length)
+	case bound.Elements > 0:
+		return fmt.Sprintf("has(%s) && %s.size() > %d", value, value, bound.Elements)
+	case bound.Length > 0:
+		return fmt.Sprintf("has(%s) && %s.size() > %d", value, value, bound.Length)
+	}
+	return ""
+}
+
+// allowed says how large a field may be.
+func allowed(f policy.StructField) string {
+	bound := f.Bound()
+	switch {
+	case bound.Elements > 0 && bound.Length > 0:
+		return fmt.Sprintf("%s may have %d elements, of %d characters each", f.Name, bound.Elements, bound.Length)
+	case bound.Elements > 0:
+		return fmt.Sprintf("%s may have %d elements", f.Name, bound.Elements)
+	}
+	return fmt.Sprintf("%s may have %d characters", f.Name, bound.Length)
+}
+
+// shortInstances finds the objects of a type that are not in lists which are too long.
+func shortInstances(types []policy.Struct, name string) string {
+	return found(types, name, func(parent string, f policy.StructField) string {
+		return fmt.Sprintf("variables.%s.filter(x, has(x.%s) && x.%s.size() <= %d).map(x, x.%s).flatten()", variable(parent), f.Name, f.Name,
+			f.Bound().Elements, f.Name)
+	})
+}
+
+// frozen begins what is asked of a Job's spec: it does not change but for what the operator writes into it.
+const frozen = "request.operation != 'CREATE' || "
+
+// totals are bounds of several fields together, each with its words.
+func totals() [][2]string {
+	words := fmt.Sprintf("variables.allContainer.map(c, [c.?command.orValue([]), c.?args.orValue([])].filter(l, l.size() <= %d).flatten()"+
+		".map(w, w.size()).sum()).sum() <= %d", policy.MaxWords, policy.MaxJobWords)
+	variables := fmt.Sprintf("variables.allEnvVar.map(e, e.?value.orValue('').size()).sum() <= %d", policy.MaxJobVariables)
+	notes := fmt.Sprintf("['labels', 'annotations'].all(m, object.metadata[?m].orValue({}).size() <= "+
+		"[%d, request.operation == 'CREATE' ? 0 : oldObject.metadata[?m].orValue({}).size()].max())", policy.MaxJobNotes)
+	return [][2]string{
+		{frozen + words, fmt.Sprintf("command and args of all containers of a Job that wants a credential may have %d characters together", policy.MaxJobWords)},
+		{frozen + variables, fmt.Sprintf("the variables of all containers of a Job that wants a credential may have %d characters together", policy.MaxJobVariables)},
+		{notes, fmt.Sprintf("a Job that wants a credential may have %d labels and %d annotations", policy.MaxJobNotes, policy.MaxJobNotes)},
+	}
+}
+
+// The longest lists of a Job that other rules look at, of its Pod and of what is in a list of the Pod. They are no shorter than the
+// bounds of those lists.
+const (
+	longestOfPod     = 64
+	longestOfElement = 512
+)
+
+// NotTooLarge is true of Jobs whose lists are not far too long. Rules that cost much for long lists leave the others to valetkey-sizes.
+var NotTooLarge = fmt.Sprintf(`[object.spec.template.spec].all(p, p.all(k, type(p[k]) != list || (p[k].size() <= %d
+      && p[k].all(e, type(e) != map || e.all(f, type(e[f]) != list || e[f].size() <= %d)))))`, longestOfPod, longestOfElement)
+
+var conditions = fmt.Sprintf("  matchConditions:\n  - name: not-too-large\n    expression: >-\n      %s\n", NotTooLarge)
+
+const sizesHead = `# Generated by hack/jobfields from the table in internal/policy. DO NOT EDIT.
+# How large a Job that wants a credential may be: the operator keeps each in its memory, and every other rule looks at it. It is sizes
+# that are compared, and lists that are too long are not looked into.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: NAME}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    matchPolicy: Equivalent
+    namespaceSelector: {}
+    objectSelector: {matchExpressions: [{key: valetkey.dev/request, operator: Exists}]}
+    resourceRules:
+    - apiGroups: [batch]
+      apiVersions: [v1]
+      resources: [jobs]
+      operations: [CREATE, UPDATE]
+      scope: "*"
+`
+
+const sizesBinding = `---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: NAME}
+spec:
+  policyName: NAME
+  validationActions: [Deny]
+  matchResources:
+    matchPolicy: Equivalent
+    objectSelector: {}
+    namespaceSelector: {}
+`

@@ -1,0 +1,157 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// leaks says by what the credential would leave its container without its program telling it: what the kubelet copies from the
+// container into an object, and what a neighbour in the Pod can read. Source: the kubelet of Kubernetes 1.37.
+func leaks(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) findings {
+	pod := &job.Spec.Template.Spec
+	step := find(pod.Containers, r.Spec.Container)
+	if step == nil {
+		return nil // It is refused for that.
+	}
+	return slices.Concat(expanded(step, c), copiedOut(step), listeners(pod, step, c))
+}
+
+// expanded finds the references that the kubelet would replace by the credential. It does so in the command, the arguments, the values
+// of variables and the names of mounted folders, and what it makes of them is in the process list, in messages of the runtime, and from
+// there in events and in the Pod's status.
+func expanded(step *corev1.Container, c *v1alpha1.Capability) findings {
+	var f findings
+	secret := SecretVariables(c)
+	look := func(where string, texts ...string) {
+		for _, text := range texts {
+			for _, name := range references(text) {
+				f.add(slices.Contains(secret, name), "container %s: %s holds $(%s), which the kubelet replaces by the credential, so that "+
+					"it would be seen outside of the container; let the program read the variable, or write $$(%s) for that text itself",
+					step.Name, where, name, name)
+			}
+		}
+	}
+	look("command", step.Command...)
+	look("args", step.Args...)
+	for _, e := range step.Env {
+		look(fmt.Sprintf("env[%s]", e.Name), e.Value)
+	}
+	for _, m := range step.VolumeMounts {
+		look(fmt.Sprintf("volumeMounts[%s].subPathExpr", m.MountPath), m.SubPathExpr)
+	}
+	return f
+}
+
+// references are the names of the variables that the kubelet looks for in a text: those in $(NAME), but not in $$(NAME).
+func references(text string) []string {
+	var names []string
+	for {
+		at := strings.IndexByte(text, '$')
+		if at < 0 || at+1 == len(text) {
+			return names
+		}
+		next := text[at+1]
+		text = text[at+2:]
+		if next != '(' {
+			continue // The character behind a $ belongs to it: a second $ begins no reference.
+		}
+		if name, rest, closed := strings.Cut(text, ")"); closed {
+			names, text = append(names, name), rest
+		}
+	}
+}
+
+// SecretVariables are the variables of the container that a capability's back end sets to the credential, or to a part of it. Those that
+// only point at its files are none of them.
+func SecretVariables(c *v1alpha1.Capability) []string {
+	s := &c.Spec
+	var names []string
+	add := func(delivery v1alpha1.CredentialDelivery, variables ...string) {
+		if delivery == v1alpha1.DeliveryEnv {
+			names = append(names, variables...)
+		}
+	}
+	if s.AWS != nil {
+		add(s.AWS.Delivery, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+	}
+	if s.GCP != nil {
+		add(s.GCP.Delivery, "CLOUDSDK_AUTH_ACCESS_TOKEN", "GOOGLE_OAUTH_ACCESS_TOKEN")
+	}
+	if s.GitHub != nil {
+		add(s.GitHub.Delivery, "GITHUB_TOKEN", "GH_TOKEN")
+	}
+	if s.Token != nil {
+		add(s.Token.Delivery, "VALETKEY_TOKEN")
+	}
+	if s.Vault != nil {
+		for _, v := range s.Vault.Variables {
+			names = append(names, v.Name)
+		}
+	}
+	return names
+}
+
+// copiedOut finds what has the kubelet copy the output of the container into an object of the cluster, where nobody redacts it.
+func copiedOut(step *corev1.Container) findings {
+	var f findings
+	f.add(step.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError,
+		"container %s: terminationMessagePolicy must be File: the end of its log would be kept in the Pod's status", step.Name)
+	for name, probe := range map[string]*corev1.Probe{"livenessProbe": step.LivenessProbe, "startupProbe": step.StartupProbe, "readinessProbe": step.ReadinessProbe} {
+		f.add(probe != nil && probe.Exec != nil, "container %s: %s.exec must not be set: the kubelet writes into an event what such a "+
+			"command prints; use httpGet, tcpSocket or grpc", step.Name, name)
+	}
+	slices.Sort(f)
+	return f
+}
+
+// listeners finds containers that run beside the step, and that could read what is sent in clear in the network that they share.
+func listeners(pod *corev1.PodSpec, step *corev1.Container, c *v1alpha1.Capability) findings {
+	what := inClear(c)
+	if what == "" {
+		return nil
+	}
+	var f findings
+	for _, other := range slices.Concat(pod.InitContainers, pod.Containers) {
+		beside := other.Name != step.Name && (isSidecar(other) || find(pod.Containers, other.Name) != nil)
+		f.add(beside && mayListen(other.SecurityContext), "container %s shares the network of container %s, in which %s in clear; write "+
+			"securityContext: {capabilities: {drop: [NET_RAW]}} for container %s, and add no capabilities but %s", other.Name, step.Name,
+			what, other.Name, strings.Join(deaf(), ", "))
+	}
+	return f
+}
+
+// inClear says what is sent without encryption by what Valetkey delivers; nothing if nothing is.
+func inClear(c *v1alpha1.Capability) string {
+	switch s := &c.Spec; {
+	case s.GCP != nil && s.GCP.Delivery != v1alpha1.DeliveryEnv:
+		return "valetkey-exec hands Google's token to its libraries"
+	case s.Vault != nil && s.Vault.Postgres != nil && s.Vault.Postgres.SSLMode == "disable":
+		return "PostgreSQL's clients send their password"
+	}
+	return ""
+}
+
+// mayListen reports whether a container could read the packets of its Pod: it keeps NET_RAW, which runtimes give to every container, or
+// has a capability that is not known to be no way to them. Runtimes know the names of capabilities in capitals and without CAP_.
+func mayListen(s *corev1.SecurityContext) bool {
+	if s == nil || s.Capabilities == nil {
+		return true
+	}
+	drops := slices.ContainsFunc(s.Capabilities.Drop, func(c corev1.Capability) bool { return c == "NET_RAW" || c == "ALL" })
+	return !drops || slices.ContainsFunc(s.Capabilities.Add, func(c corev1.Capability) bool { return !slices.Contains(deaf(), string(c)) })
+}
+
+// deaf are the capabilities by which nobody reads packets: those of Pod Security's level baseline.
+func deaf() []string {
+	return []string{"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID",
+		"SETPCAP", "SETUID", "SYS_CHROOT"}
+}
