@@ -307,7 +307,7 @@ func TestWhatGoogleRefusesSaysWhatToDo(t *testing.T) {
 		{"a role that is none", capability(func(c *v1alpha1.GCPCapability) { c.Boundary[0].Roles = []string{"owner"} }), true, `"owner" is no role`},
 		{"everything, in one word", capability(func(c *v1alpha1.GCPCapability) { c.Scopes, c.Boundary = []string{everything}, nil }), true, "accept WholeServiceAccount"},
 		{"a scope that is none", capability(func(c *v1alpha1.GCPCapability) { c.Scopes = []string{"https://elsewhere.example.com/auth/x"} }), true, "no OAuth scope of Google's"},
-		{"a prefix that does not end", capability(func(c *v1alpha1.GCPCapability) { c.Boundary[0].Prefix = "${request.repo}" }), true, "does not end in a slash"},
+		{"a prefix that does not end", capability(func(c *v1alpha1.GCPCapability) { c.Boundary[0].Prefix = "a" }), true, "does not end in a slash"},
 		{"a prefix with a quote", capability(func(c *v1alpha1.GCPCapability) { c.Boundary[0].Prefix = "'||true||'/" }), true, "holds what no prefix may"},
 		{"a bucket that a repository chooses", capability(func(c *v1alpha1.GCPCapability) { c.Boundary[0].Bucket = "${request.repo}" }), true, "the name of a bucket"},
 	}

@@ -69,7 +69,7 @@ func (t *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
 			Message: fmt.Sprintf("the capability has no spec.token, but its provider %q is of tokens", p.Name)}
 	}
-	longest, err := t.Render(ctx, c, provider.Longest())
+	longest, err := t.Render(ctx, c, provider.Longest(c))
 	if err == nil {
 		err = longest.Fits()
 	}
