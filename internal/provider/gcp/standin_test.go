@@ -374,6 +374,36 @@ func TestAnAnswerThatIsNotWhatWasAskedForIsNotUsed(t *testing.T) {
 				a["access_token"] = "a\nb"
 			}
 		},
+		"a narrowed token for more scopes": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["scope"] = "https://www.googleapis.com/auth/devstorage.read_write https://www.googleapis.com/auth/cloud-platform"
+			}
+		},
+		"a federated token for more scopes": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] != nil {
+				a["scope"] = "https://www.googleapis.com/auth/cloud-platform https://mail.google.com/"
+			}
+		},
+		"scopes that are no text": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["scope"] = []any{"https://www.googleapis.com/auth/cloud-platform"}
+			}
+		},
+		"an identity's token in place of an access token": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["issued_token_type"] = "urn:ietf:params:oauth:token-type:id_token"
+			}
+		},
+		"a field that is not known": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["refresh_token"] = "r"
+			}
+		},
+		"a field of the account's token that is not known": func(path string, a map[string]any) {
+			if strings.Contains(path, account) {
+				a["delegates"] = []any{"everybody"}
+			}
+		},
 		"a narrowed token of another kind": func(path string, a map[string]any) {
 			if path == narrow && a["expires_in"] == nil {
 				a["token_type"] = "mac"
