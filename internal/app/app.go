@@ -152,6 +152,7 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 			ReaderFailOnMissingInformer: true,
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.CapabilityRequest{}: work, &v1alpha1.CapabilityGrant{}: work, &batchv1.Job{}: selected, &corev1.Pod{}: selected,
+				&corev1.ServiceAccount{}: {Namespaces: map[string]cache.Config{o.identitiesNamespace: {}}, Transform: cache.TransformStripManagedFields()},
 			},
 		},
 		// Its own metrics server knows no exemplars: see addMetricsServer.
