@@ -313,10 +313,11 @@ type VaultParameter struct {
 
 // VaultFile is a file that is made of a secret's fields.
 type VaultFile struct {
-	// path of the file below the mount.
+	// path of the file below the mount. The folder exec is Valetkey's own, and postgres is where postgres is set.
 	// +required
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:Pattern=`^[a-z0-9_-]{1,63}(/[a-z0-9_-]{1,63}){0,3}$`
+	// +kubebuilder:validation:XValidation:rule="self != 'exec' && !self.startsWith('exec/')",message="the folder exec holds files that Valetkey writes itself: give the file a folder of its own"
 	Path string `json:"path"`
 	// content of the file: ${data.FIELD} stands for a field of the secret.
 	// +required
@@ -331,6 +332,7 @@ type VaultVariable struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Z][A-Z0-9_]{0,127}$`
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('VALETKEY_')",message="variables that begin with VALETKEY_ are set by Valetkey itself: give it another name"
 	Name string `json:"name"`
 	// value of the variable: ${data.FIELD} stands for a field of the secret.
 	// +required

@@ -6,6 +6,7 @@ package vault_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -74,6 +75,47 @@ func askVault(t *testing.T, said map[string]map[string]any) (c *provider.Credent
 	l.Handle = v.Handle(l)
 	c, err = v.Issue(t.Context(), l)
 	return c, ended, err
+}
+
+func TestCheckCapability_NamesOfValetkeysOwnAreRefused(t *testing.T) {
+	file := func(path string) v1alpha1.VaultFile {
+		return v1alpha1.VaultFile{Path: path, Content: "${data.password}"}
+	}
+	for _, tt := range []struct {
+		name      string
+		files     []v1alpha1.VaultFile
+		variables []string
+		postgres  bool
+		// words of the refusal; empty where it is Ready.
+		words string
+	}{
+		{name: "files of its own", files: []v1alpha1.VaultFile{file("app/password"), file("exec-terms"), file("my/exec/terms"), file("postgres/x")}},
+		{name: "the terms", files: []v1alpha1.VaultFile{file("exec/terms")}, words: "file exec/terms has the name of one that Valetkey writes"},
+		{name: "the secrets", files: []v1alpha1.VaultFile{file("exec/secrets")}, words: "exec/secrets"},
+		{name: "a variable of the command's", files: []v1alpha1.VaultFile{file("exec/environment/path")}, words: "exec/environment/path"},
+		{name: "anything in the folder", files: []v1alpha1.VaultFile{file("exec/x")}, words: "give it a folder of its own"},
+		{name: "the folder itself", files: []v1alpha1.VaultFile{file("exec")}, words: "file exec has the name"},
+		{name: "a PostgreSQL client's", files: []v1alpha1.VaultFile{file("postgres/pgpass")}, postgres: true, words: "file postgres/pgpass has the name"},
+		{name: "a folder of another", files: []v1alpha1.VaultFile{file("app"), file("app/password")}, words: "file app is the folder of file app/password"},
+		{name: "variables of its own", variables: []string{"PASSWORD", "PGX"}},
+		{name: "the end of the grant", variables: []string{"VALETKEY_EXPIRES_AT"}, words: "variable VALETKEY_EXPIRES_AT is one that Valetkey sets"},
+		{name: "a PostgreSQL client's variable", variables: []string{"PGHOST"}, postgres: true, words: "variable PGHOST is one"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{Path: "database/creds/previews", Files: tt.files}}}
+			for _, name := range tt.variables {
+				c.Spec.Vault.Variables = append(c.Spec.Vault.Variables, v1alpha1.VaultVariable{Name: name, Value: "${data.password}"})
+			}
+			if tt.postgres {
+				c.Spec.Vault.Postgres = &v1alpha1.VaultPostgres{Host: "db", Database: "app"}
+			}
+			err := vault.New(vault.Options{Identities: anybody{}}).CheckCapability(t.Context(), c, nil)
+			problem := (*provider.NotReadyError)(nil)
+			if (err == nil) != (tt.words == "") || err != nil && (!errors.As(err, &problem) || !strings.Contains(err.Error(), tt.words)) {
+				t.Errorf("got %v, want %q", err, tt.words)
+			}
+		})
+	}
 }
 
 func TestIssue_WhatVaultWasNotAskedForIsGivenToNobody(t *testing.T) {
