@@ -36,6 +36,7 @@ type Capability struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.exec) || (has(self.runner) && size(self.runner) > 0)",message="exec needs a runner: an image that is not listed can put another program in the place of valetkey-exec. List the image with its command, and anyArgs for any arguments"
 // +kubebuilder:validation:ExactlyOneOf=aws;kubernetes;vault;gcp;github;token
+// +kubebuilder:validation:XValidation:rule="!has(self.github) || !has(self.repoParts) || self.repoParts == 1",message="a capability of GitHub takes names of one part, without the owner, which github.owner names: leave repoParts out"
 // +kubebuilder:validation:XValidation:rule="self.defaultTTLSeconds <= self.maxTTLSeconds",message="defaultTTLSeconds is at most maxTTLSeconds"
 type CapabilitySpec struct {
 	// description says in a sentence what a holder can do. People who approve read it.
@@ -64,6 +65,13 @@ type CapabilitySpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10
 	MinimumApproval int32 `json:"minimumApproval,omitempty"`
+	// repoParts is how many parts the names of repositories have in requests, with a / between them: 1, which is the
+	// default, for payments, and 2 for acme/payments. Names of another number are refused: acme would be the folder that
+	// acme/payments is in. Capabilities of GitHub name their owner, and take names of one part.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10
+	RepoParts int32 `json:"repoParts,omitempty"`
 	// aws is a role of AWS and the part of it that a holder gets.
 	// +optional
 	AWS *AWSCapability `json:"aws,omitempty"`
@@ -305,10 +313,11 @@ type VaultParameter struct {
 
 // VaultFile is a file that is made of a secret's fields.
 type VaultFile struct {
-	// path of the file below the mount.
+	// path of the file below the mount. The folder exec is Valetkey's own, and postgres is where postgres is set.
 	// +required
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:Pattern=`^[a-z0-9_-]{1,63}(/[a-z0-9_-]{1,63}){0,3}$`
+	// +kubebuilder:validation:XValidation:rule="self != 'exec' && !self.startsWith('exec/')",message="the folder exec holds files that Valetkey writes itself: give the file a folder of its own"
 	Path string `json:"path"`
 	// content of the file: ${data.FIELD} stands for a field of the secret.
 	// +required
@@ -323,6 +332,7 @@ type VaultVariable struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Z][A-Z0-9_]{0,127}$`
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('VALETKEY_')",message="variables that begin with VALETKEY_ are set by Valetkey itself: give it another name"
 	Name string `json:"name"`
 	// value of the variable: ${data.FIELD} stands for a field of the secret.
 	// +required

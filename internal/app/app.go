@@ -142,6 +142,8 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 	}
 	work := cache.ByObject{Namespaces: watched, Transform: observe.Slim}
 	selected := cache.ByObject{Namespaces: watched, Label: labels.NewSelector().Add(*ours), Transform: observe.Slim}
+	identities := cache.ByObject{Namespaces: map[string]cache.Config{o.identitiesNamespace: {}},
+		Transform: cache.TransformStripManagedFields()}
 	renew := o.leaseDuration * 2 / 3
 	// A standby takes up to 2.2 times as long to see that the lease is free, and grants that end meanwhile end late.
 	retry := min(o.leaseDuration/7, 250*time.Millisecond)
@@ -153,6 +155,7 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 			ReaderFailOnMissingInformer: true,
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.CapabilityRequest{}: work, &v1alpha1.CapabilityGrant{}: work, &batchv1.Job{}: selected, &corev1.Pod{}: selected,
+				&corev1.ServiceAccount{}: identities,
 			},
 		},
 		// Its own metrics server knows no exemplars: see addMetricsServer.

@@ -215,11 +215,7 @@ func addCatalog(mgr ctrl.Manager, o options, observer *observe.Observer) error {
 	if err != nil {
 		return err
 	}
-	err = ctrl.NewControllerManagedBy(mgr).Named("capability").WithOptions(controllerOptions(1)).
-		For(&v1alpha1.Capability{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.CapabilityProvider{}, handler.EnqueueRequestsFromMapFunc(everyCapability(mgr.GetClient()))).
-		Complete(&catalog.CapabilityController{Writer: writer, Providers: observer.Providers})
-	if err != nil {
+	if err := addCapabilities(mgr, writer, observer); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("policy").WithOptions(controllerOptions(1)).
@@ -230,7 +226,28 @@ func addCatalog(mgr ctrl.Manager, o options, observer *observe.Observer) error {
 		Complete(&catalog.PolicyController{Writer: writer, Policies: observer.Policies})
 }
 
-func everyCapability(reader client.Reader) handler.MapFunc {
+// addCapabilities looks again at capabilities whenever something changes that they depend on: their providers, their
+// ServiceAccounts, and for those of the cluster itself, roles and bindings.
+func addCapabilities(mgr ctrl.Manager, writer catalog.Writer, observer *observe.Observer) error {
+	every := everyCapability(mgr.GetClient(), func(*v1alpha1.Capability) bool { return true })
+	ofTheCluster := everyCapability(mgr.GetClient(), func(c *v1alpha1.Capability) bool { return c.Spec.Kubernetes != nil })
+	b := ctrl.NewControllerManagedBy(mgr).Named("capability").WithOptions(controllerOptions(1)).
+		For(&v1alpha1.Capability{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.CapabilityProvider{}, handler.EnqueueRequestsFromMapFunc(every)).
+		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(every))
+	for _, kind := range rightsKinds() {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofTheCluster))
+	}
+	return b.Complete(&catalog.CapabilityController{Writer: writer, Providers: observer.Providers})
+}
+
+// rightsKinds are what says who may do what in the cluster.
+func rightsKinds() []client.Object {
+	return []client.Object{&rbacv1.Role{}, &rbacv1.RoleBinding{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}}
+}
+
+// everyCapability maps any change to the capabilities that it may be about.
+func everyCapability(reader client.Reader, about func(*v1alpha1.Capability) bool) handler.MapFunc {
 	return func(ctx context.Context, _ client.Object) []reconcile.Request {
 		list := &v1alpha1.CapabilityList{}
 		if err := reader.List(ctx, list); err != nil {
@@ -238,7 +255,9 @@ func everyCapability(reader client.Reader) handler.MapFunc {
 		}
 		keys := make([]reconcile.Request, 0, len(list.Items))
 		for i := range list.Items {
-			keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+			if about(&list.Items[i]) {
+				keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+			}
 		}
 		return keys
 	}
@@ -310,8 +329,8 @@ func newPeers(mgr ctrl.Manager, o options) (grant.Peers, error) {
 
 // onCatalogue looks again at what waits, or lives, whenever something that a decision depends on changes.
 func onCatalogue(b *builder.Builder, whom handler.MapFunc) *builder.Builder {
-	depends := append(guard.Kinds(), &v1alpha1.CapabilityPolicy{}, &v1alpha1.Capability{}, &v1alpha1.CapabilityProvider{}, &corev1.Namespace{},
-		&rbacv1.Role{}, &rbacv1.RoleBinding{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{})
+	depends := append(guard.Kinds(), &v1alpha1.CapabilityPolicy{}, &v1alpha1.Capability{}, &v1alpha1.CapabilityProvider{}, &corev1.Namespace{})
+	depends = append(depends, rightsKinds()...)
 	for _, kind := range depends {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(whom))
 	}

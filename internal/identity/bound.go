@@ -56,7 +56,7 @@ func (s *Source) Bind(ctx context.Context, capability, account, anchor string, t
 	because := error(nil)
 	if err != nil {
 		because = failure("asking for a token of ServiceAccount "+account, err)
-	} else if bound, err := s.read(answer, account, anchor, made.UID); err != nil {
+	} else if bound, err := s.read(answer, account, anchor, made.UID, seconds); err != nil {
 		because = &provider.Error{Class: provider.Retryable, Refused: true, Message: err.Error()}
 	} else {
 		return bound, nil
@@ -72,6 +72,8 @@ func (s *Source) Bind(ctx context.Context, capability, account, anchor string, t
 type claims struct {
 	ID         string `json:"jti"`
 	Subject    string `json:"sub"`
+	IssuedAt   int64  `json:"iat"`
+	ExpiresAt  int64  `json:"exp"`
 	Kubernetes struct {
 		Secret struct {
 			Name string    `json:"name"`
@@ -81,7 +83,7 @@ type claims struct {
 }
 
 // read sees that the token is what was asked for: one that is not bound could not be ended.
-func (s *Source) read(answer *authenticationv1.TokenRequest, account, anchor string, uid types.UID) (Bound, error) {
+func (s *Source) read(answer *authenticationv1.TokenRequest, account, anchor string, uid types.UID, seconds int64) (Bound, error) {
 	var said claims
 	parts := strings.Split(answer.Status.Token, ".")
 	if len(parts) != 3 || answer.Status.ExpirationTimestamp.IsZero() {
@@ -94,6 +96,11 @@ func (s *Source) read(answer *authenticationv1.TokenRequest, account, anchor str
 	user := fmt.Sprintf("system:serviceaccount:%s:%s", s.namespace, account)
 	if said.Subject != user || said.ID == "" || said.Kubernetes.Secret.Name != anchor || said.Kubernetes.Secret.UID != uid {
 		return Bound{}, errors.New("the API server's token is not the one that was asked for")
+	}
+	// The answer's own time is read a moment later than the token's.
+	apart := answer.Status.ExpirationTimestamp.Sub(time.Unix(said.ExpiresAt, 0)).Abs()
+	if said.ExpiresAt-said.IssuedAt > seconds || apart > answerTime {
+		return Bound{}, errors.New("the API server's token lives for another time than was asked for, or than is said of it")
 	}
 	return Bound{Token: Token{reveal: func() string { return answer.Status.Token }}, ID: "JTI=" + said.ID, User: user,
 		ExpiresAt: answer.Status.ExpirationTimestamp.Time}, nil

@@ -112,7 +112,33 @@ func checkRepo(c *v1alpha1.Capability, repo string) error {
 		return fmt.Errorf("write repo as %s, not %s: capability %s takes each repository in one spelling, %s",
 			right, repo, c.Name, r.repoSpelling())
 	}
+	if !r.fits(repo) {
+		return fmt.Errorf("write repo as %s, not %s: capability %s takes names of %s, so that none is a folder of another",
+			r.example(repo), repo, c.Name, count(r.parts))
+	}
 	return nil
+}
+
+// example is a repository's name with the right number of parts: the last ones of a longer name.
+func (r Rules) example(repo string) string {
+	all := strings.Split(repo, "/")
+	for len(all) < r.parts {
+		all = append([]string{"OWNER"}, all...)
+	}
+	return strings.Join(all[len(all)-r.parts:], "/")
+}
+
+func count(parts int) string {
+	if parts == 1 {
+		return "one part, without a /"
+	}
+	return fmt.Sprintf("%d parts, with a / between them", parts)
+}
+
+// Longest returns the longest name of a repository that a request for the capability can have.
+func Longest(c *v1alpha1.Capability) string {
+	parts := max(1, Of(c).parts)
+	return strings.Repeat("r/", parts-1) + strings.Repeat("r", LongestRepo-2*(parts-1))
 }
 
 func checkEnvironment(c *v1alpha1.Capability, environment string) error {

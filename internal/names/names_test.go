@@ -29,6 +29,11 @@ func onVault() *v1alpha1.Capability {
 	return &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "read"}, Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{}}}
 }
 
+func withParts(c *v1alpha1.Capability, parts int32) *v1alpha1.Capability {
+	c.Spec.RepoParts = parts
+	return c
+}
+
 func onGitHub() *v1alpha1.Capability {
 	return &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "artifacts"}, Spec: v1alpha1.CapabilitySpec{
 		GitHub: &v1alpha1.GitHubCapability{Owner: "Acme", Repositories: []string{"Web-App", "payments", ".github", "tool-*"}}}}
@@ -61,10 +66,12 @@ func TestForms_AreThoseOfTheKind(t *testing.T) {
 
 func TestCheck_NamesAsForgesWriteThemAreTaken(t *testing.T) {
 	for _, repo := range []string{
-		"w", "0", "_", "web-app", "web--app", "web_app", "web.app", "web-", "web_", "__init__", ".github", ".github-private", "web.git.app", "webgit", "acme.github.io", "acme/web-app",
-		"group/sub-group/web.app_2", "Web-App", "ACME/Web", "C-", "node.js-", "a.b.c", ".-x", strings.Repeat("r", LongestRepo),
+		"w", "0", "_", "web-app", "web--app", "web_app", "web.app", "web-", "web_", "__init__", ".github", ".github-private", "web.git.app", "webgit", "acme.github.io",
+		"acme/web-app", "group/sub-group/web.app_2", "Web-App", "ACME/Web", "C-", "node.js-", "a.b.c", ".-x", strings.Repeat("r", LongestRepo),
 	} {
-		if err := Check(onAWS(), repo, "preview"); err != nil {
+		c := onAWS()
+		c.Spec.RepoParts = int32(strings.Count(repo, "/") + 1)
+		if err := Check(c, repo, "preview"); err != nil {
 			t.Errorf("repo %s: %v", repo, err)
 		}
 	}
@@ -116,11 +123,15 @@ func TestCheck_AnotherSpellingIsRefusedWithTheRightOne(t *testing.T) {
 		{"below an owner that has no folders", onGitHub(), "acme/acme/payments", "preview", "repo acme/acme/payments is not of Acme"},
 		{"one that the capability is not for", onGitHub(), "secrets", "preview", "repo secrets is none that capability artifacts is for: Web-App, payments, .github, tool-*"},
 		{"AWS's in capitals are others", onAWS(), "Payments", "Production", ""},
-		{"AWS's with an owner are others", onAWS(), "acme/payments", "preview", ""},
-		{"Google's objects in capitals are others", onGCP(), "acme/Payments", "preview", ""},
+		{"AWS's in a folder", onAWS(), "acme/payments", "preview", "write repo as payments, not acme/payments: capability publish takes names of one part, without a /, so that none is a folder of another"},
+		{"AWS's with an owner, where names have one", withParts(onAWS(), 2), "acme/payments", "preview", ""},
+		{"AWS's without an owner, where names have one", withParts(onAWS(), 2), "acme", "preview", "write repo as OWNER/acme, not acme: capability publish takes names of 2 parts, with a / between them, so that none is a folder of another"},
+		{"AWS's in a folder of an owner's", withParts(onAWS(), 2), "acme/payments/prod", "preview", "write repo as payments/prod, not acme/payments/prod"},
+		{"a folder of the cluster's", &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{Kubernetes: &v1alpha1.KubernetesCapability{}}}, "acme/payments", "preview", "write repo as payments"},
+		{"Google's objects in capitals are others", withParts(onGCP(), 2), "acme/Payments", "preview", ""},
 		{"Google's buckets are in lower case", onGCP(), "payments", "Production", "write environment as production"},
 		{"Vault's in capitals may be the same", onVault(), "Payments", "preview", "write repo as payments, not Payments: capability read takes each repository in one spelling, in lower case"},
-		{"Vault's with an owner are others", onVault(), "acme/payments", "preview", ""},
+		{"Vault's with an owner are others", withParts(onVault(), 2), "acme/payments", "preview", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := Check(tt.of, tt.repo, tt.environment)
@@ -161,6 +172,13 @@ func TestRead_APolicyMeansWhatTheBackEndMeans(t *testing.T) {
 		{"AWS's in capitals", onAWS(), "Payments", "payments", false, true},
 		{"AWS's asked for in capitals", onAWS(), "pay*", "PAYMENTS", false, true},
 		{"AWS's with an owner", onAWS(), "acme/payments", "payments", false, false},
+		{"one in a folder that is asked for", onAWS(), "acme/payments", "acme", false, true},
+		{"all in a folder that is asked for", onAWS(), "Acme/*", "acme", false, true},
+		{"one in another folder", onAWS(), "acme/payments", "payments", false, false},
+		{"one in a folder", withParts(onAWS(), 2), "acme", "acme/payments", false, true},
+		{"one in a folder of that name", withParts(onAWS(), 2), "payments", "acme/payments", false, false},
+		{"any, in a folder", withParts(onAWS(), 2), "*", "acme/payments", true, true},
+		{"of GitHub, what is called as its owner", onGitHub(), "acme", "payments", false, false},
 		{"Google's in capitals", onGCP(), "Payments", "payments", false, true},
 		{"Vault's in capitals", onVault(), "Payments", "payments", true, true},
 		{"of no capability", nil, "Payments", "payments", true, true},
@@ -208,7 +226,7 @@ func TestPossible_IsWhatSomeRequestCanHave(t *testing.T) {
 	}{
 		{onGitHub(), "payments", true}, {onGitHub(), "Payments", true}, {onGitHub(), "acme/payments", true}, {onGitHub(), "*", true}, {onGitHub(), "*/*", true}, {onGitHub(), "ac*/x", true},
 		{onGitHub(), "mallory/payments", false}, {onGitHub(), "acme/a/b", false}, {onGitHub(), "*/*/*", false}, {onGitHub(), "-x", false},
-		{onAWS(), "mallory/payments", true}, {onAWS(), "acme//*", false}, {onAWS(), "../x", false}, {onAWS(), "web.", false}, {onAWS(), ".*", true}, {onAWS(), "*.git", false}, {onAWS(), "*.gi*", true}, {onVault(), "a/b/c", true},
+		{withParts(onAWS(), 2), "mallory/payments", true}, {withParts(onAWS(), 2), "*", true}, {withParts(onAWS(), 2), "payments", false}, {onAWS(), "mallory/payments", false}, {onAWS(), "*", true}, {onAWS(), "acme//*", false}, {onAWS(), "../x", false}, {onAWS(), "web.", false}, {onAWS(), ".*", true}, {onAWS(), "*.git", false}, {onAWS(), "*.gi*", true}, {withParts(onVault(), 3), "a/b/c", true}, {onVault(), "a/b/c", false},
 	} {
 		if got := Of(tt.of).RepoPossible(tt.pattern); got != tt.want {
 			t.Errorf("%s of %s: %t", tt.pattern, tt.of.Name, got)
@@ -236,8 +254,11 @@ func TestRepos_PatternsAreInTheSpellingThatARequestNeeds(t *testing.T) {
 	if got := strings.Join(Of(onGitHub()).Repos(patterns), " "); got != "* web-app tool-*" {
 		t.Errorf("of GitHub: %s", got)
 	}
-	if got := strings.Join(Of(onAWS()).Repos(patterns), " "); got != "acme/* Web-App ACME/web-app */tool-* mallory/x" {
+	if got := strings.Join(Of(onAWS()).Repos(patterns), " "); got != "Web-App" {
 		t.Errorf("of AWS: %s", got)
+	}
+	if got := strings.Join(Of(withParts(onAWS(), 2)).Repos(patterns), " "); got != "acme/* ACME/web-app */tool-* mallory/x" {
+		t.Errorf("of AWS with owners: %s", got)
 	}
 	if got := strings.Join(Of(onVault()).Environments([]string{"Production", "production", "a/b"}), " "); got != "production" {
 		t.Errorf("environments: %s", got)

@@ -16,6 +16,9 @@ type Rules struct {
 	owner string
 	// repoCased and environmentCased are set where upper and lower case make different names.
 	repoCased, environmentCased bool
+	// parts is how many parts a repository's name has, with a / between them. It is 0 where that is not known, and for
+	// GitHub, whose repositories are told apart by their owner.
+	parts int
 }
 
 // Of returns the rules of a capability's back end.
@@ -25,18 +28,23 @@ type Rules struct {
 // and the capability names the one owner. Which of Vault's engines, and which services that a token is for, tell case
 // apart is not known, and a token of the cluster is made from no name at all: there, names are in lower case, so that
 // no two spellings can mean one thing.
+//
+// Everywhere but at GitHub, a name has as many parts as the capability says: acme would else be the folder that
+// acme/payments is in.
 func Of(c *v1alpha1.Capability) Rules {
-	switch {
-	case c == nil:
+	if c == nil {
 		return Rules{}
+	}
+	parts := max(1, int(c.Spec.RepoParts))
+	switch {
 	case c.Spec.AWS != nil:
-		return Rules{repoCased: true, environmentCased: true}
+		return Rules{repoCased: true, environmentCased: true, parts: parts}
 	case c.Spec.GCP != nil:
-		return Rules{repoCased: true}
+		return Rules{repoCased: true, parts: parts}
 	case c.Spec.GitHub != nil:
 		return Rules{owner: strings.ToLower(c.Spec.GitHub.Owner)}
 	default:
-		return Rules{}
+		return Rules{parts: parts}
 	}
 }
 
@@ -139,10 +147,30 @@ func (r Rules) Read(repo, environment string) Asked {
 }
 
 // RepoAmong reports whether one of the patterns means the request's repository. Widely compares without case even
-// where the back end tells case apart, so that no spelling takes a name past a Deny.
+// where the back end tells case apart, and takes a pattern of more or fewer parts for the folders that it begins with,
+// so that no spelling takes a name past a Deny: a Deny of acme/payments holds for acme, and one of acme for
+// acme/payments.
 func (a Asked) RepoAmong(patterns []string, widely bool) bool {
 	folded := widely || !a.rules.repoCased
+	if widely && a.rules.parts > 0 {
+		patterns = a.folders(patterns)
+	}
 	return slices.ContainsFunc(a.repos, func(name string) bool { return among(patterns, name, folded) })
+}
+
+// folders makes each pattern one of as many parts as the request's repository has: of a longer one the first parts,
+// of a shorter one all that lies below it.
+func (a Asked) folders(patterns []string) []string {
+	parts := strings.Count(a.repos[0], "/") + 1
+	all := make([]string, len(patterns))
+	for i, pattern := range patterns {
+		split := strings.Split(pattern, "/")
+		for pattern != Any && len(split) < parts {
+			split = append(split, Any)
+		}
+		all[i] = strings.Join(split[:min(len(split), parts)], "/")
+	}
+	return all
 }
 
 // EnvironmentAmong is RepoAmong for the request's environment.
@@ -164,7 +192,10 @@ func among(patterns []string, name string, folded bool) bool {
 
 // RepoPossible reports whether some request could name a repository that the pattern means.
 func (r Rules) RepoPossible(pattern string) bool {
-	if checkRepoForm(example(pattern)) != nil {
+	if pattern == Any {
+		return true
+	}
+	if checkRepoForm(example(pattern)) != nil || !r.fits(pattern) {
 		return false
 	}
 	if owner, name, found := strings.Cut(pattern, "/"); found && r.owner != "" {
@@ -172,6 +203,9 @@ func (r Rules) RepoPossible(pattern string) bool {
 	}
 	return true
 }
+
+// fits reports whether a repository's name has as many parts as it must.
+func (r Rules) fits(repo string) bool { return r.parts == 0 || strings.Count(repo, "/")+1 == r.parts }
 
 // EnvironmentPossible reports whether some request could name an environment that the pattern means.
 func EnvironmentPossible(pattern string) bool {
@@ -186,7 +220,8 @@ func example(pattern string) string { return strings.ReplaceAll(pattern, Any, "a
 // one.
 func (r Rules) RepoReads(text string, whole bool) bool {
 	if !whole {
-		return (r.repoCased || strings.ToLower(text) == text) && (r.owner == "" || !strings.Contains(text, "/"))
+		return (r.repoCased || strings.ToLower(text) == text) && (r.owner == "" || !strings.Contains(text, "/")) &&
+			(r.parts == 0 || strings.Count(text, "/") < r.parts)
 	}
 	return r.Repo(text) == text && r.RepoPossible(text)
 }

@@ -46,6 +46,7 @@ func TestAnAllowThatMatchesWholeGrants(t *testing.T) {
 		},
 		{
 			name: "patterns match", given: func(w *world) {
+				w.Capability.Spec.RepoParts = 2
 				w.Request.Spec.Repo = "acme/web-app"
 				w.preview().Repos, w.preview().Environments = []string{"other", "acme/web-*"}, []string{"pre*"}
 			},
@@ -112,6 +113,7 @@ func TestWhatDoesNotMatchIsRefusedWithWhatWouldHaveBeenAllowed(t *testing.T) {
 		refused("the repo only begins with the allowed one", func(w *world) { w.Request.Spec.Repo = "web-app-attacker" }, "policy preview-builds allows repos web-app"),
 		refused("the repo only ends with the allowed one", func(w *world) { w.Request.Spec.Repo = "my-web-app" }, "allows repos web-app"),
 		refused("a star does not reach over a slash", func(w *world) {
+			w.Capability.Spec.RepoParts = 3
 			w.Request.Spec.Repo = "acme/evil/web-app"
 			w.preview().Repos = []string{"acme/*"}
 		}, "allows repos acme/*"),

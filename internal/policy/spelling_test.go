@@ -131,6 +131,7 @@ func TestDeny_NobodyIsPastItInCapitals(t *testing.T) {
 func TestImpossible_NamesThatNoRequestHasAreFound(t *testing.T) {
 	github := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "artifacts"}, Spec: v1alpha1.CapabilitySpec{GitHub: &v1alpha1.GitHubCapability{Owner: "acme", Repositories: []string{"*"}}}}
 	aws := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "publish"}, Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{}}}
+	owned := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "upload"}, Spec: v1alpha1.CapabilitySpec{RepoParts: 2, AWS: &v1alpha1.AWSCapability{}}}
 	vault := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "read"}, Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{}}}
 	compiler := newCompiler(t)
 	for _, tt := range []struct {
@@ -143,7 +144,10 @@ func TestImpossible_NamesThatNoRequestHasAreFound(t *testing.T) {
 	}{
 		{"nothing", []string{"artifacts"}, []string{"payments", "acme/payments", "Acme/*"}, "request.repo == 'payments'", nil},
 		{"another owner's", []string{"artifacts"}, []string{"payments", "mallory/*"}, "true", []string{"repos: no request can have mallory/*: mend the name"}},
-		{"another owner's, which another capability can have", []string{"artifacts", "publish"}, []string{"mallory/*"}, "true", nil},
+		{"another owner's, which another capability can have", []string{"artifacts", "upload"}, []string{"mallory/*"}, "true", nil},
+		{"with an owner, of a capability whose names have none", []string{"publish"}, []string{"acme/payments"}, "true", []string{"repos: no request can have acme/payments: mend the name"}},
+		{"without an owner, of a capability whose names have one", []string{"upload"}, []string{"payments", "pay*"}, "true", []string{"repos: no request can have payments, pay*: mend the name"}},
+		{"any, of a capability whose names have an owner", []string{"upload"}, []string{"*"}, "true", nil},
 		{"of any capability", []string{"*"}, []string{"mallory/*"}, "true", nil},
 		{"a name that climbs", []string{"*"}, []string{"../payments"}, "true", []string{"repos: no request can have ../payments"}},
 		{"an expression with the owner", []string{"artifacts"}, nil, "request.repo == 'acme/payments'",
@@ -167,7 +171,7 @@ func TestImpossible_NamesThatNoRequestHasAreFound(t *testing.T) {
 			if err := compiled.Err(); err != nil {
 				t.Fatal(err)
 			}
-			got := compiled.Impossible([]*v1alpha1.Capability{github, aws, vault})
+			got := compiled.Impossible([]*v1alpha1.Capability{github, aws, owned, vault})
 			if len(got) != len(tt.want) || slices.ContainsFunc(tt.want, func(words string) bool {
 				return !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, words) })
 			}) {
@@ -180,6 +184,7 @@ func TestImpossible_NamesThatNoRequestHasAreFound(t *testing.T) {
 func TestPartial_TextsThatSomeBackEndsWriteOtherwiseAreFound(t *testing.T) {
 	github := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "artifacts"}, Spec: v1alpha1.CapabilitySpec{GitHub: &v1alpha1.GitHubCapability{Owner: "acme", Repositories: []string{"*"}}}}
 	aws := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "publish"}, Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{}}}
+	owned := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "upload"}, Spec: v1alpha1.CapabilitySpec{RepoParts: 2, AWS: &v1alpha1.AWSCapability{}}}
 	compiler := newCompiler(t)
 	for _, tt := range []struct {
 		name, expression string
@@ -198,7 +203,7 @@ func TestPartial_TextsThatSomeBackEndsWriteOtherwiseAreFound(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := deny("p")
 			p.Spec.When = when(tt.expression, "as asked")
-			got := compiler.Compile(p).Partial([]*v1alpha1.Capability{aws, github})
+			got := compiler.Compile(p).Partial([]*v1alpha1.Capability{aws, owned, github})
 			if (len(got) == 0) != (tt.words == "") || len(got) > 1 || (len(got) == 1 && !strings.Contains(got[0], tt.words)) {
 				t.Errorf("got %q, want %q", got, tt.words)
 			}

@@ -21,7 +21,7 @@ func generate(tb testing.TB, policies, cases int, capability, account func(i int
 	for i := range policies {
 		if name := capability(i); !known[name] {
 			known[name] = true
-			fmt.Fprintf(&catalogue, "---\napiVersion: valetkey.dev/v1alpha1\nkind: Capability\nmetadata: {name: %s}\nspec:\n  description: Publish.\n  providerRef: {name: aws}\n"+
+			fmt.Fprintf(&catalogue, "---\napiVersion: valetkey.dev/v1alpha1\nkind: Capability\nmetadata: {name: %s}\nspec:\n  description: Publish.\n  providerRef: {name: aws}\n  repoParts: 2\n"+
 				"  aws:\n    roleARN: arn:aws:iam::123456789012:role/publisher\n    serviceAccountName: publisher\n"+
 				"    scope: [{actions: [s3:PutObject], resources: ['arn:aws:s3:::previews/${request.repo}/*']}]\n", name)
 		}

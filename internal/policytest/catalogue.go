@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 	"github.com/valetkey/valetkey/internal/policy"
 )
 
@@ -157,6 +158,14 @@ func (c *Catalogue) policy(name string) *stored {
 
 // unready says why a capability could never be issued, whatever the operator is started with; empty if nothing is known to be wrong.
 func (c *Catalogue) unready(capability *v1alpha1.Capability) string {
+	if err := names.CheckScope(capability); err != nil {
+		return err.Error()
+	}
+	return c.unprovided(capability)
+}
+
+// unprovided is unready for what is wrong with the provider.
+func (c *Catalogue) unprovided(capability *v1alpha1.Capability) string {
 	name := capability.Spec.ProviderRef.Name
 	p := c.providers[name]
 	if p == nil {

@@ -45,8 +45,8 @@ const (
 	CodeWriteWithoutApproval = "write-without-approval"
 	// CodeWildcard: an Allow takes any capability, repo, environment or requester, or a scope is wider than the request.
 	CodeWildcard = "wildcard"
-	// CodeAmbiguousScope: two requests with other names can get the same scope, so that a Deny of one does not keep it
-	// from the other.
+	// CodeAmbiguousScope: a request can get a scope that lies within that of another name, so that a Deny of one would
+	// not keep it from the other. The capability is not Ready.
 	CodeAmbiguousScope = "ambiguous-scope"
 	// CodeTTLOverCapability: a policy's maxTTLSeconds is longer than the capability's, which holds.
 	CodeTTLOverCapability = "ttl-over-capability"
@@ -128,16 +128,15 @@ func (c *Catalogue) Lint() Findings {
 }
 
 func (l *linter) capability(c *v1alpha1.Capability) {
-	if why := l.unready(c); why != "" {
+	if why := l.unprovided(c); why != "" {
 		l.add(SeverityError, CodeUnreadyCapability, kindCapability, c.Name, "nothing can be issued, for %s: name a provider of its own back end in providerRef", why)
 	}
 	if wide := wideResources(c); len(wide) > 0 {
 		l.add(SeverityWarning, CodeWildcard, kindCapability, c.Name,
 			"%s reaches beyond the request: write a * only in the last part of a resource, and behind ${request.repo} or another value of the request", list(wide))
 	}
-	if same := ambiguous(c); len(same) > 0 {
-		l.add(SeverityWarning, CodeAmbiguousScope, kindCapability, c.Name,
-			"%s can be the same text for two requests, for what stands between its values can be part of both: put a / or a : between them", list(same))
+	if err := names.CheckScope(c); err != nil {
+		l.add(SeverityError, CodeAmbiguousScope, kindCapability, c.Name, "nothing can be issued: %s", err)
 	}
 }
 

@@ -56,7 +56,7 @@ func TestLintOfPolicies(t *testing.T) {
 			[]string{"invalid-expression so the Deny denies all that its other fields match"}},
 		{"a repo that climbs", policy("[web-app]", "[web-app, ../web-app]"), []string{"impossible-name repos: no request can have ../web-app"}},
 		{"a pattern of repos that no request can have", policy("[web-app]", "['acme//*']"), []string{"impossible-name acme//*"}},
-		{"a pattern of repos that a request can have", policy("[web-app]", "['acme/*-app', '*.go', 'a*/b*']"), nil},
+		{"a pattern of repos that a request can have", policy("[web-app]", "['acme/*-app', '*', 'a*/b*']"), []string{"wildcard repos"}},
 		{"an environment that begins with a dash", policy("[preview]", "['-preview', 'pre-*']"), []string{"impossible-name environments: no request can have -preview"}},
 		{"a repo that an expression writes as no request can", policy("request.ttlSeconds <= 900", "request.repo != '../x'"), []string{"impossible-name when[0]: it compares request.repo with \"../x\""}},
 
@@ -82,7 +82,11 @@ func TestLintOfPolicies(t *testing.T) {
 		{"a TTL as the default", previews + "  maxTTLSeconds: 900\n", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			expectFound(t, repository().with("policy.yaml", tt.text).load(t).Lint(), tt.want...)
+			in := repository().with("policy.yaml", tt.text)
+			if strings.Contains(tt.text, "/*") {
+				in = in.with("capability.yaml", owned)
+			}
+			expectFound(t, in.load(t).Lint(), tt.want...)
 		})
 	}
 }
@@ -109,7 +113,7 @@ func TestLint_NamesThatNoRequestToGitHubCanHaveAreFound(t *testing.T) {
 			[]string{`impossible-name when[0]: it compares request.repo with "acme/payments", which no request has: write "payments", as those requests do`}},
 		{"a Deny by an expression in capitals", denying("  when: [{expression: \"request.environment in ['Production']\", message: x}]\n"), []string{`impossible-name write "production"`}},
 		{"a Deny by an expression that requests for one of two capabilities fit", onGitHub().with("aws.yaml", strings.Replace(provider, "{name: aws}", "{name: uploads}", 1)+"---"+
-			strings.NewReplacer("{name: publish}", "{name: upload}", "{name: aws}", "{name: uploads}").Replace(capability)).
+			strings.NewReplacer("{name: publish}", "{name: upload}", "{name: aws}", "{name: uploads}").Replace(owned)).
 			with("deny.yaml", deny("  capabilities: ['*']\n  when: [{expression: \"request.repo == 'acme/payments'\", message: x}]\n")),
 			[]string{`impossible-name when[0]: it compares request.repo with "acme/payments", which no request for publish has: write "payments"`}},
 		{"an Allow of another owner's", onGitHub().with("policy.yaml", strings.Replace(previews, "[web-app]", "[web-app, mallory/web-app]", 1)), []string{"impossible-name no request can have mallory/web-app"}},
@@ -164,7 +168,7 @@ func TestAnAllowOfWhichADenyLeavesNothingIsFound(t *testing.T) {
 		{"a narrower pattern", wide, "  capabilities: [publish]\n  repos: [web-app, 'acme/a*']\n", false},
 		{"one of two environments", wide, "  capabilities: [publish]\n  environments: ['review-*']\n", false},
 		{"the other of two environments", wide, "  capabilities: [publish]\n  environments: [preview]\n", false},
-		{"any repo without a slash, of any at all", strings.Replace(wide, "[web-app, 'acme/*']", "['*']", 1), "  capabilities: [publish]\n  repos: ['**']\n", false},
+		{"any repo without a slash, where none has one", strings.Replace(wide, "[web-app, 'acme/*']", "['*']", 1), "  capabilities: [publish]\n  repos: ['**']\n", true},
 		{"any repo at all", strings.Replace(wide, "[web-app, 'acme/*']", "['*']", 1), "  capabilities: [publish]\n  repos: ['*']\n", true},
 		{"one capability of any", strings.Replace(wide, "[publish]", "['*']", 1), "  capabilities: [publish]\n", false},
 		{"a user", strings.Replace(wide, "{kind: Group, name: people}", "{kind: User, name: carol}", 1), "  capabilities: [publish]\n  requesters: [{kind: User, name: carol}, {kind: ServiceAccount, namespace: agents, name: bot}]\n", true},
@@ -205,18 +209,22 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"a resource behind the request's repo", aws("s3:GetObject", "arn:aws:s3:::previews/${request.repo}/build-*"), nil},
 		{"a resource without a star", aws("s3:ListBucket", "arn:aws:s3:::previews"), nil},
 		{"a whole bucket", aws("s3:GetObject", "arn:aws:s3:::previews/*"), []string{"wildcard arn:aws:s3:::previews/* reaches beyond the request"}},
-		{"buckets that begin alike", aws("s3:GetObject", "arn:aws:s3:::previews-*/${request.repo}/x"), []string{"wildcard arn:aws:s3:::previews-*/"}},
+		{"buckets that begin alike", aws("s3:GetObject", "arn:aws:s3:::previews-*/${request.repo}/x"),
+			[]string{"ambiguous-scope previews-*/${request.repo}/x has a * before ${request.repo}", "wildcard arn:aws:s3:::previews-*/"}},
 		{"a star amid the path", aws("s3:GetObject", "arn:aws:s3:::previews/${request.repo}/*/x"), []string{"wildcard"}},
-		{"a star amid the ARN", aws("s3:GetObject", "arn:aws:logs:us-east-1:1:${request.repo}*:x"), []string{"wildcard"}},
-		{"two values that a dash does not part", aws("s3:GetObject", "arn:aws:s3:::previews/${request.environment}-${request.repo}/x"), []string{"ambiguous-scope arn:aws:s3:::previews/${request.environment}-${request.repo}/x can be the same text for two requests"}},
+		{"a star amid the ARN", aws("s3:GetObject", "arn:aws:logs:us-east-1:1:${request.repo}*:x"), []string{"ambiguous-scope", "wildcard"}},
+		{"two values that a dash does not part", aws("s3:GetObject", "arn:aws:s3:::previews/${request.environment}-${request.repo}/x"), []string{"ambiguous-scope nothing can be issued: arn:aws:s3:::previews/${request.environment}-${request.repo}/x can reach what another request is given"}},
 		{"two values that nothing parts", aws("s3:GetObject", "arn:aws:s3:::previews/${request.namespace}${request.environment}/x"), []string{"ambiguous-scope"}},
 		{"two values that letters do not part", aws("s3:GetObject", "arn:aws:s3:::previews/${request.namespace}-of-${request.repo}/x"), []string{"ambiguous-scope"}},
 		{"two values that a slash parts, which one of them cannot hold", aws("s3:GetObject", "arn:aws:s3:::previews/${request.environment}/${request.repo}/${request.namespace}"), nil},
 		{"two values that a dot parts", aws("s3:GetObject", "arn:aws:s3:::${request.namespace}.${request.environment}/x"), nil},
+		{"a folder of all beside a folder of each", aws("s3:GetObject", "arn:aws:s3:::previews/shared/*', 'arn:aws:s3:::previews/${request.repo}/*"),
+			[]string{"ambiguous-scope arn:aws:s3:::previews/shared/* and arn:aws:s3:::previews/${request.repo}/* can be one place", "wildcard arn:aws:s3:::previews/shared/*"}},
+		{"two folders of each", aws("s3:GetObject", "arn:aws:s3:::previews/${request.repo}/*', 'arn:aws:s3:::logs/${request.environment}/*"), nil},
 		{"GitHub reads", "  github: {owner: acme, repositories: [web-app], permissions: {actions: read}}\n", nil},
 		{"GitHub writes", "  github: {owner: acme, repositories: [web-app], permissions: {contents: write, actions: read, pages: admin}}\n", []string{"write-without-approval publish (contents: write, pages: admin)"}},
 		{"Vault is read", vault + "}\n", nil},
-		{"two values in a path of Vault", strings.Replace(vault, "database/creds/a", "'database/creds/${request.repo}-${request.environment}'", 1) + "}\n", []string{"ambiguous-scope database/creds/${request.repo}-${request.environment}"}},
+		{"two values in a path of Vault", strings.Replace(vault, "database/creds/a", "'database/creds/${request.repo}-${request.environment}'", 1) + "}\n", []string{"ambiguous-scope database/creds/${request.repo}-${request.environment} can reach"}},
 		{"Vault is written to", vault + ", parameters: [{name: a, value: b}]}\n", []string{"write-without-approval publish (database/creds/a is written to)"}},
 		{"Google's scope reads", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_only', 'https://www.googleapis.com/auth/drive.readonly']\n", nil},
 		{"Google's scope writes", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_write']\n", []string{"write-without-approval publish (devstorage.read_write)"}},
@@ -227,7 +235,7 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"a token of the cluster reads everywhere", "  kubernetes: {serviceAccountName: a, accept: [ClusterWide]}\n", nil},
 		{"a token of the cluster does more", "  kubernetes: {serviceAccountName: a, accept: [ClusterWide, Escalation, Unknown]}\n",
 			[]string{"write-without-approval publish (it accepts Escalation, it accepts Unknown)"}},
-		{"two values in a word", "  token: {audience: a, scope: ['${request.repo}-${request.environment}', '${request.repo}:${request.environment}'], verification: Signature}\n", []string{"ambiguous-scope ${request.repo}-${request.environment} can be"}},
+		{"two values in a word", "  token: {audience: a, scope: ['${request.repo}-${request.environment}', '${request.repo}:${request.environment}'], verification: Signature}\n", []string{"ambiguous-scope ${request.repo}-${request.environment} can reach"}},
 		{"what a service lets a token do is not known", "  token: {audience: a, scope: [a], verification: Signature}\n", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -30,6 +30,8 @@ spec:
     serviceAccountName: publish
     scope: [{actions: [s3:PutObject], resources: ['arn:aws:s3:::previews/${request.repo}/*']}]
 `
+	// owned is the capability for repositories with their owner.
+	owned    = capability + "  repoParts: 2\n"
 	previews = `
 apiVersion: valetkey.dev/v1alpha1
 kind: CapabilityPolicy

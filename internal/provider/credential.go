@@ -135,7 +135,7 @@ func (f CredentialFields) validate() error {
 		return errors.New("a credential says what in its files and variables is secret")
 	}
 	for path := range f.Files {
-		if !pathForm.MatchString(path) {
+		if !pathForm.MatchString(path) || Reserved(path) {
 			return fmt.Errorf("a credential's file cannot be named %q", path)
 		}
 	}
@@ -152,6 +152,15 @@ func (f CredentialFields) validate() error {
 	}
 	return nil
 }
+
+// reservedFolder is where Valetkey keeps what it tells valetkey-exec.
+const reservedFolder = "exec"
+
+// Reserved reports whether a credential's file would lie where Valetkey's own files are.
+func Reserved(path string) bool { return Below(path, reservedFolder) }
+
+// Below reports whether a path is a folder or lies in it.
+func Below(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }
 
 // holds reports whether a value stands in the files or the variables.
 func (f CredentialFields) holds(value string) bool {

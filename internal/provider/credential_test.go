@@ -139,6 +139,7 @@ func TestACredentialThatCannotBeProjectedAsItIsIsRefused(t *testing.T) {
 		"an ID beyond the status's":       func(f *CredentialFields) { f.ID = strings.Repeat("a", 257) },
 		"a principal with a space":        func(f *CredentialFields) { f.Principal = "a b" },
 		"a principal beyond the status's": func(f *CredentialFields) { f.Principal = strings.Repeat("a", 513) },
+		"a file of Valetkey's own":        func(f *CredentialFields) { f.Files["exec/environment/path"] = material },
 		"a file above the mount":          func(f *CredentialFields) { f.Files["../credentials"] = material },
 		"an absolute file":                func(f *CredentialFields) { f.Files["/aws/credentials"] = material },
 		"a file with a dot, whose key could be another's": func(f *CredentialFields) { f.Files["aws.credentials"] = material },

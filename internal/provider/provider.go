@@ -53,15 +53,19 @@ const longestNamespace = 63
 
 var namespaceForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
-// Longest are values that make the longest scope that a request can bring about.
-func Longest() Values {
-	return Values{Repo: strings.Repeat("r", names.LongestRepo), Environment: strings.Repeat("e", names.LongestEnvironment),
+// Longest are values that make the longest scope that a request for the capability can bring about.
+func Longest(c *v1alpha1.Capability) Values {
+	return Values{Repo: names.Longest(c), Environment: strings.Repeat("e", names.LongestEnvironment),
 		Namespace: strings.Repeat("n", longestNamespace)}
 }
 
 // Check says which value could widen a scope of the capability, or is not in the one spelling that it takes. Whoever
-// asked policies has refused it before; it is looked at again where it counts.
+// asked policies has refused it before; it is looked at again where it counts. It also refuses every value if the
+// capability's scope for one request could lie within that for another: see [names.CheckScope].
 func (v Values) Check(c *v1alpha1.Capability) error {
+	if err := names.CheckScope(c); err != nil {
+		return err
+	}
 	if err := names.Check(c, v.Repo, v.Environment); err != nil {
 		return err
 	}

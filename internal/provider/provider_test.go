@@ -125,7 +125,7 @@ func TestCallsAreCountedAndTimedByResult(t *testing.T) {
 	backend := newFake()
 	backend.NextErr(nil, &provider.Error{Class: provider.Final}, &provider.Error{Class: provider.Throttled}, errors.New("other"), nil)
 	wrapped := instrument.Wrap(slow{backend, clock})
-	l := provider.Lease{Values: provider.Longest(), Capability: &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{Scope: []v1alpha1.AWSStatement{{}}}}}}
+	l := provider.Lease{Values: provider.Longest(nil), Capability: &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{Scope: []v1alpha1.AWSStatement{{}}}}}}
 	for range 4 {
 		_, _ = wrapped.Issue(t.Context(), l)
 	}
@@ -161,7 +161,7 @@ func TestACallsSpanSaysOfAFailureOnlyItsClass(t *testing.T) {
 	backend := newFake()
 	backend.NextErr(&provider.Error{Class: provider.Throttled, Message: "what it said"}, nil)
 	wrapped := instrument.Wrap(backend)
-	_, _ = wrapped.Issue(t.Context(), provider.Lease{ID: "7", Attempt: 3, Handle: "a handle", Values: provider.Longest(), Capability: &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{Scope: []v1alpha1.AWSStatement{{}}}}}})
+	_, _ = wrapped.Issue(t.Context(), provider.Lease{ID: "7", Attempt: 3, Handle: "a handle", Values: provider.Longest(nil), Capability: &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{AWS: &v1alpha1.AWSCapability{Scope: []v1alpha1.AWSStatement{{}}}}}})
 	if _, err := wrapped.Revoke(t.Context(), provider.Issued{ID: "7", Attempts: 4, Handle: "a handle"}); err != nil {
 		t.Fatal(err)
 	}

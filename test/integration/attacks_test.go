@@ -550,7 +550,9 @@ func policyAttacks() []attack {
 		{"a repo whose name begins as one that is allowed", "agent", denied, "allows repos web", repo("web", "web-app")},
 		{"a repo whose name ends as one that is allowed", "agent", denied, "allows repos app", repo("app", "web-app")},
 		{"a repo in another case", "agent", denied, "allows repos web-app", repo("web-app", "Web-App")},
-		{"a repo of another owner, past a *", "agent", denied, "allows repos acme/*", repo("acme/*", "acme/web-app/fork")},
+		{"a repo of another owner, past a *", "agent", denied, "allows repos acme/*", repo("acme/*", "mallory/web-app")},
+		{"a folder below a repo, past a *", "agent", v1alpha1.ReasonNameRefused, "write repo as web-app/fork", repo("acme/*", "acme/web-app/fork")},
+		{"the folder of an owner, past a *", "agent", v1alpha1.ReasonNameRefused, "write repo as OWNER/acme", repo("acme/*", "acme")},
 		{"an Allow whose expression fails", "agent", denied, "cannot tell whether it matches", expression(v1alpha1.EffectAllow, "request.requester.groups[99] == 'x'")},
 		{"an Allow whose expression does not end", "agent", denied, "is not valid, so it allows nothing: when[0]: the expression could cost", expression(v1alpha1.EffectAllow, costly)},
 		{"an Allow whose expression asks for the environment of the operator", "agent", denied, "is not valid, so it allows nothing: when[0]: the expression does not compile", expression(v1alpha1.EffectAllow, "env('AWS_SECRET') != ''")},
@@ -560,9 +562,11 @@ func policyAttacks() []attack {
 	}
 }
 
-// repo asks for one repo where the policy allows another.
+// repo asks for one repo where the policy allows another. The capability takes names of as many parts as the policy's.
 func repo(allowed, asked string) func(*journey) error {
 	return func(j *journey) error {
+		j.ownCapability(func(c *v1alpha1.Capability) { c.Spec.RepoParts = int32(strings.Count(allowed, "/") + 1) })
+		j.asks = j.name
 		j.allow(func(p *v1alpha1.CapabilityPolicySpec) { p.Repos = []string{allowed} })
 		j.request(func(r *v1alpha1.CapabilityRequest) { r.Spec.Repo = asked })
 		j.job()
@@ -601,7 +605,7 @@ func valueAttacks() []attack {
 		attack{"annotations of more than 256 KiB", "agent", refusal.CRD, "annotations", asks(func(r *v1alpha1.CapabilityRequest) {
 			r.Annotations = map[string]string{"example.com/huge": strings.Repeat("x", 256<<10)}
 		})},
-		attack{"a scope whose wildcard touches a value", "agent", v1alpha1.ReasonIndeterminate, "has a wildcard beside a value", func(j *journey) error {
+		attack{"a scope whose wildcard touches a value", "agent", v1alpha1.ReasonIndeterminate, "can reach what another request is given", func(j *journey) error {
 			j.allow()
 			j.ownCapability(func(c *v1alpha1.Capability) {
 				c.Spec.AWS.Scope[0].Resources = []string{"arn:aws:s3:::previews/${request.repo}*"}

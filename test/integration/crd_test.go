@@ -100,6 +100,8 @@ func TestWhatTheKindsRefuse(t *testing.T) {
 		{"a mount of Vault that a request chooses", aCap, "spec", vaultOnly("path", "${request.repo}/creds/x"), "spec.vault.path"},
 		{"a secret of Vault that nobody finds", aCap, "spec", vaultOnly("postgres", nil), "name files, variables or postgres"},
 		{"a secret of Vault whose end nobody tells", aCap, "spec", vaultOnly("revocation", nil), "Required value"},
+		{"a file of Valetkey's own", aCap, "spec", vaultOnly("files", []any{map[string]any{"path": "exec/terms", "content": "x"}}), "files that Valetkey writes itself"},
+		{"a variable of Valetkey's own", aCap, "spec", vaultOnly("variables", []any{map[string]any{"name": "VALETKEY_EXPIRES_AT", "value": "x"}}), "are set by Valetkey itself"},
 		{"a file above the mount", aCap, "spec", vaultOnly("files", []any{map[string]any{"path": "../x", "content": "x"}}), "spec.vault.files[0].path"},
 		{"the whole of a service account, unsaid", aCap, "spec", gcpOnly("scopes", []any{"https://www.googleapis.com/auth/cloud-platform"}), "or accept WholeServiceAccount"},
 		{"no scope of Google's", aCap, "spec", gcpOnly("scopes", []any{}), "spec.gcp.scopes"},

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -117,6 +118,42 @@ func TestARevokedTokenOfTheClusterIsNotSaidToBeRevokedBefore(t *testing.T) {
 	j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation)
 	if err := container.List(t.Context(), &corev1.ConfigMapList{}, client.InNamespace(j.namespace)); !apierrors.IsUnauthorized(err) {
 		t.Errorf("it is said to be revoked, and: %v", err)
+	}
+}
+
+// TestCapability_FollowsItsIdentityAndItsRoles: nothing but a watch is as fast. The capability is stored first, as when
+// all is applied together.
+func TestCapability_FollowsItsIdentityAndItsRoles(t *testing.T) {
+	j := begin(t, "kubernetes-ready")
+	j.store(&v1alpha1.CapabilityProvider{ObjectMeta: metav1.ObjectMeta{Name: j.name},
+		Spec: v1alpha1.CapabilityProviderSpec{Kubernetes: &v1alpha1.KubernetesProvider{Server: j.w.adminConfig.Host}}})
+	capability := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: j.name}, Spec: v1alpha1.CapabilitySpec{
+		Description: "Read the settings of the preview.", ProviderRef: v1alpha1.ProviderReference{Name: j.name},
+		Kubernetes: &v1alpha1.KubernetesCapability{ServiceAccountName: j.name}}}
+	j.store(capability)
+	says := func(words string) {
+		t.Helper()
+		await(t, j.w, capability.DeepCopy(), words, func(c *v1alpha1.Capability) bool {
+			ready := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady)
+			return ready != nil && strings.Contains(ready.Message, words)
+		})
+	}
+	says("there is no ServiceAccount")
+	begun := time.Now()
+	j.store(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: identities, Name: j.name,
+		Annotations: map[string]string{v1alpha1.AnnotationCapability: j.name}}})
+	says("no role is bound")
+	role := &rbacv1.Role{ObjectMeta: j.meta(j.name), Rules: []rbacv1.PolicyRule{reads("configmaps")}}
+	j.store(role)
+	j.store(&rbacv1.RoleBinding{ObjectMeta: j.meta(j.name),
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: j.name},
+		Subjects: []rbacv1.Subject{j.identity()}})
+	says("nothing is wrong")
+	role.Rules = append(role.Rules, reads("secrets"))
+	j.must(j.w.admin.Update(t.Context(), role))
+	says("secrets")
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }
 

@@ -38,6 +38,10 @@ func spellingAttacks() []attack {
 		{"a repository of GitHub that the capability is not for", "agent", name, "repo secrets is none that capability", pastDeny((*journey).gitHub, "payments", "secrets")},
 		{"a denied repository in capitals where AWS tells case apart", "agent", denied, "-not denies it", pastDeny((*journey).onAWS, "payments", "Payments")},
 		{"a repository that a Deny names in capitals where AWS tells case apart", "agent", denied, "-not denies it", pastDeny((*journey).onAWS, "PAY*", "payments")},
+		{"a folder in which a denied repository is", "agent", denied, "-not denies it", pastDeny((*journey).onAWS, "acme/payments", "acme")},
+		{"a folder in which all repositories are denied", "agent", denied, "-not denies it", pastDeny((*journey).onAWS, "acme/*", "acme")},
+		{"a folder in a denied repository", "agent", name, "write repo as prod, not payments/prod", pastDeny((*journey).onAWS, "payments", "payments/prod")},
+		{"a folder in a denied repository of a service", "agent", name, "write repo as prod, not payments/prod", pastDeny((*journey).someToken, "payments", "payments/prod")},
 		{"a denied repository in capitals at a service that may not tell case apart", "agent", name, "write repo as payments, not Payments", pastDeny((*journey).someToken, "payments", "Payments")},
 		{"an environment in capitals at a service that may not tell case apart", "agent", name, "write environment as", func(j *journey) error {
 			j.someToken()

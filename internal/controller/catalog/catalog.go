@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -87,9 +86,6 @@ func (w Writer) store(ctx context.Context, before, after client.Object) error {
 	return err
 }
 
-// identityRecheck is how often a capability's ServiceAccount, which the operator does not watch, is looked at again.
-const identityRecheck = time.Minute
-
 // ProviderController looks at providers.
 type ProviderController struct {
 	Writer
@@ -120,8 +116,8 @@ type CapabilityController struct {
 	Providers provider.Set
 }
 
-// Reconcile looks at one capability. What it depends on and the operator does not watch, its identity, is looked at again after
-// a while.
+// Reconcile looks at one capability. All that it depends on is watched: the provider, its ServiceAccount, and roles and
+// their bindings.
 func (c *CapabilityController) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
 	stored := &v1alpha1.Capability{}
 	if err := c.Client.Get(ctx, key.NamespacedName, stored); err != nil {
@@ -133,7 +129,7 @@ func (c *CapabilityController) Reconcile(ctx context.Context, key ctrl.Request) 
 	if problem := (*provider.NotReadyError)(nil); err != nil && !errors.As(err, &problem) {
 		return ctrl.Result{}, errors.Join(err, c.store(ctx, stored, capability))
 	}
-	return ctrl.Result{RequeueAfter: identityRecheck}, c.store(ctx, stored, capability)
+	return ctrl.Result{}, c.store(ctx, stored, capability)
 }
 
 func (c *CapabilityController) check(ctx context.Context, capability *v1alpha1.Capability) error {

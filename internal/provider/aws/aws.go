@@ -80,7 +80,7 @@ func (a *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
 			Message: fmt.Sprintf("the capability has no spec.aws, but its provider %q is of AWS", p.Name)}
 	}
-	if _, err := render(c, provider.Longest()); err != nil {
+	if _, err := render(c, provider.Longest(c)); err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
 	}
 	return a.options.Identities.Check(ctx, c.Name, c.Spec.AWS.ServiceAccountName)

@@ -39,9 +39,6 @@ type policyStatement struct {
 	Resource []string
 }
 
-// touching finds a wildcard beside a value: previews/${request.repo}* would give the repo web what is the repo web-app's.
-var touching = regexp.MustCompile(`\*\$\{|\}\*`)
-
 // render makes the session policy of a request. Nothing that a request brings can hold a wildcard or leave its place.
 func render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
 	if c.Spec.AWS == nil || len(c.Spec.AWS.Scope) == 0 {
@@ -86,9 +83,6 @@ func fillStatement(s v1alpha1.AWSStatement, fill *strings.Replacer) (policyState
 		}
 	}
 	for _, template := range s.Resources {
-		if touching.MatchString(template) {
-			return filled, fmt.Errorf("resource template %q has a wildcard beside a value, which would reach others' resources whose names begin or end alike; put a / between", template)
-		}
 		if !templateForm.MatchString(template) {
 			return filled, fmt.Errorf("resource template %q does not make an ARN", template)
 		}

@@ -27,21 +27,21 @@ func scoped(resources ...string) *v1alpha1.Capability {
 }
 
 func someValues() provider.Values {
-	return provider.Values{Repo: "acme/web-app", Environment: "preview", Namespace: "agents"}
+	return provider.Values{Repo: "web-app", Environment: "preview", Namespace: "agents"}
 }
 
 func TestAScopeIsRenderedForReviewAuditAndSTS(t *testing.T) {
-	c := scoped("arn:aws:s3:::previews/${request.repo}/*", "arn:aws:s3:::${request.namespace}-${request.environment}/log")
+	c := scoped("arn:aws:s3:::previews/${request.repo}/*", "arn:aws:s3:::${request.namespace}.${request.environment}/log")
 	c.Spec.AWS.Scope = append(c.Spec.AWS.Scope, v1alpha1.AWSStatement{Actions: []string{"s3:ListBucket", "s3:PutObject"}, Resources: []string{"arn:aws:s3:::previews"}})
 	want := provider.Scope{
 		Principal: "arn:aws:iam::123456789012:role/publisher",
 		Actions:   []string{"s3:ListBucket", "s3:PutObject"},
 		Lines: []string{
-			"s3:PutObject on arn:aws:s3:::previews/acme/web-app/*,arn:aws:s3:::agents-preview/log",
+			"s3:PutObject on arn:aws:s3:::previews/web-app/*,arn:aws:s3:::agents.preview/log",
 			"s3:ListBucket,s3:PutObject on arn:aws:s3:::previews",
 		},
 		Document: `{"Version":"2012-10-17","Statement":[` +
-			`{"Effect":"Allow","Action":["s3:PutObject"],"Resource":["arn:aws:s3:::previews/acme/web-app/*","arn:aws:s3:::agents-preview/log"]},` +
+			`{"Effect":"Allow","Action":["s3:PutObject"],"Resource":["arn:aws:s3:::previews/web-app/*","arn:aws:s3:::agents.preview/log"]},` +
 			`{"Effect":"Allow","Action":["s3:ListBucket","s3:PutObject"],"Resource":["arn:aws:s3:::previews"]}]}`,
 	}
 	for range 3 {
@@ -94,7 +94,9 @@ func TestOrdinaryValuesAreRendered(t *testing.T) {
 	for _, repo := range []string{"w", "web-app", "acme/web-app", "acme/team/web.app_2", "Web", "0", ".github", "web--app", "web-", "acme/.github", strings.Repeat("r", 100)} {
 		v := someValues()
 		v.Repo = repo
-		if _, err := render(scoped("arn:aws:s3:::previews/${request.repo}/*"), v); err != nil {
+		c := scoped("arn:aws:s3:::previews/${request.repo}/*")
+		c.Spec.RepoParts = int32(strings.Count(repo, "/") + 1)
+		if _, err := render(c, v); err != nil {
 			t.Errorf("%s: %v", repo, err)
 		}
 	}
@@ -171,14 +173,14 @@ func TestAPolicyFillsSTSsLimitAndNoMore(t *testing.T) {
 
 func TestNoRequestMakesALongerPolicyThanTheLongestValues(t *testing.T) {
 	c := scoped("arn:aws:s3:::previews/${request.repo}/${request.environment}/${request.namespace}/*")
-	most, err := render(c, provider.Longest())
+	most, err := render(c, provider.Longest(c))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, longer := range []provider.Values{
-		{Repo: provider.Longest().Repo + "r", Environment: provider.Longest().Environment, Namespace: provider.Longest().Namespace},
-		{Repo: provider.Longest().Repo, Environment: provider.Longest().Environment + "e", Namespace: provider.Longest().Namespace},
-		{Repo: provider.Longest().Repo, Environment: provider.Longest().Environment, Namespace: provider.Longest().Namespace + "n"},
+		{Repo: provider.Longest(c).Repo + "r", Environment: provider.Longest(c).Environment, Namespace: provider.Longest(c).Namespace},
+		{Repo: provider.Longest(c).Repo, Environment: provider.Longest(c).Environment + "e", Namespace: provider.Longest(c).Namespace},
+		{Repo: provider.Longest(c).Repo, Environment: provider.Longest(c).Environment, Namespace: provider.Longest(c).Namespace + "n"},
 	} {
 		if got, err := render(c, longer); err == nil {
 			t.Errorf("a policy of %d characters was rendered, the longest was said to have %d", len(got.Document), len(most.Document))

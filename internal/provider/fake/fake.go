@@ -124,7 +124,7 @@ func (*Provider) CheckProvider(*v1alpha1.CapabilityProvider) error { return nil 
 
 // CheckCapability wants a scope.
 func (p *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, _ *v1alpha1.CapabilityProvider) error {
-	if _, err := p.Render(ctx, c, provider.Longest()); err != nil {
+	if _, err := p.Render(ctx, c, provider.Longest(c)); err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
 	}
 	return nil

@@ -4,6 +4,7 @@
 package gcp
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,8 @@ const (
 func exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject identity.Token, l provider.Lease) (*token, error) {
 	direct := outbound.Client(nil)
 	defer direct.CloseIdleConnections()
-	c := &calls{next: direct.Transport, reason: l.Session(), to: map[string]string{stsHost: p.STSEndpoint, iamHost: p.IAMCredentialsEndpoint}}
+	c := &calls{next: direct.Transport, reason: l.Session(), scopes: n.scopes,
+		to: map[string]string{stsHost: p.STSEndpoint, iamHost: p.IAMCredentialsEndpoint}}
 	direct.Transport = c
 	// The library would log every token where an environment variable tells it to.
 	silent := slog.New(slog.DiscardHandler)
@@ -75,16 +77,23 @@ type calls struct {
 	to map[string]string
 	// reason stands in Google's audit log.
 	reason string
+	// scopes that the token is to have.
+	scopes []string
 
 	made      int
 	status    int
 	code      string
 	wait      time.Duration
 	untrusted bool
+	// more is set when an answer says more of a token than was asked for.
+	more bool
 }
 
 // longestRefusal bounds what is read of a refusal, for its code.
 const longestRefusal = 16 << 10
+
+// errMore stands for an answer that is given to nobody.
+var errMore = errors.New("the answer is not what was asked for")
 
 // RoundTrip sends one call.
 func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -115,8 +124,29 @@ func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
 		c.code = codeOf(body)
 		// The library would make its error of Google's words.
 		response.Body = io.NopCloser(strings.NewReader("{}"))
+		return response, nil
 	}
-	return response, nil
+	return response, c.believe(r.URL.Host, response)
+}
+
+// believe reads an answer, and refuses one that says more than was asked for. The federated token, which only
+// impersonates, is for all of Google's scopes.
+func (c *calls) believe(host string, response *http.Response) error {
+	body, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if err != nil {
+		return err
+	}
+	scopes := c.scopes
+	if c.made == 1 {
+		scopes = []string{wholeAccount}
+	}
+	if !asAsked(host, body, scopes) {
+		c.more = true
+		return errMore
+	}
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
 }
 
 // codeOf is the code of a refusal: STS has it as OAuth does, the other API as Google's others do.
@@ -142,6 +172,8 @@ func (c *calls) failure() error {
 	// A token that could not be narrowed was issued, and is nobody's.
 	e := &provider.Error{Class: provider.Retryable, Refused: c.made < 3, RetryAfter: c.wait}
 	switch {
+	case c.more:
+		e.Class, e.Refused, e.Message = provider.Final, false, what+": Google answered with a token of another kind or for other scopes than was asked for, or with something that this version of Valetkey does not know; it is not used"
 	case c.untrusted:
 		e.Message = what + ": the certificate is not one that the operator trusts; nothing was sent"
 	case c.status == 0 || c.status < http.StatusBadRequest:

@@ -77,7 +77,7 @@ func (g *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
 			Message: fmt.Sprintf("the capability has no spec.gcp, but its provider %q is of Google Cloud", p.Name)}
 	}
-	longest, err := render(c, provider.Longest())
+	longest, err := render(c, provider.Longest(c))
 	if err == nil {
 		err = longest.scope().Fits()
 	}

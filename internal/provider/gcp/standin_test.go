@@ -307,7 +307,7 @@ func TestWhatGoogleRefusesSaysWhatToDo(t *testing.T) {
 		{"a role that is none", capability(func(c *v1alpha1.GCPCapability) { c.Boundary[0].Roles = []string{"owner"} }), true, `"owner" is no role`},
 		{"everything, in one word", capability(func(c *v1alpha1.GCPCapability) { c.Scopes, c.Boundary = []string{everything}, nil }), true, "accept WholeServiceAccount"},
 		{"a scope that is none", capability(func(c *v1alpha1.GCPCapability) { c.Scopes = []string{"https://elsewhere.example.com/auth/x"} }), true, "no OAuth scope of Google's"},
-		{"a prefix that does not end", capability(func(c *v1alpha1.GCPCapability) { c.Boundary[0].Prefix = "${request.repo}" }), true, "does not end in a slash"},
+		{"a prefix that does not end", capability(func(c *v1alpha1.GCPCapability) { c.Boundary[0].Prefix = "a" }), true, "does not end in a slash"},
 		{"a prefix with a quote", capability(func(c *v1alpha1.GCPCapability) { c.Boundary[0].Prefix = "'||true||'/" }), true, "holds what no prefix may"},
 		{"a bucket that a repository chooses", capability(func(c *v1alpha1.GCPCapability) { c.Boundary[0].Bucket = "${request.repo}" }), true, "the name of a bucket"},
 	}
@@ -372,6 +372,36 @@ func TestAnAnswerThatIsNotWhatWasAskedForIsNotUsed(t *testing.T) {
 		"a narrowed token with another line": func(path string, a map[string]any) {
 			if path == narrow && a["expires_in"] == nil {
 				a["access_token"] = "a\nb"
+			}
+		},
+		"a narrowed token for more scopes": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["scope"] = "https://www.googleapis.com/auth/devstorage.read_write https://www.googleapis.com/auth/cloud-platform"
+			}
+		},
+		"a federated token for more scopes": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] != nil {
+				a["scope"] = "https://www.googleapis.com/auth/cloud-platform https://mail.google.com/"
+			}
+		},
+		"scopes that are no text": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["scope"] = []any{"https://www.googleapis.com/auth/cloud-platform"}
+			}
+		},
+		"an identity's token in place of an access token": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["issued_token_type"] = "urn:ietf:params:oauth:token-type:id_token"
+			}
+		},
+		"a field that is not known": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["refresh_token"] = "r"
+			}
+		},
+		"a field of the account's token that is not known": func(path string, a map[string]any) {
+			if strings.Contains(path, account) {
+				a["delegates"] = []any{"everybody"}
 			}
 		},
 		"a narrowed token of another kind": func(path string, a map[string]any) {

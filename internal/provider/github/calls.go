@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/google/go-github/v88/github"
@@ -41,39 +40,17 @@ func with(api, bearer string, call func(*github.Client) (*github.Response, error
 	return status, nil
 }
 
-func issue(ctx context.Context, settings *v1alpha1.GitHubProvider, proof string, w wanted) (answer *github.InstallationToken, err error) {
-	_, err = with(settings.APIURL, proof, func(c *github.Client) (response *github.Response, err error) {
-		answer, response, err = c.Apps.CreateInstallationToken(ctx, settings.InstallationID,
+func issue(ctx context.Context, settings *v1alpha1.GitHubProvider, proof string, w wanted) (a answer, err error) {
+	path := fmt.Sprintf("app/installations/%d/access_tokens", settings.InstallationID)
+	_, err = with(settings.APIURL, proof, func(c *github.Client) (*github.Response, error) {
+		request, err := c.NewRequest(ctx, http.MethodPost, path,
 			&github.InstallationTokenOptions{Repositories: []string{w.repository}, Permissions: typed(w.permissions)})
-		return response, err
-	})
-	return answer, err
-}
-
-// believable refuses an answer that is not what was asked for.
-func believable(answer *github.InstallationToken, w wanted, now time.Time) error {
-	why := ""
-	got, err := given(answer.GetPermissions())
-	switch expires := answer.GetExpiresAt().Time; {
-	case answer.GetToken() == "" || !provider.Plain(answer.GetToken()) || strings.ContainsAny(answer.GetToken(), "@:/"):
-		why = "no token that can be used"
-	case err != nil:
-		why = "permissions that cannot be read"
-	case !expires.After(now) || expires.After(now.Add(tokenTime+clockSkew)):
-		why = "a token that does not expire within the hour, by the operator's clock"
-	case len(answer.Repositories) != 1 || !strings.EqualFold(answer.Repositories[0].GetFullName(), w.owner+"/"+w.repository):
-		why = "a token for other repositories than was asked for (one that was renamed is asked for by its new name)"
-	}
-	for name, access := range got {
-		// Every token can read what a repository says of itself.
-		if w.permissions[name] != access && (name != "metadata" || access != "read") {
-			why = "a token with other permissions than were asked for"
+		if err != nil {
+			return nil, err
 		}
-	}
-	if why == "" {
-		return nil
-	}
-	return &provider.Error{Class: provider.Final, Message: "GitHub answered with " + why + "; it is not used"}
+		return c.Do(request, &a)
+	})
+	return a, err
 }
 
 // end has the token end itself. That GitHub does not accept it afterwards is the proof.

@@ -141,18 +141,18 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		}
 		return nil, err
 	}
-	t := &token{api: settings.APIURL, reveal: answer.GetToken}
-	if answer.GetToken() != "" {
+	t := &token{api: settings.APIURL, reveal: answer.token}
+	if answer.token() != "" {
 		g.hold(mine, t)
 	}
-	if problem := believable(answer, wanted, now); problem != nil {
+	if problem := answer.believable(wanted, now); problem != nil {
 		// What is not what was asked for is given to nobody, and ended if GitHub does that.
-		if answer.GetToken() != "" && t.end(context.WithoutCancel(ctx)) == nil {
+		if answer.token() != "" && t.end(context.WithoutCancel(ctx)) == nil {
 			g.end(mine)
 		}
 		return nil, problem
 	}
-	return t.credential(settings, l.Capability.Spec.GitHub.Delivery, wanted, answer.GetExpiresAt().Time)
+	return t.credential(settings, l.Capability.Spec.GitHub.Delivery, wanted, answer.expires())
 }
 
 // refused: GitHub was not even asked.

@@ -199,11 +199,31 @@ func TestATokenThatIsNotWhatWasAskedForIsEndedAndGivenToNobody(t *testing.T) {
 		"for more repositories": func(a map[string]any) {
 			a["repositories"] = []any{repository("acme/web-app"), repository("acme/other")}
 		},
-		"for no repository named": func(a map[string]any) { delete(a, "repositories") },
-		"with more permissions":   func(a map[string]any) { a["permissions"] = map[string]any{"actions": "read", "contents": "read"} },
-		"with more access":        func(a map[string]any) { a["permissions"] = map[string]any{"actions": "write"} },
-		"that lives for a day":    func(a map[string]any) { a["expires_at"] = time.Now().Add(24 * time.Hour).Format(time.RFC3339) },
-		"that has expired":        func(a map[string]any) { a["expires_at"] = time.Now().Add(-time.Hour).Format(time.RFC3339) },
+		"for no repository named":     func(a map[string]any) { delete(a, "repositories") },
+		"for all repositories":        func(a map[string]any) { a["repository_selection"] = "all" },
+		"that selects nothing":        func(a map[string]any) { delete(a, "repository_selection") },
+		"that selects who knows what": func(a map[string]any) { a["repository_selection"] = []any{"selected"} },
+		"with a permission that GitHub did not have before": func(a map[string]any) {
+			a["permissions"] = map[string]any{"actions": "read", "enterprise_superpowers": "admin"}
+		},
+		"with a permission that is no text": func(a map[string]any) {
+			a["permissions"] = map[string]any{"actions": "read", "contents": []any{"write"}}
+		},
+		"with an access in capitals":       func(a map[string]any) { a["permissions"] = map[string]any{"actions": "READ"} },
+		"with more of what all can read":   func(a map[string]any) { a["permissions"] = map[string]any{"actions": "read", "metadata": "write"} },
+		"with nothing said of permissions": func(a map[string]any) { delete(a, "permissions") },
+		"with no permission":               func(a map[string]any) { a["permissions"] = map[string]any{} },
+		"with null for permissions":        func(a map[string]any) { a["permissions"] = nil },
+		"without the permission":           func(a map[string]any) { a["permissions"] = map[string]any{"metadata": "read"} },
+		"with all files":                   func(a map[string]any) { a["single_file_paths"] = []any{"*"} },
+		"with a file":                      func(a map[string]any) { a["single_file"] = "README.md" },
+		"with several files":               func(a map[string]any) { a["has_multiple_single_files"] = true },
+		"with a field that is not known":   func(a map[string]any) { a["organizations"] = []any{"acme"} },
+		"with a field in capitals":         func(a map[string]any) { a["Permissions"] = map[string]any{"contents": "write"} },
+		"with more permissions":            func(a map[string]any) { a["permissions"] = map[string]any{"actions": "read", "contents": "read"} },
+		"with more access":                 func(a map[string]any) { a["permissions"] = map[string]any{"actions": "write"} },
+		"that lives for a day":             func(a map[string]any) { a["expires_at"] = time.Now().Add(24 * time.Hour).Format(time.RFC3339) },
+		"that has expired":                 func(a map[string]any) { a["expires_at"] = time.Now().Add(-time.Hour).Format(time.RFC3339) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -225,6 +245,26 @@ func TestATokenThatIsNotWhatWasAskedForIsEndedAndGivenToNobody(t *testing.T) {
 			}
 			_ = answer.Body.Close()
 		})
+	}
+}
+
+// TestIssue_WhatGitHubLeavesEmptyIsNoMoreThanWasAskedFor also has a permission that every token has be asked for.
+func TestIssue_WhatGitHubLeavesEmptyIsNoMoreThanWasAskedFor(t *testing.T) {
+	w := newWorld(t)
+	w.change = func(a map[string]any) {
+		a["single_file"], a["single_file_paths"], a["has_multiple_single_files"] = nil, []any{}, false
+	}
+	l := w.lease()
+	if c, err := w.Issue(t.Context(), l); err != nil || c == nil {
+		t.Errorf("empty fields: %v", err)
+	}
+	l.Capability.Spec.GitHub.Permissions["metadata"] = "read"
+	if c, err := w.Issue(t.Context(), l); err != nil || c == nil {
+		t.Errorf("metadata that was asked for: %v", err)
+	}
+	w.change = func(a map[string]any) { a["permissions"] = map[string]any{"actions": "read"} }
+	if c, err := w.Issue(t.Context(), l); err == nil || c != nil {
+		t.Error("metadata that was asked for is not there")
 	}
 }
 

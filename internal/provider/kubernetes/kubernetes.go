@@ -93,7 +93,7 @@ func (k *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 	if err := k.options.Identities.Check(ctx, c.Name, c.Spec.Kubernetes.ServiceAccountName); err != nil {
 		return err
 	}
-	_, err := k.Render(ctx, c, provider.Longest())
+	_, err := k.Render(ctx, c, provider.Longest(c))
 	return err
 }
 

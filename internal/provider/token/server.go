@@ -9,6 +9,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,22 +39,46 @@ var errNotOurs = errors.New("the token is not this issuer's")
 // verify returns the claims of a token that this issuer signed, whether or not it has expired. Any error but errNotOurs means that it
 // could not be found out.
 func (t *Provider) verify(ctx context.Context, text string) (Claims, error) {
-	signed, err := jose.ParseSigned(text, algorithms)
-	if err != nil || len(signed.Signatures) != 1 {
-		return Claims{}, errNotOurs
-	}
-	keys, err := t.options.Signer.Keys(ctx)
+	payload, err := t.payload(ctx, text)
 	if err != nil {
 		return Claims{}, err
 	}
+	var c Claims
+	if json.Unmarshal(payload, &c) != nil || c.Issuer != t.options.Issuer {
+		return Claims{}, errNotOurs
+	}
+	return c, nil
+}
+
+// says reports whether a token that this issuer signed says exactly the claims: a claim that was not asked for could
+// be one that a service goes by.
+func (t *Provider) says(ctx context.Context, text string, claims Claims) bool {
+	payload, err := t.payload(ctx, text)
+	if err != nil {
+		return false
+	}
+	asked, err := json.Marshal(claims)
+	var got, want any
+	return err == nil && json.Unmarshal(payload, &got) == nil && json.Unmarshal(asked, &want) == nil &&
+		reflect.DeepEqual(got, want)
+}
+
+// payload is what a token says that one of the signer's keys signed.
+func (t *Provider) payload(ctx context.Context, text string) ([]byte, error) {
+	signed, err := jose.ParseSigned(text, algorithms)
+	if err != nil || len(signed.Signatures) != 1 {
+		return nil, errNotOurs
+	}
+	keys, err := t.options.Signer.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, key := range keys.Key(signed.Signatures[0].Header.KeyID) {
-		payload, err := signed.Verify(key)
-		var c Claims
-		if err == nil && json.Unmarshal(payload, &c) == nil && c.Issuer == t.options.Issuer {
-			return c, nil
+		if payload, err := signed.Verify(key); err == nil {
+			return payload, nil
 		}
 	}
-	return Claims{}, errNotOurs
+	return nil, errNotOurs
 }
 
 // Authorize returns nil if whoever brings a bearer token may ask about tokens. What they are answered if not is a

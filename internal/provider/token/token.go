@@ -69,7 +69,7 @@ func (t *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
 			Message: fmt.Sprintf("the capability has no spec.token, but its provider %q is of tokens", p.Name)}
 	}
-	longest, err := t.Render(ctx, c, provider.Longest())
+	longest, err := t.Render(ctx, c, provider.Longest(c))
 	if err == nil {
 		err = longest.Fits()
 	}
@@ -168,8 +168,8 @@ func (t *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		}
 		return nil, &provider.Error{Class: class, Refused: true, Message: err.Error()}
 	}
-	if got, err := t.verify(ctx, signed); err != nil || got.ID != claims.ID {
-		return nil, &provider.Error{Class: provider.Retryable, Message: "what the signer signed cannot be verified by the keys that it names"}
+	if !t.says(ctx, signed, claims) {
+		return nil, &provider.Error{Class: provider.Retryable, Message: "what the signer signed is not exactly what it was asked to sign, or cannot be verified by the keys that it names"}
 	}
 	return credential(signed, l, scope, expires)
 }

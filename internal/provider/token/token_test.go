@@ -293,6 +293,51 @@ func TestWhatATokenSays(t *testing.T) {
 	}
 }
 
+// liar is a signer that signs something else than it was asked to.
+type liar struct {
+	signer.Signer
+	change func(map[string]any)
+}
+
+func (l liar) Sign(ctx context.Context, claims any) (string, error) {
+	text, err := json.Marshal(claims)
+	if err != nil {
+		return "", err
+	}
+	other := map[string]any{}
+	if err := json.Unmarshal(text, &other); err != nil {
+		return "", err
+	}
+	l.change(other)
+	return l.Signer.Sign(ctx, other)
+}
+
+func TestIssue_WhatTheSignerWasNotAskedToSignIsGivenToNobody(t *testing.T) {
+	w := newWorld(t)
+	key, err := signer.New(w.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(map[string]any){
+		"another scope":             func(c map[string]any) { c["scope"] = "everything" },
+		"another audience":          func(c map[string]any) { c["aud"] = []string{"artifact-proxy", "bank"} },
+		"another subject":           func(c map[string]any) { c["sub"] = "root" },
+		"a longer life":             func(c map[string]any) { c["exp"] = time.Now().Add(24 * time.Hour).Unix() },
+		"another repository":        func(c map[string]any) { c["repo"] = "payments" },
+		"a claim that is not known": func(c map[string]any) { c["groups"] = []string{"admin"} },
+		"a claim less":              func(c map[string]any) { delete(c, "nbf") },
+		"a claim in capitals":       func(c map[string]any) { c["Scope"] = "everything" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			lying := token.New(token.Options{Issuer: issuer, Signer: liar{key, change}, Clock: clock.RealClock{}})
+			c, err := lying.Issue(t.Context(), lease(v1alpha1.VerifyBySignature))
+			if c != nil || err == nil || provider.IsRefused(err) || !strings.Contains(err.Error(), "not exactly what it was asked") {
+				t.Errorf("got credential %t, error %v", c != nil, err)
+			}
+		})
+	}
+}
+
 func TestATokenThatIsNotActiveIsToldNothingOf(t *testing.T) {
 	w, l := newWorld(t), lease(v1alpha1.VerifyByIntrospection)
 	first, err := w.Issue(t.Context(), l)

@@ -37,6 +37,9 @@ func render(c *v1alpha1.Capability, v provider.Values) (question, error) {
 	if !pathForm.MatchString(s.Path) {
 		return question{}, fmt.Errorf("capability %s: %q is not a path such as database/creds/previews", c.Name, s.Path)
 	}
+	if err := checkNames(s); err != nil {
+		return question{}, fmt.Errorf("capability %s: %w", c.Name, err)
+	}
 	q := question{path: fill.Replace(s.Path)}
 	for _, p := range s.Parameters {
 		if q.parameters == nil {

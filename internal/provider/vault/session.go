@@ -26,6 +26,8 @@ type session struct {
 	http     *http.Client
 	accessor string
 	lifetime time.Duration
+	// policies of the login's token.
+	policies []string
 }
 
 // authorities are those of the bundle, or nil, the system's, for an empty one.
@@ -82,6 +84,7 @@ func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
 	}
 	c.SetToken(answer.Auth.ClientToken)
 	s.accessor, s.lifetime = answer.Auth.Accessor, time.Duration(answer.Auth.LeaseDuration)*time.Second
+	s.policies = answer.Auth.Policies
 	return s, nil
 }
 
@@ -100,12 +103,23 @@ func (s *session) child(ctx context.Context, l provider.Lease) (*session, error)
 	if err != nil {
 		return nil, classify("making the token that the lease hangs on", err)
 	}
+	if !s.made(answer.Auth, l.TTL) {
+		return nil, final("Vault made another token than was asked for: one that lives longer, or can be made to, or may do more")
+	}
 	c, err := s.client.CloneWithHeaders()
 	if err != nil {
 		return nil, retryable("Vault's client cannot be made")
 	}
 	c.SetToken(answer.Auth.ClientToken)
 	return &session{client: c, http: s.http}, nil
+}
+
+// made reports whether a token is the one that was asked for: it ends with the grant and with the login, cannot be
+// renewed, and may do no more than the login.
+func (s *session) made(a *api.SecretAuth, ttl time.Duration) bool {
+	lifetime := time.Duration(a.LeaseDuration) * time.Second
+	more := slices.ContainsFunc(a.Policies, func(name string) bool { return !slices.Contains(s.policies, name) })
+	return lifetime > 0 && lifetime < ttl+time.Second && !a.Renewable && !a.Orphan && !more
 }
 
 // secret is what Vault leased. It lives no longer than a call, and is passed to nothing that prints.
@@ -132,6 +146,8 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 		return nil, final("Vault has nothing at %s", q.path)
 	case answer.LeaseID == "" || answer.LeaseDuration <= 0:
 		return nil, final("Vault does not lease what is at %s: nobody could end it; for pki, set generate_lease on the role", q.path)
+	case !strings.Contains("/"+answer.LeaseID, "/"+q.path+"/") || answer.Auth != nil || answer.WrapInfo != nil:
+		return nil, final("Vault answered with something else than a lease of what is at %s", q.path)
 	case len(answer.Data) == 0:
 		return nil, final("what Vault leases at %s has no fields", q.path)
 	}

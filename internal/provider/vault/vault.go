@@ -76,7 +76,7 @@ func (v *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
 			Message: fmt.Sprintf("the capability has no spec.vault, but its provider %q is of Vault", p.Name)}
 	}
-	longest, err := render(c, provider.Longest())
+	longest, err := render(c, provider.Longest(c))
 	if err == nil {
 		err = longest.scope(c.Spec.Vault.Role).Fits()
 	}

@@ -1,0 +1,83 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package identity_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// said is what a server that is no API server says of a token, in the token and beside it.
+type said struct {
+	claims  map[string]any
+	expires time.Time
+	deleted bool
+}
+
+func (s *said) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	switch r.Method + " " + r.URL.Path {
+	case "GET /api/v1/namespaces/identities/serviceaccounts/publisher":
+		_ = json.NewEncoder(w).Encode(newAPI().account)
+	case "POST /api/v1/namespaces/identities/secrets":
+		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "anchor", "uid": "1"}})
+	case "POST /api/v1/namespaces/identities/serviceaccounts/publisher/token":
+		payload, _ := json.Marshal(s.claims)
+		token := "e30." + base64.RawURLEncoding.EncodeToString(payload) + ".e30"
+		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+			"status": map[string]any{"token": token, "expirationTimestamp": metav1.NewTime(s.expires)}})
+	default:
+		s.deleted = s.deleted || r.Method == http.MethodDelete
+		w.WriteHeader(http.StatusNotFound)
+		_ = json.NewEncoder(w).Encode(status(http.StatusNotFound, metav1.StatusReasonNotFound))
+	}
+}
+
+func TestBind_ATokenThatWasNotAskedForIsGivenToNobody(t *testing.T) {
+	begun := time.Now()
+	for _, tt := range []struct {
+		name  string
+		spoil func(*said)
+		given bool
+	}{
+		{"what was asked for", func(*said) {}, true},
+		{"an hour for a quarter", func(s *said) {
+			s.claims["exp"], s.expires = begun.Add(time.Hour).Unix(), begun.Add(time.Hour)
+		}, false},
+		{"a token that lives longer than is said", func(s *said) { s.expires = begun.Add(10 * time.Minute) }, false},
+		{"a token that says no end", func(s *said) { delete(s.claims, "exp") }, false},
+		{"a token that says no beginning", func(s *said) { delete(s.claims, "iat") }, false},
+		{"another account's", func(s *said) { s.claims["sub"] = "system:serviceaccount:identities:admin" }, false},
+		{"one that is not bound", func(s *said) { delete(s.claims, "kubernetes.io") }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &said{expires: begun.Add(15 * time.Minute), claims: map[string]any{
+				"jti": "1", "sub": "system:serviceaccount:identities:publisher", "iat": begun.Unix(), "exp": begun.Add(15 * time.Minute).Unix(),
+				"kubernetes.io": map[string]any{"secret": map[string]any{"name": "anchor", "uid": "1"}},
+			}}
+			tt.spoil(s)
+			server := httptest.NewServer(s)
+			defer server.Close()
+			client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			bound, err := identity.NewSource(client, "identities").Bind(t.Context(), "publish", "publisher", "anchor", 15*time.Minute)
+			if (err == nil) != tt.given || (bound.Reveal() != "") != tt.given || s.deleted == tt.given || (err != nil && !provider.IsRefused(err)) {
+				t.Errorf("given %t, ended %t, error %v", bound.Reveal() != "", s.deleted, err)
+			}
+		})
+	}
+}
