@@ -15,7 +15,7 @@ const (
 	// mark is what stands in the place of a secret.
 	mark = "[redacted]"
 	// before bounds how much of what was written is looked at again, in bytes.
-	before = 256
+	before = 512
 	// mostHeld bounds what is held back, in bytes.
 	mostHeld = 4 << 10
 	// mostAtOnce bounds what is looked at in one piece, in bytes.
@@ -51,7 +51,7 @@ type span struct{ from, to int }
 
 func newScrubber(out io.Writer, p *patterns) *scrubber {
 	s := &scrubber{patterns: p, out: out}
-	s.dump = dump{patterns: p, found: s.redact}
+	s.dump = newDump(p, s.redact)
 	return s
 }
 
