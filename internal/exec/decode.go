@@ -35,7 +35,7 @@ func (d *decoded) clear() {
 
 // before is as far before a place as a window can reach.
 func (p *patterns) before(text []byte, i int) int {
-	for left := p.forms.window; i > 0 && left > 0; {
+	for left := p.reach; i > 0 && left > 0; {
 		i--
 		if p.signs[text[i]]&solidSign != 0 {
 			left--
@@ -67,7 +67,7 @@ func (p *patterns) decode(d *decoded, text []byte, at, first int) {
 		at += s.size
 		left -= s.n
 		if s.written {
-			left = p.forms.window
+			left = p.reach
 		}
 	}
 	d.bytes = slices.Grow(decoded, lookahead)

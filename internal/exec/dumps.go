@@ -5,116 +5,125 @@ package exec
 
 import (
 	"bytes"
+	"math/bits"
 	"slices"
 )
 
 const (
 	// widestNumbers is how many bytes in a row that are written as numbers are enough to redact them.
 	widestNumbers = 8
-	// shortestRun is the least that so many numbers take, with what divides them: in less nothing is looked for.
+	// shortestRun is the least that a number takes, with what stands between it and that of the next line.
 	shortestRun = 12
 	// longestGap is how far apart two numbers of one value can stand.
 	longestGap = 1 << 10
-	// around is how far from digits of a secret others of it may stand, in other lines.
-	around = 256
 )
 
 // dump finds the bytes of secrets in numbers: as xxd, hexdump, od and openssl write them, and programs that print
 // bytes one by one. It reads a text from its beginning to its end.
 type dump struct {
 	*patterns
-	text  []byte
-	read  [ways]reading
-	found func(from, to int)
-	// seen is how far the text was read. open is where a number begins that can go on behind the text; the text's
-	// length if none does.
-	seen, open int
+	text    []byte
+	numbers []number
+	lanes   [3]lane
+	found   func(from, to int)
+	// digits are the hexadecimal ones of the last stretch of numbers, which begins at digitsFrom.
+	digits     []byte
+	digitsFrom int
+	// line is where the line ends, or the text, that the last number stands in.
+	line int
+	// enough is how many words of each size, that are of a secret as a whole, a window has at least.
+	enough [4]int
+	// open is where a number begins that can go on behind the text; the text's length if there is none.
+	open int
 	// redacted is where the last stretch that was found ends.
 	redacted int
-	// framed is set when the present line began with an offset: what stands behind its data are the same bytes as
-	// characters. numbered is set once it has a number that is none.
-	framed, numbered bool
-	// size is how many bytes the present line has.
-	size   int
-	digits []byte
+	// numbered is set once the present line has a number.
+	numbered bool
+	space    []byte
 }
 
-// look reports what it finds in a text. Numbers are read only around digits of a secret, and at the end, where one
-// may begin.
+func newDump(p *patterns, found func(from, to int)) dump {
+	d := dump{patterns: p, found: found}
+	d.lanes[1].offsets, d.lanes[2].offsets, d.lanes[2].columns = true, true, true
+	d.enough = [4]int{max(p.values.window, 1), max((p.values.window-1)/2, 1), 1, 1}
+	return d
+}
+
+// look reports what it finds in a text.
 func (d *dump) look(text []byte) {
-	d.text, d.seen, d.open, d.redacted = text, 0, len(text), 0
-	d.reset()
-	end := max(0, len(text)-around)
+	d.text, d.open, d.redacted, d.numbered, d.line = text, len(text), 0, false, 0
+	d.numbers = d.numbers[:0]
+	d.digits = d.digits[:0]
+	for i := range d.lanes {
+		d.lanes[i].clear()
+	}
 	for i := 0; i < len(text); {
-		from, to := d.run(i, d.values.digits.window)
-		if from >= end || d.suspect(from, to) {
-			d.readTo(max(0, from-around), min(len(text), to+around))
-		}
-		i = max(to+1, d.seen)
+		from, to := d.run(i)
+		d.skip(text[i:from])
+		d.take(from, to)
+		d.lookAtDigits(from, to)
+		i = max(to, i+1)
 	}
 }
 
-// readTo reads a stretch of the text, and goes on where it begins before what was read.
-func (d *dump) readTo(from, to int) {
-	if from > d.seen {
-		d.reset()
-		if d.seen = from + bytes.IndexByte(d.text[from:], '\n') + 1; d.seen > to {
-			d.seen = from
+// lookAtDigits looks for hexadecimal digits in groups of any size, with anything between that is no letter.
+func (d *dump) lookAtDigits(from, to int) {
+	if to-from < d.values.digits.window {
+		return
+	}
+	d.digits, d.digitsFrom = slices.Grow(d.digits[:0], to-from+lookahead)[:to-from], from
+	digits, n, before := d.digits, 0, byte(0)
+	for _, c := range d.text[from:to] {
+		digits[min(n, len(digits)-1)] = c | 0x20&(c>>1) // a letter in lower case
+		n += int(d.signs[c]&digitSign) / int(digitSign)
+		if c|0x20 == 'x' && before == '0' {
+			n-- // the nought of 0x
 		}
+		before = c
 	}
-	for d.seen < to {
-		d.take(d.run(d.seen, shortestRun))
-	}
+	d.digits = digits[:n]
+	window := d.values.digits.window
+	d.values.digits.find(d.digits, func(at int) {
+		if _, whole := d.values.bytes[string(d.digits[at:at+window])]; whole {
+			d.redact(d.digitAt(at), d.digitAt(at+window-1)+1, false)
+		}
+	})
 }
 
-func (d *dump) reset() {
-	for way := range d.read {
-		d.read[way].clear()
-	}
-	d.newLine()
-}
-
-// suspect reports whether a stretch of numbers has digits of a secret.
-func (d *dump) suspect(from, to int) bool {
-	run, signs := d.text[from:to], &d.signs
-	d.digits = slices.Grow(d.digits[:0], len(run)+lookahead)[:len(run)]
-	digits, n := d.digits, 0
-	for i := 0; i < len(run); i++ {
-		c := run[i]
-		if c == '"' {
-			if end, is := key(run, i); is == yes {
-				i = end
-			}
+// digitAt is where in the text a digit stands.
+func (d *dump) digitAt(digit int) int {
+	text, n := d.text[d.digitsFrom:], -1
+	for i, c := range text {
+		if d.signs[c]&digitSign != 0 && !(c == '0' && i+1 < len(text) && text[i+1]|0x20 == 'x') {
+			n++
 		}
-		if n < len(digits) {
-			digits[n] = c | 0x20&(c>>1) // a letter in lower case
+		if n == digit {
+			return d.digitsFrom + i
 		}
-		n += int(signs[c]&digitSign) / int(digitSign)
 	}
-	found := false
-	d.values.digits.find(d.digits[:n], func(int) { found = true })
-	return found
+	return len(d.text)
 }
 
 // pending reports whether what comes next can be read only together with what came before.
 func (d *dump) pending() bool {
 	_, count := d.begins()
-	return count > 0 || d.redacted > 0 || d.framed || d.numbered || d.open < len(d.text)
+	return count > 0 || d.redacted > 0 || d.numbered || d.open < len(d.text)
 }
 
-// run is the next stretch of the text, not before i, that has nothing but digits and what divides them, and has at
-// least so many bytes or reaches to the end.
-func (d *dump) run(i, least int) (from, to int) {
-	text, signs, step := d.text, &d.signs, least-1
+// run is the next stretch of the text, not before i, that has nothing but digits and what divides them, and is not
+// short or reaches to the end.
+func (d *dump) run(i int) (from, to int) {
+	const step = shortestRun - 1
+	text := d.text
 	for from = i; ; {
 		last := min(from+step, len(text)-1)
 		back := last
-		for back >= from && signs[text[back]]&foreignSign == 0 {
+		for back >= from && !d.isForeign(back) {
 			back--
 		}
 		switch {
 		case back < from:
-			for to = last + 1; to < len(text) && signs[text[to]]&foreignSign == 0; to++ {
+			for to = last + 1; to < len(text) && !d.isForeign(to); to++ {
 				continue
 			}
 			return from, to
@@ -125,122 +134,245 @@ func (d *dump) run(i, least int) (from, to int) {
 	}
 }
 
+// isForeign reports whether no number can stand at a place: at a letter, unless it is quoted alone, as a debugger
+// writes it behind the number.
+func (d *dump) isForeign(i int) bool {
+	text := d.text
+	if d.signs[text[i]]&foreignSign == 0 {
+		return false
+	}
+	return i == 0 || text[i-1] != '\'' && text[i-1] != '\\' || i+1 < len(text) && text[i+1] != '\''
+}
+
+// skip is called with what stands between two stretches of numbers.
+func (d *dump) skip(between []byte) {
+	if len(between) == 0 {
+		return
+	}
+	if bytes.IndexByte(between, '\n') >= 0 {
+		d.newLine()
+		return
+	}
+	d.word()
+}
+
+func (d *dump) newLine() {
+	d.numbered = false
+	for i := range d.lanes {
+		d.lanes[i].newLine()
+	}
+}
+
+func (d *dump) word() {
+	for i := range d.lanes {
+		d.lanes[i].word()
+	}
+}
+
 // take takes one number after the other.
 func (d *dump) take(from, to int) {
-	if bytes.IndexByte(d.text[d.seen:from], '\n') >= 0 {
-		d.newLine()
+	i := from
+	if i > 0 && i < to && isAlphanumeric(d.text[i-1]) && isAlphanumeric(d.text[i]) {
+		i = d.wordEnd(i, to) // the end of a word
 	}
-	d.interrupt()
-	d.seen = min(to+1, len(d.text))
-	for i := from; i < to; {
+	for i < to {
 		switch c := d.text[i]; {
 		case c == '\n':
 			d.newLine()
 			i++
 		case isAlphanumeric(c):
-			end := i + 1
-			for end < to && isAlphanumeric(d.text[end]) {
-				end++
-			}
-			if !d.number(i, end) {
+			end := d.wordEnd(i, to)
+			if end == len(d.text) {
 				d.open = i
 				return
 			}
+			d.number(i, end)
 			i = end
-		case c == '"':
-			end, is := key(d.text[:to], i)
+		case c == '\'' || c == '"':
+			end, is := aside(d.text[:to], i)
 			if is == maybe && to == len(d.text) {
 				d.open = i
 				return
 			}
 			i = end + 1
 		default:
-			if d.isColumn(i) {
-				d.interrupt()
-			}
+			d.sign(i)
 			i++
 		}
 	}
 }
 
-func (d *dump) newLine() {
-	for way := range d.read {
-		r := &d.read[way]
-		if d.size > 0 && !r.begun {
-			r.clear() // the line was read in another way
+// wordEnd is where letters and digits end, or another 0x begins.
+func (d *dump) wordEnd(i, to int) int {
+	end := i + 1
+	for end < to && isAlphanumeric(d.text[end]) {
+		if end-i > 2 && d.text[end]|0x20 == 'x' && d.text[end-1] == '0' {
+			return end - 1
 		}
-		r.begun, r.over, r.width = false, false, 0
+		end++
 	}
-	d.framed, d.numbered, d.size = false, false, 0
+	return end
 }
 
-// interrupt is called where something else stands between numbers: behind the data of a line with an offset nothing
-// more is read.
-func (d *dump) interrupt() {
-	for way := range d.read {
-		d.read[way].over = d.framed && d.read[way].begun
+// sign takes what is neither a number nor a word.
+func (d *dump) sign(i int) {
+	blank := func(at int) bool {
+		return at >= 0 && at < len(d.text) && (d.text[at] == ' ' || d.text[at] == '\t')
+	}
+	switch c := d.text[i]; {
+	case c == '-' && blank(i-1) && blank(i+1):
+		for k := range d.lanes {
+			l := &d.lanes[k]
+			l.marked = l.marked || l.begun && l.taken == 0
+		}
+	case c == ':' && blank(i+1):
+		for k := range d.lanes {
+			if d.lanes[k].offsets {
+				d.lanes[k].restart()
+			}
+		}
+	case (c == '|' || c == '>') && blank(i-1):
+		for k := range d.lanes {
+			if l := &d.lanes[k]; l.columns && l.taken > 0 {
+				l.over, l.marked = true, true
+			}
+		}
 	}
 }
 
-// isColumn reports whether at a place on a line with an offset its bytes stand once more, as characters.
-func (d *dump) isColumn(i int) bool {
-	if !d.framed || d.size == 0 {
-		return false
+// number takes what may be one.
+func (d *dump) number(from, to int) {
+	digits, only := d.text[from:to], bases
+	if len(digits) > 2 && digits[0] == '0' {
+		switch digits[1] | 0x20 {
+		case 'x':
+			digits, only = digits[2:], hexadecimals
+		case 'o':
+			digits, only = digits[2:], octal
+		}
 	}
-	if d.text[i] == '|' || d.text[i] == '>' {
-		return true
+	if !hexadecimal(digits) {
+		d.word()
+		return
 	}
-	line := d.text[i:min(len(d.text), i+longestEscape)]
-	end := bytes.IndexByte(line, '\n')
-	if line[0] != ' ' || end < 0 {
-		return false
+	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'b' && len(bytes.Trim(digits[2:], "01")) == 0 {
+		digits, only = digits[2:], twos
 	}
-	rest := bytes.Trim(line[:end], " \r")
-	return len(rest) <= d.size && !hexadecimal(bytes.ReplaceAll(rest, []byte(" "), nil))
+	d.add(number{from: from, to: to, digits: to - len(digits), base: only,
+		negative: from > 0 && d.text[from-1] == '-' && (from < 2 || !isAlphanumeric(d.text[from-2]))})
 }
 
-// number takes one, and reports false if what it is depends on what comes behind the text.
-func (d *dump) number(from, to int) bool {
-	if to == len(d.text) {
-		return false
-	}
-	digits, prefixed := d.text[from:to], false
-	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
-		digits, prefixed = digits[2:], true
-	}
-	switch d.isOffset(digits, to) {
-	case maybe:
-		return false
-	case yes:
-		d.framed, d.size = true, 0
-		return true
-	}
+// add gives a number to each lane.
+func (d *dump) add(n number) {
 	d.numbered = true
-	for way := range d.read {
-		r := &d.read[way]
-		if r.over {
+	digits := d.text[n.digits:n.to]
+	if last := len(d.numbers) - 1; last >= 0 && n.from-d.numbers[last].to > longestGap {
+		for i := range d.lanes {
+			d.lanes[i].apart()
+		}
+	}
+	d.numbers = append(d.numbers, n)
+	if n.to > d.line || d.line == 0 {
+		d.line = d.lineEnd(n.to)
+	}
+	value := readIn(digits, &n)
+	plausible, size := d.values.plausible(&value), bytesOf(digits)
+	cut := n.to < len(d.text) && isAlphanumeric(d.text[n.to]) && d.signs[d.text[n.to]]&foreignSign != 0
+	for i := range d.lanes {
+		l := &d.lanes[i]
+		if cut && l.offsets {
+			l.word()
 			continue
 		}
-		var space [8]byte
-		value := bytesOf(space[:0], way, digits, prefixed)
-		if d.framed && r.begun && way <= littleEndian && len(digits) > r.width {
-			value = nil // a word of the column of characters
+		suspect := l.take(len(d.numbers)-1, len(digits), size, plausible, &d.enough)
+		if l.columns && !l.over && l.bytes > 0 && (l.marked || l.offset >= leastOffset) {
+			d.endData(l, n.to)
 		}
-		switch {
-		case len(value) > 0:
-			r.width = len(digits)
-			d.append(r, value, from, to)
-		case d.framed && r.begun:
-			r.over = true
-		case r.begun:
-			r.clear()
+		if suspect {
+			d.check(l, l.suspects|l.before)
 		}
 	}
-	d.size += size(digits)
+}
+
+// endData ends the data of a line where behind a number its bytes stand as characters. Where the line is not yet there
+// as a whole, they may.
+func (d *dump) endData(l *lane, to int) {
+	blanks := d.line - to - l.bytes
+	if d.line > 0 && d.text[d.line-1] == '\r' {
+		blanks--
+	}
+	if d.line == len(d.text) {
+		l.over = blanks <= 0 || blank(d.text[to:to+blanks])
+		return
+	}
+	if blanks > 0 && blank(d.text[to:to+blanks]) {
+		l.over, l.marked = true, true
+	}
+}
+
+func blank(text []byte) bool {
+	for _, c := range text {
+		if c != ' ' && c != '\t' {
+			return false
+		}
+	}
 	return true
 }
 
-// answer is what is known about a number.
+// lineEnd is where a line ends; the text's length if that is not known.
+func (d *dump) lineEnd(from int) int {
+	if end := bytes.IndexByte(d.text[from:], '\n'); end >= 0 {
+		return from + end
+	}
+	return len(d.text)
+}
+
+// read are the bytes of a lane's last numbers in one way.
+func (d *dump) read(l *lane, base, size, order int) []byte {
+	all := d.space[:0]
+	var space [8]byte
+	for i := len(l.numbers) - 1; i >= max(0, len(l.numbers)-mostNumbers); i-- {
+		n := &d.numbers[l.numbers[i]]
+		r := readIn(d.text[n.digits:n.to], n)
+		word := r.as(space[:0], base, size, order)
+		if word == nil {
+			break
+		}
+		slices.Reverse(word)
+		all = append(all, word...)
+	}
+	slices.Reverse(all)
+	return all
+}
+
+// check looks for secrets in the last numbers, in some ways.
+func (d *dump) check(l *lane, suspects ways) {
+	for ; suspects != 0; suspects &= suspects - 1 {
+		way := bits.TrailingZeros64(uint64(suspects))
+		size := way % 8 / 2
+		d.space = d.read(l, way/8, size, way%2)
+		count := len(d.space) >> size
+		for at := 0; at+d.values.window <= len(d.space); at++ {
+			if _, known := d.values.windows[string(d.space[at:at+d.values.window])]; known {
+				numbers := l.numbers[len(l.numbers)-count:]
+				from, to := numbers[at>>size], numbers[(at+d.values.window-1)>>size]
+				d.redact(d.numbers[from].from, d.numbers[to].to, l.marked)
+			}
+		}
+	}
+}
+
+// redact reports a stretch. A line that begins with an offset, or that ends with the same bytes as characters, goes as
+// a whole from there on.
+func (d *dump) redact(from, to int, whole bool) {
+	if whole {
+		to = min(d.lineEnd(to), to+longestGap)
+	}
+	d.redacted = max(d.redacted, to)
+	d.found(from, to)
+}
+
+// answer is what is known about a text.
 type answer int
 
 const (
@@ -249,37 +381,12 @@ const (
 	maybe
 )
 
-// isOffset reports whether a number before a line's data is an offset: behind it stands a colon, or a number of
-// another length.
-func (d *dump) isOffset(digits []byte, to int) answer {
-	const least = 4
-	rest := d.text[to:min(len(d.text), to+longestEscape)]
-	if len(digits) < least {
-		return no
+// aside reports whether at a quote something begins that is no byte, and where it ends: a member's name in JSON that
+// is a number, {"0":119,"1":74}, or a single character, 119 'w'.
+func aside(text []byte, i int) (end int, is answer) {
+	if text[i] == '\'' {
+		return character(text, i)
 	}
-	if rest[0] == ':' && len(rest) > 1 && (rest[1] == ' ' || rest[1] == '\t') {
-		return yes
-	}
-	if d.framed || d.numbered {
-		return no
-	}
-	next := bytes.TrimLeft(rest, " \t-")
-	end := 0
-	for end < len(next) && isAlphanumeric(next[end]) {
-		end++
-	}
-	switch {
-	case end == len(next) && to+len(rest) == len(d.text):
-		return maybe
-	case len(next) < len(rest) && end != len(digits):
-		return yes
-	}
-	return no
-}
-
-// key reports whether at a quote a member's name in JSON begins that is a number, and where it ends. The number is no
-// byte: {"0":119,"1":74}.
-func key(text []byte, i int) (end int, is answer) {
 	end = i + 1
 	for end < len(text) && text[end] >= '0' && text[end] <= '9' {
 		end++
@@ -294,48 +401,25 @@ func key(text []byte, i int) (end int, is answer) {
 	return i, no
 }
 
-// append adds what was read in one way.
-func (d *dump) append(r *reading, value []byte, from, to int) {
-	if len(r.to) > 0 && from-r.to[len(r.to)-1] > longestGap {
-		r.clear()
+// character is where a character ends that is quoted alone, as it is or as an escape.
+func character(text []byte, i int) (end int, is answer) {
+	rest := text[i+1 : min(len(text), i+longestCharacter)]
+	if len(rest) > 1 && rest[0] != '\\' && rest[1] == '\'' {
+		return i + 2, yes
 	}
-	for _, b := range value {
-		if !d.values.has[b] {
-			// What a line has before its data is no reason to begin anew: it can be a number of the line.
-			if r.begun {
-				r.clear()
-			}
-			continue
-		}
-		r.begun = true
-		r.bytes, r.from, r.to = append(r.bytes, b), append(r.from, from), append(r.to, to)
-		at := len(r.bytes) - d.values.window
-		if at < 0 {
-			continue
-		}
-		if _, known := d.values.windows[string(r.bytes[at:])]; known {
-			d.redacted = d.lineEnd(to)
-			d.found(r.from[at], d.redacted)
-		}
-		const most = 64
-		if len(r.bytes) > most {
-			r.keep(d.values.window)
+	if len(rest) > 2 && rest[0] == '\\' {
+		if end := bytes.IndexByte(rest[2:], '\''); end >= 0 {
+			return i + 3 + end, yes
 		}
 	}
+	if i+1+len(rest) == len(text) && len(rest) < longestCharacter-1 && bytes.IndexByte(rest, '\n') < 0 {
+		return i, maybe
+	}
+	return i, no
 }
 
-// lineEnd is where what stands for the same bytes ends: with a line that begins with an offset, and else with the
-// number.
-func (d *dump) lineEnd(to int) int {
-	if !d.framed {
-		return to
-	}
-	rest := d.text[to:min(len(d.text), to+longestGap)]
-	if end := bytes.IndexByte(rest, '\n'); end >= 0 {
-		return to + end
-	}
-	return to + len(rest)
-}
+// longestCharacter is how many bytes a character takes that is quoted alone: '\377'.
+const longestCharacter = 6
 
 // begins is where what may be the beginning of a secret begins at the text's end, or a number that can be the next
 // byte of one that was redacted, and how many bytes are there.
@@ -344,12 +428,34 @@ func (d *dump) begins() (from, count int) {
 	if d.redacted > 0 && d.redacted < from && d.goesOn(d.redacted) {
 		from = d.redacted
 	}
-	for i := range d.read {
-		r := &d.read[i]
-		for k := min(d.values.window-1, len(r.bytes)); k > count; k-- {
-			at := len(r.bytes) - k
-			if _, known := d.values.starts[string(r.bytes[at:])]; known {
-				from, count = min(from, r.from[at]), k
+	for i := range d.lanes {
+		l := &d.lanes[i]
+		at, k := d.beginning(l)
+		from, count = min(from, at), max(count, k)
+	}
+	return d.beginsDigits(from, count)
+}
+
+// beginsDigits is begins for hexadecimal digits in groups of any size.
+func (d *dump) beginsDigits(from, count int) (int, int) {
+	for k := min(len(d.digits), d.values.digits.window-1); k > 0; k-- {
+		if _, known := d.values.digitStarts[string(d.digits[len(d.digits)-k:])]; known {
+			return min(from, d.digitAt(len(d.digits)-k)), max(count, k/2)
+		}
+	}
+	return from, count
+}
+
+// beginning is begins in one lane.
+func (d *dump) beginning(l *lane) (from, count int) {
+	from = len(d.text)
+	for way := range 8 * bases {
+		base, size, order := way/8, way%8/2, way%2
+		d.space = d.read(l, base, size, order)
+		for k := min(d.values.window-1, len(d.space)); k > 0; k-- {
+			if _, known := d.values.starts[string(d.space[len(d.space)-k:])]; known {
+				number := len(l.numbers) - (k+1<<size-1)>>size
+				from, count = min(from, d.numbers[l.numbers[number]].from), max(count, k)
 				break
 			}
 		}

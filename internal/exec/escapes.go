@@ -26,30 +26,16 @@ type symbol struct {
 
 func plainSymbol(c byte) symbol { return symbol{size: 1, value: [utf8.UTFMax]byte{c}, n: 1} }
 
-// unescapedByte is a byte that begins no escape.
-func (p *patterns) unescapedByte(c byte) symbol {
-	if p.stays(c) {
-		return plainSymbol(c)
-	}
-	return leftOut(1, false)
-}
-
-// escape is a symbol that stands for a character. What is left out elsewhere is left out here, too.
-func (p *patterns) escape(size int, r rune) symbol {
+// escape is a symbol that stands for a character.
+func escape(size int, r rune) symbol {
 	s := symbol{size: size, written: true}
-	if r >= utf8.RuneSelf || p.stays(byte(r)) {
-		s.n = utf8.EncodeRune(s.value[:], r)
-	}
+	s.n = utf8.EncodeRune(s.value[:], r)
 	return s
 }
 
 // escapedByte is escape for a byte, which can be a part of a character.
-func (p *patterns) escapedByte(size int, b byte) symbol {
-	s := symbol{size: size, written: true}
-	if p.stays(b) {
-		s.value[0], s.n = b, 1
-	}
-	return s
+func escapedByte(size int, b byte) symbol {
+	return symbol{size: size, value: [utf8.UTFMax]byte{b}, n: 1, written: true}
 }
 
 func leftOut(size int, written bool) symbol { return symbol{size: size, written: written} }
@@ -61,9 +47,18 @@ const longestEscape = 64
 // URLs, HTML, quoted-printable. An escape that was escaped again, as in JSON within JSON, is undone as well. The text
 // is not empty; more is set if its end is not the end of all.
 func (p *patterns) symbolAt(text []byte, more bool) symbol {
-	if !p.introduces(text) {
-		return p.unescapedByte(text[0])
+	s := plainSymbol(text[0])
+	if p.introduces(text) {
+		s = p.symbolOf(text, more)
 	}
+	if s.n == 1 && !p.stays(s.value[0]) {
+		s.n = 0
+	}
+	return s
+}
+
+// symbolOf is symbolAt for what begins like an escape. Nothing that it stands for is left out.
+func (p *patterns) symbolOf(text []byte, more bool) symbol {
 	head := text[:min(len(text), longestEscape)]
 	more = more && len(head) == len(text)
 	switch text[0] {
@@ -127,7 +122,7 @@ func (p *patterns) backslash(text []byte, more bool) symbol {
 		return p.octal(text, run, more)
 	default:
 		if i := strings.IndexByte("abefnrtv", c); i >= 0 {
-			return p.escapedByte(run+1, "\a\b\x1b\f\n\r\t\v"[i])
+			return escapedByte(run+1, "\a\b\x1b\f\n\r\t\v"[i])
 		}
 		// A quote, a slash, or any other character that needs no escape: it stands for itself.
 		return leftOut(run, true)
@@ -153,12 +148,12 @@ func (p *patterns) numbered(text []byte, i, digits int, more bool) symbol {
 		return leftOut(1, true)
 	}
 	if digits == 2 && number <= 0xff {
-		return p.escapedByte(size, byte(number))
+		return escapedByte(size, byte(number))
 	}
 	if r := rune(number); utf16.IsSurrogate(r) {
 		return p.surrogate(text, size, r, more)
 	}
-	return p.escape(size, rune(number))
+	return escape(size, rune(number))
 }
 
 // surrogate undoes a character of two escapes, the first of which takes so many bytes.
@@ -171,10 +166,10 @@ func (p *patterns) surrogate(text []byte, size int, first rune, more bool) symbo
 	}
 	if run > 0 && len(rest) >= length && rest[0] == 'u' {
 		if second, err := strconv.ParseUint(string(rest[1:length]), 16, 32); err == nil {
-			return p.escape(size+run+length, utf16.DecodeRune(first, rune(second)))
+			return escape(size+run+length, utf16.DecodeRune(first, rune(second)))
 		}
 	}
-	return p.escape(size, utf8.RuneError)
+	return escape(size, utf8.RuneError)
 }
 
 // octal undoes \57, \057 and \0057.
@@ -194,7 +189,7 @@ func (p *patterns) octal(text []byte, i int, more bool) symbol {
 	if err != nil {
 		return leftOut(i, true)
 	}
-	return p.escapedByte(end, byte(number))
+	return escapedByte(end, byte(number))
 }
 
 // percent undoes %2f and %252f, and %u002f.
@@ -222,7 +217,7 @@ func (p *patterns) quotedPrintable(text []byte, more bool) symbol {
 // repeated undoes a byte that is written as a sign and two digits. The sign itself can be written so, several times.
 func (p *patterns) repeated(text []byte, itself string, digit func(byte) bool, more bool) symbol {
 	if len(text) > 2 && (!digit(text[1]) || !digit(text[2])) {
-		return p.unescapedByte(text[0])
+		return plainSymbol(text[0])
 	}
 	i := 1
 	for bytes.HasPrefix(text[i:], []byte(itself)) {
@@ -238,13 +233,13 @@ func (p *patterns) repeated(text []byte, itself string, digit func(byte) bool, m
 	switch {
 	case len(rest) == 2:
 		number, _ := strconv.ParseUint(string(rest), 16, 8) // they are two digits
-		return p.escapedByte(i+2, byte(number))
+		return escapedByte(i+2, byte(number))
 	case more && i+len(rest) == len(text):
 		return incomplete()
 	case i > 1:
-		return p.escapedByte(i, text[0])
+		return escapedByte(i, text[0])
 	}
-	return p.unescapedByte(text[0])
+	return plainSymbol(text[0])
 }
 
 // entity undoes &#47; &#x2f; &sol; and &amp;#47; of HTML and XML.
@@ -264,11 +259,11 @@ func (p *patterns) entity(text []byte, more bool) symbol {
 	if end > i && end < len(text) && text[end] == ';' {
 		if name := "&" + string(text[i:end+1]); html.UnescapeString(name) != name {
 			r, _ := utf8.DecodeRuneInString(html.UnescapeString(name))
-			return p.escape(end+1, r)
+			return escape(end+1, r)
 		}
 	}
 	if i > 1 {
-		return p.escapedByte(i, '&')
+		return escapedByte(i, '&')
 	}
 	return plainSymbol('&')
 }

@@ -102,13 +102,13 @@ func (o Options) command(ctx context.Context, args []string) int {
 		return o.report(err, exitFailed)
 	}
 	_, _ = io.WriteString(o.Stderr, told(left))
-	google, end, err := held.serveGoogle(ctx, o.Clock)
+	environment, end, err := held.serveGoogle(ctx, o.Clock, environment)
 	if err != nil {
 		return o.report(err, exitFailed)
 	}
 	defer end()
 	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec // what the Job says, which was approved
-	cmd.Env = append(environment, google...)
+	cmd.Env = environment
 	pipes, err := o.connect(cmd, newPatterns(held.secrets))
 	if err != nil {
 		return o.report(err, exitFailed)

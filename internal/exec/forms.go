@@ -16,6 +16,8 @@ const (
 	// shortest is the shortest value that is looked for, blanks not counted: in shorter ones ordinary words would be
 	// found.
 	shortest = 6
+	// shortestCore is how many letters and digits a secret has at least that are looked for alone.
+	shortestCore = 8
 	// widest is how many characters in a row, of any form of a secret, are enough to redact them.
 	widest = 16
 	// filterBits is the size of the filter that most grams end at, as a power of two.
@@ -24,10 +26,10 @@ const (
 
 // patterns are the forms in which secrets are looked for. They are not changed once they are made.
 type patterns struct {
-	// forms are those of text.
-	forms *words
-	// starts are the beginnings of the forms, shorter than a window: the next write may go on with one that ends here.
-	starts map[string]struct{}
+	// forms are those of text, cores their letters and digits alone: those are found whatever stands between.
+	forms, cores *search
+	// reach is how far from an escape, in characters, what belongs to the same window can stand.
+	reach int
 	// signs says what each byte means for the scan, and introducers which bytes can begin an escape.
 	signs, introducers [256]sign
 	// values are the secrets as they are, for whatever writes numbers.
@@ -43,6 +45,8 @@ const (
 	solidSign sign = 1 << iota
 	// foreignSign marks what can stand neither in numbers nor between them: letters beyond the hexadecimal ones.
 	foreignSign
+	// coreSign marks the letters and digits of ASCII.
+	coreSign
 	// digitSign marks hexadecimal digits, capitalSign those of quoted-printable, which has no small letters.
 	digitSign
 	capitalSign
@@ -74,7 +78,7 @@ func signs() (all [256]sign) {
 			all[c] |= foreignSign
 		}
 		if isAlphanumeric(byte(c)) {
-			all[c] |= letterSign
+			all[c] |= letterSign | coreSign
 		}
 	}
 	const blanks = " \t\n\v\f\r"
@@ -107,30 +111,20 @@ func introducers() (all [256]sign) {
 
 // newPatterns makes them of secret values. Values that are too short to be looked for are left out.
 func newPatterns(secrets []string) *patterns {
-	p := &patterns{starts: map[string]struct{}{}, signs: signs(), introducers: introducers()}
-	secrets = slices.DeleteFunc(slices.Clone(secrets), func(s string) bool { return len(p.squeezed(s)) < shortest })
+	p := &patterns{signs: signs(), introducers: introducers()}
+	secrets = slices.DeleteFunc(slices.Clone(secrets), func(s string) bool { return len(p.only(s, solidSign)) < shortest })
 	p.values = newValues(secrets)
-	forms := map[string]struct{}{}
+	forms, cores := map[string]struct{}{}, map[string]struct{}{}
 	for _, secret := range secrets {
 		for _, form := range formsOf(secret) {
-			for _, written := range []string{p.squeezed(form), p.unescaped(form)} {
-				if len(written) >= shortest {
-					forms[written] = struct{}{}
-				}
+			for _, written := range []string{form, p.unescaped(form)} {
+				forms[p.only(written, solidSign)] = struct{}{}
+				cores[p.only(written, coreSign)] = struct{}{}
 			}
 		}
 	}
-	window := widest
-	for form := range forms {
-		window = min(window, len(form))
-	}
-	p.forms = newWords(window)
-	for form := range forms {
-		p.forms.add(form)
-		for k := 1; k < window; k++ {
-			p.starts[form[:k]] = struct{}{}
-		}
-	}
+	p.forms, p.cores = newSearch(solidSign, shortest, forms), newSearch(coreSign, shortestCore, cores)
+	p.reach = max(p.forms.window, 2*p.cores.window)
 	return p
 }
 
@@ -231,15 +225,4 @@ func within(encode func([]byte) string, secret string, offset, bits int) []strin
 	encoded := encode(append(make([]byte, offset), secret...))
 	from := (offset*8 + bits - 1) / bits
 	return []string{encoded[from : (offset+len(secret))*8/bits], encoded[from:]}
-}
-
-// squeezed leaves the blanks out.
-func (p *patterns) squeezed(form string) string {
-	var b strings.Builder
-	for i := range len(form) {
-		if p.signs[form[i]]&solidSign != 0 {
-			b.WriteByte(form[i])
-		}
-	}
-	return b.String()
 }

@@ -30,12 +30,14 @@ const (
 )
 
 // serveGoogle completes the credentials file for Google's libraries, if the grant delivered one, and serves what they
-// ask for until end is called. It returns the variable that names the completed file; nothing where there is none.
-func (h *held) serveGoogle(ctx context.Context, c clock.PassiveClock) (variable []string, end func(), err error) {
+// ask for until end is called. It returns the command's environment, in which a variable names the completed file, and
+// no proxy stands between; it is as it was where there is no such file.
+func (h *held) serveGoogle(ctx context.Context, c clock.PassiveClock, environment []string) (
+	command []string, end func(), err error) {
 	if h.google == nil {
-		return nil, func() {}, nil
+		return environment, func() {}, nil
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", loopback+":0")
 	if err != nil {
 		return nil, nil, fmt.Errorf("serving Google's libraries on loopback: %w", err)
 	}
@@ -58,7 +60,8 @@ func (h *held) serveGoogle(ctx context.Context, c clock.PassiveClock) (variable 
 		WriteTimeout:      10 * time.Second,
 	}
 	go func() { _ = server.Serve(listener) }() // until it is closed
-	return []string{credentialsVariable + "=" + place}, func() { _ = server.Close(); forget() }, nil
+	command = append(reachedDirectly(environment), credentialsVariable+"="+place)
+	return command, func() { _ = server.Close(); forget() }, nil
 }
 
 // keepFile makes a file that nobody can change, and returns a path at which every process of the container's user can

@@ -4,153 +4,212 @@
 package exec
 
 import (
-	"bytes"
-	"fmt"
+	"encoding/hex"
+	"math/bits"
 	"slices"
-	"strconv"
-	"strings"
 )
 
-// values are the secrets byte by byte.
+// values are the secrets byte by byte, for whatever writes bytes as numbers.
 type values struct {
 	window int
 	// windows are all windows of the secrets, starts their beginnings, which are shorter.
 	windows, starts map[string]struct{}
-	// has is set of the bytes that any secret has.
-	has [256]bool
-	// digits are those of the secrets' bytes, in each way in which they can be written.
-	digits *words
+	// has is set of the bytes that any secret has. pairs and quads have the two and four bytes in a row that any has,
+	// as numbers whose lowest byte is the first.
+	has   [1 << 8]bool
+	pairs [1 << 16]bool
+	quads map[uint32]struct{}
+	// digits are the hexadecimal digits of the secrets. bytes are the windows of them that begin with a byte's first
+	// digit, digitStarts their beginnings, which are shorter.
+	digits             *words
+	bytes, digitStarts map[string]struct{}
 }
 
-// fewestDigits is how many digits of a secret, in one line, are looked for.
-const fewestDigits = 16
+// fewestDigits is how many hexadecimal digits of a secret in a row are enough to redact them.
+const fewestDigits = 2 * widestNumbers
 
 func newValues(secrets []string) values {
-	v := values{window: widestNumbers, windows: map[string]struct{}{}, starts: map[string]struct{}{}}
-	fewest := fewestDigits
+	v := values{window: widestNumbers, windows: map[string]struct{}{}, starts: map[string]struct{}{},
+		quads: map[uint32]struct{}{}, bytes: map[string]struct{}{}, digitStarts: map[string]struct{}{}}
 	for _, secret := range secrets {
 		v.window = min(v.window, len(secret))
-		fewest = min(fewest, 2*len(secret))
 	}
-	v.digits = newWords(fewest)
+	v.digits = newWords(min(fewestDigits, 2*v.window))
 	for _, secret := range secrets {
-		for _, written := range digitsOf(secret) {
-			v.digits.add(written)
-		}
-		for k := 1; k < v.window; k++ {
-			v.starts[secret[:k]] = struct{}{}
-		}
-		for i := 0; i+v.window <= len(secret); i++ {
-			v.windows[secret[i:i+v.window]] = struct{}{}
-		}
-		for _, b := range []byte(secret) {
-			v.has[b] = true
-		}
+		v.add(secret)
 	}
 	return v
 }
 
-// digitsOf are the digits of a secret's bytes: each for itself, behind 0x, and in words of two, four and eight,
-// wherever the first begins.
-func digitsOf(secret string) []string {
-	var all []string
-	for _, format := range []string{"%02x", "0%02x", "%d", "%03o", "%08b"} {
-		var b strings.Builder
-		for i := range len(secret) {
-			fmt.Fprintf(&b, format, secret[i])
-		}
-		all = append(all, b.String())
+func (v *values) add(secret string) {
+	digits := hex.EncodeToString([]byte(secret))
+	v.digits.add(digits)
+	for i := 0; i+v.digits.window <= len(digits); i += 2 {
+		v.bytes[digits[i:i+v.digits.window]] = struct{}{}
 	}
-	for _, size := range []int{2, 4, 8} {
-		for from := range size {
-			var hexadecimal, octal, decimal strings.Builder
-			for word := range slices.Chunk([]byte(secret[min(from, len(secret)):]), size) {
-				word = slices.Clone(word)
-				slices.Reverse(word)
-				fmt.Fprintf(&hexadecimal, "%x", word)
-				if size == 2 && len(word) == 2 {
-					number := int(word[0])<<8 | int(word[1])
-					fmt.Fprintf(&octal, "%06o", number)
-					fmt.Fprintf(&decimal, "%05d", number)
-				}
+	for k := 1; k < v.digits.window; k++ {
+		v.digitStarts[digits[:k]] = struct{}{}
+	}
+	for k := 1; k < v.window; k++ {
+		v.starts[secret[:k]] = struct{}{}
+	}
+	number := uint32(0)
+	for i, b := range []byte(secret) {
+		number = number>>8 | uint32(b)<<24
+		v.has[b] = true
+		if i >= 1 {
+			v.pairs[number>>16] = true
+		}
+		if i >= 3 {
+			v.quads[number] = struct{}{}
+		}
+		if i+v.window <= len(secret) {
+			v.windows[secret[i:i+v.window]] = struct{}{}
+		}
+	}
+}
+
+// A way of reading numbers as bytes is a base, a size of one, two, four or eight bytes, and an order of the bytes in a
+// word. A set of ways has a bit for each: eight for each base, two for each size.
+type ways uint64
+
+// The bases. One that is signed takes the sign for one, and not for what divides two numbers.
+const (
+	twos = iota
+	octal
+	decimal
+	signed
+	hexadecimals
+	bases
+)
+
+// bySize has all ways of each size, of one, two, four and eight bytes.
+var bySize = [4]ways{3 * each8, 3 << 2 * each8, 3 << 4 * each8, 3 << 6 * each8} //nolint:gochecknoglobals // a table
+
+// each8 is one bit of each base.
+const each8 ways = 1 | 1<<8 | 1<<16 | 1<<24 | 1<<32
+
+// number is one that stands in a text.
+type number struct {
+	from, to int
+	// digits is where its digits begin, base the only one that they can have; all of them if it is bases.
+	digits, base int
+	// negative is set if a sign stands before it.
+	negative bool
+}
+
+// read is a number in each base of which it has only digits.
+type read struct {
+	values   [bases]uint64
+	valid    [bases]bool
+	negative bool
+}
+
+// longest is how many digits a number of eight bytes has in each base.
+var longest = [bases]int{twos: 64, octal: 22, decimal: 20, signed: 19, hexadecimals: 16} //nolint:gochecknoglobals // a table
+
+// readIn reads digits, of which all are hexadecimal, in every base that they can have.
+func readIn(digits []byte, n *number) (r read) {
+	for len(digits) > 1 && digits[0] == '0' {
+		digits = digits[1:]
+	}
+	if len(digits) > longest[twos] || len(digits) > longest[octal] && digits[1] > '1' {
+		return r
+	}
+	var largest byte
+	var two, eight, ten, sixteen uint64
+	for _, c := range digits {
+		d := c & 0xf
+		if c > '9' {
+			d += 9
+		}
+		largest = max(largest, d)
+		two, eight, ten, sixteen = two<<1|uint64(d), eight<<3|uint64(d), ten*10+uint64(d), sixteen<<4|uint64(d)
+	}
+	r.values = [bases]uint64{twos: two, octal: eight, decimal: ten, signed: ten, hexadecimals: sixteen}
+	r.negative = n.negative
+	for base, most := range [bases]byte{twos: 1, octal: 7, decimal: 9, signed: 9, hexadecimals: 15} {
+		r.valid[base] = len(digits) <= longest[base] && largest <= most && (n.base == bases || n.base == base)
+	}
+	return r
+}
+
+// as puts the bytes that the number stands for in one way; nil if it is none.
+func (n *read) as(space []byte, base, size, order int) []byte {
+	value, length := n.values[base], 1<<size
+	if !n.valid[base] {
+		return nil
+	}
+	if base == signed && n.negative {
+		if value > 1<<(8*length-1) {
+			return nil
+		}
+		value = -value & (1<<(8*length) - 1)
+	}
+	if length < 8 && value>>(8*length) != 0 {
+		return nil
+	}
+	at := len(space)
+	for range length {
+		space = append(space, byte(value))
+		value >>= 8
+	}
+	if order == 1 {
+		slices.Reverse(space[at:])
+	}
+	return space
+}
+
+// plausible are the ways in which a number can be of a secret. Words that are of one in a part alone are left to
+// those beside them.
+func (v *values) plausible(n *read) (all ways) {
+	for base := range bases {
+		switch value := n.values[base]; {
+		case !n.valid[base]:
+		case base == signed && !n.negative:
+			all |= all >> (8 * decimal) & 0xff << (8 * signed)
+		case base == signed:
+			for size := range 4 {
+				length := 8 << size
+				all |= v.word(-value&(1<<length-1)) & (3 << (2 * size)) << (8 * base)
 			}
-			all = append(all, hexadecimal.String(), octal.String(), decimal.String())
+		default:
+			all |= v.word(value) << (8 * base)
 		}
 	}
 	return all
 }
 
-// reading is one way of reading numbers as bytes. The last bytes that can be a part of a secret are kept, with their
-// places.
-type reading struct {
-	bytes    []byte
-	from, to []int
-	// begun is set once the present line has bytes, over once something else stands behind them. width is how many
-	// digits the last number has.
-	begun, over bool
-	width       int
-}
-
-// The ways of reading. Words of several bytes are written in either order.
-const (
-	bigEndian = iota
-	littleEndian
-	decimal
-	octal
-	bits
-	ways
-)
-
-// bytesOf reads a number in one way; nil if it is none.
-func bytesOf(space []byte, way int, digits []byte, prefixed bool) []byte {
-	base, size := 16, len(digits)/2
-	switch length := len(digits); {
-	case (way == bigEndian || way == littleEndian && length > 2) && length%2 == 0 && length <= 16:
-	case prefixed:
-		return nil
-	case way == decimal && length <= len("255"):
-		base, size = 10, 1
-	case way == decimal && length == len("65535"):
-		base, size = 10, 2
-	case way == octal && (length == len("377") || length == len("0377") && digits[0] == '0'):
-		base, size = 8, 1
-	case way == octal && length == len("177777"):
-		base, size = 8, 2
-	case way == bits && length == 8:
-		base, size = 2, 1
-	default:
-		return nil
-	}
-	number, err := strconv.ParseUint(string(digits), base, 8*size)
-	if err != nil {
-		return nil
-	}
-	for range size {
-		space = append(space, byte(number))
-		number >>= 8
-	}
-	if way == bigEndian {
-		slices.Reverse(space)
-	}
-	return space
-}
-
-// size is how many bytes a number stands for.
-func size(digits []byte) int {
-	const byBits, bySixteen = 8, 4
+// word are the sizes and orders in which a word can be of a secret.
+func (v *values) word(value uint64) ways {
 	switch {
-	case len(digits) < bySixteen || len(digits) == byBits && len(bytes.Trim(digits, "01")) == 0:
-		return 1
-	case len(digits) == len("65535") || len(digits) == len("177777"):
-		return 2
+	case value < 1<<8:
+		return either(v.has[value], false, 0)
+	case value < 1<<16:
+		return either(v.pairs[value], v.pairs[bits.ReverseBytes16(uint16(value))], 1)
+	case value < 1<<32:
+		return either(v.edge(value, 4), v.edge(uint64(bits.ReverseBytes32(uint32(value))), 4), 2)
 	}
-	return len(digits) / 2
+	return either(v.edge(value, 8), v.edge(bits.ReverseBytes64(value), 8), 3)
 }
 
-func (r *reading) clear() { r.bytes, r.from, r.to = r.bytes[:0], r.from[:0], r.to[:0] }
+func either(little, big bool, size int) (all ways) {
+	if little {
+		all |= 1 << (2 * size)
+	}
+	if big {
+		all |= 2 << (2 * size)
+	}
+	return all
+}
 
-func (r *reading) keep(n int) {
-	at := len(r.bytes) - n
-	r.bytes = append(r.bytes[:0], r.bytes[at:]...)
-	r.from, r.to = append(r.from[:0], r.from[at:]...), append(r.to[:0], r.to[at:]...)
+// edge reports whether the first or the last bytes of a word are of a secret: as many as at least one of two words
+// has that a window stands in.
+func (v *values) edge(word uint64, size int) bool {
+	if v.window < widestNumbers {
+		return v.pairs[word&0xffff] || v.pairs[word>>(8*(size-2))]
+	}
+	_, first := v.quads[uint32(word)]
+	_, last := v.quads[uint32(word>>(8*(size-4)))]
+	return first || last
 }

@@ -8,14 +8,13 @@ import (
 	"cmp"
 	"io"
 	"slices"
-	"sort"
 )
 
 const (
 	// mark is what stands in the place of a secret.
 	mark = "[redacted]"
 	// before bounds how much of what was written is looked at again, in bytes.
-	before = 256
+	before = 512
 	// mostHeld bounds what is held back, in bytes.
 	mostHeld = 4 << 10
 	// mostAtOnce bounds what is looked at in one piece, in bytes.
@@ -36,22 +35,23 @@ type scrubber struct {
 	begun  int
 	inside bool
 
-	// What follows is used anew for each piece. solid is the text without blanks, and blocks is how much of it stands
-	// before each block of the text.
-	solid   []byte
-	blocks  []int
-	decoded decoded
-	dump    dump
-	found   []span
-	clean   []byte
+	// What follows is used anew for each piece. solid is the text without blanks, core its letters and digits.
+	solid, core extract
+	decoded     decoded
+	layers      [deepest]layer
+	// held is from where on a layer may have the beginning of a secret, of so many characters.
+	held, heldCount int
+	dump            dump
+	found           []span
+	clean           []byte
 }
 
 // span is a stretch of the text.
 type span struct{ from, to int }
 
 func newScrubber(out io.Writer, p *patterns) *scrubber {
-	s := &scrubber{patterns: p, out: out}
-	s.dump = dump{patterns: p, found: s.redact}
+	s := &scrubber{patterns: p, out: out, solid: extract{sign: solidSign}, core: extract{sign: coreSign}}
+	s.dump = newDump(p, s.redact)
 	return s
 }
 
@@ -71,9 +71,11 @@ func (s *scrubber) Write(p []byte) (int, error) {
 func (s *scrubber) scrub(p []byte, last bool) error {
 	s.text = append(s.text, p...)
 	s.found = s.found[:0]
-	s.squeeze()
-	s.forms.find(s.solid, func(at int) { s.redact(s.place(at), s.place(at+s.forms.window-1)+1) })
+	s.held, s.heldCount = len(s.text), 0
+	s.findBetween(&s.solid, s.forms)
+	s.findBetween(&s.core, s.cores)
 	s.findEscaped()
+	s.findLayers(last)
 	s.dump.look(s.text)
 	end := s.hold()
 	if last {
@@ -91,37 +93,20 @@ func (s *scrubber) redact(from, to int) {
 	s.found = append(s.found, span{from, to})
 }
 
-// blockSize is how many bytes of the text stand between two places that are known.
-const blockSize = 64
-
-// squeeze leaves the blanks out.
-func (s *scrubber) squeeze() {
-	s.solid = slices.Grow(s.solid[:0], len(s.text)+lookahead)[:len(s.text)+lookahead]
-	s.blocks = s.blocks[:0]
-	n := 0
-	for block := range slices.Chunk(s.text, blockSize) {
-		s.blocks = append(s.blocks, n)
-		for _, c := range block {
-			s.solid[n] = c
-			n += int(s.signs[c] & solidSign)
-		}
+// findBetween looks for words in what is left of the text by a sign, whatever stands between.
+func (s *scrubber) findBetween(left *extract, all *search) {
+	left.fill(s.text, &s.signs)
+	all.find(left.bytes, func(at int) {
+		s.redact(left.place(at, s.text, &s.signs), left.place(at+all.window-1, s.text, &s.signs)+1)
+	})
+	if k := all.starting(left.bytes); k > 0 {
+		s.mayBegin(left.place(len(left.bytes)-k, s.text, &s.signs), k)
 	}
-	s.solid = s.solid[:n]
 }
 
-// place is where in the text a solid character stands.
-func (s *scrubber) place(i int) int {
-	block := sort.Search(len(s.blocks), func(b int) bool { return s.blocks[b] > i }) - 1
-	at := block * blockSize
-	for left := i - s.blocks[block]; ; at++ {
-		if s.signs[s.text[at]]&solidSign == 0 {
-			continue
-		}
-		if left == 0 {
-			return at
-		}
-		left--
-	}
+// mayBegin notes that at a place the beginning of a secret may stand, of so many characters.
+func (s *scrubber) mayBegin(from, count int) {
+	s.held, s.heldCount = min(s.held, from), max(s.heldCount, count)
 }
 
 // findEscaped looks around everything that is written otherwise than it is.
@@ -150,11 +135,9 @@ func (s *scrubber) findEscaped() {
 // hold returns from where on the text may be the beginning of a secret.
 func (s *scrubber) hold() int {
 	from, count := s.dump.begins()
-	if k := s.starting(s.solid); k > 0 {
-		from, count = min(from, s.place(len(s.solid)-k)), max(count, k)
-	}
+	from, count = min(from, s.held), max(count, s.heldCount)
 	d := &s.decoded
-	if k := s.starting(d.bytes); k > 0 {
+	if k := s.forms.starting(d.bytes); k > 0 {
 		from, count = min(from, d.from[len(d.bytes)-k]), max(count, k)
 	} else if d.open && bytes.IndexByte([]byte("\\%=&\x1b\xe2"), s.text[d.end]) >= 0 {
 		from = min(from, d.end)
@@ -164,16 +147,6 @@ func (s *scrubber) hold() int {
 	}
 	s.begun = count
 	return from
-}
-
-// starting is how many characters at the end may be the beginning of a secret.
-func (s *scrubber) starting(text []byte) int {
-	for k := min(s.forms.window-1, len(text)); k > 0; k-- {
-		if _, known := s.starts[string(text[len(text)-k:])]; known {
-			return k
-		}
-	}
-	return 0
 }
 
 // write writes what is before a place, without what was found, and keeps the rest.
@@ -207,10 +180,16 @@ func (s *scrubber) write(end int) error {
 
 // context is from where on the text has to be looked at again, together with what comes next.
 func (s *scrubber) context() int {
-	if len(s.solid) <= s.forms.window || s.dump.pending() {
-		return 0
+	at := len(s.text)
+	for _, left := range []struct {
+		*extract
+		window int
+	}{{&s.solid, s.forms.window}, {&s.core, s.cores.window}} {
+		if len(left.bytes) <= left.window || s.dump.pending() {
+			return 0
+		}
+		at = min(at, left.place(len(left.bytes)-left.window, s.text, &s.signs))
 	}
-	at := s.place(len(s.solid) - s.forms.window)
 	if d := &s.decoded; len(d.from) > 0 {
 		at = min(at, d.from[0])
 	}
