@@ -94,7 +94,7 @@ func (d *dump) lookAtDigits(from, to int) {
 func (d *dump) digitAt(digit int) int {
 	text, n := d.text[d.digitsFrom:], -1
 	for i, c := range text {
-		if d.signs[c]&digitSign != 0 && !(c == '0' && i+1 < len(text) && text[i+1]|0x20 == 'x') {
+		if d.signs[c]&digitSign != 0 && (c != '0' || i+1 >= len(text) || text[i+1]|0x20 != 'x') {
 			n++
 		}
 		if n == digit {
