@@ -37,6 +37,8 @@ type dump struct {
 	open int
 	// redacted is where the last stretch that was found ends.
 	redacted int
+	// last is set if nothing comes behind the text, or not soon.
+	last bool
 	// numbered is set once the present line has a number.
 	numbered bool
 	space    []byte
@@ -49,8 +51,9 @@ func newDump(p *patterns, found func(from, to int)) dump {
 	return d
 }
 
-// look reports what it finds in a text.
-func (d *dump) look(text []byte) {
+// look reports what it finds in a text, which goes on unless it is the last.
+func (d *dump) look(text []byte, last bool) {
+	d.last = last
 	d.text, d.open, d.redacted, d.numbered, d.line = text, len(text), 0, false, 0
 	d.numbers = d.numbers[:0]
 	d.digits = d.digits[:0]
@@ -61,20 +64,22 @@ func (d *dump) look(text []byte) {
 		from, to := d.run(i)
 		d.skip(text[i:from])
 		d.take(from, to)
-		d.lookAtDigits(from, to)
+		// A number that goes on can turn out to be a 0x.
+		d.lookAtDigits(from, min(to, d.open))
 		i = max(to, i+1)
 	}
 }
 
 // lookAtDigits looks for hexadecimal digits in groups of any size, with anything between that is no letter.
 func (d *dump) lookAtDigits(from, to int) {
-	if to-from < d.values.digits.window {
+	d.digits = d.digits[:0]
+	if to-from < d.values.digits.window && to < d.open {
 		return
 	}
-	d.digits, d.digitsFrom = slices.Grow(d.digits[:0], to-from+lookahead)[:to-from], from
+	d.digits, d.digitsFrom = slices.Grow(d.digits[:0], to-from+lookahead)[:to-from+1], from
 	digits, n, before := d.digits, 0, byte(0)
 	for _, c := range d.text[from:to] {
-		digits[min(n, len(digits)-1)] = c | 0x20&(c>>1) // a letter in lower case
+		digits[n] = c | 0x20&(c>>1) // a letter in lower case
 		n += int(d.signs[c]&digitSign) / int(digitSign)
 		if c|0x20 == 'x' && before == '0' {
 			n-- // the nought of 0x
@@ -182,7 +187,7 @@ func (d *dump) take(from, to int) {
 			i++
 		case isAlphanumeric(c):
 			end := d.wordEnd(i, to)
-			if end == len(d.text) {
+			if end == len(d.text) && !d.last {
 				d.open = i
 				return
 			}
@@ -190,7 +195,7 @@ func (d *dump) take(from, to int) {
 			i = end
 		case c == '\'' || c == '"':
 			end, is := aside(d.text[:to], i)
-			if is == maybe && to == len(d.text) {
+			if is == maybe && to == len(d.text) && !d.last {
 				d.open = i
 				return
 			}
@@ -243,13 +248,8 @@ func (d *dump) sign(i int) {
 // number takes what may be one.
 func (d *dump) number(from, to int) {
 	digits, only := d.text[from:to], bases
-	if len(digits) > 2 && digits[0] == '0' {
-		switch digits[1] | 0x20 {
-		case 'x':
-			digits, only = digits[2:], hexadecimals
-		case 'o':
-			digits, only = digits[2:], octal
-		}
+	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
+		digits, only = digits[2:], hexadecimals
 	}
 	if !hexadecimal(digits) {
 		d.word()
@@ -276,7 +276,10 @@ func (d *dump) add(n number) {
 		d.line = d.lineEnd(n.to)
 	}
 	value := readIn(digits, &n)
-	plausible, size := d.values.plausible(&value), bytesOf(digits)
+	plausible, size, length := d.values.plausible(&value), bytesOf(digits), len(digits)
+	if n.to < len(d.text) && d.text[n.to] == ',' {
+		length = 0 // it is no offset
+	}
 	cut := n.to < len(d.text) && isAlphanumeric(d.text[n.to]) && d.signs[d.text[n.to]]&foreignSign != 0
 	for i := range d.lanes {
 		l := &d.lanes[i]
@@ -284,7 +287,7 @@ func (d *dump) add(n number) {
 			l.word()
 			continue
 		}
-		suspect := l.take(len(d.numbers)-1, len(digits), size, plausible, &d.enough)
+		suspect := l.take(len(d.numbers)-1, length, size, plausible, &d.enough)
 		if l.columns && !l.over && l.bytes > 0 && (l.marked || l.offset >= leastOffset) {
 			d.endData(l, n.to)
 		}
@@ -362,9 +365,14 @@ func (d *dump) check(l *lane, suspects ways) {
 	}
 }
 
-// redact reports a stretch. A line that begins with an offset, or that ends with the same bytes as characters, goes as
+// redact reports a stretch, with the last byte as a character if that stands behind it. A line that begins with an offset, or that ends with the same bytes as characters, goes as
 // a whole from there on.
 func (d *dump) redact(from, to int, whole bool) {
+	if to+2 < len(d.text) && d.text[to] == ' ' && d.text[to+1] == '\'' {
+		if end, is := character(d.text, to+1); is == yes {
+			to = end + 1
+		}
+	}
 	if whole {
 		to = min(d.lineEnd(to), to+longestGap)
 	}
@@ -465,8 +473,8 @@ func (d *dump) beginning(l *lane) (from, count int) {
 
 // goesOn reports whether nothing but numbers, and what divides them, stands between a place and the end.
 func (d *dump) goesOn(from int) bool {
-	for _, c := range d.text[from:] {
-		if d.signs[c]&foreignSign != 0 {
+	for i := from; i < len(d.text); i++ {
+		if d.isForeign(i) {
 			return false
 		}
 	}

@@ -101,6 +101,15 @@ func groups(size int, before, format string, little bool) func([]byte) string {
 	}
 }
 
+// charactersOf writes bytes as a debugger does: each as a number and as a character.
+func charactersOf(line []byte) string {
+	var b strings.Builder
+	for _, c := range line {
+		fmt.Fprintf(&b, "\t%d %s", c, strconv.QuoteRuneToASCII(rune(c)))
+	}
+	return b.String()
+}
+
 // octalWords are od's own.
 func octalWords(line []byte) string {
 	var b strings.Builder
@@ -225,6 +234,15 @@ func escapedWriters() []writer {
 	}
 }
 
+// wide writes UTF-16, the lower byte first.
+func wide(text string) string {
+	var b strings.Builder
+	for _, unit := range utf16.Encode([]rune(text)) {
+		b.Write([]byte{byte(unit), byte(unit >> 8)})
+	}
+	return b.String()
+}
+
 func encodedWriters() []writer {
 	base := func(encode func([]byte) string) func(string) string {
 		return func(text string) string { return encode([]byte("user:" + text + "tail")) }
@@ -255,13 +273,9 @@ func encodedWriters() []writer {
 		{"hexadecimal in short indented lines", func(text string) string {
 			return inLines(6, "\t", "\r\n")(hex.EncodeToString([]byte(text)))
 		}},
-		{"UTF-16", func(text string) string {
-			var b strings.Builder
-			for _, unit := range utf16.Encode([]rune(text)) {
-				b.Write([]byte{byte(unit), byte(unit >> 8)})
-			}
-			return b.String()
-		}},
+		{"UTF-16", wide},
+		{"UTF-16 in base64", func(text string) string { return base64.StdEncoding.EncodeToString([]byte(wide(text))) }},
+		{"UTF-16 in hexadecimal", func(text string) string { return hex.EncodeToString([]byte(wide(text))) }},
 	}
 }
 
@@ -323,6 +337,31 @@ func numberWriters() []writer {
 			}
 			return "{" + b.String()[1:] + "}"
 		}},
+		{"hexadecimal in groups of three, with colons", func(text string) string {
+			return inLines(3, "", ":")(hex.EncodeToString([]byte(text)))
+		}},
+		{"hexadecimal in groups of five, with dashes", func(text string) string {
+			return inLines(5, "", "-")(hex.EncodeToString([]byte(text)))
+		}},
+		{"hexadecimal in groups of seven, with commas", func(text string) string {
+			return inLines(7, "", ", ")(hex.EncodeToString([]byte(text)))
+		}},
+		{"hexadecimal, with 0x between", each("0x%02x")},
+		{"hexadecimal in groups of three, with 0x", func(text string) string {
+			return inLines(3, "0x", " ")(hex.EncodeToString([]byte(text)))
+		}},
+		{"gdb x/8c", dumps(8, "0x7ffe4a%02x:", charactersOf, "", "")},
+		{"gdb print", func(text string) string {
+			return "$1 = {" + strings.ReplaceAll(charactersOf([]byte(text))[1:], "\t", ", ") + "}"
+		}},
+		{"numbers in lines with an index", func(text string) string {
+			var b strings.Builder
+			for i := range len(text) {
+				fmt.Fprintf(&b, "%d %d\n", i, text[i])
+			}
+			return b.String()
+		}},
+		{"numbers in binary", each("0b%b, ")},
 		{".NET's bytes", func(text string) string { return strings.TrimRight(each("%02X-")(text), "-") }},
 	}
 	return list
@@ -361,7 +400,33 @@ func brokenWriters() []writer {
 			}
 			return b.String()
 		}},
+		{"short numbered lines of grep -n", func(text string) string {
+			var b strings.Builder
+			for i := 0; i < len(text); i += 8 {
+				fmt.Fprintf(&b, "%d:%s\n", i/8+1, text[i:min(len(text), i+8)])
+			}
+			return b.String()
+		}},
 		{"strings of a program's source", inLines(9, `  "`, "\"\n")},
+		{"strings joined by + at the line's end", inLines(9, `  '`, "' +\n")},
+		{"strings joined by + in one line", inLines(9, ` + "`, `"`)},
+		{"strings joined by .", inLines(9, ` . '`, "'\n")},
+		{"strings joined by ..", inLines(9, `"`, "\" ..\n")},
+		{"strings joined by &", inLines(9, `"`, "\" & _\n")},
+		{"strings joined by ||", inLines(9, `'`, "' || ")},
+		{"strings joined by ++", inLines(9, `"`, "\" ++\n")},
+		{"a list of characters", inLines(1, `'`, `', `)},
+		{"a list of characters in JSON, indented", inLines(1, `    "`, "\",\n")},
+		{"a list of characters without quotes", inLines(1, ``, `, `)},
+		{"a list of characters in YAML", inLines(1, `- `, "\n")},
+		{"dashes between", inLines(1, "", "-")},
+		{"zero-width spaces between", inLines(1, "", "\u200b")},
+		{"short lines of a diff", inLines(9, "+ ", "\n")},
+		{"short lines of a comment", inLines(9, "# ", "\n")},
+		{"short lines of another comment", inLines(9, "// ", "\n")},
+		{"base64 in joined strings", func(text string) string {
+			return inLines(10, `'`, "' +\n")(base64.StdEncoding.EncodeToString([]byte(text)))
+		}},
 		{"colours within", inLines(5, "\x1b[01;31m\x1b[K", "\x1b[m\x1b[K")},
 	}
 	return list
