@@ -33,8 +33,13 @@ func alike(r *rand.Rand, alphabet string, size int) [2]string {
 // scrubbed is what is left of a text that is written in pieces.
 func scrubbed(t testing.TB, secret, text string, size func() int) string {
 	t.Helper()
+	return scrubbedBy(t, newPatterns([]string{secret}), text, size)
+}
+
+func scrubbedBy(t testing.TB, p *patterns, text string, size func() int) string {
+	t.Helper()
 	var out bytes.Buffer
-	s := newScrubber(&out, newPatterns([]string{secret}))
+	s := newScrubber(&out, p)
 	for rest := []byte(text); len(rest) > 0; {
 		n := min(max(size(), 1), len(rest))
 		if _, err := s.Write(rest[:n]); err != nil {
@@ -130,8 +135,12 @@ func TestForms_NothingDependsOnTheSecret(t *testing.T) {
 func TestForms_LettersBeyondASCII(t *testing.T) {
 	for _, secret := range []string{"75€JHhJqkUi5woDöüM2qqm6z", "пароль-для-базы-данных", "pässwörd-für-die-Dätenbänk"} {
 		visible := visibly(secret)
-		for name, text := range map[string]string{"UTF-16": wide(secret), "cat -A": visible + "$\n",
-			"base64 of UTF-16": base64.StdEncoding.EncodeToString([]byte(wide(secret))), "as it is": secret} {
+		for name, text := range map[string]string{
+			"UTF-16":           wide(secret),
+			"cat -A":           visible + "$\n",
+			"base64 of UTF-16": base64.StdEncoding.EncodeToString([]byte(wide(secret))),
+			"as it is":         secret,
+		} {
 			left := scrubbed(t, secret, "key "+text+" end\n", func() int { return 7 })
 			told := strings.NewReplacer(mark, "", "\x00", "", "\n", "", "$", "", " ", "").Replace(left)
 			if told != "keyend" {

@@ -26,6 +26,10 @@ type layer struct {
 // deepest is how many layers are looked through: JSON in JSON in JSON in a URL.
 const deepest = 4
 
+// mostDeep bounds how often a stretch is looked through in layers below its first: text that is full of escapes of all
+// languages has more of them than there is time for.
+const mostDeep = 24
+
 // language is one in which characters are escaped.
 type language struct {
 	// first is the byte that escapes begin with, itself how that byte is escaped, begin what each begins with.
@@ -38,7 +42,7 @@ type language struct {
 }
 
 // languages are all of them.
-var languages = [...]language{ //nolint:gochecknoglobals // a table
+var languages = [...]language{
 	{first: '\\', itself: `\\`, begin: `\`, octal: 3}, {first: '\\', itself: `\\`, begin: `\0`, octal: 4},
 	{first: '%', itself: "%25", begin: "%"}, {first: '&', itself: "&amp;", begin: "&"},
 	{first: '=', itself: "=3D", begin: "="}, {first: '"', itself: `""`, begin: `""`, quote: true},
@@ -53,8 +57,10 @@ func (s *scrubber) findLayers(last bool) {
 			from := s.before(s.text, i)
 			end := from + s.undo(&s.layers[0], s.text[from:], in, i-from, !last)
 			atEnd := end == len(s.text)
+			s.deep = mostDeep * (end - from)
 			// Where each byte stands is found out only where it has to be known.
 			if s.look(0, !last && atEnd) || atEnd {
+				s.deep = mostDeep * (end - from)
 				s.locateIn(&s.layers[0], from, nil)
 				s.report(0, atEnd, !last && atEnd)
 			}
@@ -101,9 +107,13 @@ func (s *scrubber) below(depth int, more bool, enough func() bool) bool {
 	}
 	l, below := &s.layers[depth], &s.layers[depth+1]
 	for k := range languages {
+		if s.deep < len(l.bytes) {
+			return false
+		}
 		if s.nextExact(l.bytes, 0, &languages[k], more) == len(l.bytes) {
 			continue
 		}
+		s.deep -= len(l.bytes)
 		s.undo(below, l.bytes, &languages[k], len(l.bytes), more)
 		if enough() {
 			return true

@@ -39,6 +39,8 @@ type scrubber struct {
 	solid, core extract
 	decoded     decoded
 	layers      [deepest]layer
+	// deep is how many bytes may still be looked through in the layers below the first.
+	deep int
 	// held is from where on a layer may have the beginning of a secret, of so many characters.
 	held, heldCount int
 	dump            dump
