@@ -44,6 +44,14 @@ func (p *patterns) before(text []byte, i int) int {
 	return i
 }
 
+// after is as far behind a place as a window can reach.
+func (p *patterns) after(text []byte, i int) int {
+	for left := p.reach; i < len(text) && left > 0; i++ {
+		left -= int(p.signs[text[i]] & solidSign)
+	}
+	return i
+}
+
 // decode undoes the escapes from a place on, until so much stands behind the last of them, of which the first is at
 // first, as a window can reach.
 func (p *patterns) decode(d *decoded, text []byte, at, first int) {
@@ -108,7 +116,7 @@ func (p *patterns) nextEscape(text []byte, i int) int {
 		if !p.introduces(text[i:]) {
 			continue
 		}
-		if s := p.symbolAt(text[i:], true); s.written || s.size == 0 {
+		if s := p.symbolOf(text[i:], true); s.written || s.size == 0 {
 			return i
 		}
 	}

@@ -37,6 +37,8 @@ type dump struct {
 	open int
 	// redacted is where the last stretch that was found ends.
 	redacted int
+	// last is set if nothing comes behind the text, or not soon.
+	last bool
 	// numbered is set once the present line has a number.
 	numbered bool
 	space    []byte
@@ -49,8 +51,9 @@ func newDump(p *patterns, found func(from, to int)) dump {
 	return d
 }
 
-// look reports what it finds in a text.
-func (d *dump) look(text []byte) {
+// look reports what it finds in a text, which goes on unless it is the last.
+func (d *dump) look(text []byte, last bool) {
+	d.last = last
 	d.text, d.open, d.redacted, d.numbered, d.line = text, len(text), 0, false, 0
 	d.numbers = d.numbers[:0]
 	d.digits = d.digits[:0]
@@ -61,47 +64,10 @@ func (d *dump) look(text []byte) {
 		from, to := d.run(i)
 		d.skip(text[i:from])
 		d.take(from, to)
-		d.lookAtDigits(from, to)
+		// A number that goes on can turn out to be a 0x.
+		d.lookAtDigits(from, min(to, d.open))
 		i = max(to, i+1)
 	}
-}
-
-// lookAtDigits looks for hexadecimal digits in groups of any size, with anything between that is no letter.
-func (d *dump) lookAtDigits(from, to int) {
-	if to-from < d.values.digits.window {
-		return
-	}
-	d.digits, d.digitsFrom = slices.Grow(d.digits[:0], to-from+lookahead)[:to-from], from
-	digits, n, before := d.digits, 0, byte(0)
-	for _, c := range d.text[from:to] {
-		digits[min(n, len(digits)-1)] = c | 0x20&(c>>1) // a letter in lower case
-		n += int(d.signs[c]&digitSign) / int(digitSign)
-		if c|0x20 == 'x' && before == '0' {
-			n-- // the nought of 0x
-		}
-		before = c
-	}
-	d.digits = digits[:n]
-	window := d.values.digits.window
-	d.values.digits.find(d.digits, func(at int) {
-		if _, whole := d.values.bytes[string(d.digits[at:at+window])]; whole {
-			d.redact(d.digitAt(at), d.digitAt(at+window-1)+1, false)
-		}
-	})
-}
-
-// digitAt is where in the text a digit stands.
-func (d *dump) digitAt(digit int) int {
-	text, n := d.text[d.digitsFrom:], -1
-	for i, c := range text {
-		if d.signs[c]&digitSign != 0 && (c != '0' || i+1 >= len(text) || text[i+1]|0x20 != 'x') {
-			n++
-		}
-		if n == digit {
-			return d.digitsFrom + i
-		}
-	}
-	return len(d.text)
 }
 
 // pending reports whether what comes next can be read only together with what came before.
@@ -182,7 +148,7 @@ func (d *dump) take(from, to int) {
 			i++
 		case isAlphanumeric(c):
 			end := d.wordEnd(i, to)
-			if end == len(d.text) {
+			if end == len(d.text) && !d.last {
 				d.open = i
 				return
 			}
@@ -190,7 +156,7 @@ func (d *dump) take(from, to int) {
 			i = end
 		case c == '\'' || c == '"':
 			end, is := aside(d.text[:to], i)
-			if is == maybe && to == len(d.text) {
+			if is == maybe && to == len(d.text) && !d.last {
 				d.open = i
 				return
 			}
@@ -243,13 +209,8 @@ func (d *dump) sign(i int) {
 // number takes what may be one.
 func (d *dump) number(from, to int) {
 	digits, only := d.text[from:to], bases
-	if len(digits) > 2 && digits[0] == '0' {
-		switch digits[1] | 0x20 {
-		case 'x':
-			digits, only = digits[2:], hexadecimals
-		case 'o':
-			digits, only = digits[2:], octal
-		}
+	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
+		digits, only = digits[2:], hexadecimals
 	}
 	if !hexadecimal(digits) {
 		d.word()
@@ -258,14 +219,15 @@ func (d *dump) number(from, to int) {
 	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'b' && len(bytes.Trim(digits[2:], "01")) == 0 {
 		digits, only = digits[2:], twos
 	}
-	d.add(number{from: from, to: to, digits: to - len(digits), base: only,
-		negative: from > 0 && d.text[from-1] == '-' && (from < 2 || !isAlphanumeric(d.text[from-2]))})
+	negative := from > 0 && d.text[from-1] == '-' && (from < 2 || !isAlphanumeric(d.text[from-2]))
+	n := number{from: from, to: to, negative: negative}
+	n.read(digits, only)
+	d.add(n, digits)
 }
 
 // add gives a number to each lane.
-func (d *dump) add(n number) {
+func (d *dump) add(n number, digits []byte) {
 	d.numbered = true
-	digits := d.text[n.digits:n.to]
 	if last := len(d.numbers) - 1; last >= 0 && n.from-d.numbers[last].to > longestGap {
 		for i := range d.lanes {
 			d.lanes[i].apart()
@@ -273,10 +235,12 @@ func (d *dump) add(n number) {
 	}
 	d.numbers = append(d.numbers, n)
 	if n.to > d.line || d.line == 0 {
-		d.line = d.lineEnd(n.to)
+		d.line = d.lineEnd(n.to, len(d.text))
 	}
-	value := readIn(digits, &n)
-	plausible, size := d.values.plausible(&value), bytesOf(digits)
+	plausible, size, length := d.values.plausible(&n), bytesOf(digits), len(digits)
+	if n.to < len(d.text) && d.text[n.to] == ',' {
+		length = 0 // it is no offset
+	}
 	cut := n.to < len(d.text) && isAlphanumeric(d.text[n.to]) && d.signs[d.text[n.to]]&foreignSign != 0
 	for i := range d.lanes {
 		l := &d.lanes[i]
@@ -284,7 +248,7 @@ func (d *dump) add(n number) {
 			l.word()
 			continue
 		}
-		suspect := l.take(len(d.numbers)-1, len(digits), size, plausible, &d.enough)
+		suspect := l.take(len(d.numbers)-1, length, size, plausible, &d.enough)
 		if l.columns && !l.over && l.bytes > 0 && (l.marked || l.offset >= leastOffset) {
 			d.endData(l, n.to)
 		}
@@ -319,12 +283,13 @@ func blank(text []byte) bool {
 	return true
 }
 
-// lineEnd is where a line ends; the text's length if that is not known.
-func (d *dump) lineEnd(from int) int {
-	if end := bytes.IndexByte(d.text[from:], '\n'); end >= 0 {
+// lineEnd is where a line ends, if that is not behind a place or the text's end, which it is otherwise.
+func (d *dump) lineEnd(from, most int) int {
+	most = min(most, len(d.text))
+	if end := bytes.IndexByte(d.text[from:most], '\n'); end >= 0 {
 		return from + end
 	}
-	return len(d.text)
+	return most
 }
 
 // read are the bytes of a lane's last numbers in one way.
@@ -332,9 +297,7 @@ func (d *dump) read(l *lane, base, size, order int) []byte {
 	all := d.space[:0]
 	var space [8]byte
 	for i := len(l.numbers) - 1; i >= max(0, len(l.numbers)-mostNumbers); i-- {
-		n := &d.numbers[l.numbers[i]]
-		r := readIn(d.text[n.digits:n.to], n)
-		word := r.as(space[:0], base, size, order)
+		word := d.numbers[l.numbers[i]].as(space[:0], base, size, order)
 		if word == nil {
 			break
 		}
@@ -352,7 +315,8 @@ func (d *dump) check(l *lane, suspects ways) {
 		size := way % 8 / 2
 		d.space = d.read(l, way/8, size, way%2)
 		count := len(d.space) >> size
-		for at := 0; at+d.values.window <= len(d.space); at++ {
+		// Those that end before the last two words were looked at before.
+		for at := max(0, len(d.space)-d.values.window-(2<<size)+1); at+d.values.window <= len(d.space); at++ {
 			if _, known := d.values.windows[string(d.space[at:at+d.values.window])]; known {
 				numbers := l.numbers[len(l.numbers)-count:]
 				from, to := numbers[at>>size], numbers[(at+d.values.window-1)>>size]
@@ -362,113 +326,17 @@ func (d *dump) check(l *lane, suspects ways) {
 	}
 }
 
-// redact reports a stretch. A line that begins with an offset, or that ends with the same bytes as characters, goes as
+// redact reports a stretch, with the last byte as a character if that stands behind it. A line that begins with an offset, or that ends with the same bytes as characters, goes as
 // a whole from there on.
 func (d *dump) redact(from, to int, whole bool) {
+	if to+2 < len(d.text) && d.text[to] == ' ' && d.text[to+1] == '\'' {
+		if end, is := character(d.text, to+1); is == yes {
+			to = end + 1
+		}
+	}
 	if whole {
-		to = min(d.lineEnd(to), to+longestGap)
+		to = d.lineEnd(to, to+longestGap)
 	}
 	d.redacted = max(d.redacted, to)
 	d.found(from, to)
-}
-
-// answer is what is known about a text.
-type answer int
-
-const (
-	no answer = iota
-	yes
-	maybe
-)
-
-// aside reports whether at a quote something begins that is no byte, and where it ends: a member's name in JSON that
-// is a number, {"0":119,"1":74}, or a single character, 119 'w'.
-func aside(text []byte, i int) (end int, is answer) {
-	if text[i] == '\'' {
-		return character(text, i)
-	}
-	end = i + 1
-	for end < len(text) && text[end] >= '0' && text[end] <= '9' {
-		end++
-	}
-	rest := text[end:]
-	switch {
-	case bytes.HasPrefix(rest, []byte(`":`)):
-		return end + 1, yes
-	case len(rest) == 0 || len(rest) == 1 && rest[0] == '"':
-		return end, maybe
-	}
-	return i, no
-}
-
-// character is where a character ends that is quoted alone, as it is or as an escape.
-func character(text []byte, i int) (end int, is answer) {
-	rest := text[i+1 : min(len(text), i+longestCharacter)]
-	if len(rest) > 1 && rest[0] != '\\' && rest[1] == '\'' {
-		return i + 2, yes
-	}
-	if len(rest) > 2 && rest[0] == '\\' {
-		if end := bytes.IndexByte(rest[2:], '\''); end >= 0 {
-			return i + 3 + end, yes
-		}
-	}
-	if i+1+len(rest) == len(text) && len(rest) < longestCharacter-1 && bytes.IndexByte(rest, '\n') < 0 {
-		return i, maybe
-	}
-	return i, no
-}
-
-// longestCharacter is how many bytes a character takes that is quoted alone: '\377'.
-const longestCharacter = 6
-
-// begins is where what may be the beginning of a secret begins at the text's end, or a number that can be the next
-// byte of one that was redacted, and how many bytes are there.
-func (d *dump) begins() (from, count int) {
-	from = d.open
-	if d.redacted > 0 && d.redacted < from && d.goesOn(d.redacted) {
-		from = d.redacted
-	}
-	for i := range d.lanes {
-		l := &d.lanes[i]
-		at, k := d.beginning(l)
-		from, count = min(from, at), max(count, k)
-	}
-	return d.beginsDigits(from, count)
-}
-
-// beginsDigits is begins for hexadecimal digits in groups of any size.
-func (d *dump) beginsDigits(from, count int) (int, int) {
-	for k := min(len(d.digits), d.values.digits.window-1); k > 0; k-- {
-		if _, known := d.values.digitStarts[string(d.digits[len(d.digits)-k:])]; known {
-			return min(from, d.digitAt(len(d.digits)-k)), max(count, k/2)
-		}
-	}
-	return from, count
-}
-
-// beginning is begins in one lane.
-func (d *dump) beginning(l *lane) (from, count int) {
-	from = len(d.text)
-	for way := range 8 * bases {
-		base, size, order := way/8, way%8/2, way%2
-		d.space = d.read(l, base, size, order)
-		for k := min(d.values.window-1, len(d.space)); k > 0; k-- {
-			if _, known := d.values.starts[string(d.space[len(d.space)-k:])]; known {
-				number := len(l.numbers) - (k+1<<size-1)>>size
-				from, count = min(from, d.numbers[l.numbers[number]].from), max(count, k)
-				break
-			}
-		}
-	}
-	return from, count
-}
-
-// goesOn reports whether nothing but numbers, and what divides them, stands between a place and the end.
-func (d *dump) goesOn(from int) bool {
-	for _, c := range d.text[from:] {
-		if d.signs[c]&foreignSign != 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -19,21 +19,26 @@ type extract struct {
 	blocks []int
 }
 
-// fill makes it of a text.
-func (s *extract) fill(text []byte, signs *[256]sign) {
-	s.bytes = slices.Grow(s.bytes[:0], len(text)+lookahead)[:len(text)+lookahead]
-	s.blocks = s.blocks[:0]
-	n, bytes, kept := 0, s.bytes, s.sign
+// room makes room for a text.
+func (s *extract) room(length int) {
+	s.bytes, s.blocks = slices.Grow(s.bytes[:0], length+lookahead)[:length+lookahead], s.blocks[:0]
+}
+
+// fill makes two of a text, one without blanks, and one of letters and digits.
+func fill(solid, core *extract, text []byte, signs *[256]sign) {
+	solid.room(len(text))
+	core.room(len(text))
+	n, m, first, second := 0, 0, solid.bytes, core.bytes
 	for block := range slices.Chunk(text, blockSize) {
-		s.blocks = append(s.blocks, n)
+		solid.blocks, core.blocks = append(solid.blocks, n), append(core.blocks, m)
 		for _, c := range block {
-			bytes[n] = c
-			if signs[c]&kept != 0 {
-				n++
-			}
+			first[n], second[m] = c, c
+			sign := signs[c]
+			n += int(sign & solidSign)
+			m += int(sign & coreSign >> coreShift)
 		}
 	}
-	s.bytes = bytes[:n]
+	solid.bytes, core.bytes = first[:n], second[:m]
 }
 
 // place is where in the text a byte of the extract stands.

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"unicode/utf16"
 )
 
 const (
@@ -43,10 +44,10 @@ const (
 	// solidSign marks everything but blanks. Blanks are left out: a form can be broken into lines, indented or grouped
 	// anywhere.
 	solidSign sign = 1 << iota
+	// coreSign marks the letters and digits of ASCII. It is the bit behind that.
+	coreSign
 	// foreignSign marks what can stand neither in numbers nor between them: letters beyond the hexadecimal ones.
 	foreignSign
-	// coreSign marks the letters and digits of ASCII.
-	coreSign
 	// digitSign marks hexadecimal digits, capitalSign those of quoted-printable, which has no small letters.
 	digitSign
 	capitalSign
@@ -64,6 +65,9 @@ const (
 	// anySign marks every byte.
 	anySign
 )
+
+// coreShift is which bit coreSign is.
+const coreShift = 1
 
 // signs of each byte.
 func signs() (all [256]sign) {
@@ -200,18 +204,51 @@ func (w *words) find(text []byte, found func(at int)) {
 	}
 }
 
-// formsOf are a secret as it is, and encoded: in hexadecimal, base64 and base32, wherever in a longer text it begins.
-// Escapes need no form of their own: whatever is written with escapes is compared after they were undone.
+// formsOf are a secret as it is, in UTF-16, as cat -A shows it, and encoded. Escapes need no form of their own:
+// whatever is written with escapes is compared after they were undone.
 func formsOf(secret string) []string {
-	forms := []string{secret, strings.ReplaceAll(secret, " ", "+"), hex.EncodeToString([]byte(secret))}
-	forms = append(forms, strings.ToUpper(forms[2]))
+	forms := append(encoded(secret), secret, strings.ReplaceAll(secret, " ", "+"), visibly(secret))
+	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		var wide []byte
+		for _, unit := range utf16.Encode([]rune(secret)) {
+			wide = order.AppendUint16(wide, unit)
+		}
+		forms = append(append(forms, string(wide)), encoded(string(wide))...)
+	}
+	return forms
+}
+
+// visibly is how cat -A writes what is no character of ASCII.
+func visibly(text string) string {
+	var b strings.Builder
+	for _, c := range []byte(text) {
+		if c >= 0x80 {
+			b.WriteString("M-")
+			c -= 0x80
+		}
+		switch {
+		case c < ' ':
+			b.WriteString("^" + string(rune(c+'@')))
+		case c == 0x7f:
+			b.WriteString("^?")
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// encoded is a text in hexadecimal, base64 and base32, wherever in a longer text it begins.
+func encoded(text string) []string {
+	digits := hex.EncodeToString([]byte(text))
+	forms := []string{digits, strings.ToUpper(digits)}
 	for offset := range 3 {
 		for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
-			forms = append(forms, within(encoding.EncodeToString, secret, offset, 6)...)
+			forms = append(forms, within(encoding.EncodeToString, text, offset, 6)...)
 		}
 	}
 	for offset := range 5 {
-		for _, form := range within(base32.StdEncoding.EncodeToString, secret, offset, 5) {
+		for _, form := range within(base32.StdEncoding.EncodeToString, text, offset, 5) {
 			forms = append(forms, form, strings.ToLower(form))
 		}
 	}

@@ -5,6 +5,7 @@ package exec
 
 import (
 	"bytes"
+	"encoding/base64"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -32,8 +33,13 @@ func alike(r *rand.Rand, alphabet string, size int) [2]string {
 // scrubbed is what is left of a text that is written in pieces.
 func scrubbed(t testing.TB, secret, text string, size func() int) string {
 	t.Helper()
+	return scrubbedBy(t, newPatterns([]string{secret}), text, size)
+}
+
+func scrubbedBy(t testing.TB, p *patterns, text string, size func() int) string {
+	t.Helper()
 	var out bytes.Buffer
-	s := newScrubber(&out, newPatterns([]string{secret}))
+	s := newScrubber(&out, p)
 	for rest := []byte(text); len(rest) > 0; {
 		n := min(max(size(), 1), len(rest))
 		if _, err := s.Write(rest[:n]); err != nil {
@@ -50,14 +56,16 @@ func scrubbed(t testing.TB, secret, text string, size func() int) string {
 // frame matches what a writer writes beside the text, and parts of it.
 func frame(name string) *regexp.Regexp {
 	switch {
+	case strings.Contains(name, "with an index"):
+		return regexp.MustCompile(`(?m)^\d+ `)
 	case strings.Contains(name, "numbered"):
 		return regexp.MustCompile(`(?m)^ *\d*`)
 	case strings.Contains(name, "colours"):
 		return regexp.MustCompile(`\x1b\[?[\d;]*[mK]?`)
 	case strings.Contains(name, "logger"):
 		return regexp.MustCompile(`(?m)^[=| ]*0[0-9a-f]*:?`)
-	case name == "gdb":
-		return regexp.MustCompile(`(?m)^0x[0-9a-f]* ?<?k?e?y?>?:?`)
+	case strings.HasPrefix(name, "gdb"):
+		return regexp.MustCompile(`(?m)^(0?x)?[0-9a-f]{5,} ?<?k?e?y?>?:?`)
 	case regexp.MustCompile(`^(this machine's )?(xxd|hexdump|od|openssl's|curl|tcpdump|tshark)\b`).MatchString(name):
 		return regexp.MustCompile(`(?m)^[\t ]*(0x)?0[0-9a-f]*:?`)
 	}
@@ -120,5 +128,27 @@ func TestForms_NothingDependsOnTheSecret(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestForms_LettersBeyondASCII has a secret with letters that are no ASCII, in the ways in which those are special.
+func TestForms_LettersBeyondASCII(t *testing.T) {
+	for _, secret := range []string{"75€JHhJqkUi5woDöüM2qqm6z", "пароль-для-базы-данных", "pässwörd-für-die-Dätenbänk"} {
+		visible := visibly(secret)
+		for name, text := range map[string]string{
+			"UTF-16":           wide(secret),
+			"cat -A":           visible + "$\n",
+			"base64 of UTF-16": base64.StdEncoding.EncodeToString([]byte(wide(secret))),
+			"as it is":         secret,
+		} {
+			left := scrubbed(t, secret, "key "+text+" end\n", func() int { return 7 })
+			told := strings.NewReplacer(mark, "", "\x00", "", "\n", "", "$", "", " ", "").Replace(left)
+			if told != "keyend" {
+				t.Errorf("%s of %q: %q", name, secret, left)
+			}
+		}
+		if shown := tool("cat", "-A")(secret); shown != visible {
+			t.Errorf("cat -A writes %q, and is expected to write %q", shown, visible)
+		}
 	}
 }

@@ -14,8 +14,10 @@ import (
 // once more, are undone in a layer of its own.
 type layer struct {
 	bytes []byte
-	// from is where in the text each of the bytes begins, and at last where the last one ends.
-	from []int
+	// within is where in what it was made of each of the bytes begins, and from where in the text; at last stands where
+	// the last one ends.
+	within []int32
+	from   []int
 	// left are the bytes with one sign, and at says where in bytes they stand.
 	left []byte
 	at   []int
@@ -24,11 +26,15 @@ type layer struct {
 // deepest is how many layers are looked through: JSON in JSON in JSON in a URL.
 const deepest = 4
 
+// mostDeep bounds how often a stretch is looked through in layers below its first: text that is full of escapes of all
+// languages has more of them than there is time for.
+const mostDeep = 24
+
 // language is one in which characters are escaped.
 type language struct {
-	// first is the byte that escapes begin with, itself how that byte is escaped.
-	first  byte
-	itself string
+	// first is the byte that escapes begin with, itself how that byte is escaped, begin what each begins with.
+	first         byte
+	itself, begin string
 	// octal is how many digits an octal number has at most; printf %b takes one more than C.
 	octal int
 	// quote is set of a quote, which has no other escape than itself.
@@ -36,64 +42,125 @@ type language struct {
 }
 
 // languages are all of them.
-var languages = [...]language{ //nolint:gochecknoglobals // a table
-	{first: '\\', itself: `\\`, octal: 3}, {first: '\\', itself: `\\`, octal: 4},
-	{first: '%', itself: "%25"}, {first: '&', itself: "&amp;"}, {first: '=', itself: "=3D"},
-	{first: '"', itself: `""`, quote: true}, {first: '\'', itself: `''`, quote: true},
-	{first: '\'', itself: `'\''`, quote: true},
+var languages = [...]language{
+	{first: '\\', itself: `\\`, begin: `\`, octal: 3}, {first: '\\', itself: `\\`, begin: `\0`, octal: 4},
+	{first: '%', itself: "%25", begin: "%"}, {first: '&', itself: "&amp;", begin: "&"},
+	{first: '=', itself: "=3D", begin: "="}, {first: '"', itself: `""`, begin: `""`, quote: true},
+	{first: '\'', itself: `''`, begin: `''`, quote: true}, {first: '\'', itself: `'\''`, begin: `'\''`, quote: true},
 }
 
 // findLayers looks through the escapes of each language in the text, the last of which ends here if last is set.
 func (s *scrubber) findLayers(last bool) {
 	for k := range languages {
-		more := !last
-		for i := s.nextExact(s.text, 0, &languages[k], more); i < len(s.text); {
+		in := &languages[k]
+		for i := s.nextExact(s.text, 0, in, !last); i < len(s.text); {
 			from := s.before(s.text, i)
-			l := &s.layers[0]
-			end := from + s.undo(l, s.text[from:], &languages[k], i-from, more, func(at int) int { return from + at })
-			s.look(l, 1, end == len(s.text), more)
-			i = s.nextExact(s.text, max(end, i+1), &languages[k], more)
+			end := from + s.undo(&s.layers[0], s.text[from:], in, i-from, !last)
+			atEnd := end == len(s.text)
+			s.deep = mostDeep * (end - from)
+			// Where each byte stands is found out only where it has to be known.
+			if s.look(0, !last && atEnd) || atEnd {
+				s.deep = mostDeep * (end - from)
+				s.locateIn(&s.layers[0], from, nil)
+				s.report(0, atEnd, !last && atEnd)
+			}
+			i = s.nextExact(s.text, max(end, i+1), in, !last)
 		}
 	}
 }
 
-// look looks for secrets in a layer, and in those below it. It is at the end if the text ends with it.
-func (s *scrubber) look(l *layer, depth int, end, more bool) {
+// look reports whether a layer, or one below it, has a secret.
+func (s *scrubber) look(depth int, more bool) (found bool) {
+	l := &s.layers[depth]
 	for _, all := range []*search{s.forms, s.cores} {
 		l.leave(all.sign, &s.signs)
+		all.find(l.left, func(int) { found = true })
+	}
+	return found || s.below(depth, more, func() bool { return s.look(depth+1, more) })
+}
+
+// report redacts the secrets of a layer and of those below it, of which it is known where each byte stands. atEnd is
+// set if the text ends with it.
+func (s *scrubber) report(depth int, atEnd, more bool) {
+	l := &s.layers[depth]
+	for _, all := range []*search{s.forms, s.cores} {
+		l.leave(all.sign, &s.signs)
+		l.place(all.sign, &s.signs)
 		all.find(l.left, func(at int) { s.redact(l.from[l.at[at]], l.from[l.at[at+all.window-1]+1]) })
-		if k := all.starting(l.left); end && k > 0 {
-			s.mayBegin(l.from[l.at[len(l.left)-k]], k)
+		if atEnd {
+			if k := all.starting(l.left); k > 0 {
+				s.mayBegin(l.from[l.at[len(l.left)-k]], k)
+			}
 		}
 	}
-	if depth == deepest {
-		return
+	s.below(depth, more, func() bool {
+		s.locateIn(&s.layers[depth+1], 0, l.from)
+		s.report(depth+1, atEnd, more)
+		return false
+	})
+}
+
+// below undoes the escapes of each language in a layer, until it is told that this is enough.
+func (s *scrubber) below(depth int, more bool, enough func() bool) bool {
+	if depth+1 == deepest {
+		return false
 	}
-	more = more && end
+	l, below := &s.layers[depth], &s.layers[depth+1]
 	for k := range languages {
-		if first := s.nextExact(l.bytes, 0, &languages[k], more); first < len(l.bytes) {
-			below := &s.layers[depth]
-			s.undo(below, l.bytes, &languages[k], len(l.bytes), more, func(at int) int { return l.from[at] })
-			s.look(below, depth+1, end, more)
+		if s.deep < len(l.bytes) {
+			return false
+		}
+		if s.nextExact(l.bytes, 0, &languages[k], more) == len(l.bytes) {
+			continue
+		}
+		s.deep -= len(l.bytes)
+		s.undo(below, l.bytes, &languages[k], len(l.bytes), more)
+		if enough() {
+			return true
 		}
 	}
+	return false
 }
 
 // leave fills left with the bytes that have a sign.
 func (l *layer) leave(kept sign, signs *[256]sign) {
-	l.left, l.at = l.left[:0], l.at[:0]
-	for i, c := range l.bytes {
+	l.left = slices.Grow(l.left[:0], len(l.bytes)+lookahead)[:len(l.bytes)+lookahead]
+	n := 0
+	for _, c := range l.bytes {
+		l.left[n] = c
 		if signs[c]&kept != 0 {
-			l.left, l.at = append(l.left, c), append(l.at, i)
+			n++
 		}
 	}
-	l.left = slices.Grow(l.left, lookahead)
+	l.left = l.left[:n]
+}
+
+// place fills at.
+func (l *layer) place(kept sign, signs *[256]sign) {
+	l.at = l.at[:0]
+	for i, c := range l.bytes {
+		if signs[c]&kept != 0 {
+			l.at = append(l.at, i)
+		}
+	}
+}
+
+// locateIn notes where in the text the bytes stand of a layer that begins there at first, or that lies below one whose
+// bytes stand at so many places.
+func (s *scrubber) locateIn(l *layer, first int, above []int) {
+	l.from = l.from[:0]
+	for _, at := range l.within {
+		if above != nil {
+			at = int32(above[at]) //nolint:gosec // a text has fewer bytes
+		}
+		l.from = append(l.from, first+int(at))
+	}
 }
 
 // nextExact is where the next escape of a language is, not before i; the text's length if there is none.
 func (s *scrubber) nextExact(text []byte, i int, in *language, more bool) int {
 	for ; i < len(text); i++ {
-		at := bytes.IndexByte(text[i:], in.first)
+		at := bytes.Index(text[i:], []byte(in.begin))
 		if at < 0 {
 			return len(text)
 		}
@@ -109,28 +176,41 @@ func (s *scrubber) nextExact(text []byte, i int, in *language, more bool) int {
 
 // undo undoes the escapes of one language, until so much stands behind the last of them, of which the first is at
 // first, as a window can reach, and returns where that is.
-func (s *scrubber) undo(l *layer, text []byte, in *language, first int, more bool, place func(int) int) int {
-	l.bytes, l.from = l.bytes[:0], l.from[:0]
-	at := 0
-	for left := s.reach; at < len(text) && (at <= first || left > 0); {
-		one := plainSymbol(text[at])
-		if text[at] == in.first {
-			one = s.exactly(text[at:], in, more)
+func (s *scrubber) undo(l *layer, text []byte, in *language, first int, more bool) int {
+	l.bytes, l.within = l.bytes[:0], l.within[:0]
+	at, end := 0, len(text)
+	for at < end {
+		plain := bytes.IndexByte(text[at:end], in.first)
+		if plain < 0 {
+			plain = end - at
 		}
+		l.copy(text[at:at+plain], at)
+		if at += plain; at == end {
+			break
+		}
+		one := s.exactly(text[at:], in, more)
 		if one.size == 0 {
 			break
 		}
-		if one.written {
-			left = s.reach
-		}
 		for _, b := range one.value[:one.n] {
-			l.bytes, l.from = append(l.bytes, b), append(l.from, place(at))
-			left -= int(s.signs[b] & solidSign)
+			l.bytes, l.within = append(l.bytes, b), append(l.within, int32(at)) //nolint:gosec // a text has fewer bytes
 		}
-		at += one.size
+		if at += one.size; one.written && at > first {
+			end = max(at, s.after(text, at))
+		}
 	}
-	l.from = append(l.from, place(at))
+	l.within = append(l.within, int32(at)) //nolint:gosec // as above
 	return at
+}
+
+// copy adds bytes that stand at a place.
+func (l *layer) copy(plain []byte, at int) {
+	l.bytes = append(l.bytes, plain...)
+	n := len(l.within)
+	l.within = slices.Grow(l.within, len(plain))[:n+len(plain)]
+	for i := range plain {
+		l.within[n+i] = int32(at + i) //nolint:gosec // as above
+	}
 }
 
 // exactly undoes one escape; its size is 0 if its end may be yet to come. What is no escape stands for itself. A byte

@@ -94,7 +94,8 @@ func margin(text []byte, more bool) symbol {
 	} else if end == 0 || letters > 0 && end < least || end+colon == len(rest) {
 		return leftOut(1, false)
 	}
-	if after := rest[end+colon]; after != ' ' && after != '\t' {
+	// A line's number stands before a blank, or a colon alone (grep -n).
+	if after := rest[end+colon]; after != ' ' && after != '\t' && (colon == 0 || letters > 0) {
 		return leftOut(1, false)
 	}
 	return leftOut(blank+end+colon, true)

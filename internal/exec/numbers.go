@@ -84,37 +84,30 @@ const (
 )
 
 // bySize has all ways of each size, of one, two, four and eight bytes.
-var bySize = [4]ways{3 * each8, 3 << 2 * each8, 3 << 4 * each8, 3 << 6 * each8} //nolint:gochecknoglobals // a table
+var bySize = [4]ways{3 * each8, 3 << 2 * each8, 3 << 4 * each8, 3 << 6 * each8}
 
 // each8 is one bit of each base.
 const each8 ways = 1 | 1<<8 | 1<<16 | 1<<24 | 1<<32
 
-// number is one that stands in a text.
+// number is one that stands in a text, in each base of which it has only digits.
 type number struct {
 	from, to int
-	// digits is where its digits begin, base the only one that they can have; all of them if it is bases.
-	digits, base int
+	values   [bases]uint64
+	valid    [bases]bool
 	// negative is set if a sign stands before it.
 	negative bool
 }
 
-// read is a number in each base of which it has only digits.
-type read struct {
-	values   [bases]uint64
-	valid    [bases]bool
-	negative bool
-}
-
 // longest is how many digits a number of eight bytes has in each base.
-var longest = [bases]int{twos: 64, octal: 22, decimal: 20, signed: 19, hexadecimals: 16} //nolint:gochecknoglobals // a table
+var longest = [bases]int{twos: 64, octal: 22, decimal: 20, signed: 19, hexadecimals: 16}
 
-// readIn reads digits, of which all are hexadecimal, in every base that they can have.
-func readIn(digits []byte, n *number) (r read) {
+// read reads digits, of which all are hexadecimal, in one base, or in every one that they can have if it is bases.
+func (n *number) read(digits []byte, only int) {
 	for len(digits) > 1 && digits[0] == '0' {
 		digits = digits[1:]
 	}
 	if len(digits) > longest[twos] || len(digits) > longest[octal] && digits[1] > '1' {
-		return r
+		return
 	}
 	var largest byte
 	var two, eight, ten, sixteen uint64
@@ -126,16 +119,14 @@ func readIn(digits []byte, n *number) (r read) {
 		largest = max(largest, d)
 		two, eight, ten, sixteen = two<<1|uint64(d), eight<<3|uint64(d), ten*10+uint64(d), sixteen<<4|uint64(d)
 	}
-	r.values = [bases]uint64{twos: two, octal: eight, decimal: ten, signed: ten, hexadecimals: sixteen}
-	r.negative = n.negative
+	n.values = [bases]uint64{twos: two, octal: eight, decimal: ten, signed: ten, hexadecimals: sixteen}
 	for base, most := range [bases]byte{twos: 1, octal: 7, decimal: 9, signed: 9, hexadecimals: 15} {
-		r.valid[base] = len(digits) <= longest[base] && largest <= most && (n.base == bases || n.base == base)
+		n.valid[base] = len(digits) <= longest[base] && largest <= most && (only == bases || only == base)
 	}
-	return r
 }
 
 // as puts the bytes that the number stands for in one way; nil if it is none.
-func (n *read) as(space []byte, base, size, order int) []byte {
+func (n *number) as(space []byte, base, size, order int) []byte {
 	value, length := n.values[base], 1<<size
 	if !n.valid[base] {
 		return nil
@@ -162,7 +153,7 @@ func (n *read) as(space []byte, base, size, order int) []byte {
 
 // plausible are the ways in which a number can be of a secret. Words that are of one in a part alone are left to
 // those beside them.
-func (v *values) plausible(n *read) (all ways) {
+func (v *values) plausible(n *number) (all ways) {
 	for base := range bases {
 		switch value := n.values[base]; {
 		case !n.valid[base]:

@@ -39,6 +39,8 @@ type scrubber struct {
 	solid, core extract
 	decoded     decoded
 	layers      [deepest]layer
+	// deep is how many bytes may still be looked through in the layers below the first.
+	deep int
 	// held is from where on a layer may have the beginning of a secret, of so many characters.
 	held, heldCount int
 	dump            dump
@@ -72,11 +74,12 @@ func (s *scrubber) scrub(p []byte, last bool) error {
 	s.text = append(s.text, p...)
 	s.found = s.found[:0]
 	s.held, s.heldCount = len(s.text), 0
+	fill(&s.solid, &s.core, s.text, &s.signs)
 	s.findBetween(&s.solid, s.forms)
 	s.findBetween(&s.core, s.cores)
 	s.findEscaped()
 	s.findLayers(last)
-	s.dump.look(s.text)
+	s.dump.look(s.text, last)
 	end := s.hold()
 	if last {
 		end = len(s.text)
@@ -95,7 +98,6 @@ func (s *scrubber) redact(from, to int) {
 
 // findBetween looks for words in what is left of the text by a sign, whatever stands between.
 func (s *scrubber) findBetween(left *extract, all *search) {
-	left.fill(s.text, &s.signs)
 	all.find(left.bytes, func(at int) {
 		s.redact(left.place(at, s.text, &s.signs), left.place(at+all.window-1, s.text, &s.signs)+1)
 	})

@@ -101,19 +101,6 @@ func groups(size int, before, format string, little bool) func([]byte) string {
 	}
 }
 
-// octalWords are od's own.
-func octalWords(line []byte) string {
-	var b strings.Builder
-	for i := 0; i < len(line); i += 2 {
-		word := int(line[i])
-		if i+1 < len(line) {
-			word |= int(line[i+1]) << 8
-		}
-		fmt.Fprintf(&b, " %06o", word)
-	}
-	return b.String()
-}
-
 // tool is a program of this machine; if there is none of that name, what it would write is not tried.
 func tool(args ...string) func(string) string {
 	return func(text string) string {
@@ -225,6 +212,15 @@ func escapedWriters() []writer {
 	}
 }
 
+// wide writes UTF-16, the lower byte first.
+func wide(text string) string {
+	var b strings.Builder
+	for _, unit := range utf16.Encode([]rune(text)) {
+		b.Write([]byte{byte(unit), byte(unit >> 8)})
+	}
+	return b.String()
+}
+
 func encodedWriters() []writer {
 	base := func(encode func([]byte) string) func(string) string {
 		return func(text string) string { return encode([]byte("user:" + text + "tail")) }
@@ -255,77 +251,10 @@ func encodedWriters() []writer {
 		{"hexadecimal in short indented lines", func(text string) string {
 			return inLines(6, "\t", "\r\n")(hex.EncodeToString([]byte(text)))
 		}},
-		{"UTF-16", func(text string) string {
-			var b strings.Builder
-			for _, unit := range utf16.Encode([]rune(text)) {
-				b.Write([]byte{byte(unit), byte(unit >> 8)})
-			}
-			return b.String()
-		}},
+		{"UTF-16", wide},
+		{"UTF-16 in base64", func(text string) string { return base64.StdEncoding.EncodeToString([]byte(wide(text))) }},
+		{"UTF-16 in hexadecimal", func(text string) string { return hex.EncodeToString([]byte(wide(text))) }},
 	}
-}
-
-func numberWriters() []writer {
-	pair := func(before string) func([]byte) string { return groups(1, before, "%02x", false) }
-	numbers := func(text string) []int {
-		all := make([]int, len(text))
-		for i := range len(text) {
-			all[i] = int(text[i])
-		}
-		return all
-	}
-	list := []writer{
-		{"xxd", dumps(16, "%08x: ", groups(2, " ", "%02x", false), "  ", "%s")},
-		{"xxd -u -g4", dumps(16, "%08x: ", groups(4, " ", "%02X", false), "  ", "%s")},
-		{"xxd -e", dumps(16, "%08x: ", groups(4, " ", "%02x", true), "  ", "%s")},
-		{"xxd -b", dumps(6, "%08x: ", groups(1, " ", "%08b", false), "  ", "%s")},
-		{"xxd -c 8", dumps(8, "%08x: ", groups(2, " ", "%02x", false), "  ", "%s")},
-		{"xxd -i", each("0x%02x, ")},
-		{"hexdump", dumps(16, "%07x", groups(2, " ", "%02x", true), "", "")},
-		{"hexdump -C", func(text string) string { return hex.Dump([]byte(text)) }},
-		{"od", dumps(16, "%07o", octalWords, "", "")},
-		{"od -b", dumps(16, "%07o", groups(1, " ", "%03o", false), "", "")},
-		{"od -x", dumps(16, "%07o", groups(2, " ", "%02x", true), "", "")},
-		{"od -t x1", dumps(16, "%07o", pair(" "), "", "")},
-		{"od -t x1z", dumps(16, "%07o", pair(" "), "  ", ">%s<")},
-		{"od -t x4", dumps(16, "%07o", groups(4, " ", "%02x", true), "", "")},
-		{"od -t x8", dumps(16, "%07o", groups(8, " ", "%02x", true), "", "")},
-		{"od -t u1", dumps(16, "%07o", groups(1, " ", "%3d", false), "", "")},
-		{"od -An -t x2", dumps(16, "", groups(2, " ", "%02x", true), "", "")},
-		{"od -c", dumps(16, "%07o", groups(1, "   ", "%c", false), "", "")},
-		{"openssl, with colons", func(text string) string {
-			return inLines(45, "    ", "\n")(strings.TrimRight(each("%02x:")(text), ":"))
-		}},
-		{"openssl's trace", dumps(16, "%04x - ", pair(" "), "   ", "%s")},
-		{"curl --trace", dumps(16, "%04x:", pair(" "), " ", "%s")},
-		{"tcpdump -X", dumps(16, "\t0x%04x: ", groups(2, " ", "%02x", false), "  ", "%s")},
-		{"tshark -x", dumps(16, "%04x ", pair(" "), "   ", "%s")},
-		{"gdb", dumps(8, "0x7ffe4a%02x <key>:", groups(1, "\t", "0x%02x", false), "", "")},
-		{"a dump behind a logger's prefix", dumps(16, "== |=| %04x: ", pair(" "), "  ", "%s")},
-		{"Go's %v of bytes", func(text string) string { return fmt.Sprintf("%v", []byte(text)) }},
-		{"Go's %#v of bytes", func(text string) string { return fmt.Sprintf("%#v", []byte(text)) }},
-		{"Go's % x", func(text string) string { return fmt.Sprintf("% x|% #x", text, text) }},
-		{"Java's and Rust's list", func(text string) string {
-			return strings.ReplaceAll(fmt.Sprint(numbers(text)), " ", ", ")
-		}},
-		{"Node's Buffer", func(text string) string { return "<Buffer" + pair(" ")([]byte(text)) + ">" }},
-		{"a Buffer in JSON", func(text string) string {
-			return asJSON(map[string]any{"type": "Buffer", "data": numbers(text)})
-		}},
-		{"a Buffer in indented JSON", func(text string) string {
-			b, _ := json.MarshalIndent(map[string]any{"type": "Buffer", "data": numbers(text)}, "", "    ") // as above
-			return string(b)
-		}},
-		{"a Uint8Array in JSON", func(text string) string {
-			var b strings.Builder
-			for i, n := range numbers(text) {
-				fmt.Fprintf(&b, `,"%d":%d`, i, n)
-			}
-			return "{" + b.String()[1:] + "}"
-		}},
-		{".NET's bytes", func(text string) string { return strings.TrimRight(each("%02X-")(text), "-") }},
-	}
-	return list
 }
 
 // toolWriters are programs of this machine, where it has them.
@@ -361,7 +290,33 @@ func brokenWriters() []writer {
 			}
 			return b.String()
 		}},
+		{"short numbered lines of grep -n", func(text string) string {
+			var b strings.Builder
+			for i := 0; i < len(text); i += 8 {
+				fmt.Fprintf(&b, "%d:%s\n", i/8+1, text[i:min(len(text), i+8)])
+			}
+			return b.String()
+		}},
 		{"strings of a program's source", inLines(9, `  "`, "\"\n")},
+		{"strings joined by + at the line's end", inLines(9, `  '`, "' +\n")},
+		{"strings joined by + in one line", inLines(9, ` + "`, `"`)},
+		{"strings joined by .", inLines(9, ` . '`, "'\n")},
+		{"strings joined by ..", inLines(9, `"`, "\" ..\n")},
+		{"strings joined by &", inLines(9, `"`, "\" & _\n")},
+		{"strings joined by ||", inLines(9, `'`, "' || ")},
+		{"strings joined by ++", inLines(9, `"`, "\" ++\n")},
+		{"a list of characters", inLines(1, `'`, `', `)},
+		{"a list of characters in JSON, indented", inLines(1, `    "`, "\",\n")},
+		{"a list of characters without quotes", inLines(1, ``, `, `)},
+		{"a list of characters in YAML", inLines(1, `- `, "\n")},
+		{"dashes between", inLines(1, "", "-")},
+		{"zero-width spaces between", inLines(1, "", "\u200b")},
+		{"short lines of a diff", inLines(9, "+ ", "\n")},
+		{"short lines of a comment", inLines(9, "# ", "\n")},
+		{"short lines of another comment", inLines(9, "// ", "\n")},
+		{"base64 in joined strings", func(text string) string {
+			return inLines(10, `'`, "' +\n")(base64.StdEncoding.EncodeToString([]byte(text)))
+		}},
 		{"colours within", inLines(5, "\x1b[01;31m\x1b[K", "\x1b[m\x1b[K")},
 	}
 	return list

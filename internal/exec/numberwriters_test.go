@@ -1,0 +1,122 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package exec
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// charactersOf writes bytes as a debugger does: each as a number and as a character.
+func charactersOf(line []byte) string {
+	var b strings.Builder
+	for _, c := range line {
+		fmt.Fprintf(&b, "\t%d %s", c, strconv.QuoteRuneToASCII(rune(c)))
+	}
+	return b.String()
+}
+
+// octalWords are od's own.
+func octalWords(line []byte) string {
+	var b strings.Builder
+	for i := 0; i < len(line); i += 2 {
+		word := int(line[i])
+		if i+1 < len(line) {
+			word |= int(line[i+1]) << 8
+		}
+		fmt.Fprintf(&b, " %06o", word)
+	}
+	return b.String()
+}
+
+func numberWriters() []writer {
+	pair := func(before string) func([]byte) string { return groups(1, before, "%02x", false) }
+	numbers := func(text string) []int {
+		all := make([]int, len(text))
+		for i := range len(text) {
+			all[i] = int(text[i])
+		}
+		return all
+	}
+	list := []writer{
+		{"xxd", dumps(16, "%08x: ", groups(2, " ", "%02x", false), "  ", "%s")},
+		{"xxd -u -g4", dumps(16, "%08x: ", groups(4, " ", "%02X", false), "  ", "%s")},
+		{"xxd -e", dumps(16, "%08x: ", groups(4, " ", "%02x", true), "  ", "%s")},
+		{"xxd -b", dumps(6, "%08x: ", groups(1, " ", "%08b", false), "  ", "%s")},
+		{"xxd -c 8", dumps(8, "%08x: ", groups(2, " ", "%02x", false), "  ", "%s")},
+		{"xxd -i", each("0x%02x, ")},
+		{"hexdump", dumps(16, "%07x", groups(2, " ", "%02x", true), "", "")},
+		{"hexdump -C", func(text string) string { return hex.Dump([]byte(text)) }},
+		{"od", dumps(16, "%07o", octalWords, "", "")},
+		{"od -b", dumps(16, "%07o", groups(1, " ", "%03o", false), "", "")},
+		{"od -x", dumps(16, "%07o", groups(2, " ", "%02x", true), "", "")},
+		{"od -t x1", dumps(16, "%07o", pair(" "), "", "")},
+		{"od -t x1z", dumps(16, "%07o", pair(" "), "  ", ">%s<")},
+		{"od -t x4", dumps(16, "%07o", groups(4, " ", "%02x", true), "", "")},
+		{"od -t x8", dumps(16, "%07o", groups(8, " ", "%02x", true), "", "")},
+		{"od -t u1", dumps(16, "%07o", groups(1, " ", "%3d", false), "", "")},
+		{"od -An -t x2", dumps(16, "", groups(2, " ", "%02x", true), "", "")},
+		{"od -c", dumps(16, "%07o", groups(1, "   ", "%c", false), "", "")},
+		{"openssl, with colons", func(text string) string {
+			return inLines(45, "    ", "\n")(strings.TrimRight(each("%02x:")(text), ":"))
+		}},
+		{"openssl's trace", dumps(16, "%04x - ", pair(" "), "   ", "%s")},
+		{"curl --trace", dumps(16, "%04x:", pair(" "), " ", "%s")},
+		{"tcpdump -X", dumps(16, "\t0x%04x: ", groups(2, " ", "%02x", false), "  ", "%s")},
+		{"tshark -x", dumps(16, "%04x ", pair(" "), "   ", "%s")},
+		{"gdb", dumps(8, "0x7ffe4a%02x <key>:", groups(1, "\t", "0x%02x", false), "", "")},
+		{"a dump behind a logger's prefix", dumps(16, "== |=| %04x: ", pair(" "), "  ", "%s")},
+		{"Go's %v of bytes", func(text string) string { return fmt.Sprintf("%v", []byte(text)) }},
+		{"Go's %#v of bytes", func(text string) string { return fmt.Sprintf("%#v", []byte(text)) }},
+		{"Go's % x", func(text string) string { return fmt.Sprintf("% x|% #x", text, text) }},
+		{"Java's and Rust's list", func(text string) string {
+			return strings.ReplaceAll(fmt.Sprint(numbers(text)), " ", ", ")
+		}},
+		{"Node's Buffer", func(text string) string { return "<Buffer" + pair(" ")([]byte(text)) + ">" }},
+		{"a Buffer in JSON", func(text string) string {
+			return asJSON(map[string]any{"type": "Buffer", "data": numbers(text)})
+		}},
+		{"a Buffer in indented JSON", func(text string) string {
+			b, _ := json.MarshalIndent(map[string]any{"type": "Buffer", "data": numbers(text)}, "", "    ") // as above
+			return string(b)
+		}},
+		{"a Uint8Array in JSON", func(text string) string {
+			var b strings.Builder
+			for i, n := range numbers(text) {
+				fmt.Fprintf(&b, `,"%d":%d`, i, n)
+			}
+			return "{" + b.String()[1:] + "}"
+		}},
+		{"hexadecimal in groups of three, with colons", func(text string) string {
+			return inLines(3, "", ":")(hex.EncodeToString([]byte(text)))
+		}},
+		{"hexadecimal in groups of five, with dashes", func(text string) string {
+			return inLines(5, "", "-")(hex.EncodeToString([]byte(text)))
+		}},
+		{"hexadecimal in groups of seven, with commas", func(text string) string {
+			return inLines(7, "", ", ")(hex.EncodeToString([]byte(text)))
+		}},
+		{"hexadecimal, with 0x between", each("0x%02x")},
+		{"hexadecimal in groups of three, with 0x", func(text string) string {
+			return inLines(3, "0x", " ")(hex.EncodeToString([]byte(text)))
+		}},
+		{"gdb x/8c", dumps(8, "0x7ffe4a%02x:", charactersOf, "", "")},
+		{"gdb print", func(text string) string {
+			return "$1 = {" + strings.ReplaceAll(charactersOf([]byte(text))[1:], "\t", ", ") + "}"
+		}},
+		{"numbers in lines with an index", func(text string) string {
+			var b strings.Builder
+			for i := range len(text) {
+				fmt.Fprintf(&b, "%d %d\n", i, text[i])
+			}
+			return b.String()
+		}},
+		{"numbers in binary", each("0b%b, ")},
+		{".NET's bytes", func(text string) string { return strings.TrimRight(each("%02X-")(text), "-") }},
+	}
+	return list
+}
