@@ -37,6 +37,9 @@ type dump struct {
 	open int
 	// redacted is where the last stretch that was found ends.
 	redacted int
+	// known is set once from and count are what begins returns.
+	known       bool
+	from, count int
 	// last is set if nothing comes behind the text, or not soon.
 	last bool
 	// numbered is set once the present line has a number.
@@ -53,7 +56,7 @@ func newDump(p *patterns, found func(from, to int)) dump {
 
 // look reports what it finds in a text, which goes on unless it is the last.
 func (d *dump) look(text []byte, last bool) {
-	d.last = last
+	d.last, d.known = last, false
 	d.text, d.open, d.redacted, d.numbered, d.line = text, len(text), 0, false, 0
 	d.numbers = d.numbers[:0]
 	d.digits = d.digits[:0]
