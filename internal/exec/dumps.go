@@ -83,11 +83,11 @@ func (d *dump) pending() bool {
 // short or reaches to the end.
 func (d *dump) run(i int) (from, to int) {
 	const step = shortestRun - 1
-	text := d.text
+	text, signs := d.text, &d.signs
 	for from = i; ; {
 		last := min(from+step, len(text)-1)
 		back := last
-		for back >= from && !d.isForeign(back) {
+		for back >= from && (signs[text[back]]&foreignSign == 0 || d.isQuoted(back)) {
 			back--
 		}
 		switch {
@@ -106,11 +106,13 @@ func (d *dump) run(i int) (from, to int) {
 // isForeign reports whether no number can stand at a place: at a letter, unless it is quoted alone, as a debugger
 // writes it behind the number.
 func (d *dump) isForeign(i int) bool {
+	return d.signs[d.text[i]]&foreignSign != 0 && !d.isQuoted(i)
+}
+
+// isQuoted reports whether a character may be quoted alone.
+func (d *dump) isQuoted(i int) bool {
 	text := d.text
-	if d.signs[text[i]]&foreignSign == 0 {
-		return false
-	}
-	return i == 0 || text[i-1] != '\'' && text[i-1] != '\\' || i+1 < len(text) && text[i+1] != '\''
+	return i > 0 && (text[i-1] == '\'' || text[i-1] == '\\') && (i+1 == len(text) || text[i+1] == '\'')
 }
 
 // skip is called with what stands between two stretches of numbers.
