@@ -61,16 +61,20 @@ func (d *dump) digitAt(last int) int {
 // begins is where what may be the beginning of a secret begins at the text's end, or a number that can be the next
 // byte of one that was redacted, and how many bytes are there.
 func (d *dump) begins() (from, count int) {
+	if d.known {
+		return d.from, d.count
+	}
 	from = d.open
 	if d.redacted > 0 && d.redacted < from && d.goesOn(d.redacted) {
 		from = d.redacted
 	}
 	for i := range d.lanes {
-		l := &d.lanes[i]
-		at, k := d.beginning(l)
+		at, k := d.beginning(&d.lanes[i])
 		from, count = min(from, at), max(count, k)
 	}
-	return d.beginsDigits(from, count)
+	d.from, d.count = d.beginsDigits(from, count)
+	d.known = true
+	return d.from, d.count
 }
 
 // beginsDigits is begins for hexadecimal digits in groups of any size.
@@ -86,8 +90,16 @@ func (d *dump) beginsDigits(from, count int) (int, int) {
 // beginning is begins in one lane.
 func (d *dump) beginning(l *lane) (from, count int) {
 	from = len(d.text)
+	if len(l.numbers) == 0 {
+		return from, 0
+	}
+	var word [8]byte
+	end := &d.numbers[l.numbers[len(l.numbers)-1]]
 	for way := range 8 * bases {
 		base, size, order := way/8, way%8/2, way%2
+		if last := end.as(word[:0], base, size, order); last == nil || !d.values.has[last[len(last)-1]] {
+			continue
+		}
 		d.space = d.read(l, base, size, order)
 		for k := min(d.values.window-1, len(d.space)); k > 0; k-- {
 			if _, known := d.values.starts[string(d.space[len(d.space)-k:])]; known {

@@ -37,6 +37,9 @@ type dump struct {
 	open int
 	// redacted is where the last stretch that was found ends.
 	redacted int
+	// known is set once from and count are what begins returns.
+	known       bool
+	from, count int
 	// last is set if nothing comes behind the text, or not soon.
 	last bool
 	// numbered is set once the present line has a number.
@@ -53,7 +56,7 @@ func newDump(p *patterns, found func(from, to int)) dump {
 
 // look reports what it finds in a text, which goes on unless it is the last.
 func (d *dump) look(text []byte, last bool) {
-	d.last = last
+	d.last, d.known = last, false
 	d.text, d.open, d.redacted, d.numbered, d.line = text, len(text), 0, false, 0
 	d.numbers = d.numbers[:0]
 	d.digits = d.digits[:0]
@@ -80,11 +83,11 @@ func (d *dump) pending() bool {
 // short or reaches to the end.
 func (d *dump) run(i int) (from, to int) {
 	const step = shortestRun - 1
-	text := d.text
+	text, signs := d.text, &d.signs
 	for from = i; ; {
 		last := min(from+step, len(text)-1)
 		back := last
-		for back >= from && !d.isForeign(back) {
+		for back >= from && (signs[text[back]]&foreignSign == 0 || d.isQuoted(back)) {
 			back--
 		}
 		switch {
@@ -103,11 +106,13 @@ func (d *dump) run(i int) (from, to int) {
 // isForeign reports whether no number can stand at a place: at a letter, unless it is quoted alone, as a debugger
 // writes it behind the number.
 func (d *dump) isForeign(i int) bool {
+	return d.signs[d.text[i]]&foreignSign != 0 && !d.isQuoted(i)
+}
+
+// isQuoted reports whether a character may be quoted alone.
+func (d *dump) isQuoted(i int) bool {
 	text := d.text
-	if d.signs[text[i]]&foreignSign == 0 {
-		return false
-	}
-	return i == 0 || text[i-1] != '\'' && text[i-1] != '\\' || i+1 < len(text) && text[i+1] != '\''
+	return i > 0 && (text[i-1] == '\'' || text[i-1] == '\\') && (i+1 == len(text) || text[i+1] == '\'')
 }
 
 // skip is called with what stands between two stretches of numbers.
