@@ -13,15 +13,17 @@ import (
 )
 
 // withoutFinalizers takes the finalizer by which Kubernetes keeps a namespace until it is empty.
-func withoutFinalizers(ctx context.Context, w *world, by string) error {
-	client := w.clients[by].Resource(kinds["Namespace"])
-	ns, err := client.Get(ctx, namespace, metav1.GetOptions{})
-	if err != nil {
+func withoutFinalizers(name string) func(context.Context, *world, string) error {
+	return func(ctx context.Context, w *world, by string) error {
+		client := w.clients[by].Resource(kinds["Namespace"])
+		ns, err := client.Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		unstructured.RemoveNestedField(ns.Object, "spec", "finalizers")
+		_, err = client.Update(ctx, ns, metav1.UpdateOptions{DryRun: dryRun}, "finalize")
 		return err
 	}
-	unstructured.RemoveNestedField(ns.Object, "spec", "finalizers")
-	_, err = client.Update(ctx, ns, metav1.UpdateOptions{DryRun: dryRun}, "finalize")
-	return err
 }
 
 // finalizes is an attack by the subresource with which Kubernetes ends a namespace: it stores labels too.
@@ -40,6 +42,7 @@ func finalizes(name, key, value string) func(context.Context, *world, string) er
 
 func namespaceEdgeRows() []row {
 	const rule, ours = "valetkey-namespaces", "nothing of a namespace but"
+	const lets = "only Kubernetes lets go"
 	const enrolled, security, inUse, everywhere = "stays enrolled", "Pod Security stays", "operator alone", "whoever may update every namespace"
 	made := func(edits ...edit) func(context.Context, *world, string) error {
 		return creates(func(*world) *unstructured.Unstructured { return object("Namespace", "", "q", nil, edits...) })
@@ -63,8 +66,9 @@ func namespaceEdgeRows() []row {
 		{name: "another version of Pod Security where nothing lives", by: mallory, rule: rule, words: everywhere,
 			try: patch("idle", "", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce-version":"v1.20"}}}`)},
 		{name: "enrolling a namespace of one's own", by: mallory, rule: rule, words: everywhere, try: patch(plain, "", `{"metadata":{"labels":{"valetkey.dev/enrolled":"true"}}}`)},
-		{name: "letting go of the namespace under a living grant", by: mallory, rule: rule, words: "only Kubernetes lets go", try: withoutFinalizers},
-		{name: "letting go of the namespace under a living grant, by a cluster administrator", by: admin, rule: rule, words: "only Kubernetes lets go", try: withoutFinalizers},
+		{name: "letting go of the namespace under a living grant", by: mallory, rule: rule, words: lets, try: withoutFinalizers(namespace)},
+		{name: "letting go of the namespace under a living grant, by a cluster administrator", by: admin, rule: rule, words: lets, try: withoutFinalizers(namespace)},
+		{name: "letting go of the namespace before anything lives in it", by: mallory, rule: rule, words: lets, try: withoutFinalizers("idle")},
 		{name: "an enrolment that is not quite one", by: mallory, rule: rule, words: enrolled, try: patch(namespace, "", `{"metadata":{"labels":{"valetkey.dev/enrolled":"True"}}}`)},
 		{name: "no Pod Security under a living grant", by: mallory, rule: rule, words: security, try: patch(namespace, "", `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":null}}}`)},
 		{name: "lowering Pod Security from restricted under a living grant", by: admin, rule: rule, words: security, try: lowers},

@@ -130,8 +130,9 @@ func New(t testing.TB, minimum time.Duration, mode v1alpha1.RevocationMode) *Env
 			LastTransitionTime: metav1.NewTime(e.Clock.Now()),
 		},
 	}
-	e.Store(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace,
-		Labels: map[string]string{v1alpha1.LabelEnrolled: "true", "pod-security.kubernetes.io/enforce": "baseline"}}})
+	e.Store(&corev1.Namespace{Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}},
+		ObjectMeta: metav1.ObjectMeta{Name: Namespace,
+			Labels: map[string]string{v1alpha1.LabelEnrolled: "true", "pod-security.kubernetes.io/enforce": "baseline"}}})
 	e.Store(
 		&v1alpha1.CapabilityProvider{
 			ObjectMeta: metav1.ObjectMeta{Name: "aws"},

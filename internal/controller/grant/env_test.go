@@ -180,7 +180,7 @@ func (e *env) catalogue() {
 	allow := &v1alpha1.CapabilityPolicy{ObjectMeta: metav1.ObjectMeta{Name: "previews", UID: "policy"}, Spec: v1alpha1.CapabilityPolicySpec{Effect: v1alpha1.EffectAllow,
 		Capabilities: []string{capability.Name}, Repos: []string{"web-app"}, Environments: []string{"preview"},
 		Requesters: []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: bot}}}}
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{v1alpha1.LabelEnrolled: "true", "pod-security.kubernetes.io/enforce": "baseline"}}}
+	ns := &corev1.Namespace{Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}}, ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{v1alpha1.LabelEnrolled: "true", "pod-security.kubernetes.io/enforce": "baseline"}}}
 	for _, o := range []client.Object{prov, capability, allow, ns} {
 		e.must(e.client.Create(e.Context(), o))
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -87,6 +88,9 @@ func Protection(ns *corev1.Namespace) Fence {
 		return unsafe("namespace " + name + " is being deleted")
 	case ns.Labels[v1alpha1.LabelEnrolled] != "true":
 		return unsafe("namespace " + name + " is not enrolled: a cluster administrator labels it " + v1alpha1.LabelEnrolled + "=true")
+	}
+	if !slices.Contains(ns.Spec.Finalizers, corev1.FinalizerKubernetes) {
+		return unsafe("namespace " + name + " lacks the finalizer kubernetes, and would go from under its grants; make it anew")
 	}
 	const enforce = "pod-security.kubernetes.io/enforce"
 	switch ns.Labels[enforce] {

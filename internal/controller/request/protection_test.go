@@ -34,14 +34,18 @@ func TestGrant_IsMadeInAMarkedNamespaceOnly(t *testing.T) {
 
 // TestGrant_IsNotMadeWhereTheProtectionWasJustTakenAway has an administrator of the namespace act after the last look.
 func TestGrant_IsNotMadeWhereTheProtectionWasJustTakenAway(t *testing.T) {
-	for _, label := range []string{v1alpha1.LabelEnrolled, "pod-security.kubernetes.io/enforce"} {
-		t.Run(label, func(t *testing.T) {
+	for name, take := range map[string]func(*corev1.Namespace){
+		"the enrolment": func(ns *corev1.Namespace) { delete(ns.Labels, v1alpha1.LabelEnrolled) },
+		"Pod Security":  func(ns *corev1.Namespace) { delete(ns.Labels, "pod-security.kubernetes.io/enforce") },
+		"what holds it": func(ns *corev1.Namespace) { ns.Spec.Finalizers = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
 			e, o := begin(t, v1alpha1.RevocationImmediate, 1)
 			e.Faults.Before = func(_ string, object client.Object) error {
 				if _, ok := object.(*corev1.Namespace); ok {
 					e.Faults.Before = nil
 					there := home(e)
-					delete(there.Labels, label)
+					take(there)
 					e.Must(e.Client.Update(e.Context(), there))
 				}
 				return nil
@@ -54,6 +58,7 @@ func TestGrant_IsNotMadeWhereTheProtectionWasJustTakenAway(t *testing.T) {
 			}
 			// What was reserved for it is free again.
 			there := home(e)
+			there.Spec.Finalizers = []corev1.FinalizerName{corev1.FinalizerKubernetes}
 			there.Labels[v1alpha1.LabelEnrolled], there.Labels["pod-security.kubernetes.io/enforce"] = "true", "baseline"
 			e.Must(e.Client.Update(e.Context(), there))
 			o.Advance(time.Second)
