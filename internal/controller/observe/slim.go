@@ -6,11 +6,14 @@ package observe
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -29,6 +32,16 @@ func Slim(object any) (any, error) {
 	case *v1alpha1.CapabilityGrant:
 		o.ObjectMeta = slimMeta(o.ObjectMeta)
 		return o, nil
+	case *rbacv1.Role:
+		o.Rules = slimRules(o.Rules)
+		return withoutNotes(o), nil
+	case *rbacv1.ClusterRole:
+		o.Rules = slimRules(o.Rules)
+		return withoutNotes(o), nil
+	case *rbacv1.RoleBinding:
+		return withoutNotes(o), nil
+	case *rbacv1.ClusterRoleBinding:
+		return withoutNotes(o), nil
 	default:
 		return nil, fmt.Errorf("%T is not among what is cached in part", object)
 	}
@@ -44,6 +57,37 @@ func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 func ours(all map[string]string) map[string]string {
 	maps.DeleteFunc(all, func(key, _ string) bool { return !strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") })
 	return all
+}
+
+// withoutNotes leaves out what is written about an object, and nothing that it does.
+func withoutNotes(o client.Object) client.Object {
+	o.SetManagedFields(nil)
+	o.SetAnnotations(nil)
+	return o
+}
+
+// largestRole is how many bytes of rules are kept of a role. One that has more is taken for one that may do everything: who fills the
+// operator's memory with a role gets it refused.
+const largestRole = 64 << 10
+
+func slimRules(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
+	const header = 16 // bytes of a string without its characters
+	size := 0
+	for i := range rules {
+		r := &rules[i]
+		for _, list := range []*[]string{&r.Verbs, &r.APIGroups, &r.Resources, &r.ResourceNames, &r.NonResourceURLs} {
+			slices.Sort(*list)
+			*list = slices.Clip(slices.Compact(*list))
+			for _, word := range *list {
+				size += header + len(word)
+			}
+		}
+		size += header
+	}
+	if size <= largestRole {
+		return rules
+	}
+	return []rbacv1.PolicyRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}, {Verbs: []string{"*"}, NonResourceURLs: []string{"*"}}}
 }
 
 func slimJob(job *batchv1.Job) *batchv1.Job {
