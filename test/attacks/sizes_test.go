@@ -118,8 +118,22 @@ func sizeRows() []row {
 		row{name: "more labels than fit, on a Job that is there", by: mallory, rule: rule.Sizes, words: "64 labels",
 			try: patches("Job", "valetkey-"+waiting, "", manyMarks("labels"))},
 		row{name: "a Job of 600,000 words", by: agent, rule: rule.Sizes, words: "Container.args may have", try: jobWith(set(first+"args", slices.Repeat([]any{""}, 600_000)))},
+		row{name: "a Job with 65 scheduling gates, which no other rule looks at", by: agent, rule: rule.Sizes, words: "no list of its Pod may have more than 64",
+			try: jobWith(set(pod+"schedulingGates", gates(65)))},
+		row{name: "a Job under a reserved name, without the label and with 65 tolerations", by: agent, rule: "valetkey-jobs", words: "valetkey-",
+			try: jobWith(set("metadata.labels", map[string]any{}), set("spec.template.metadata.labels", map[string]any{}),
+				set(pod+"tolerations", tooMany("PodSpec.tolerations", func(i int) any { return map[string]any{"key": fmt.Sprint("k", i), "operator": "Exists"} })))},
 		row{name: "a Job as large as it may be is taken", by: agent, rule: rule.Sizes, shows: largestJob},
 	)
+}
+
+// gates are n scheduling gates.
+func gates(n int) []any {
+	all := make([]any, n)
+	for i := range all {
+		all[i] = map[string]any{"name": fmt.Sprintf("example.com/g%d", i)}
+	}
+	return all
 }
 
 // largestJob is one whose lists are just as long as they may be.

@@ -103,6 +103,8 @@ func totals() [][2]string {
 	notes := fmt.Sprintf("['labels', 'annotations'].all(m, object.metadata[?m].orValue({}).size() <= "+
 		"[%d, request.operation == 'CREATE' ? 0 : oldObject.metadata[?m].orValue({}).size()].max())", policy.MaxJobNotes)
 	return [][2]string{
+		{frozen + small, fmt.Sprintf("a Job that wants a credential is too large: no list of its Pod may have more than %d elements, and none in one of those more than %d",
+			longestOfPod, longestOfElement)},
 		{frozen + words, fmt.Sprintf("command and args of all containers of a Job that wants a credential may have %d characters together", policy.MaxJobWords)},
 		{frozen + variables, fmt.Sprintf("the variables of all containers of a Job that wants a credential may have %d characters together", policy.MaxJobVariables)},
 		{notes, fmt.Sprintf("a Job that wants a credential may have %d labels and %d annotations", policy.MaxJobNotes, policy.MaxJobNotes)},
@@ -116,9 +118,13 @@ const (
 	longestOfElement = 512
 )
 
-// NotTooLarge is true of Jobs whose lists are not far too long. Rules that cost much for long lists leave the others to valetkey-sizes.
-var NotTooLarge = fmt.Sprintf(`[object.spec.template.spec].all(p, p.all(k, type(p[k]) != list || (p[k].size() <= %d
+// small is true of Jobs whose lists are not far too long.
+var small = fmt.Sprintf(`[object.spec.template.spec].all(p, p.all(k, type(p[k]) != list || (p[k].size() <= %d
       && p[k].all(e, type(e) != map || e.all(f, type(e[f]) != list || e[f].size() <= %d)))))`, longestOfPod, longestOfElement)
+
+// NotTooLarge is the condition by which rules that cost much for long lists leave Jobs with such lists to valetkey-sizes. Of a Job that
+// this rule does not look at, for want of the label, they leave out none; of the others those that it refuses by the very same expression.
+var NotTooLarge = "!('valetkey.dev/request' in object.metadata.?labels.orValue({})) || " + small
 
 var conditions = fmt.Sprintf("  matchConditions:\n  - name: not-too-large\n    expression: >-\n      %s\n", NotTooLarge)
 
