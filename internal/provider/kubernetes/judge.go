@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
 )
@@ -48,6 +50,23 @@ func (k *Provider) check(c *v1alpha1.Capability, all rights) error {
 		return refusal(user, open)
 	}
 	return all.fit(user)
+}
+
+// mostLooks is how many verbs on kinds are judged for one identity. Whoever may write roles somewhere may bind any number of them to it,
+// and each grant of the capability waits for the judgement.
+const mostLooks = 20_000
+
+// bounded are the rights as far as they are looked through. From the first that is too much on, they are taken for all that there are.
+func (all rights) bounded() rights {
+	looks := 0
+	for i, r := range all {
+		kinds := len(r.rule.NonResourceURLs) + len(r.rule.APIGroups)*len(r.rule.Resources)
+		if looks += max(1, kinds) * max(1, len(r.rule.Verbs)); looks > mostLooks {
+			r.namespace, r.rule = "", rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}
+			return append(all[:i:i], r)
+		}
+	}
+	return all
 }
 
 // refusal says the gravest findings in words, and all that would have to be accepted. Bindings are listed in any order,

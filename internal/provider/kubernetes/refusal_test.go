@@ -13,6 +13,32 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
+// TestRights_TooManyToLookThroughAreTakenForAll: whoever may write a role in some namespace may bind it to the identity, and each grant
+// of the capability waits for what is said of it.
+func TestRights_TooManyToLookThroughAreTakenForAll(t *testing.T) {
+	words := func(n int) []string {
+		all := make([]string, n)
+		for i := range all {
+			all[i] = fmt.Sprint("w", i)
+		}
+		return all
+	}
+	for name, wide := range map[string]rbacv1.PolicyRule{
+		"one rule":   {APIGroups: words(3000), Resources: words(3000), Verbs: words(3000)},
+		"paths":      {NonResourceURLs: words(5000), Verbs: words(100)},
+		"same verbs": {APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: make([]string, mostLooks+1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := provides(reader(role("web", "r", rule("get", "", "pods"), wide), bind("web", "Role", "r", account)))
+			scope, err := k.Render(t.Context(), capability(), values())
+			expectInvalid(t, err, "* takes in what does not exist yet")
+			if len(scope.Lines) != 2 {
+				t.Errorf("the scope has %d lines", len(scope.Lines))
+			}
+		})
+	}
+}
+
 func TestRights_WhatCannotBeShownIsRefused(t *testing.T) {
 	many := rule("get", "", "pods")
 	for i := range provider.MostActions {

@@ -65,7 +65,7 @@ func (k *Provider) bound(ctx context.Context, account string) (rights, error) {
 		}
 		all = all.with(b.Namespace, "RoleBinding "+b.Name, rules)
 	}
-	return slices.DeleteFunc(all, k.known.shared), nil
+	return slices.DeleteFunc(all.bounded(), k.known.shared), nil
 }
 
 func (all rights) with(namespace, binding string, rules []rbacv1.PolicyRule) rights {
