@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/valetkey/valetkey/hack/jobfields/rule"
 	"github.com/valetkey/valetkey/internal/policy"
 )
@@ -117,6 +119,18 @@ func sizeRows() []row {
 			try: patches("Job", "valetkey-"+waiting, "", manyMarks("annotations"))},
 		row{name: "more labels than fit, on a Job that is there", by: mallory, rule: rule.Sizes, words: "64 labels",
 			try: patches("Job", "valetkey-"+waiting, "", manyMarks("labels"))},
+		row{name: "a request with more labels than fit, so that nobody could deny it", by: agent, rule: "valetkey-requests", words: "room for decisions",
+			try: creates(func(w *world) *unstructured.Unstructured { return w.request0("q", set("metadata.labels", marks(65))) })},
+		row{name: "a request with more annotations than fit", by: agent, rule: "valetkey-requests", words: "room for decisions",
+			try: creates(func(w *world) *unstructured.Unstructured {
+				return w.request0("q", set("metadata.annotations", marks(65)))
+			})},
+		row{name: "a request with more owners than fit", by: agent, rule: "valetkey-requests", words: "room for decisions",
+			try: creates(func(w *world) *unstructured.Unstructured {
+				return w.request0("q", set("metadata.ownerReferences", owners(17)))
+			})},
+		row{name: "more labels than fit, on a request that waits", by: mallory, rule: "valetkey-requests", words: "room for decisions",
+			try: patches("CapabilityRequest", waiting, "", manyMarks("labels"))},
 		row{name: "a Job of 600,000 words", by: agent, rule: rule.Sizes, words: "Container.args may have", try: jobWith(set(first+"args", slices.Repeat([]any{""}, 600_000)))},
 		row{name: "a Job with 65 scheduling gates, which no other rule looks at", by: agent, rule: rule.Sizes, words: "no list of its Pod may have more than 64",
 			try: jobWith(set(pod+"schedulingGates", gates(65)))},
@@ -125,6 +139,15 @@ func sizeRows() []row {
 				set(pod+"tolerations", tooMany("PodSpec.tolerations", func(i int) any { return map[string]any{"key": fmt.Sprint("k", i), "operator": "Exists"} })))},
 		row{name: "a Job as large as it may be is taken", by: agent, rule: rule.Sizes, shows: largestJob},
 	)
+}
+
+// owners are n owners of an object.
+func owners(n int) []any {
+	all := make([]any, n)
+	for i := range all {
+		all[i] = map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "name": fmt.Sprint("o", i), "uid": fmt.Sprint("u", i)}
+	}
+	return all
 }
 
 // gates are n scheduling gates.
