@@ -4,12 +4,62 @@
 package policy
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
 )
+
+// TestRisks_AnImageVolumeIsNotPulledWhileTheStepRuns: the kubelet pulls all image volumes of a Pod at each start of a container that
+// mounts one, one after the other, and ends nothing meanwhile.
+func TestRisks_AnImageVolumeIsNotPulledWhileTheStepRuns(t *testing.T) {
+	const other = "10.0.0.1:5000/a/b@sha256:" + digest
+	mount := func(name string) []corev1.VolumeMount {
+		return []corev1.VolumeMount{{Name: name, MountPath: "/" + name}}
+	}
+	for name, row := range map[string]struct {
+		given func(*corev1.PodSpec)
+		late  bool
+	}{
+		"one that the container beside mounts":                {func(p *corev1.PodSpec) { p.Containers[1].VolumeMounts = mount("i") }, true},
+		"one beside another that the container beside mounts": {func(p *corev1.PodSpec) { p.Containers[1].VolumeMounts = mount("listed") }, true},
+		"one that nobody mounts":                              {func(*corev1.PodSpec) {}, false},
+		"one that the step mounts":                            {func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts = mount("i") }, false},
+		"one that the step and the container beside mount": {func(p *corev1.PodSpec) {
+			p.Containers[0].VolumeMounts, p.Containers[1].VolumeMounts = mount("i"), mount("i")
+		}, false},
+		"one that an init container and the one beside it mount": {func(p *corev1.PodSpec) {
+			p.InitContainers, p.Containers[1].VolumeMounts = []corev1.Container{{Name: "first", Image: image, VolumeMounts: mount("i")}}, mount("i")
+		}, false},
+		"one of the step's own image": {func(p *corev1.PodSpec) {
+			p.Volumes[0].Image.Reference, p.Containers[1].VolumeMounts = image, mount("i")
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := ReviewInput{Request: newRequest(), Job: newJob(), Capability: newCapability(), Provider: &v1alpha1.CapabilityProvider{}}
+			pod := &in.Job.Spec.Template.Spec
+			pod.Containers = append(pod.Containers, corev1.Container{Name: "beside", Image: image})
+			pod.Volumes = []corev1.Volume{{Name: "i", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: other}}},
+				{Name: "listed", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}}}}
+			row.given(pod)
+			_, risks, err := NewReview(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			late := slices.ContainsFunc(risks, func(r Risk) bool {
+				return r.Needs == v1alpha1.AcceptOtherImage && strings.Contains(r.Message, "volume i ")
+			})
+			if late != row.late {
+				t.Errorf("it may be pulled late: %v; %v", late, risks)
+			}
+		})
+	}
+}
 
 // TestCheckJob_WhatALimitRangeWouldDecideIsNotRead: a namespace's LimitRange fills in what a Pod leaves open, after the Job was reviewed.
 func TestCheckJob_WhatALimitRangeWouldDecideIsNotRead(t *testing.T) {
