@@ -60,6 +60,10 @@ func TestVariables_WhatAClientWouldRatherTakeIsFound(t *testing.T) {
 				AWS_CONTAINER_CREDENTIALS_FULL_URI AWS_CONTAINER_CREDENTIALS_RELATIVE_URI
 				AWS_CONTAINER_AUTHORIZATION_TOKEN AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`,
 		},
+		"the names that Ruby's SDK knows, too": {
+			of: "aws files", harmless: "AWS_REGION",
+			conflicts: "AMAZON_ACCESS_KEY_ID AMAZON_SECRET_ACCESS_KEY AMAZON_SESSION_TOKEN",
+		},
 		"the metadata of the node": {
 			of: "aws files", harmless: "AWS_EC2_METADATA_V1_DISABLED",
 			conflicts: "AWS_EC2_METADATA_SERVICE_ENDPOINT AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",

@@ -16,11 +16,12 @@ func Clients() []Client {
 //
 // Sources: https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html and
 // standardized-credentials.html; resolveCredentialChain and env_config.go of github.com/aws/aws-sdk-go-v2/config;
-// https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-envvars.html.
+// https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-envvars.html; credential_provider_chain.rb of
+// github.com/aws/aws-sdk-ruby, which reads AMAZON_* as well.
 func aws() Client {
 	return Client{
 		Name:  "the AWS SDKs",
-		Reads: []string{"AWS_*", "BOTO_CONFIG"},
+		Reads: []string{"AWS_*", "AMAZON_*", "BOTO_CONFIG"},
 		Harmless: strings.Fields(`
 			AWS_REGION AWS_DEFAULT_REGION AWS_ENDPOINT_URL AWS_ENDPOINT_URL_* AWS_IGNORE_CONFIGURED_ENDPOINT_URLS
 			AWS_STS_REGIONAL_ENDPOINTS AWS_CA_BUNDLE AWS_USE_DUALSTACK_ENDPOINT AWS_USE_FIPS_ENDPOINT
