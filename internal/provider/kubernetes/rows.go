@@ -95,11 +95,11 @@ func workloadRows() []row {
 	const (
 		templates = "deployments.apps daemonsets.apps statefulsets.apps replicasets.apps jobs.batch cronjobs.batch " +
 			"replicationcontrollers podtemplates deployments.extensions daemonsets.extensions replicasets.extensions"
-		// A Deployment and a StatefulSet run the Pod template that they have now. A ReplicaSet without Pods holds an older
-		// one of its Deployment, and so does a ReplicationController of OpenShift's DeploymentConfig.
-		scales      = "deployments/scale.apps statefulsets/scale.apps deployments/scale.extensions"
-		olderScales = "replicasets/scale.apps replicationcontrollers/scale replicasets/scale.extensions " +
-			"replicationcontrollers/scale.extensions"
+		// A ReplicaSet without Pods holds an older Pod template of its Deployment, and so does a ReplicationController of
+		// OpenShift's DeploymentConfig. A StatefulSet with a partition runs its older one, and a Deployment that is paused
+		// between two runs both.
+		scales = "deployments/scale.apps statefulsets/scale.apps deployments/scale.extensions replicasets/scale.apps " +
+			"replicationcontrollers/scale replicasets/scale.extensions replicationcontrollers/scale.extensions"
 		statuses = "deployments/status.apps daemonsets/status.apps replicasets/status.apps " +
 			"jobs/status.batch cronjobs/status.batch replicationcontrollers/status " +
 			"horizontalpodautoscalers/status.autoscaling deployments/status.extensions daemonsets/status.extensions " +
@@ -112,12 +112,11 @@ func workloadRows() []row {
 			"its Pod template runs as every ServiceAccount of the namespace and reads its Secrets"},
 		{"deployments/rollback.apps deployments/rollback.extensions", writes, escalates,
 			"it runs an older Pod template, with what that one could do"},
-		{olderScales, writes, escalates, "it runs an older Pod template, with what that one could do"},
+		{scales, writes, escalates, "it runs an older Pod template, with what that one could do"},
 		{"statefulsets/status.apps", "update patch", escalates,
 			"it says which revision is the current one, and so runs an older Pod template, with what that one could do"},
 		{"controllerrevisions.apps", writes, escalates, "StatefulSets and DaemonSets can go back to the Pod template in it"},
 		{templates, removes, disrupts, "it ends what runs; a webhook that enforces rules may be among it"},
-		{scales, writes, disrupts, "it says how many Pods run: none, or more than the cluster bears"},
 		{statuses, "update patch", disrupts, "it tells controllers and people what did not happen"},
 		{"horizontalpodautoscalers.autoscaling", shapes, escalates,
 			"it scales what it names, an older Pod template among it, with the autoscaler's rights"},
