@@ -38,6 +38,9 @@ type row struct {
 	words string
 }
 
+// unchecked is how the API server says, of its own, that it stopped looking.
+const unchecked = "<nil>: Invalid value: null: some validation rules were not checked"
+
 func TestWhatTheKindsRefuse(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 10_000)
@@ -157,7 +160,7 @@ func TestWhatTheKindsRefuse(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			if err := r.create(t); err == nil || !strings.Contains(err.Error(), r.words) || strings.Contains(err.Error(), "<nil>") {
+			if err := r.create(t); err == nil || !strings.Contains(err.Error(), r.words) || strings.Contains(strings.ReplaceAll(err.Error(), unchecked, ""), "<nil>") {
 				t.Errorf("got %v; want a refusal with %q", err, r.words)
 			}
 		})
