@@ -22,6 +22,9 @@ func (p *patterns) unescaped(form string) string {
 // decoded is a stretch of the output without its escapes.
 type decoded struct {
 	bytes []byte
+	// core are its letters and digits, and at says where in bytes they stand.
+	core []byte
+	at   []int
 	// from is where what each byte was written as begins, and at last where that of the last one ends.
 	from []int
 	// end is where the stretch ends. It is open if that is within what may be an escape.
@@ -30,7 +33,18 @@ type decoded struct {
 }
 
 func (d *decoded) clear() {
-	d.bytes, d.from, d.end, d.open, d.found = d.bytes[:0], d.from[:0], 0, false, false
+	d.bytes, d.core, d.from, d.end, d.open, d.found = d.bytes[:0], d.core[:0], d.from[:0], 0, false, false
+}
+
+// leaveCore fills core and at. With the number of a line more may have been left out than stands around it: signs of
+// the secret.
+func (d *decoded) leaveCore(signs *[256]sign) {
+	d.core, d.at = slices.Grow(d.core[:0], len(d.bytes)+lookahead), d.at[:0]
+	for i, c := range d.bytes {
+		if signs[c]&coreSign != 0 {
+			d.core, d.at = append(d.core, c), append(d.at, i)
+		}
+	}
 }
 
 // before is as far before a place as a window can reach.

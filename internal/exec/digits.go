@@ -38,6 +38,28 @@ func (d *dump) lookAtDigits(from, to int) {
 	})
 }
 
+// addDigits adds those of a lane's last number, and looks for secrets that end in it: groups of any size, of which the
+// last one in a line need not be full.
+func (d *dump) addDigits(l *lane, digits []byte) {
+	if n := &d.numbers[len(d.numbers)-1]; !n.valid[hexadecimals] || len(digits)%2 != 0 {
+		l.digits, l.of = l.digits[:0], l.of[:0]
+		return
+	}
+	for _, c := range digits {
+		l.digits = append(l.digits, c|0x20&(c>>1))
+	}
+	for range len(digits) / 2 {
+		l.of = append(l.of, int32(len(d.numbers)-1)) //nolint:gosec // a text has fewer
+	}
+	window := d.values.digits.window
+	for at := max(0, len(l.digits)-len(digits)-window+2); at+window <= len(l.digits); at += 2 {
+		if _, known := d.values.bytes[string(l.digits[at:at+window])]; known {
+			first, last := l.of[at/2], l.of[(at+window-1)/2]
+			d.redact(d.numbers[first].from, d.numbers[last].to, l.marked)
+		}
+	}
+}
+
 // nextDigit is where the next hexadecimal digit stands, not before i, that is not the nought of 0x.
 func (d *dump) nextDigit(i int) int {
 	for ; i < len(d.text); i++ {
@@ -69,8 +91,12 @@ func (d *dump) begins() (from, count int) {
 		from = d.redacted
 	}
 	for i := range d.lanes {
-		at, k := d.beginning(&d.lanes[i])
+		l := &d.lanes[i]
+		at, k := d.beginning(l)
 		from, count = min(from, at), max(count, k)
+		if k := d.startOf(l.digits); k > 0 {
+			from, count = min(from, d.numbers[l.of[(len(l.digits)-k)/2]].from), max(count, k/2)
+		}
 	}
 	d.from, d.count = d.beginsDigits(from, count)
 	d.known = true
@@ -79,12 +105,20 @@ func (d *dump) begins() (from, count int) {
 
 // beginsDigits is begins for hexadecimal digits in groups of any size.
 func (d *dump) beginsDigits(from, count int) (int, int) {
-	for k := min(len(d.digits), d.values.digits.window-1); k > 0; k-- {
-		if _, known := d.values.digitStarts[string(d.digits[len(d.digits)-k:])]; known {
-			return min(from, d.digitAt(k)), max(count, k/2)
-		}
+	if k := d.startOf(d.digits); k > 0 {
+		return min(from, d.digitAt(k)), max(count, k/2)
 	}
 	return from, count
+}
+
+// startOf is how many of the last digits may be the beginning of a secret.
+func (d *dump) startOf(digits []byte) int {
+	for k := min(len(digits), d.values.digits.window-1); k > 0; k-- {
+		if _, known := d.values.digitStarts[string(digits[len(digits)-k:])]; known {
+			return k
+		}
+	}
+	return 0
 }
 
 // beginning is begins in one lane.

@@ -253,7 +253,11 @@ func (d *dump) add(n number, digits []byte) {
 			l.word()
 			continue
 		}
+		data := len(l.numbers)
 		suspect := l.take(len(d.numbers)-1, length, size, plausible, &d.enough)
+		if l.offsets && len(l.numbers) > data {
+			d.addDigits(l, digits)
+		}
 		if l.columns && !l.over && l.bytes > 0 && (l.marked || l.offset >= leastOffset) {
 			d.endData(l, n.to)
 		}

@@ -76,7 +76,7 @@ func (p *patterns) symbolOf(text []byte, more bool) symbol {
 		return quoted(head, more)
 	case '|', '>', '$':
 		// The frame of a table, a mark of quoted text, or one for the line's end.
-		if more && len(withoutBlanks(head[1:])) == 0 {
+		if more && behindBlanks(head, 1) == len(head) {
 			return incomplete()
 		}
 		return leftOut(1, endsLine(head[1:]))
@@ -208,7 +208,7 @@ func (p *patterns) quotedPrintable(text []byte, more bool) symbol {
 	if endsLine(text[1:]) {
 		return leftOut(1, true)
 	}
-	if more && len(withoutBlanks(text[1:])) == 0 {
+	if more && behindBlanks(text, 1) == len(text) {
 		return incomplete()
 	}
 	return p.repeated(text, "3D", func(c byte) bool { return p.signs[c]&capitalSign != 0 }, more)

@@ -55,7 +55,8 @@ const (
 	blankSign
 	// letterSign marks the letters and digits of ASCII, and #.
 	letterSign
-	// quoteSign marks quotes, frameSign what stands at the beginning of a line that is quoted or framed.
+	// quoteSign marks quotes, frameSign what stands at the beginning of a line that is quoted or framed, or before
+	// its number.
 	quoteSign
 	frameSign
 	// boxSign marks the second byte of the characters that tables are drawn with.
@@ -94,7 +95,7 @@ func signs() (all [256]sign) {
 	set("0123456789ABCDEF", capitalSign)
 	set("#", letterSign)
 	set(`"'`, quoteSign)
-	set("|>", frameSign)
+	set("|>"+beforeNumber, frameSign)
 	set("\x94\x95", boxSign)
 	set(`"'=|>$`, asideSign)
 	return all

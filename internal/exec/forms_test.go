@@ -59,7 +59,7 @@ func frame(name string) *regexp.Regexp {
 	case strings.Contains(name, "with an index"):
 		return regexp.MustCompile(`(?m)^\d+ `)
 	case strings.Contains(name, "numbered"):
-		return regexp.MustCompile(`(?m)^ *\d*`)
+		return regexp.MustCompile(`(?m)^[ \[(#]*\d*`)
 	case strings.Contains(name, "colours"):
 		return regexp.MustCompile(`\x1b\[?[\d;]*[mK]?`)
 	case strings.Contains(name, "logger"):

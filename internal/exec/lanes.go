@@ -16,6 +16,9 @@ type lane struct {
 	// of a secret.
 	numbers []int32
 	runs    [widestNumbers]ways
+	// digits are the hexadecimal ones of the last of them, and of has the index of the number that each byte stands in.
+	digits []byte
+	of     []int32
 	// suspects are the ways in which enough of them are, with the last one; before: with the one before it.
 	suspects, before ways
 
@@ -32,7 +35,7 @@ type lane struct {
 type state struct {
 	runs             [widestNumbers]ways
 	suspects, before ways
-	numbers          int
+	numbers, digits  int
 }
 
 const (
@@ -43,13 +46,13 @@ const (
 )
 
 func (l *lane) clear() {
-	*l = lane{offsets: l.offsets, columns: l.columns, numbers: l.numbers[:0]}
+	*l = lane{offsets: l.offsets, columns: l.columns, numbers: l.numbers[:0], digits: l.digits[:0], of: l.of[:0]}
 }
 
 func (l *lane) newLine() {
 	l.taken, l.bytes, l.offset, l.begun, l.over, l.marked = 0, 0, 0, false, false, false
 	if l.offsets {
-		l.atLine = state{l.runs, l.suspects, l.before, len(l.numbers)}
+		l.atLine = state{l.runs, l.suspects, l.before, len(l.numbers), len(l.digits)}
 	}
 }
 
@@ -57,6 +60,8 @@ func (l *lane) newLine() {
 func (l *lane) restart() {
 	s := &l.atLine
 	l.runs, l.suspects, l.before, l.numbers = s.runs, s.suspects, s.before, l.numbers[:s.numbers]
+	l.digits = l.digits[:min(s.digits, len(l.digits))]
+	l.of = l.of[:len(l.digits)/2]
 	l.taken, l.bytes, l.offset, l.begun, l.over, l.marked = 0, 0, 0, true, false, true
 }
 
@@ -64,7 +69,10 @@ func (l *lane) restart() {
 func (l *lane) word() { l.over = l.over || l.offsets && l.taken > 0 }
 
 // apart is called where a number stands too far from the last one.
-func (l *lane) apart() { l.runs, l.suspects = [widestNumbers]ways{}, 0 }
+func (l *lane) apart() {
+	l.runs, l.suspects = [widestNumbers]ways{}, 0
+	l.digits, l.of = l.digits[:0], l.of[:0]
+}
 
 // take adds a number, unless it is none of the data, and reports whether a secret may end with it or before it.
 func (l *lane) take(index, digits, bytes int, plausible ways, enough *[4]int) bool {

@@ -34,18 +34,16 @@ func box(text []byte, more bool) symbol {
 }
 
 func endsLine(text []byte) bool {
-	rest := withoutBlanks(text)
-	return len(rest) > 0 && rest[0] == '\n'
+	at := behindBlanks(text, 0)
+	return at < len(text) && text[at] == '\n'
 }
 
-// withoutBlanks is what stands behind the blanks at the beginning, within a line.
-func withoutBlanks(text []byte) []byte {
-	for i, c := range text {
-		if c != ' ' && c != '\t' && c != '\r' {
-			return text[i:]
-		}
+// behindBlanks is where the blanks end that stand at a place, within a line.
+func behindBlanks(text []byte, at int) int {
+	for at < len(text) && (text[at] == ' ' || text[at] == '\t' || text[at] == '\r') {
+		at++
 	}
-	return nil
+	return at
 }
 
 // colour leaves out a control sequence of a terminal, with which programs paint a part of a word.
@@ -64,39 +62,54 @@ func colour(text []byte, more bool) symbol {
 	return plainSymbol(text[0])
 }
 
-// margin leaves out a line end with what programs write at the beginning of each line: an offset or a line's number,
-// a frame, a mark of quoted text.
+// margin leaves out a line end with what programs write at the beginning of each line: an offset or a line's number
+// with the signs around it, a frame, a mark of quoted text.
 func margin(text []byte, more bool) symbol {
-	rest := withoutBlanks(text[1:])
-	if len(rest) == 0 && more {
-		return incomplete()
-	} else if len(rest) == 0 {
-		return leftOut(1, false)
+	at := behindBlanks(text, 1)
+	if at < len(text) && (text[at] == '|' || text[at] == '>') {
+		return leftOut(at+1, true)
 	}
-	blank := len(text) - len(rest)
-	if rest[0] == '|' || rest[0] == '>' {
-		return leftOut(blank+1, true)
+	digits, bare := at, true
+	if at < len(text) && bytes.IndexByte([]byte(beforeNumber), text[at]) >= 0 {
+		digits, bare = behindBlanks(text, at+1), false
 	}
-	end, letters := 0, 0
-	for end < len(rest) && isHexadecimal(rest[end]) {
-		if rest[end] > '9' {
-			letters++
-		}
+	end, letters := digits, false
+	for end < len(text) && isHexadecimal(text[end]) {
+		letters = letters || text[end] > '9'
 		end++
 	}
-	colon := 0
-	if end > 0 && end < len(rest) && rest[end] == ':' {
-		colon = 1
-	}
+	signs := behindNumber(text, end)
 	const least = 4
-	if end+colon == len(rest) && more {
+	switch {
+	case signs == len(text) && more:
 		return incomplete()
-	} else if end == 0 || letters > 0 && end < least || end+colon == len(rest) {
+	case end == digits || signs == end || signs == len(text) || text[signs] == '\n':
 		return leftOut(1, false)
+	case letters && (!bare || end-digits < least || text[signs-1] != ' ' && text[signs-1] != '\t'):
+		return leftOut(1, false) // it is the secret's
 	}
-	// A line's number stands before a blank, or a colon alone (grep -n).
-	if after := rest[end+colon]; after != ' ' && after != '\t' && (colon == 0 || letters > 0) {
-		return leftOut(1, false)
+	return leftOut(signs, true)
+}
+
+// beforeNumber are the signs that stand before a line's number.
+const beforeNumber = "[(#"
+
+// behindNumber is where the signs and blanks end that stand behind a line's number. A full stop or a dash without a
+// blank is taken for one of an address or a date.
+func behindNumber(text []byte, at int) int {
+	at = behindBlanks(text, at)
+	for at < len(text) {
+		switch next := behindBlanks(text, at+1); text[at] {
+		case ':', ')', ']', '|':
+			at = next
+		case '.', '-':
+			if next == at+1 && next < len(text) {
+				return at
+			}
+			at = next
+		default:
+			return at
+		}
 	}
-	return leftOut(blank+end+colon, true)
+	return at
 }

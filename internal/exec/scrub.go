@@ -118,13 +118,16 @@ func (s *scrubber) findEscaped() {
 	for i := s.nextEscape(s.text, 0); i < len(s.text); i = s.nextEscape(s.text, max(i+1, d.end)) {
 		from := s.before(s.text, i)
 		s.decode(d, s.text, from, i)
+		d.leaveCore(&s.signs)
 		s.forms.find(d.bytes, func(int) { d.found = true })
+		s.cores.find(d.core, func(int) { d.found = true })
 		if !d.found && !d.open && d.end < len(s.text) {
 			continue
 		}
 		// Where each character stands is found out only where it has to be known.
 		s.locate(d, s.text, from)
 		s.forms.find(d.bytes, func(at int) { s.redact(d.from[at], d.from[at+s.forms.window]) })
+		s.cores.find(d.core, func(at int) { s.redact(d.from[d.at[at]], d.from[d.at[at+s.cores.window-1]+1]) })
 		if d.open {
 			return
 		}
@@ -139,9 +142,14 @@ func (s *scrubber) hold() int {
 	from, count := s.dump.begins()
 	from, count = min(from, s.held), max(count, s.heldCount)
 	d := &s.decoded
-	if k := s.forms.starting(d.bytes); k > 0 {
-		from, count = min(from, d.from[len(d.bytes)-k]), max(count, k)
-	} else if d.open && bytes.IndexByte([]byte("\\%=&\x1b\xe2"), s.text[d.end]) >= 0 {
+	inForms, inCores := s.forms.starting(d.bytes), s.cores.starting(d.core)
+	if inForms > 0 {
+		from, count = min(from, d.from[len(d.bytes)-inForms]), max(count, inForms)
+	}
+	if inCores > 0 {
+		from, count = min(from, d.from[d.at[len(d.core)-inCores]]), max(count, inCores)
+	}
+	if inForms+inCores == 0 && d.open && bytes.IndexByte([]byte("\\%=&\x1b\xe2"), s.text[d.end]) >= 0 {
 		from = min(from, d.end)
 	}
 	if len(s.text)-from > mostHeld {

@@ -269,6 +269,12 @@ func toolWriters() []writer {
 	} {
 		list = append(list, writer{"this machine's " + strings.Join(args, " "), tool(args...)})
 	}
+	for _, columns := range []string{"3", "5", "6", "7", "9", "11"} {
+		for _, group := range []string{"2", "3", "4", "8"} {
+			args := []string{"xxd", "-c", columns, "-g", group}
+			list = append(list, writer{"this machine's " + strings.Join(args, " "), tool(args...)})
+		}
+	}
 	return list
 }
 
@@ -283,20 +289,6 @@ func brokenWriters() []writer {
 		{"short lines in a frame of box characters", inLines(9, "│ ", " │\n")},
 		{"short lines that are quoted", inLines(9, "> ", "\n")},
 		{"short lines with their ends marked", inLines(9, "", "$\n")},
-		{"short numbered lines", func(text string) string {
-			var b strings.Builder
-			for i := 0; i < len(text); i += 8 {
-				fmt.Fprintf(&b, "%6d\t%s\n", i/8+1, text[i:min(len(text), i+8)])
-			}
-			return b.String()
-		}},
-		{"short numbered lines of grep -n", func(text string) string {
-			var b strings.Builder
-			for i := 0; i < len(text); i += 8 {
-				fmt.Fprintf(&b, "%d:%s\n", i/8+1, text[i:min(len(text), i+8)])
-			}
-			return b.String()
-		}},
 		{"strings of a program's source", inLines(9, `  "`, "\"\n")},
 		{"strings joined by + at the line's end", inLines(9, `  '`, "' +\n")},
 		{"strings joined by + in one line", inLines(9, ` + "`, `"`)},
@@ -319,7 +311,24 @@ func brokenWriters() []writer {
 		}},
 		{"colours within", inLines(5, "\x1b[01;31m\x1b[K", "\x1b[m\x1b[K")},
 	}
+	for _, number := range []string{"%6d\t", "%d:", "%d: ", "%03d ", "%d) ", "%d)", "[%d] ", "(%d) ", "#%d ", "%d. ", "%d - ",
+		"%4d | ", "%d|"} {
+		for _, size := range []int{8, 15} {
+			list = append(list, writer{fmt.Sprintf("lines of %d numbered by %q", size, number), inNumberedLines(size, number)})
+		}
+	}
 	return list
+}
+
+// inNumberedLines breaks a text into lines of so many bytes, each of which begins with its number.
+func inNumberedLines(size int, number string) func(string) string {
+	return func(text string) string {
+		var b strings.Builder
+		for i := 0; i < len(text); i += size {
+			fmt.Fprintf(&b, number+"%s\n", i/size+1, text[i:min(len(text), i+size)])
+		}
+		return b.String()
+	}
 }
 
 // offlineWriters need no program of this machine.
