@@ -66,12 +66,19 @@ func (s *shell) page(ctx context.Context, c *cluster, r *v1alpha1.CapabilityRequ
 }
 
 // page is text in sections of labelled lines. What comes from the cluster stays on its line.
-type page struct{ strings.Builder }
+type page struct {
+	strings.Builder
+	// widest is how many columns the labels of the present section take, if those are more than usualLabel.
+	widest int
+}
+
+// usualLabel is how many columns labels take.
+const usualLabel = 11
 
 func (p *page) title(words string) { fmt.Fprintf(p, "\n%s\n", words) }
 
 func (p *page) line(label, words string) {
-	fmt.Fprintf(p, "  %-11s %s\n", visible.Line(label), visible.Line(words))
+	fmt.Fprintf(p, "  %-*s %s\n", max(usualLabel, p.widest), visible.Line(label), visible.Line(words))
 }
 
 func (s *shell) asked(p *page, r *v1alpha1.CapabilityRequest) {

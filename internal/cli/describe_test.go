@@ -45,14 +45,14 @@ What will run with it
   all of it   kubectl get job valetkey-publish-pr-184 -n agents -o yaml
 
 What runs
-  publish     image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-  publish     command "/publish-preview"
-  beside      image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-  beside      command is not set: the image decides what runs
+  publish (step)   image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+  publish (step)   command "/publish-preview"
+  beside (beside)  image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+  beside (beside)  command is not set: the image decides what runs
 
 As whom it runs
-  the Pod     serviceAccountName "runner"
-  the Pod     automountServiceAccountToken false
+  the Pod          serviceAccountName "runner"
+  the Pod          automountServiceAccountToken false
 
 What is decided
   policy      preview-builds, generation 1
@@ -93,29 +93,29 @@ func TestDescribe_ShowsEverythingThatCanTouchTheStep(t *testing.T) {
 	})
 	at(t, aRequest(), job).types("describe", "publish-pr-184").exits(0).says(`
 What runs
-  publish     image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-  publish     livenessProbe.exec.command "/probe"
-  publish     command is not set: the image decides what runs
-  beside      image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-  beside      command "sh" "-c"
-  beside      command these lines, as one word:
-              | echo evil > /code/run
-              | sleep 9
-  beside      lifecycle.preStop.exec.command "/hook"
+  publish (step)   image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+  publish (step)   livenessProbe.exec.command "/probe"
+  publish (step)   command is not set: the image decides what runs
+  beside (beside)  image "registry.example.com/publisher@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+  beside (beside)  command "sh" "-c"
+  beside (beside)  command these lines, as one word:
+                   | echo evil > /code/run
+                   | sleep 9
+  beside (beside)  lifecycle.preStop.exec.command "/hook"
 
 What it reads
-  publish     envFrom 0: configMapRef.name "settings"
-  publish     env NODE_OPTIONS="--require /tmp/x"
-  publish     env TOKEN: valueFrom.secretKeyRef.name "other", valueFrom.secretKeyRef.key "token"
-  publish     volumeMounts /code: name "code", mountPath "/code"
+  publish (step)   envFrom 0: configMapRef.name "settings"
+  publish (step)   env NODE_OPTIONS="--require /tmp/x"
+  publish (step)   env TOKEN: valueFrom.secretKeyRef.name "other", valueFrom.secretKeyRef.key "token"
+  publish (step)   volumeMounts /code: name "code", mountPath "/code"
 
 Whom it talks to
-  the Pod     hostAliases 0: ip "10.0.0.1", hostnames ["s3.amazonaws.com"]
-  the Pod     dnsConfig.nameservers ["10.0.0.2"]
+  the Pod          hostAliases 0: ip "10.0.0.1", hostnames ["s3.amazonaws.com"]
+  the Pod          dnsConfig.nameservers ["10.0.0.2"]
 
 As whom it runs
-  the Pod     serviceAccountName "runner"
-  the Pod     automountServiceAccountToken is not set: each container has that account's token, unless the account says otherwise
+  the Pod          serviceAccountName "runner"
+  the Pod          automountServiceAccountToken is not set: each container has that account's token, unless the account says otherwise
 `)
 	other := aJob(func(j *batchv1.Job) { j.UID = "j-2" })
 	at(t, aRequest(), other).types("describe", "publish-pr-184").exits(0).says(

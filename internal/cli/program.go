@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -41,18 +40,21 @@ func (c *cluster) program(ctx context.Context, p *page, r *v1alpha1.CapabilityRe
 		return
 	}
 	p.line("all of it", fmt.Sprintf("kubectl get job %s -n %s -o yaml", job.Name, job.Namespace))
-	heading := policy.NoDanger
-	for _, l := range policy.Reading(&job.Spec, reviewed.Container) {
+	heading, lines := policy.NoDanger, policy.Reading(&job.Spec, reviewed.Container)
+	for _, l := range lines {
+		p.widest = max(p.widest, len(l.Label())+1)
+	}
+	defer func() { p.widest = 0 }()
+	for _, l := range lines {
 		if l.Danger != heading {
 			heading = l.Danger
 			p.title(heading.String())
 		}
-		label := cmp.Or(l.Container, "the Pod")
 		if len(l.Words) > 0 {
-			p.words(label, l.Name, l.Words)
+			p.words(l.Label(), l.Name, l.Words)
 			continue
 		}
-		p.line(label, l.String())
+		p.line(l.Label(), l.String())
 	}
 }
 
@@ -107,7 +109,7 @@ func (p *page) lines(text string) {
 		if depth > deepest {
 			depth, words = 0, line
 		}
-		fmt.Fprintf(p, "  %-11s | %s%s\n", "", strings.Repeat(" ", depth), visible.Line(words))
+		fmt.Fprintf(p, "  %-*s | %s%s\n", max(usualLabel, p.widest), "", strings.Repeat(" ", depth), visible.Line(words))
 	}
 }
 

@@ -63,7 +63,7 @@ func (s *Server) review(ctx context.Context, st stand) *reviewed {
 func (r *reviewed) add(lines []policy.Line, name, namespace string) {
 	room := maxReview
 	for i, l := range lines {
-		text := cmp.Or(l.Container, "the Pod") + ": " + l.String()
+		text := l.Label() + ": " + l.String()
 		if room -= len(text); room < 0 {
 			r.Unshown = fmt.Sprintf("%d of %d lines, for which there is no room; a person reads them with: kubectl valetkey describe %s -n %s",
 				len(lines)-i, len(lines), name, namespace)

@@ -53,8 +53,8 @@ func TestStatus_ShowsAllThatCanTouchTheStep(t *testing.T) {
 	}
 	all := strings.Join(got, "\n")
 	at := 0
-	for _, next := range []string{"What runs", `step: image "` + image, `step: lifecycle.preStop.exec.command "/hook" "a\nb`, `beside: livenessProbe.exec.command "/probe"`,
-		"beside: command is not set", "What it reads", `step: env NODE_OPTIONS="--require /tmp/x"`, "Whom it talks to", "the Pod: hostAliases 0: ip \"10.0.0.1\"",
+	for _, next := range []string{"What runs", `step (step): image "` + image, `step (step): lifecycle.preStop.exec.command "/hook" "a\nb`, `beside (beside): livenessProbe.exec.command "/probe"`,
+		"beside (beside): command is not set", "What it reads", `step (step): env NODE_OPTIONS="--require /tmp/x"`, "Whom it talks to", "the Pod: hostAliases 0: ip \"10.0.0.1\"",
 		"As whom it runs", "the Pod: automountServiceAccountToken false"} {
 		found := strings.Index(all[at:], next)
 		if found < 0 {

@@ -29,6 +29,8 @@ type Line struct {
 	Words []string
 	// Value of anything else, as JSON; fields of one thing are separated by commas.
 	Value string
+	// Kind is what the container is; empty if there is none.
+	Kind ContainerKind
 }
 
 // String is the line for people, on one line of its own: words are quoted, and a variable is written as shells write it.
@@ -48,6 +50,43 @@ func (l Line) String() string {
 		return strings.TrimSuffix("env "+shown+`="", `+value, ", ")
 	}
 	return list + " " + shown + ": " + value
+}
+
+// ContainerKind says how a container runs beside the step: who can change what the step finds, and when.
+type ContainerKind string
+
+// The kinds of containers: the one that gets the credential, those that end before it, those that run all the time,
+// and those that run beside it.
+const (
+	Step    ContainerKind = "step"
+	Init    ContainerKind = "init"
+	Sidecar ContainerKind = "sidecar"
+	Beside  ContainerKind = "beside"
+)
+
+// Label says what the line is of. Each container's has what no container's name can have, so that none passes for a
+// label of anything else.
+func (l Line) Label() string {
+	if l.Container == "" {
+		return "the Pod"
+	}
+	return l.Container + " (" + string(l.Kind) + ")"
+}
+
+// kinds are those of a Pod's containers, by name.
+func kinds(pod *corev1.PodSpec, step string) map[string]ContainerKind {
+	all := map[string]ContainerKind{}
+	for _, c := range pod.InitContainers {
+		all[c.Name] = Init
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			all[c.Name] = Sidecar
+		}
+	}
+	for _, c := range pod.Containers {
+		all[c.Name] = Beside
+	}
+	all[step] = Step
+	return all
 }
 
 // plainName matches the names of list elements that cannot be taken for words around them.
@@ -79,6 +118,10 @@ func Reading(spec *batchv1.JobSpec, step string) []Line {
 	r.countNames(&spec.Template.Spec)
 	r.unset(&spec.Template.Spec)
 	lines := slices.DeleteFunc(r.lines, func(l Line) bool { return l.Danger == NoDanger })
+	kinds := kinds(&spec.Template.Spec, step)
+	for i := range lines {
+		lines[i].Kind = kinds[lines[i].Container]
+	}
 	slices.SortStableFunc(lines, func(a, b Line) int {
 		return cmp.Or(cmp.Compare(a.Danger, b.Danger), compareBool(b.Container == step, a.Container == step))
 	})
@@ -189,8 +232,11 @@ func (l *Line) add(s Setting, field string) {
 }
 
 func inJSON(value any) string {
-	text, _ := json.Marshal(value) // what the API server stored can be encoded
-	return string(text)
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // a person reads it
+	_ = encoder.Encode(value)    // what the API server stored can be encoded
+	return strings.TrimSuffix(text.String(), "\n")
 }
 
 // others are the labels or annotations that neither Valetkey nor the API server writes.

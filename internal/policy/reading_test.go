@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -33,24 +34,24 @@ func TestReading_ShowsTheMostDangerousFirstAndTheStepBeforeTheOthers(t *testing.
 	job.Spec.Template.Labels = map[string]string{"valetkey.dev/request": "publish-pr-184", "job-name": "valetkey-publish-pr-184"}
 	job.Spec.Template.Annotations = map[string]string{"valetkey.dev/grant": "x", "k8s.v1.cni.cncf.io/networks": "evil"}
 	want := []Line{
-		{Program, "publish", "image", nil, `"` + image + `"`},
-		{Program, "publish", "command", []string{"/scripts/publish-preview.sh"}, ""},
-		{Program, "publish", "args", []string{"--fast"}, ""},
-		{Program, "publish", "lifecycle.preStop.exec.command", []string{"sh", "-c", "a\nb"}, ""},
-		{Program, "fetch", "image", nil, `"` + image + `"`},
-		{Program, "fetch", "command", []string{"fetch", "--all"}, ""},
-		{Content, "publish", "env[STAGE]", nil, `name "STAGE", value "preview"`},
-		{Content, "publish", "env[TOKEN]", nil, `name "TOKEN", valueFrom.secretKeyRef.name "s", valueFrom.secretKeyRef.key "k"`},
-		{Content, "publish", "volumeMounts[/data]", nil, `name "data", readOnly true, mountPath "/data"`},
-		{Content, "", "metadata.annotations", nil, `{"k8s.v1.cni.cncf.io/networks":"evil"}`},
-		{Content, "", "volumes[data]", nil, `emptyDir {}`},
-		{Network, "publish", "livenessProbe.httpGet.path", nil, `"/x"`},
-		{Network, "publish", "livenessProbe.httpGet.port", nil, `80`},
-		{Network, "publish", "livenessProbe.httpGet.host", nil, `"evil.example"`},
-		{Network, "", "hostAliases[0]", nil, `ip "10.0.0.1", hostnames ["s3.amazonaws.com"]`},
-		{Identity, "", "serviceAccountName", nil, `"web-app-bot"`},
-		{Identity, "", "automountServiceAccountToken", nil, `false`},
-		{Placement, "", "activeDeadlineSeconds", nil, `15`},
+		{Program, "publish", "image", nil, `"` + image + `"`, Step},
+		{Program, "publish", "command", []string{"/scripts/publish-preview.sh"}, "", Step},
+		{Program, "publish", "args", []string{"--fast"}, "", Step},
+		{Program, "publish", "lifecycle.preStop.exec.command", []string{"sh", "-c", "a\nb"}, "", Step},
+		{Program, "fetch", "image", nil, `"` + image + `"`, Init},
+		{Program, "fetch", "command", []string{"fetch", "--all"}, "", Init},
+		{Content, "publish", "env[STAGE]", nil, `name "STAGE", value "preview"`, Step},
+		{Content, "publish", "env[TOKEN]", nil, `name "TOKEN", valueFrom.secretKeyRef.name "s", valueFrom.secretKeyRef.key "k"`, Step},
+		{Content, "publish", "volumeMounts[/data]", nil, `name "data", readOnly true, mountPath "/data"`, Step},
+		{Content, "", "metadata.annotations", nil, `{"k8s.v1.cni.cncf.io/networks":"evil"}`, ""},
+		{Content, "", "volumes[data]", nil, `emptyDir {}`, ""},
+		{Network, "publish", "livenessProbe.httpGet.path", nil, `"/x"`, Step},
+		{Network, "publish", "livenessProbe.httpGet.port", nil, `80`, Step},
+		{Network, "publish", "livenessProbe.httpGet.host", nil, `"evil.example"`, Step},
+		{Network, "", "hostAliases[0]", nil, `ip "10.0.0.1", hostnames ["s3.amazonaws.com"]`, ""},
+		{Identity, "", "serviceAccountName", nil, `"web-app-bot"`, ""},
+		{Identity, "", "automountServiceAccountToken", nil, `false`, ""},
+		{Placement, "", "activeDeadlineSeconds", nil, `15`, ""},
 	}
 	got := Reading(&job.Spec, "publish")
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -93,7 +94,7 @@ func TestReading_TellsElementsByTheirPlace(t *testing.T) {
 	want := []string{
 		`env A="x"` + fmt.Sprintf(not, 1), `env "A]B"="hidden?"`, `env A="second"` + fmt.Sprintf(not, 2),
 		`env A: valueFrom.secretKeyRef.name "s", valueFrom.secretKeyRef.key "k", which counts: it is the last of 3 variables of this name`,
-		`env "LD_PRELOAD]"="/x.so"`, `env "Q=\"good\" B"="evil"`, `env E=""`, `env "A]"="\u003c"`, `env "A[0]"="0"`, `env "<"="1"`,
+		`env "LD_PRELOAD]"="/x.so"`, `env "Q=\"good\" B"="evil"`, `env E=""`, `env "A]"="<"`, `env "A[0]"="0"`, `env "<"="1"`,
 		`volumeMounts "/a].name": name "d", mountPath "/a].name"`, `volumeMounts "/b: name \"x\", mountPath \"/c\"": name "e", mountPath "/b: name \"x\", mountPath \"/c\""`,
 		`volumeMounts "/a]": name "f", mountPath "/a]"`,
 	}
@@ -112,10 +113,10 @@ func TestReading_ShowsWhatAContainerHasOfItsNode(t *testing.T) {
 		{Name: "M", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.cpu", Divisor: resource.MustParse("0")}}},
 	}
 	want := []Line{
-		{Content, "publish", "env[N]", nil, `name "N", valueFrom.resourceFieldRef.resource "limits.cpu", valueFrom.resourceFieldRef.divisor "1m"`},
-		{Content, "publish", "env[M]", nil, `name "M", valueFrom.resourceFieldRef.resource "limits.cpu"`},
-		{Content, "publish", "resources.requests", nil, `{"cpu":"1","example.com/gadget":"2"}`},
-		{Placement, "publish", "resources.limits", nil, `{"cpu":"666"}`},
+		{Content, "publish", "env[N]", nil, `name "N", valueFrom.resourceFieldRef.resource "limits.cpu", valueFrom.resourceFieldRef.divisor "1m"`, Step},
+		{Content, "publish", "env[M]", nil, `name "M", valueFrom.resourceFieldRef.resource "limits.cpu"`, Step},
+		{Content, "publish", "resources.requests", nil, `{"cpu":"1","example.com/gadget":"2"}`, Step},
+		{Placement, "publish", "resources.limits", nil, `{"cpu":"666"}`, Step},
 	}
 	got := slices.DeleteFunc(Reading(&job.Spec, "publish"), func(l Line) bool { return l.Danger == Program || l.Danger == Identity })
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -145,5 +146,23 @@ func TestReading_LeavesOutNothingThatIsReviewed(t *testing.T) {
 	})
 	if leaves < 100 {
 		t.Errorf("only %d fields were looked for", leaves)
+	}
+}
+
+// TestReading_SaysHowEachContainerRuns: who writes before the step, and who while it runs. A container's name cannot
+// pass for another label.
+func TestReading_SaysHowEachContainerRuns(t *testing.T) {
+	job := newJob()
+	pod := &job.Spec.Template.Spec
+	always := corev1.ContainerRestartPolicyAlways
+	pod.InitContainers = []corev1.Container{{Name: "fetch", Image: image}, {Name: "mesh", Image: image, RestartPolicy: &always}}
+	pod.Containers = append(pod.Containers, corev1.Container{Name: "decision", Image: image})
+	labels := map[string]bool{}
+	for _, l := range Reading(&job.Spec, "publish") {
+		labels[l.Label()] = true
+	}
+	want := []string{"decision (beside)", "fetch (init)", "mesh (sidecar)", "publish (step)", "the Pod"}
+	if got := slices.Sorted(maps.Keys(labels)); !slices.Equal(got, want) {
+		t.Errorf("%q; want %q", got, want)
 	}
 }

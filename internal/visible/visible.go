@@ -9,7 +9,6 @@ package visible
 import (
 	"fmt"
 	"regexp"
-	"strings"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -171,10 +170,38 @@ func sameScript(letter, mark rune) bool {
 	return false
 }
 
-// seen reports whether a character has a glyph that a person sees, in its place. Spaces other than U+0020, control and
-// formatting characters, and whatever this version of Unicode does not know are not printable.
+// seen reports whether a character has a glyph that a person sees, in its place: letters, marks and digits of scripts
+// that are written today, and signs of blocks whose glyphs keep to the cells that a terminal gives them. Of the rest
+// nobody knows what a font makes of it: U+FDFD is painted over ten cells, U+2800 is blank.
 func seen(r rune) bool {
-	return unicode.IsPrint(r) && !ignorable(r) && !strings.ContainsRune(blanks, r) && !turns(r) && r != Continuation
+	known := unicode.Is(signs, r) || unicode.In(r, unicode.L, unicode.M, unicode.Nd) && unicode.IsOneOf(scripts, r)
+	return known && unicode.IsPrint(r) && !ignorable(r) && !turns(r) && r != Continuation && r != halfFill
+}
+
+// scripts are those in everyday use (UAX #31, table 5), without those that are written from right to left.
+var scripts = []*unicode.RangeTable{
+	unicode.Armenian, unicode.Bengali, unicode.Bopomofo, unicode.Cyrillic, unicode.Devanagari, unicode.Ethiopic,
+	unicode.Georgian, unicode.Greek, unicode.Gujarati, unicode.Gurmukhi, unicode.Hangul, unicode.Han, unicode.Hiragana,
+	unicode.Inherited, unicode.Kannada, unicode.Katakana, unicode.Khmer, unicode.Lao, unicode.Latin, unicode.Malayalam,
+	unicode.Myanmar, unicode.Oriya, unicode.Sinhala, unicode.Tamil, unicode.Telugu, unicode.Thai, unicode.Tibetan,
+}
+
+// signs are the blocks of characters that belong to no script.
+var signs = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{Lo: 0x0020, Hi: 0x007e, Stride: 1}, {Lo: 0x00a1, Hi: 0x00ff, Stride: 1}, // ASCII, Latin-1
+		{Lo: 0x02b9, Hi: 0x02df, Stride: 1},                                      // modifiers
+		{Lo: 0x055a, Hi: 0x055f, Stride: 1}, {Lo: 0x0964, Hi: 0x0965, Stride: 1}, // Armenian punctuation, dandas
+		{Lo: 0x0e3f, Hi: 0x0e3f, Stride: 1}, {Lo: 0x0f0b, Hi: 0x0f14, Stride: 1}, // baht, Tibetan punctuation
+		{Lo: 0x104a, Hi: 0x104f, Stride: 1}, {Lo: 0x10fb, Hi: 0x10fb, Stride: 1}, // Burmese, Georgian
+		{Lo: 0x1361, Hi: 0x1368, Stride: 1}, {Lo: 0x17d4, Hi: 0x17d7, Stride: 1}, // Ethiopic, Khmer
+		{Lo: 0x2010, Hi: 0x205e, Stride: 1}, {Lo: 0x2070, Hi: 0x20c0, Stride: 1}, // punctuation, raised and lowered, currencies
+		{Lo: 0x2100, Hi: 0x23ff, Stride: 1},                                      // letterlike, numbers, arrows, mathematics, technical
+		{Lo: 0x2460, Hi: 0x27ef, Stride: 1},                                      // enclosed, boxes, shapes, symbols, dingbats
+		{Lo: 0x3001, Hi: 0x303f, Stride: 1}, {Lo: 0x30a0, Hi: 0x30ff, Stride: 1}, // CJK
+		{Lo: 0x3200, Hi: 0x33ff, Stride: 1}, {Lo: 0xff01, Hi: 0xffee, Stride: 1}, // enclosed and squared, full and half width
+	},
+	R32: []unicode.Range32{{Lo: 0x1f1e6, Hi: 0x1f1ff, Stride: 1}, {Lo: 0x1f300, Hi: 0x1faff, Stride: 1}}, // flags, pictures
 }
 
 // turns reports whether a character has text around it painted from right to left: numbers, quotes and brackets,
@@ -197,15 +224,5 @@ func ignorable(r rune) bool {
 	return unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Cf)
 }
 
-// blanks are printable by their category, ignorable by no table, and have an empty glyph, or none of their own. The
-// first three were found blank in fonts (DejaVu, FreeFont, Noto, Symbola); the others are so by their description in
-// the Unicode standard.
-const blanks = "\u2800" + // braille pattern blank
-	"\ufffc" + // object replacement character
-	"\U0001d159" + // musical symbol null notehead
-	"\u303f" + // ideographic half fill space
-	"\u2d7f" + // Tifinagh consonant joiner
-	"\U0001107f" + // Brahmi number joiner
-	"\U00013441\U00013442" + // Egyptian hieroglyph full and half blank
-	"\U00016fe4" + // Khitan small script filler
-	"\U0001bc9d" // Duployan thick letter selector
+// halfFill is the ideographic half fill space: printable by its category, and blank.
+const halfFill = '\u303f'
