@@ -149,7 +149,7 @@ func TestLimits_CrowdAndKills(t *testing.T) {
 	for limit, size := range map[int32]int{1: 6, 2: 12, 50: 70} {
 		kills := 1 // Each can leave what nobody holds, which then counts for more than a minute.
 		if *thorough {
-			size, kills = 1000, 25
+			size, kills = 1000, 10
 		}
 		t.Run(fmt.Sprintf("limit of %d", limit), func(t *testing.T) {
 			j := alone(t, fmt.Sprintf("crowd-of-%d", limit), nil)
