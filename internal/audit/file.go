@@ -97,9 +97,13 @@ func (s *file) resume() (*v1alpha1.AuditAnchor, []byte, error) {
 // open opens the present file, and makes it if there is none.
 func (s *file) open() (err error) {
 	if s.f, err = os.OpenFile(s.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
+		s.f = nil
 		return err
 	}
-	return s.syncFolder()
+	if err := s.syncFolder(); err != nil {
+		return s.abandon(err) // nothing is acknowledged under a name that is not on disk
+	}
+	return nil
 }
 
 // syncFolder makes the file's name outlive a power failure.

@@ -529,3 +529,32 @@ func TestAKilledProcessLosesNothingThatItPrinted(t *testing.T) {
 		l.close()
 	}
 }
+
+// TestRotation_WhoseFolderIsNotOnDiskAcknowledgesNothing: what is acknowledged is in a file whose name outlives a power
+// failure, and whose removal is told.
+func TestRotation_WhoseFolderIsNotOnDiskAcknowledgesNothing(t *testing.T) {
+	l := start(t, filepath.Join(t.TempDir(), "audit.log"), maxSize(1))
+	l.appendN(1)
+	folders, failures := 0, 1
+	l.file.sync = func(f *os.File) error {
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			if failures--; failures >= 0 {
+				return unix.EIO
+			}
+			folders++
+		}
+		return nil
+	}
+	if err := l.try("while the disk fails"); err == nil {
+		t.Error("a record is acknowledged in a file without a name on disk")
+	}
+	if err := l.try("kept"); err != nil || folders == 0 {
+		t.Errorf("%d flushes of the folder, %v", folders, err)
+	}
+	if err := os.Remove(l.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.try("after the removal"); err != nil || !strings.Contains(l.text(), "removed, moved away or emptied") {
+		t.Errorf("the removal is not told: %v\n%s", err, l.text())
+	}
+}

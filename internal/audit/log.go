@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"k8s.io/utils/clock"
@@ -51,6 +52,8 @@ type Log struct {
 	pending []*entry
 	closed  bool
 	failure error
+	// since is when the present commit began; zero while there is none.
+	since time.Time
 
 	// What follows belongs to whoever commits: Open, and then one goroutine.
 	file *file
@@ -142,12 +145,19 @@ func (l *Log) enqueue(e *entry) bool {
 	return true
 }
 
-// Healthy is the last failure; nil if the log could be written, or was not tried. After a failure each call has the log tried
-// again without waiting for it, so that a log that can be written again is found healthy soon, even if nobody has anything to record.
+// hangs is how long a flush may take until the log is unhealthy: a disk or a server that does not answer fails nothing.
+const hangs = 10 * time.Second
+
+// Healthy is the last failure; nil if the log could be written, or was not tried. A flush that does not return is a
+// failure, too. After one each call has the log tried again without waiting for it, so that a log that can be written
+// again is found healthy soon, even if nobody has anything to record.
 func (l *Log) Healthy() error {
 	l.mu.Lock()
-	failure := l.failure
+	failure, since := l.failure, l.since
 	l.mu.Unlock()
+	if took := l.clock.Now().Sub(since); !since.IsZero() && took > hangs {
+		return fmt.Errorf("writing the audit log %s: the disk has not answered for %s", l.file.path, took.Round(time.Second))
+	}
 	if failure != nil {
 		l.enqueue(nil)
 	}
@@ -192,7 +202,9 @@ func (l *Log) take() []*entry {
 
 // commit stores a batch, prints it, and tells everybody in it.
 func (l *Log) commit(batch []*entry) {
+	l.begins(l.clock.Now())
 	err := l.store(batch)
+	l.begins(time.Time{})
 	if err != nil {
 		err = fmt.Errorf("writing the audit log %s: %w", l.file.path, err)
 		if len(l.events) == 0 { // the first failure since something was stored is the one that says most
@@ -208,6 +220,12 @@ func (l *Log) commit(batch []*entry) {
 		}
 		close(e.done)
 	}
+}
+
+func (l *Log) begins(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since = at
 }
 
 func (l *Log) store(batch []*entry) error {

@@ -445,3 +445,43 @@ func readPrinted(t *testing.T, out io.Reader, n int) []v1alpha1.AuditAnchor {
 	}
 	return anchors
 }
+
+// TestHealthy_AFlushThatHangsIsAFailure: a disk that does not answer fails nothing, and nothing is recorded.
+func TestHealthy_AFlushThatHangsIsAFailure(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(morning)
+	flushing, goOn := make(chan struct{}), make(chan struct{})
+	hangs := false
+	f := &file{path: filepath.Join(t.TempDir(), "audit.log"), maxSize: 1 << 30, sync: func(*os.File) error {
+		if hangs {
+			flushing <- struct{}{}
+			<-goOn
+		}
+		return nil
+	}}
+	l, err := open(Options{Path: f.path, Clock: clock}, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangs = true
+	stored := make(chan error)
+	go func() {
+		_, err := l.Append(t.Context(), event("first"))
+		stored <- err
+	}()
+	<-flushing
+	clock.SetTime(morning.Add(5 * time.Second))
+	if err := l.Healthy(); err != nil {
+		t.Errorf("after five seconds: %v", err)
+	}
+	clock.SetTime(morning.Add(time.Minute))
+	if err := l.Healthy(); err == nil || !strings.Contains(err.Error(), "the disk has not answered for 1m0s") {
+		t.Errorf("after a minute: %v", err)
+	}
+	close(goOn)
+	if err := errors.Join(<-stored, l.Healthy()); err != nil {
+		t.Errorf("when it answered: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -6,12 +6,9 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,7 +27,7 @@ const notFoundOut = 2
 
 func (s *shell) can() *cobra.Command {
 	var o output
-	var ttl time.Duration
+	ttl := &ttlFlag{}
 	ask := &inquiry.Ask{}
 	cmd := &cobra.Command{Use: "can CAPABILITY --repo R --env E", Short: "Say whether a request would be allowed, and with which approval",
 		Long: "Say whether a request of yours, or with --as of somebody else's, would be allowed, with which approval, and if not, what to change.\n" +
@@ -39,9 +36,7 @@ func (s *shell) can() *cobra.Command {
 		Args: cobra.ExactArgs(1), ValidArgsFunction: s.completeCapability(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ask.Capability = args[0]
-			if err := seconds(cmd, ttl, ask); err != nil {
-				return err
-			}
+			ask.TTLSeconds = ttl.seconds
 			a, err := s.would(cmd.Context(), ask)
 			if err != nil {
 				_, _ = fmt.Fprintln(s.ErrOut, "error:", s.lead(err))
@@ -59,26 +54,13 @@ func (s *shell) can() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&ask.Repo, "repo", "", "the repository")
 	flags.StringVar(&ask.Environment, "env", "", "the environment")
-	flags.DurationVar(&ttl, "ttl", 0, "for how long; the capability's default if not set")
+	flags.Var(ttl, "ttl", "for how long; the capability's default if not set")
 	flags.StringVar(&ask.TaskID, "task", "", "the task, for policies that look at it")
 	for _, required := range []string{"repo", "env"} {
 		_ = cmd.MarkFlagRequired(required) // the flag is there
 	}
 	o.addOf(cmd, "words for a person if not set", "json", "yaml")
 	return cmd
-}
-
-// seconds takes the flag --ttl, if it is there.
-func seconds(cmd *cobra.Command, ttl time.Duration, ask *inquiry.Ask) error {
-	if !cmd.Flags().Changed("ttl") {
-		return nil
-	}
-	if ttl < time.Second || ttl%time.Second != 0 || ttl > math.MaxInt32*time.Second {
-		return errors.New("--ttl is a number of whole seconds, as 15m or 900s")
-	}
-	whole := int32(ttl / time.Second)
-	ask.TTLSeconds = &whole
-	return nil
 }
 
 // foreseen is what would become of a request.

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -24,7 +23,7 @@ type runOptions struct {
 	name, repo, environment, task, actor, justification string
 	image, serviceAccount                               string
 	step                                                int
-	ttl                                                 time.Duration
+	ttl                                                 ttlFlag
 }
 
 // withdrawal bounds what is done when somebody has given up.
@@ -55,7 +54,7 @@ Without --image the step is one that the capability lists; what stands behind --
 	f.StringVar(&o.repo, "repo", "", "repository that the step works on")
 	f.StringVar(&o.environment, "env", "", "environment that it works on")
 	f.StringVar(&o.task, "task", "", "task that it is for, such as pr-184")
-	f.DurationVar(&o.ttl, "ttl", 0, "how long the credential is for, such as 15m; the capability's default if not set")
+	f.Var(&o.ttl, "ttl", "how long the credential is for, such as 15m; the capability's default if not set")
 	f.StringVar(&o.image, "image", "", "image of the step, by digest")
 	f.IntVar(&o.step, "step", 0, "which of the capability's steps, if it lists several")
 	f.StringVar(&o.name, "name", "", "name of the request; made of the capability's if not set")
@@ -136,11 +135,9 @@ func (o *runOptions) request(namespace, capability string) *v1alpha1.CapabilityR
 		Capability: capability, TaskID: o.task, Actor: o.actor, Repo: o.repo, Environment: o.environment, Justification: o.justification, Container: "step"}}
 	if o.name == "" {
 		const longest = 48 // with what the API server adds, 54 at most
-		r.GenerateName = capability[:min(len(capability), longest)] + "-"
+		r.GenerateName = step.NamePart(capability, longest) + "-"
 	}
-	if o.ttl != 0 {
-		r.Spec.TTLSeconds = ptr.To(int32(o.ttl / time.Second))
-	}
+	r.Spec.TTLSeconds = o.ttl.seconds
 	return r
 }
 

@@ -52,6 +52,8 @@ type Obstacle struct {
 	Reason string
 	// Message says it to a person.
 	Message string
+	// Final: waiting cannot help.
+	Final bool
 }
 
 // JobFacts is what the API server says of the Job.

@@ -179,6 +179,8 @@ func neverStarts(f Facts) (v1alpha1.GrantStop, bool) {
 		return fail(v1alpha1.ReasonNeverIssued, "the Job has finished already")
 	case !f.Job.Suspended:
 		return fail(v1alpha1.ReasonNeverIssued, "the Job is not held")
+	case f.Guard.Final:
+		return fail(f.Guard.Reason, f.Guard.Message)
 	case f.Attempt.Failure.Final:
 		return fail(v1alpha1.ReasonIssueFailed, f.Attempt.Failure.Message)
 	case f.Grant.Status.Attempt >= MaxAttempts && !f.ownsAttempt():

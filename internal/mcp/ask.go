@@ -122,21 +122,14 @@ func (w *wish) invalid(problem string) answer {
 		Next: "nothing was created; call ask again with what is allowed"}}
 }
 
-// notInNames is what a name of a request cannot have, and notInActors what an actor cannot.
-const (
-	notInNames  = `[^a-z0-9]+`
-	notInActors = `[^A-Za-z0-9._/#:@+-]+`
-)
+// notInActors is what an actor cannot have.
+const notInActors = `[^A-Za-z0-9._/#:@+-]+`
 
 // nameFor makes a name of what is asked for, with room for the task.
 func nameFor(capability, task string) string {
 	const maxTask = 24
-	part := func(s string, most int) string {
-		s = strings.Trim(regexp.MustCompile(notInNames).ReplaceAllString(strings.ToLower(s), "-"), "-")
-		return strings.TrimRight(s[:min(len(s), most)], "-")
-	}
-	task = part(task, maxTask)
-	return part(capability, maxName-1-len(task)) + "-" + task
+	task = step.NamePart(task, maxTask)
+	return step.NamePart(capability, maxName-1-len(task)) + "-" + task
 }
 
 // actor is the client's own name for itself.

@@ -7,6 +7,8 @@ package step
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +42,16 @@ type Step struct {
 	// Restricted: the namespace takes only Pods of the Pod Security level restricted.
 	Restricted bool
 }
+
+// NamePart makes a part of a request's name of a text: of at most so many bytes, which begins and ends with a letter or
+// a digit.
+func NamePart(text string, most int) string {
+	part := strings.Trim(notInNames.ReplaceAllString(strings.ToLower(text), "-"), "-")
+	return strings.TrimRight(part[:min(len(part), most)], "-")
+}
+
+// notInNames matches what a name of a request cannot have.
+var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 
 // Of is one of the steps that a capability lists, with arguments where it takes any. What it may mount of ConfigMaps is left out: it does
 // not name them.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
@@ -68,22 +70,21 @@ func (w Writer) ready(generation int64, found error) metav1.Condition {
 		c.Reason, c.Message = problem.Reason, problem.Message
 	}
 	const most = 1500
-	if len(c.Message) > most {
-		c.Message = c.Message[:most]
-	}
+	c.Message = policy.Clip(c.Message, most)
 	return c
 }
 
-// store writes the status if it changed.
-func (w Writer) store(ctx context.Context, before, after client.Object) error {
+// store writes the status if it changed. Whoever else wrote in between need not bring the object back: what is watched
+// is its spec. So it is looked at again a second later.
+func (w Writer) store(ctx context.Context, before, after client.Object) (ctrl.Result, error) {
 	if equality.Semantic.DeepEqual(before, after) {
-		return nil
+		return ctrl.Result{}, nil
 	}
 	err := w.Client.Status().Update(ctx, after)
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return nil
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
-	return err
+	return ctrl.Result{}, client.IgnoreNotFound(err)
 }
 
 // ProviderController looks at providers.
@@ -106,7 +107,7 @@ func (c *ProviderController) Reconcile(ctx context.Context, key ctrl.Request) (c
 		err = backend.CheckProvider(p)
 	}
 	c.observed(p.Generation, err, &p.Status.ObservedGeneration, &p.Status.Conditions)
-	return ctrl.Result{}, c.store(ctx, stored, p)
+	return c.store(ctx, stored, p)
 }
 
 // CapabilityController looks at capabilities.
@@ -127,9 +128,10 @@ func (c *CapabilityController) Reconcile(ctx context.Context, key ctrl.Request) 
 	err := c.check(ctx, capability)
 	c.observed(capability.Generation, err, &capability.Status.ObservedGeneration, &capability.Status.Conditions)
 	if problem := (*provider.NotReadyError)(nil); err != nil && !errors.As(err, &problem) {
-		return ctrl.Result{}, errors.Join(err, c.store(ctx, stored, capability))
+		_, storing := c.store(ctx, stored, capability)
+		return ctrl.Result{}, errors.Join(err, storing)
 	}
-	return ctrl.Result{}, c.store(ctx, stored, capability)
+	return c.store(ctx, stored, capability)
 }
 
 func (c *CapabilityController) check(ctx context.Context, capability *v1alpha1.Capability) error {
@@ -172,7 +174,7 @@ func (c *PolicyController) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 		return ctrl.Result{}, err
 	}
 	c.observed(p.Generation, found, &p.Status.ObservedGeneration, &p.Status.Conditions)
-	return ctrl.Result{}, c.store(ctx, stored, p)
+	return c.store(ctx, stored, p)
 }
 
 // check returns in found what a policy cannot mean. The policy is in force all the same, as far as it goes. An error

@@ -4,21 +4,27 @@
 package catalog
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/provider"
 )
 
 func ofGitHub(owner string) *v1alpha1.Capability {
@@ -78,5 +84,33 @@ func TestPolicy_WhatMeansNothingIsSaid(t *testing.T) {
 				t.Errorf("stalled: %t", stalled)
 			}
 		})
+	}
+}
+
+// TestStore_AConflictIsTriedAgain: whoever labels an object does not bring it back, for what is watched is its spec.
+func TestStore_AConflictIsTriedAgain(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	named := metav1.ObjectMeta{Name: "x", Generation: 1}
+	objects := []client.Object{&v1alpha1.CapabilityProvider{ObjectMeta: named}, &v1alpha1.Capability{ObjectMeta: named}, &v1alpha1.CapabilityPolicy{ObjectMeta: named}}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(objects...).WithInterceptorFuncs(interceptor.Funcs{
+		SubResourceUpdate: func(context.Context, client.Client, string, client.Object, ...client.SubResourceUpdateOption) error {
+			return apierrors.NewConflict(schema.GroupResource{Resource: "x"}, "x", nil)
+		}}).Build()
+	compiler, err := policy.NewCompiler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer, backends := Writer{Client: c, Clock: clocktesting.NewFakePassiveClock(time.Unix(60, 0))}, provider.NewSet()
+	for name, controller := range map[string]reconcile.Reconciler{
+		"provider": &ProviderController{writer, backends}, "capability": &CapabilityController{writer, backends},
+		"policy": &PolicyController{writer, observe.NewPolicies(c, compiler)},
+	} {
+		result, err := controller.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Name: "x"}})
+		if err == nil && result.RequeueAfter == 0 {
+			t.Errorf("%s: the status was not stored, and nothing asks again", name)
+		}
 	}
 }

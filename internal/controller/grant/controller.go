@@ -57,6 +57,7 @@ type Controller struct {
 	// Answered is told of each grant whose back end has answered; what it is told comes back to Reconcile.
 	Answered chan event.GenericEvent
 
+	calls  calls
 	mu     sync.Mutex
 	memory map[types.UID]*memory
 	byName map[types.NamespacedName]types.UID

@@ -33,9 +33,7 @@ import (
 func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, stop v1alpha1.GrantStop) error {
 	stop.At = metav1.NewTime(c.Clock.Now())
 	const most = 1000
-	if len(stop.Message) > most {
-		stop.Message = stop.Message[:most]
-	}
+	stop.Message = policy.Clip(stop.Message, most)
 	if mem.stopping != stop.Reason {
 		if err := c.record(ctx, g, audit.EventStopping, func(r *audit.Record) { r.Reason = stop.Reason }); err != nil {
 			return err
@@ -339,9 +337,6 @@ func awaited(s *v1alpha1.CapabilityGrantStatus) *metav1.Condition {
 
 func (c *Controller) condition(g *v1alpha1.CapabilityGrant, s *v1alpha1.CapabilityGrantStatus, kind string, status metav1.ConditionStatus, reason, message string) {
 	const most = 1500
-	if len(message) > most {
-		message = message[:most]
-	}
-	meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message,
+	meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: policy.Clip(message, most),
 		ObservedGeneration: g.Generation, LastTransitionTime: metav1.NewTime(c.Clock.Now())})
 }

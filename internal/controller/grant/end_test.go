@@ -45,11 +45,14 @@ func revoked(t *testing.T) (*env, *corev1.Pod) {
 	return e, pod
 }
 
-func (e *env) endedCondition() metav1.Condition {
+func (e *env) endedCondition() metav1.Condition  { return e.condition(v1alpha1.ConditionEnded) }
+func (e *env) issuedCondition() metav1.Condition { return e.condition(v1alpha1.ConditionIssued) }
+
+func (e *env) condition(kind string) metav1.Condition {
 	e.Helper()
-	c := meta.FindStatusCondition(e.grant().Status.Conditions, v1alpha1.ConditionEnded)
+	c := meta.FindStatusCondition(e.grant().Status.Conditions, kind)
 	if c == nil {
-		e.Fatal("nothing is said of the end")
+		e.Fatalf("there is no condition %s", kind)
 	}
 	return *c
 }

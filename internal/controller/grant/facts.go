@@ -269,7 +269,7 @@ func (c *Controller) obstacle(ctx context.Context, r *v1alpha1.CapabilityRequest
 		return unknown(err)
 	}
 	if fence.Reason != "" {
-		return lifecycle.Obstacle{Reason: fence.Reason, Message: fence.Message}
+		return lifecycle.Obstacle{Reason: fence.Reason, Message: fence.Message, Final: fence.Final}
 	}
 	problem, err := c.Observer.Probe(ctx)
 	if err != nil {

@@ -118,7 +118,7 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		return c.keep(issuing, mem, handle, func() { lookAgain(false) })
 	}
 	go func() {
-		credential, err := backend.Issue(within, lease)
+		credential, err := c.calls.issue(within, backend, lease)
 		if credential != nil && lease.Capability.Spec.Exec != nil {
 			credential = credential.ForExec()
 		}
@@ -191,8 +191,8 @@ type answer struct {
 	at         time.Time
 }
 
-// hear takes in what the back end has answered, if it has. A credential that came when the grant was being ended already is
-// recorded, and forgotten.
+// hear takes in what the back end has answered, if it has. A credential that came when the grant was being ended already,
+// or when another process had begun the next attempt, is recorded, and forgotten.
 func (c *Controller) hear(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	if err := c.storeHandle(ctx, g, mem); err != nil {
 		return err
@@ -207,8 +207,8 @@ func (c *Controller) hear(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	switch {
 	case heard.failure != nil:
 		err = c.mintFailed(ctx, g, mem, heard.failure)
-	case g.Status.Stop != nil:
-		err = c.record(ctx, g, audit.EventIssued, func(r *audit.Record) { r.CredentialID = heard.credential.ID() })
+	case g.Status.Stop != nil || g.Status.Attempt != mem.Began:
+		err = c.record(ctx, g, audit.EventIssued, ofAttempt(g, mem.Began, func(r *audit.Record) { r.CredentialID = heard.credential.ID() }))
 	default:
 		mem.credential, mem.issuedAt, mem.Minted = heard.credential, heard.at, true
 	}
@@ -227,7 +227,7 @@ func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant
 	mem.Failure = lifecycle.Failure{Final: provider.IsFinal(failure), Message: failure.Error()}
 	wait := max(backoff(mem.Began), provider.RetryAfter(failure))
 	mem.NotBefore = c.Clock.Now().Add(wait)
-	record := func(r *audit.Record) { r.Reason = mem.Failure.Message }
+	record := ofAttempt(g, mem.Began, func(r *audit.Record) { r.Reason = mem.Failure.Message })
 	if err := c.record(ctx, g, audit.EventIssueFailed, record); err != nil {
 		return err
 	}
@@ -295,7 +295,10 @@ func (c *Controller) startJob(ctx context.Context, g *v1alpha1.CapabilityGrant, 
 	}
 	job := &batchv1.Job{}
 	if err := c.Live.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: g.Spec.Job.Name}, job); err != nil {
-		return client.IgnoreNotFound(err)
+		if apierrors.IsNotFound(err) {
+			return errAgain // the cache will show that it is gone
+		}
+		return fmt.Errorf("looking up the Job: %w", err)
 	}
 	if uid, _, started := projection.Started(job); string(job.UID) != g.Spec.Job.UID || started || !suspended(job) {
 		if started && uid == g.UID {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/provider"
 )
 
 // record writes one audit record about the grant. Its anchor goes into the status with the next write; when the log cannot be
@@ -28,7 +29,7 @@ func (c *Controller) record(ctx context.Context, g *v1alpha1.CapabilityGrant, ev
 		r.Approval = audit.ApprovalGranted
 	}
 	if g.Status.Attempt > 0 {
-		r.Session = session(g)
+		r.Session = session(g, g.Status.Attempt)
 	}
 	if g.Status.Credential != nil {
 		r.CredentialID = g.Status.Credential.ID
@@ -57,8 +58,17 @@ func (c *Controller) unaudited(ctx context.Context, g *v1alpha1.CapabilityGrant,
 	return err
 }
 
-func session(g *v1alpha1.CapabilityGrant) string {
-	return fmt.Sprintf("agent-%s-%d", g.Spec.LeaseID, g.Status.Attempt)
+func session(g *v1alpha1.CapabilityGrant, attempt int32) string {
+	return provider.Lease{ID: g.Spec.LeaseID, Attempt: attempt}.Session()
+}
+
+// ofAttempt makes a record tell of an attempt, which need not be the last that is stored: another process may have begun
+// the next one meanwhile.
+func ofAttempt(g *v1alpha1.CapabilityGrant, attempt int32, more func(*audit.Record)) func(*audit.Record) {
+	return func(r *audit.Record) {
+		r.Attempt, r.Session, r.CredentialID = attempt, session(g, attempt), ""
+		more(r)
+	}
 }
 
 func auditTime(t *metav1.Time) string {

@@ -20,6 +20,7 @@ import (
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/limits"
+	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
@@ -66,8 +67,8 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	}
 	request := stored.DeepCopy()
 	outcome, err := c.step(ctx, request)
-	if err != nil {
-		outcome.waits(request, v1alpha1.ReasonIndeterminate, "the operator could not find out: "+reasonOf(err))
+	if err != nil && request.Status.GrantName == "" && request.Status.EndedAt == nil {
+		c.waits(request, v1alpha1.ReasonIndeterminate, "the operator could not find out: "+reasonOf(err))
 	}
 	c.standing(request)
 	writeErr := c.write(ctx, stored, request, outcome.lease)
@@ -96,8 +97,5 @@ func reasonOf(err error) string {
 		return string(reason)
 	}
 	const most = 200
-	if text := err.Error(); len(text) <= most {
-		return text
-	}
-	return err.Error()[:most]
+	return policy.Clip(err.Error(), most)
 }

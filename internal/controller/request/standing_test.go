@@ -4,14 +4,24 @@
 package request
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/limits"
 	"github.com/valetkey/valetkey/internal/policy"
 )
 
@@ -47,14 +57,14 @@ func TestHowARequestStands(t *testing.T) {
 			want:  map[string]string{"Reconciling": "AwaitingJob"},
 		},
 		"it waits for an approval": {
-			phase: func(_ *Controller, r *v1alpha1.CapabilityRequest) {
-				outcome{}.waits(r, v1alpha1.ReasonAwaitingApproval, "one is missing")
+			phase: func(c *Controller, r *v1alpha1.CapabilityRequest) {
+				c.waits(r, v1alpha1.ReasonAwaitingApproval, "one is missing")
 			},
 			want: map[string]string{"Reconciling": "AwaitingApproval"},
 		},
 		"it could not be found out": {
-			phase: func(_ *Controller, r *v1alpha1.CapabilityRequest) {
-				outcome{}.waits(r, v1alpha1.ReasonIndeterminate, "timeout")
+			phase: func(c *Controller, r *v1alpha1.CapabilityRequest) {
+				c.waits(r, v1alpha1.ReasonIndeterminate, "timeout")
 			},
 			want: map[string]string{"Reconciling": "Indeterminate"},
 		},
@@ -77,7 +87,7 @@ func TestHowARequestStands(t *testing.T) {
 			clock := clocktesting.NewFakePassiveClock(time.Unix(60, 0))
 			c := &Controller{Clock: clock}
 			r := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
-			outcome{}.waits(r, v1alpha1.ReasonAwaitingJob, "create the Job")
+			c.waits(r, v1alpha1.ReasonAwaitingJob, "create the Job")
 			c.standing(r)
 			row.phase(c, r)
 			c.standing(r)
@@ -103,4 +113,52 @@ func standing(r *v1alpha1.CapabilityRequest) map[string]string {
 		}
 	}
 	return found
+}
+
+// TestReconcile_WhatIsDecidedStaysDecided: an API server that fails once, after a request was granted or refused, leaves
+// what was decided as it is. The clock of each condition is the controller's own.
+func TestReconcile_WhatIsDecidedStaysDecided(t *testing.T) {
+	allowed := []metav1.Condition{{Type: v1alpha1.ConditionAllowed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAllowed}}
+	refused := []metav1.Condition{{Type: v1alpha1.ConditionAllowed, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRefused}}
+	long := metav1.NewTime(time.Unix(60, 0))
+	for name, row := range map[string]struct {
+		status v1alpha1.CapabilityRequestStatus
+		want   string
+	}{
+		"granted":   {v1alpha1.CapabilityRequestStatus{GrantName: "x", Conditions: allowed}, v1alpha1.ReasonAllowed},
+		"refused":   {v1alpha1.CapabilityRequestStatus{EndedAt: &long, Conditions: refused}, v1alpha1.ReasonRefused},
+		"undecided": {v1alpha1.CapabilityRequestStatus{}, v1alpha1.ReasonIndeterminate},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scheme := runtime.NewScheme()
+			if err := v1alpha1.AddToScheme(scheme); err != nil {
+				t.Fatal(err)
+			}
+			r := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "x"}, Status: row.status}
+			stored := fake.NewClientBuilder().WithScheme(scheme).WithObjects(r).WithStatusSubresource(r).Build()
+			away := errors.New("etcdserver: leader changed")
+			fails := interceptor.NewClient(stored, interceptor.Funcs{
+				Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+					if _, ok := o.(*v1alpha1.CapabilityGrant); ok {
+						return away
+					}
+					return c.Get(ctx, key, o, opts...)
+				},
+				Delete: func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error { return away },
+			})
+			clock := clocktesting.NewFakePassiveClock(time.Unix(3600, 0))
+			c := &Controller{Client: fails, Live: fails, Clock: clock, Limits: limits.New(clock), Events: events.NewFakeRecorder(10)}
+			key := client.ObjectKeyFromObject(r)
+			if _, err := c.Reconcile(t.Context(), ctrl.Request{NamespacedName: key}); !errors.Is(err, away) {
+				t.Fatal(err)
+			}
+			if err := stored.Get(t.Context(), key, r); err != nil {
+				t.Fatal(err)
+			}
+			got := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAllowed)
+			if got == nil || got.Reason != row.want || got.LastTransitionTime.After(clock.Now()) {
+				t.Errorf("it says %+v", got)
+			}
+		})
+	}
 }

@@ -66,9 +66,8 @@ func (c *Controller) fence(ctx context.Context, r *v1alpha1.CapabilityRequest, f
 		out, err := c.refuse(ctx, r, fence.Reason, fence.Message, nil)
 		return true, out, err
 	default:
-		out := outcome{}
-		out.waits(r, fence.Reason, fence.Message)
-		return true, out, nil
+		c.waits(r, fence.Reason, fence.Message)
+		return true, outcome{}, nil
 	}
 }
 
@@ -151,10 +150,9 @@ func (c *Controller) withoutJob(ctx context.Context, r *v1alpha1.CapabilityReque
 	case d.Verdict == policy.Indeterminate:
 		return c.wait(r, d), nil
 	}
-	out := outcome{after: until.Sub(c.Clock.Now())}
-	out.waits(r, v1alpha1.ReasonAwaitingJob, fmt.Sprintf(
+	c.waits(r, v1alpha1.ReasonAwaitingJob, fmt.Sprintf(
 		"create the Job %s%s in this namespace, labelled %s=%s", v1alpha1.NamePrefix, r.Name, v1alpha1.LabelRequest, r.Name))
-	return out, nil
+	return outcome{after: until.Sub(c.Clock.Now())}, nil
 }
 
 func (c *Controller) wait(r *v1alpha1.CapabilityRequest, d policy.Decision) outcome {
@@ -175,7 +173,7 @@ func (c *Controller) wait(r *v1alpha1.CapabilityRequest, d policy.Decision) outc
 		// The review has just been written; what is granted is what was stored.
 		return out
 	}
-	out.waits(r, d.Reason, message)
+	c.waits(r, d.Reason, message)
 	return out
 }
 
@@ -193,12 +191,12 @@ func approvals(d policy.Decision) *v1alpha1.Approvals {
 }
 
 // waits says what is waited for. Unknown means that it could not be found out.
-func (outcome) waits(r *v1alpha1.CapabilityRequest, reason, message string) {
+func (c *Controller) waits(r *v1alpha1.CapabilityRequest, reason, message string) {
 	status := metav1.ConditionFalse
 	if reason == v1alpha1.ReasonIndeterminate || reason == v1alpha1.ReasonGuardIncomplete {
 		status = metav1.ConditionUnknown
 	}
-	setCondition(r, metav1.Condition{Type: v1alpha1.ConditionAllowed, Status: status, Reason: reason, Message: message})
+	c.set(r, v1alpha1.ConditionAllowed, status, reason, message)
 }
 
 // standing says in the words of kstatus, by which GitOps tools judge, whether the request is decided.
@@ -216,18 +214,12 @@ func (c *Controller) standing(r *v1alpha1.CapabilityRequest) {
 }
 
 func (c *Controller) set(r *v1alpha1.CapabilityRequest, kind string, status metav1.ConditionStatus, reason, message string) {
-	setCondition(r, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message,
-		LastTransitionTime: metav1.NewTime(c.Clock.Now())})
+	meta.SetStatusCondition(&r.Status.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason,
+		Message: policy.Clip(message, mostMessage), ObservedGeneration: r.Generation, LastTransitionTime: metav1.NewTime(c.Clock.Now())})
 }
 
-func setCondition(r *v1alpha1.CapabilityRequest, condition metav1.Condition) {
-	const most = 1500
-	if len(condition.Message) > most {
-		condition.Message = condition.Message[:most]
-	}
-	condition.ObservedGeneration = r.Generation
-	meta.SetStatusCondition(&r.Status.Conditions, condition)
-}
+// mostMessage is how many bytes of a condition's message are kept.
+const mostMessage = 1500
 
 // retire removes a request that ended long enough ago.
 func (c *Controller) retire(ctx context.Context, r *v1alpha1.CapabilityRequest) (outcome, error) {

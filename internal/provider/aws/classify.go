@@ -63,10 +63,9 @@ func classify(err error) error {
 		return unreadable
 	}
 	code, status := answer.ErrorCode(), response.HTTPStatusCode()
-	_, throttles := retry.DefaultThrottleErrorCodes[code]
 	found, known := verdictOf(code)
 	switch {
-	case throttles || status == http.StatusTooManyRequests:
+	case throttles(code, status):
 		return &provider.Error{Class: provider.Throttled, Refused: true, Message: "STS throttles", RetryAfter: outbound.RetryAfter(response.Response.Header)}
 	case status >= http.StatusInternalServerError:
 		return &provider.Error{Class: provider.Retryable, Message: "STS failed: status " + strconv.Itoa(status), RetryAfter: outbound.RetryAfter(response.Response.Header)}
@@ -77,4 +76,10 @@ func classify(err error) error {
 	default:
 		return &provider.Error{Class: provider.Final, Refused: true, Message: "STS refused, with a code that it does not document: status " + strconv.Itoa(status)}
 	}
+}
+
+// throttles reports whether AWS asks to be left alone: its services say so by 429, or by a code with another status.
+func throttles(code string, status int) bool {
+	_, known := retry.DefaultThrottleErrorCodes[code]
+	return known || status == http.StatusTooManyRequests
 }

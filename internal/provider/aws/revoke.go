@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
@@ -211,8 +211,12 @@ func iamFailure(err error) error {
 	e := &provider.Error{Class: provider.Retryable, Message: "IAM did not answer, or not in a form that can be read"}
 	if response := (*awshttp.ResponseError)(nil); errors.As(err, &response) {
 		e.Message, e.RetryAfter = "IAM refused the revoker role: status "+strconv.Itoa(response.HTTPStatusCode()), outbound.RetryAfter(response.Response.Header)
-		if response.HTTPStatusCode() == http.StatusTooManyRequests {
-			e.Class = provider.Throttled
+		answer, code := smithy.APIError(nil), ""
+		if errors.As(err, &answer) {
+			code = answer.ErrorCode()
+		}
+		if throttles(code, response.HTTPStatusCode()) {
+			e.Class, e.Message = provider.Throttled, "IAM throttles"
 		}
 	}
 	return e

@@ -1,0 +1,26 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package aws
+
+import (
+	"net/http"
+	"testing"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// TestIAMFailure_Throttles: IAM asks to be left alone by a code with status 400.
+func TestIAMFailure_Throttles(t *testing.T) {
+	for code, want := range map[string]bool{"Throttling": true, "ThrottlingException": true, "AccessDenied": false} {
+		err := iamFailure(&awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
+			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusBadRequest}}, Err: &smithy.GenericAPIError{Code: code}}})
+		if provider.IsThrottled(err) != want {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+}
