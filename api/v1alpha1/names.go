@@ -52,6 +52,9 @@ const (
 	// AnnotationContainers on a Job's Pod template lists all of the Pod's containers as they were approved, those that initialise
 	// first: name=image, comma separated, of an image by digest only what follows its name. No Pod with others is made.
 	AnnotationContainers = "valetkey.dev/containers"
+	// AnnotationDevices on a Job's Pod template lists what its containers have of device plug-ins and drivers: container=resource, comma
+	// separated. No Pod with others is made.
+	AnnotationDevices = "valetkey.dev/devices"
 	// AnnotationInputs on a Job's Pod template lists the ConfigMaps that the Pod reads, and the grant's copies of what was reviewed:
 	// name=copy, comma separated. The API server points the Pod at the copies.
 	AnnotationInputs = "valetkey.dev/inputs"
@@ -101,6 +104,6 @@ const (
 func StartAnnotations() []string {
 	return []string{
 		AnnotationGrant, AnnotationSecret, AnnotationContainer, AnnotationPointers, AnnotationVariables, AnnotationFiles,
-		AnnotationContainers, AnnotationInputs, AnnotationDeadlineSeconds,
+		AnnotationContainers, AnnotationDevices, AnnotationInputs, AnnotationDeadlineSeconds,
 	}
 }

@@ -108,6 +108,19 @@ func devices(list corev1.ResourceList) []string {
 	return names
 }
 
+// Devices are what a Pod's containers have of device plug-ins and drivers: container=resource.
+func Devices(pod *corev1.PodSpec) []string {
+	var all []string
+	for _, c := range containers(pod) {
+		names := slices.Concat(devices(c.Resources.Limits), devices(c.Resources.Requests))
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			all = append(all, c.Name+"="+name)
+		}
+	}
+	return all
+}
+
 // hasDevices reports whether a container has anything of a device plug-in or a driver.
 func hasDevices(r *corev1.ResourceRequirements) bool {
 	return len(r.Claims)+len(devices(r.Limits))+len(devices(r.Requests)) > 0

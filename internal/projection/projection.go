@@ -22,6 +22,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/delivery"
+	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
@@ -101,6 +102,7 @@ func Annotations(g *v1alpha1.CapabilityGrant, job *batchv1.Job, attempt int32, c
 		v1alpha1.AnnotationPointers:        pairs(pointers(g, c)),
 		v1alpha1.AnnotationVariables:       strings.Join(slices.Sorted(maps.Keys(c.Variables())), ","),
 		v1alpha1.AnnotationContainers:      containers(&job.Spec.Template.Spec),
+		v1alpha1.AnnotationDevices:         strings.Join(policy.Devices(&job.Spec.Template.Spec), ","),
 		v1alpha1.AnnotationInputs:          pairs(inputs),
 		v1alpha1.AnnotationDeadlineSeconds: strconv.FormatInt(deadline(job, left), 10),
 	}

@@ -135,14 +135,16 @@ func (w *world) statusOnly(ctx context.Context) error {
 func (w *world) lawfulGrants() map[string]func(context.Context) error {
 	const grant = "CapabilityGrant"
 	return map[string]func(context.Context) error{
-		"a revocation":                        w.patched(alice, grant, granted, "", `{"metadata":{"annotations":{"valetkey.dev/revoke":"seen enough"}}}`),
-		"a revocation without a reason":       w.patched(alice, grant, granted, "", `{"metadata":{"annotations":{"valetkey.dev/revoke":""}}}`),
-		"a grant sent back unchanged":         w.replaced(viewer, grant, granted),
-		"a grant deleted in the background":   w.removed(alice, grant, granted, metav1.DeletePropagationBackground),
-		"a grant deleted in the foreground":   w.removed(alice, grant, granted, metav1.DeletePropagationForeground),
-		"the operator lets a grant go":        w.patched(operator, grant, granted, "", `{"metadata":{"finalizers":null}}`),
-		"the operator counts another attempt": w.patched(operator, grant, granted, "status", `{"status":{"attempt":2}}`),
-		"the operator ends a grant":           w.patched(operator, grant, granted, "status", `{"status":{"outcome":"Completed","endedAt":"2026-05-09T11:48:00Z"}}`),
+		"a revocation":                               w.patched(alice, grant, granted, "", `{"metadata":{"annotations":{"valetkey.dev/revoke":"seen enough"}}}`),
+		"a revocation without a reason":              w.patched(alice, grant, granted, "", `{"metadata":{"annotations":{"valetkey.dev/revoke":""}}}`),
+		"a grant sent back unchanged":                w.replaced(viewer, grant, granted),
+		"a grant deleted in the background":          w.removed(alice, grant, granted, metav1.DeletePropagationBackground),
+		"a grant deleted in the foreground":          w.removed(alice, grant, granted, metav1.DeletePropagationForeground),
+		"the operator lets a grant go":               w.patched(operator, grant, granted, "", `{"metadata":{"finalizers":null}}`),
+		"the operator counts another attempt":        w.patched(operator, grant, granted, "status", `{"status":{"attempt":2}}`),
+		"the garbage collector unblocks its request": w.unblocked(grant, func() string { return granted }),
+		"the garbage collector unblocks its Job":     w.unblocked("Pod", func() string { return w.pod }),
+		"the operator ends a grant":                  w.patched(operator, grant, granted, "status", `{"status":{"outcome":"Completed","endedAt":"2026-05-09T11:48:00Z"}}`),
 	}
 }
 

@@ -69,7 +69,7 @@ func rows() []row {
 		podRows(), joinRows(), secretRows(), operatorRows(), namespaceRows(), identityRows(), effectRows(),
 		requestEdgeRows(), decisionEdgeRows(), catalogueRows(), grantEdgeRows(), namespaceEdgeRows(), identityEdgeRows(),
 		subresourceRows(), jobEdgeRows(), deputyRows(), webhookRows(), fieldRows(), inputRows(), lateRows(), enrolmentRows(),
-		decidedLateRows(), formRows(), fittingRows(), sizeRows()} {
+		decidedLateRows(), formRows(), fittingRows(), sizeRows(), metadataRows()} {
 		all = append(all, group...)
 	}
 	return all

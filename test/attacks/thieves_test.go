@@ -254,7 +254,7 @@ func operatorRows() []row {
 		{"the operator changes a deadline without starting", operator, jobs, "starts a held Job once", patches("Job", held, "", `{"spec":{"activeDeadlineSeconds":9}}`), nil},
 		{"the operator starts a Job with another grant's Secret", operator, jobs, "its own Secret", start(held, "publish", label("spec.template.metadata.annotations", "valetkey.dev/secret", "valetkey-other-1")), nil},
 		{"the operator names a container that the Job has not", operator, jobs, "one of the Job's containers", start(held, "nobody"), nil},
-		{"the operator starts a Job for other containers than it has", operator, jobs, "with the containers that it has", start(held, "publish", label("spec.template.metadata.annotations", "valetkey.dev/containers", "publish=evil")), nil},
+		{"the operator starts a Job for other containers than it has", operator, jobs, "with the containers and devices that it has", start(held, "publish", label("spec.template.metadata.annotations", "valetkey.dev/containers", "publish=evil")), nil},
 		{"the operator starts a Job without a deadline", operator, jobs, "with a deadline", start(held, "publish", set("spec.activeDeadlineSeconds", nil)), nil},
 	}
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -39,8 +40,10 @@ func Slim(object any) (any, error) {
 		o.Rules = slimRules(o.Rules)
 		return withoutNotes(o), nil
 	case *rbacv1.RoleBinding:
+		o.Subjects = slimSubjects(o.Subjects)
 		return withoutNotes(o), nil
 	case *rbacv1.ClusterRoleBinding:
+		o.Subjects = slimSubjects(o.Subjects)
 		return withoutNotes(o), nil
 	default:
 		return nil, fmt.Errorf("%T is not among what is cached in part", object)
@@ -49,7 +52,7 @@ func Slim(object any) (any, error) {
 
 // slimMeta leaves no label and annotation but Valetkey's own.
 func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
-	m.ManagedFields = nil
+	m.ManagedFields, m.GenerateName = nil, ""
 	m.Labels, m.Annotations = ours(m.Labels), ours(m.Annotations)
 	return m
 }
@@ -63,15 +66,34 @@ func ours(all map[string]string) map[string]string {
 func withoutNotes(o client.Object) client.Object {
 	o.SetManagedFields(nil)
 	o.SetAnnotations(nil)
+	o.SetLabels(nil)
+	o.SetOwnerReferences(nil)
+	o.SetFinalizers(nil)
+	o.SetGenerateName("")
 	return o
 }
 
-// largestRole is how many bytes of rules are kept of a role. One that has more is taken for one that may do everything: who fills the
+// largestRole is how many bytes are kept of a role's rules, or of a binding's subjects. One that has more is taken for one that may do everything: who fills the
 // operator's memory with a role gets it refused.
 const largestRole = 64 << 10
 
+// header is how many bytes a string takes without its characters.
+const header = 16
+
+// slimSubjects keeps those of a binding, unless they take more than largestRole: then it is taken for one that binds
+// everybody.
+func slimSubjects(subjects []rbacv1.Subject) []rbacv1.Subject {
+	size := 0
+	for _, s := range subjects {
+		size += 4*header + len(s.Kind) + len(s.APIGroup) + len(s.Name) + len(s.Namespace)
+	}
+	if size <= largestRole {
+		return subjects
+	}
+	return []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: user.AllAuthenticated}}
+}
+
 func slimRules(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
-	const header = 16 // bytes of a string without its characters
 	size := 0
 	for i := range rules {
 		r := &rules[i]

@@ -39,15 +39,47 @@ func TestSlim_ARoleKeepsWhatItMayDoAndNoMore(t *testing.T) {
 		"a thousand of each one": {[]rbacv1.PolicyRule{{Verbs: words(1000), Resources: words(1000), APIGroups: words(1000)}}, everything},
 	} {
 		t.Run(name, func(t *testing.T) {
-			meta := metav1.ObjectMeta{Name: "r", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"note": "long"}}
+			meta := metav1.ObjectMeta{Name: "r", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"note": "long"},
+				GenerateName: "r", Finalizers: []string{"example.com/x"}, OwnerReferences: []metav1.OwnerReference{{Name: "long"}}}
 			got, err := observe.Slim(&rbacv1.Role{ObjectMeta: meta, Rules: row.rules})
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "r", Labels: map[string]string{"a": "b"}}, Rules: row.want}
+			want := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Rules: row.want}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestSlim_ABindingOfVeryManyBindsEverybody: fifty thousand subjects in each of many bindings would fill the operator's
+// memory.
+func TestSlim_ABindingOfVeryManyBindsEverybody(t *testing.T) {
+	some := func(n int) []rbacv1.Subject {
+		all := make([]rbacv1.Subject, n)
+		for i := range all {
+			all[i] = rbacv1.Subject{Kind: rbacv1.UserKind, Name: fmt.Sprint("user-", i)}
+		}
+		return all
+	}
+	everybody := []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:authenticated"}}
+	for n, want := range map[int][]rbacv1.Subject{0: {}, 1: some(1), 500: some(500), 50_000: everybody} {
+		for _, binding := range []any{&rbacv1.RoleBinding{Subjects: some(n)}, &rbacv1.ClusterRoleBinding{Subjects: some(n)}} {
+			slim, err := observe.Slim(binding)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := []rbacv1.Subject(nil)
+			switch b := slim.(type) {
+			case *rbacv1.RoleBinding:
+				got = b.Subjects
+			case *rbacv1.ClusterRoleBinding:
+				got = b.Subjects
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%T of %d: %s", binding, n, diff)
+			}
+		}
 	}
 }

@@ -1,0 +1,114 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration
+
+package attacks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// metadataRows fill what nobody looks at, so that no decision, no end and no status fits any more, and have a Pod carry
+// what another Job, or another object of the namespace, gave it.
+func metadataRows() []row {
+	const request, grant, job, pod = "CapabilityRequest", "CapabilityGrant", "Job", "Pod"
+	filled := `{"metadata":{"generateName":"` + strings.Repeat("x", 1_000_000) + `"}}`
+	all := []row{
+		{name: "a request filled up by its generateName, so that nobody could deny it", by: mallory, rule: "valetkey-requests",
+			words: "room for decisions", try: patches(request, waiting, "", filled)},
+		{name: "a grant filled up, so that nobody could end it", by: mallory, rule: "valetkey-grants", words: "room for what became",
+			try: patches(grant, granted, "", filled)},
+		{name: "a Job filled up, so that its end is never told", by: mallory, rule: "valetkey-jobs-frozen", words: "room for what became",
+			try: patches(job, "valetkey-"+granted, "", filled)},
+		{name: "another generateName of the running Pod", by: mallory, rule: "valetkey-pods", words: "room for what became",
+			try: func(ctx context.Context, w *world, by string) error {
+				return w.patch(ctx, by, pod, w.pod, "", `{"metadata":{"generateName":"other-"}}`)
+			}},
+		{name: "a Pod of one Job that another Job would adopt", by: "job-controller", rule: "valetkey-pods", words: "each Job's Pods name that Job",
+			try: ofJob(label("metadata.labels", "batch.kubernetes.io/controller-uid", jobUID))},
+		{name: "a Pod of one Job that another Job would adopt, the old way", by: "job-controller", rule: "valetkey-pods",
+			words: "each Job's Pods name that Job", try: ofJob(label("metadata.labels", "controller-uid", jobUID))},
+		{name: "a device that a LimitRange adds to the granted Pod", by: "job-controller", rule: "valetkey-pods", words: "the devices that were reviewed",
+			try: withResource("example.com/gadget")},
+		{name: "a granted Pod has the shares of its node that a LimitRange sets", by: "job-controller", rule: "valetkey-pods", shows: func(ctx context.Context, w *world) error {
+			return withResource("memory")(ctx, w, "")
+		}},
+	}
+	for kind, name := range map[string]string{request: waiting, grant: granted, job: "valetkey-" + granted} {
+		rules := map[string]string{request: "valetkey-requests", grant: "valetkey-grants", job: "valetkey-jobs-frozen"}
+		all = append(all, row{name: "a " + kind + " that nine managers apply to", by: mallory, rule: rules[kind], words: "at most 8 managers", try: applied(kind, name, 9)})
+	}
+	return all
+}
+
+// ofJob has the job-controller make a Pod of an ordinary Job.
+func ofJob(edits ...edit) func(context.Context, *world, string) error {
+	return func(ctx context.Context, w *world, _ string) error {
+		owned := set("metadata.ownerReferences", []any{map[string]any{"apiVersion": "batch/v1", "kind": "Job", "name": "decoy",
+			"uid": "5e8f1a3c-2222-4222-8333-444455556666", "controller": true}})
+		o := w.pod0("decoy-x", append([]edit{owned}, edits...)...)
+		_, err := w.asJobController().Resource(kinds["Pod"]).Namespace(namespace).Create(ctx, o, metav1.CreateOptions{DryRun: dryRun})
+		return err
+	}
+}
+
+// withResource has the job-controller make the granted Pod once more, with a limit that its Job does not have.
+func withResource(name string) func(context.Context, *world, string) error {
+	return func(ctx context.Context, w *world, _ string) error {
+		made, err := w.clients[admin].Resource(kinds["Pod"]).Namespace(namespace).Get(ctx, w.pod, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		o := w.template(ctx, made, true)
+		share := map[string]any{name: "1"}
+		set("spec.containers.0.resources", map[string]any{"limits": share, "requests": share})(o.Object)
+		_, err = w.asJobController().Resource(kinds["Pod"]).Namespace(namespace).Create(ctx, normal(o.Object), metav1.CreateOptions{DryRun: dryRun})
+		return err
+	}
+}
+
+// applied writes into an object's metadata that so many managers apply to it.
+func applied(kind, name string, managers int) func(context.Context, *world, string) error {
+	return func(ctx context.Context, w *world, by string) error {
+		o, err := w.clients[by].Resource(kinds[kind]).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		fields, at := o.GetManagedFields(), metav1.Now()
+		for i := range managers {
+			fields = append(fields, metav1.ManagedFieldsEntry{Manager: fmt.Sprint("manager-", i), Operation: metav1.ManagedFieldsOperationApply,
+				APIVersion: o.GetAPIVersion(), Time: &at, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{".":{}}}}`)}})
+		}
+		body, err := json.Marshal(map[string]any{"metadata": map[string]any{"managedFields": fields}})
+		if err != nil {
+			return err
+		}
+		return w.patch(ctx, by, kind, name, "", string(body))
+	}
+}
+
+// unblocked lets go of what an object's owners wait for, as the garbage collector does where something below it is
+// being deleted, too.
+func (w *world) unblocked(kind string, name func() string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		o, err := w.clients[admin].Resource(kinds[kind]).Namespace(namespace).Get(ctx, name(), metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		owners, no := o.GetOwnerReferences(), false
+		for i := range owners {
+			owners[i].BlockOwnerDeletion = &no
+		}
+		body, err := json.Marshal(map[string]any{"metadata": map[string]any{"ownerReferences": owners}})
+		if err != nil {
+			return err
+		}
+		return w.patch(ctx, admin, kind, name(), "", string(body))
+	}
+}
