@@ -4,6 +4,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -14,8 +15,34 @@ import (
 )
 
 // ending is the way from a reason to stop to the end. Revocation never waits for the tenant: only the last step waits for
-// the containers. Nor does one step wait for another that is refused.
+// the containers. Nor does one step wait for another that is refused. Pods that the job-controller leaves running are
+// deleted whatever else is waited for.
 func ending(f Facts, now time.Time) Action {
+	next := endingButPods(f, now)
+	due, left := f.podsDue()
+	switch {
+	case !left || next.Step == StopJob || next.Step == End:
+		return next
+	case !now.Before(due):
+		return Action{Step: EndPods}
+	case next.Step == Wait && (next.Until.IsZero() || due.Before(next.Until)):
+		next.Until = due
+	}
+	return next
+}
+
+// podsDue is when the Pods that nobody has told to end are deleted; false if there are none.
+func (f Facts) podsDue() (due time.Time, left bool) {
+	left = slices.ContainsFunc(f.Pods, func(p PodFacts) bool { return !p.Gone && !p.Deleting && !p.Ended })
+	due = f.Grant.Status.Stop.At.Add(JobControllerTime)
+	if due.Before(f.Attempt.EndPodsNotBefore) {
+		due = f.Attempt.EndPodsNotBefore
+	}
+	return due, left
+}
+
+// endingButPods is the next step on that way, whatever the Pods do.
+func endingButPods(f Facts, now time.Time) Action {
 	abandoned := f.Grant.Annotations[v1alpha1.AnnotationAbandon] != ""
 	stopRefused := f.jobMayRun() && now.Before(f.Attempt.StopNotBefore)
 	switch {
@@ -37,7 +64,7 @@ func ending(f Facts, now time.Time) Action {
 	case f.containersEnded():
 		return end
 	case now.Before(due):
-		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: due, Message: "waiting for the Job's containers to end"}
+		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: due, Message: cmp.Or(f.Attempt.PodsRefused, "waiting for the Job's containers to end")}
 	case abandoned:
 		end.Outcome = v1alpha1.OutcomeUnknown
 		return end
@@ -77,6 +104,9 @@ func (f Facts) unseen() string {
 		default:
 			what = fmt.Sprintf("node %s has not reported that the containers of Pod %s ended", p.Node, p.Name)
 		}
+	}
+	if f.Attempt.PodsRefused != "" {
+		what += "; " + f.Attempt.PodsRefused
 	}
 	return what + fmt.Sprintf("; look on the node (crictl ps) and end them there. If the node will not come back, delete its Node object, and annotate: "+
 		"kubectl annotate capgrant %s -n %s %s=<reason>", f.Grant.Name, f.Grant.Namespace, v1alpha1.AnnotationAbandon)

@@ -17,6 +17,9 @@ const Recheck = 10 * time.Second
 // MaxAttempts bounds how often a grant's credential is minted, crashes of the operator included.
 const MaxAttempts = 12
 
+// JobControllerTime is how long the job-controller has, after a grant was stopped, to end the Job's Pods.
+const JobControllerTime = 5 * time.Second
+
 // Settle is how long after a Pod's grace its node should have reported that its containers ended. It leaves room for a busy
 // job-controller and for the clocks of node and operator. A grant whose end is not seen by then says so, and goes on waiting.
 const Settle = time.Minute
@@ -88,6 +91,8 @@ type PodFacts struct {
 	Ended bool
 	// Kept reports whether the grant's finalizer is on the Pod, so that it stays until the grant lets it go.
 	Kept bool
+	// Deleting reports whether somebody asked for its deletion.
+	Deleting bool
 	// Gone reports whether the Pod was seen and its object is not there any more. That alone does not say that its containers ended.
 	Gone bool
 }
@@ -135,6 +140,10 @@ type AttemptFacts struct {
 	NotBefore time.Time
 	// StopNotBefore is when the API server may be asked again to stop the Job, after it refused.
 	StopNotBefore time.Time
+	// EndPodsNotBefore is when the API server may be asked again to delete the Job's Pods, after it refused.
+	EndPodsNotBefore time.Time
+	// PodsRefused is what it answered then; empty if it did not refuse.
+	PodsRefused string
 	// Revoked: this process asked the back end to end what was issued, and it answered.
 	Revoked bool
 	// RevokeNotBefore is when the back end may be asked again to end it, after it could not confirm that.

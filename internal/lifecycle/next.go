@@ -35,6 +35,8 @@ const (
 	Stop Step = "Stop"
 	// StopJob suspends the Job, so that the job-controller ends its Pod.
 	StopJob Step = "StopJob"
+	// EndPods deletes the Pods that the job-controller has not ended: it may be held up by whatever else happens to the Job.
+	EndPods Step = "EndPods"
 	// Revoke asks the back end to end the credential, and deletes the Secrets of every attempt where Stop could not, or was another process's.
 	Revoke Step = "Revoke"
 	// ReportUnseen audits, and stores in the status, that the end of the containers was not seen in time.

@@ -80,7 +80,15 @@ func began(attempt int32) change {
 }
 
 // quiet: the Job is stopped and the credential revoked, and only the containers are waited for.
-func quiet(f *Facts) { f.Job.Suspended, f.Job.Idle, f.Attempt.Revoked = true, true, true }
+func quiet(f *Facts) {
+	f.Job.Suspended, f.Job.Idle, f.Attempt.Revoked, f.Pods[0].Deleting = true, true, true, true
+}
+
+// left: the job-controller has not told the Pod to end.
+func left(f *Facts) {
+	f.Pods[0].Deleting = false
+	f.Grant.Status.Stop.At = metav1.NewTime(now.Add(-JobControllerTime))
+}
 
 func gone(f *Facts) { f.Pods[0].Gone = true }
 
@@ -211,6 +219,14 @@ func TestNext(t *testing.T) {
 		"without the Job its Pod may still run":                            {facts: stopping(func(f *Facts) { f.Job, f.Attempt.Revoked = JobFacts{}, true }), want: Wait, reason: v1alpha1.ReasonEnding},
 		"a Job and its request that went before a Pod started end at once": {facts: stopping(nobodySaw, func(f *Facts) { f.Job, f.Attempt.Revoked, f.Request.Exists = JobFacts{}, true, false }), want: End},
 		"a Job that is still told to make Pods holds the end":              {facts: stopping(nobodySaw, func(f *Facts) { f.Job.Suspended, f.Attempt.Revoked = true, true }), want: Wait, reason: v1alpha1.ReasonEnding},
+		"a Pod that the job-controller leaves is deleted":                  {facts: stopping(quiet, left), want: EndPods},
+		"and while the back end is asked":                                  {facts: stopping(left, func(f *Facts) { f.Job.Suspended, f.Attempt.Minting = true, true }), want: EndPods},
+		"and while it is not to be asked":                                  {facts: stopping(left, func(f *Facts) { f.Job.Suspended, f.Attempt.RevokeNotBefore = true, now.Add(time.Minute) }), want: EndPods},
+		"and though the Job could not be stopped":                          {facts: stopping(left, func(f *Facts) { f.Attempt.StopNotBefore = now.Add(time.Minute) }), want: EndPods},
+		"and though the Job is gone or being deleted":                      {facts: stopping(left, func(f *Facts) { f.Job = JobFacts{} }), want: EndPods},
+		"but not before the job-controller had time":                       {facts: stopping(quiet, left, func(f *Facts) { f.Grant.Status.Stop.At = metav1.NewTime(now) }), want: Wait, reason: v1alpha1.ReasonEnding},
+		"nor again before a while":                                         {facts: stopping(quiet, left, func(f *Facts) { f.Attempt.EndPodsNotBefore = now.Add(time.Second) }), want: Wait, reason: v1alpha1.ReasonEnding},
+		"nor one that ended by itself":                                     {facts: stopping(quiet, left, func(f *Facts) { f.Pods[0].Ended = true }), want: End},
 		"an end that is not seen in time is reported":                      {facts: stopping(quiet, overdue), want: ReportUnseen, reason: v1alpha1.ReasonEndNotSeen},
 		"an end that is not seen is reported once, and waited for":         {facts: stopping(quiet, overdue, unseen), want: Wait, reason: v1alpha1.ReasonEndNotSeen},
 		"an end that is seen late is the end":                              {facts: stopping(quiet, overdue, unseen, func(f *Facts) { f.Pods[0].Ended = true }), want: End, outcome: v1alpha1.OutcomeRevoked},
@@ -262,6 +278,10 @@ func TestAWaitEndsByItself(t *testing.T) {
 		t.Errorf("looks again at %s, want at the end of the TTL", got.Until)
 	}
 	waiting := stopping(func(f *Facts) { f.Job.Suspended, f.Attempt.Revoked = true, true })
+	if got, want := Next(waiting, now).Until, now.Add(JobControllerTime); !got.Equal(want) {
+		t.Errorf("looks again at %s, want when the job-controller has had its time, %s", got, want)
+	}
+	waiting.Pods[0].Deleting = true
 	if got, want := Next(waiting, now).Until, now.Add(v1alpha1.PodGraceSeconds*time.Second+Settle); !got.Equal(want) {
 		t.Errorf("looks again at %s, want %s", got, want)
 	}

@@ -176,6 +176,8 @@ func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		return c.stop(ctx, g, mem, a.Stop)
 	case lifecycle.StopJob:
 		return c.stopJob(ctx, g, mem)
+	case lifecycle.EndPods:
+		return c.endPods(ctx, g, mem, f)
 	case lifecycle.Revoke:
 		return c.revoke(ctx, g, mem)
 	case lifecycle.End:

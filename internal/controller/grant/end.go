@@ -44,11 +44,27 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		s.Stop = &stop
 		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, stop.Message)
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errAgain):
 		return err
+	case err != nil:
+		return errors.Join(err, c.stopUnstored(ctx, g, mem))
 	}
 	mem.credential = nil
 	return c.deleteSecrets(ctx, g, g.Status.Attempt)
+}
+
+// stopUnstored does what ends a grant, as far as it can, though the API server does not store that it ends: nobody's
+// refusal of a status keeps a credential working. All of it is done again once that is stored.
+func (c *Controller) stopUnstored(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	mem.credential = nil
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Spec.Job.Name, UID: types.UID(g.Spec.Job.UID)}}
+	stopping := c.Client.Patch(ctx, job, client.RawPatch(types.MergePatchType, projection.StopPatch(job)))
+	if apierrors.IsNotFound(stopping) || apierrors.IsInvalid(stopping) {
+		stopping = nil
+	}
+	_, revoking := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g)
+	return errors.Join(c.deleteSecrets(ctx, g, g.Status.Attempt), stopping, revoking)
 }
 
 // stopJob suspends the Job: the job-controller ends its Pod, with the short grace that the Pod was given.
@@ -64,6 +80,23 @@ func (c *Controller) stopJob(ctx context.Context, g *v1alpha1.CapabilityGrant, m
 		return c.held(ctx, g, "the Job could not be stopped: "+policy.Clip(err.Error(), maxWords))
 	}
 	mem.job = job
+	return nil
+}
+
+// endPods deletes the Pods that nobody has told to end, with the short grace that they were given. The job-controller
+// does so as a rule, but whatever keeps it from looking at the Job keeps the Pods running.
+func (c *Controller) endPods(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, f lifecycle.Facts) error {
+	mem.EndPodsNotBefore, mem.PodsRefused = c.Clock.Now().Add(lifecycle.Recheck), ""
+	for _, p := range f.Pods {
+		if p.Gone || p.Deleting || p.Ended {
+			continue
+		}
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: p.Name}}
+		err := c.Client.Delete(ctx, pod, client.Preconditions{UID: &p.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			mem.PodsRefused = "Pod " + p.Name + " could not be deleted: " + policy.Clip(err.Error(), maxWords)
+		}
+	}
 	return nil
 }
 

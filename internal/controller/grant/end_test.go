@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -11,8 +12,10 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -38,6 +41,7 @@ func revoked(t *testing.T) (*env, *corev1.Pod) {
 		t.Fatal("the Job was not stopped")
 	}
 	e.jobControllerSays(batchv1.JobSuspended)
+	e.must(e.client.Delete(t.Context(), pod)) // as the job-controller does
 	e.reconcile()
 	if g := e.grant(); g.Status.EndedAt != nil || g.Status.Revocation == nil {
 		t.Fatalf("ended at %v, revocation %v", g.Status.EndedAt, g.Status.Revocation)
@@ -208,5 +212,67 @@ func TestContainersEnded_AsTheNodeSaid(t *testing.T) {
 				t.Errorf("it has ended: %t", got)
 			}
 		})
+	}
+}
+
+// TestEnds_APodThatTheJobControllerLeavesIsDeleted: whatever keeps the job-controller from looking at a Job keeps no Pod
+// of it running.
+func TestEnds_APodThatTheJobControllerLeavesIsDeleted(t *testing.T) {
+	for what, refused := range map[string]bool{"at once": false, "after a refusal": true} {
+		t.Run(what, func(t *testing.T) {
+			e := newEnv(t)
+			pod := e.delivered()
+			e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
+			if result := e.reconcile(); result.RequeueAfter != lifecycle.JobControllerTime {
+				t.Errorf("it is looked at again after %s", result.RequeueAfter)
+			}
+			let := func() {}
+			if refused {
+				let = e.refuses("pods")
+			}
+			e.clock.Step(lifecycle.JobControllerTime)
+			e.reconcile()
+			if c := e.endedCondition(); refused && !strings.Contains(c.Message, "Pod valetkey-pr-184-x could not be deleted: ") {
+				t.Errorf("it says %s", c.Message)
+			}
+			let()
+			e.clock.Step(lifecycle.Recheck)
+			e.reconcile()
+			if e.must(e.client.Get(t.Context(), client.ObjectKeyFromObject(pod), pod)); pod.DeletionTimestamp == nil {
+				t.Error("the Pod goes on")
+			}
+			e.nodeSays(pod, corev1.PodFailed, ended())
+			e.jobControllerSays(batchv1.JobSuspended)
+			e.reconcile()
+			if g := e.grant(); g.Status.EndedAt == nil {
+				t.Errorf("it does not end: %s", e.endedCondition().Message)
+			}
+		})
+	}
+}
+
+// TestStop_WhatIsNotStoredIsDoneAllTheSame: a status that the API server refuses keeps no credential working.
+func TestStop_WhatIsNotStoredIsDoneAllTheSame(t *testing.T) {
+	e := newEnv(t)
+	e.delivered()
+	secret := e.grant().Status.SecretName
+	e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
+	e.statusRefused = errors.New("etcdserver: request is too large")
+	for range 3 {
+		if _, err := e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()}); err == nil {
+			t.Error("what could not be stored is not told")
+		}
+	}
+	gone := e.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: secret}, &corev1.Secret{})
+	if e.backend.Working() != 0 || !suspended(e.job()) || !apierrors.IsNotFound(gone) {
+		t.Errorf("%d credentials work, the Job is stopped: %t, the Secret: %v", e.backend.Working(), suspended(e.job()), gone)
+	}
+	if n := count(e.audit.events(), audit.EventStopping); n != 1 {
+		t.Errorf("the stop is on record %d times", n)
+	}
+	e.statusRefused = nil
+	e.reconcile()
+	if g := e.grant(); g.Status.Stop == nil || g.Status.Revocation == nil || g.Status.Revocation.ConfirmedAt == nil {
+		t.Errorf("once it can be stored, it says %+v", g.Status)
 	}
 }

@@ -159,7 +159,7 @@ func (c *Controller) present(ctx context.Context, from client.Reader, g *v1alpha
 
 func podFacts(pod *corev1.Pod, before lifecycle.PodFacts) lifecycle.PodFacts {
 	f := lifecycle.PodFacts{UID: pod.UID, Name: pod.Name, Node: pod.Spec.NodeName, Started: before.Started, Ended: containersEnded(pod),
-		Kept: controllerutil.ContainsFinalizer(pod, v1alpha1.FinalizerSeen)}
+		Kept: controllerutil.ContainsFinalizer(pod, v1alpha1.FinalizerSeen), Deleting: pod.DeletionTimestamp != nil}
 	for _, s := range containerStatuses(pod) {
 		f.Started = f.Started || s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
 	}

@@ -33,6 +33,14 @@ func (e *env) refuses(what string) (let func()) {
 			return c.Patch(ctx, o, p, opts...)
 		}
 		return func() { e.funcs.Patch = nil }
+	case "pods":
+		e.funcs.Delete = func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			if _, ok := o.(*corev1.Pod); ok {
+				return refused
+			}
+			return c.Delete(ctx, o, opts...)
+		}
+		return func() { e.funcs.Delete = nil }
 	default:
 		e.funcs.Delete = func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 			if _, ok := o.(*corev1.Secret); ok {
