@@ -55,6 +55,9 @@ const (
 	// AnnotationDevices on a Job's Pod template lists what its containers have of device plug-ins and drivers: container=resource, comma
 	// separated. No Pod with others is made.
 	AnnotationDevices = "valetkey.dev/devices"
+	// AnnotationPullSecrets on a Job's Pod template lists its imagePullSecrets, comma separated. No Pod is made that has others, of its
+	// ServiceAccount, and a container that is started while the step runs.
+	AnnotationPullSecrets = "valetkey.dev/pull-secrets"
 	// AnnotationInputs on a Job's Pod template lists the ConfigMaps that the Pod reads, and the grant's copies of what was reviewed:
 	// name=copy, comma separated. The API server points the Pod at the copies.
 	AnnotationInputs = "valetkey.dev/inputs"
@@ -104,6 +107,6 @@ const (
 func StartAnnotations() []string {
 	return []string{
 		AnnotationGrant, AnnotationSecret, AnnotationContainer, AnnotationPointers, AnnotationVariables, AnnotationFiles,
-		AnnotationContainers, AnnotationDevices, AnnotationInputs, AnnotationDeadlineSeconds,
+		AnnotationContainers, AnnotationDevices, AnnotationPullSecrets, AnnotationInputs, AnnotationDeadlineSeconds,
 	}
 }

@@ -77,14 +77,6 @@ func combinations(spec *batchv1.JobSpec) findings {
 			"the kubelet would ask its registry whenever it is restarted, and look at no deadline meanwhile", c.Name)
 	}
 	f = append(f, resources(pod)...)
-	for _, c := range containers(pod) {
-		for _, e := range c.Env {
-			if e.ValueFrom != nil && e.ValueFrom.FileKeyRef != nil {
-				f.add(!isEmptyDir(pod, e.ValueFrom.FileKeyRef.VolumeName), "container %s: env[%s] reads a file of volume %s, which is no emptyDir",
-					c.Name, e.Name, e.ValueFrom.FileKeyRef.VolumeName)
-			}
-		}
-	}
 	return f
 }
 
@@ -140,8 +132,4 @@ func downward(v corev1.Volume) []corev1.DownwardAPIVolumeFile {
 // isSidecar reports whether an init container goes on beside the containers of the Pod.
 func isSidecar(c corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-}
-
-func isEmptyDir(pod *corev1.PodSpec, volume string) bool {
-	return slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == volume && v.EmptyDir != nil })
 }

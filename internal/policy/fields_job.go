@@ -64,7 +64,7 @@ func podFields() []Field {
 			anyStep(reviewed(Placement, "where it runs", "nodeName", "nodeSelector", "affinity", "tolerations", "topologySpreadConstraints")),
 			anyStep(unless(reviewed(Placement, "where it runs", "schedulerName"), "default-scheduler")),
 			reviewed(Program, "what runs its containers", "runtimeClassName"),
-			anyStep(reviewed(Network, "under which name it is known", "hostname", "subdomain", "setHostnameAsFQDN", "hostnameOverride")),
+			reviewed(Network, "under which name it is known, also to itself", "hostname", "subdomain", "setHostnameAsFQDN", "hostnameOverride"),
 			anyStep(reviewed(Placement, "when it is scheduled, and which Pods make room for it; those of Kubernetes itself, system-*, are "+
 				"refused", "priorityClassName")),
 			harmless("the API server writes it, for its priorityClassName", "priority"),

@@ -370,6 +370,12 @@ func TestWhereRunnersAreListedTheContainerIsOneOfThemWhole(t *testing.T) {
 		{"another server answers for names", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.DNSConfig = &corev1.PodDNSConfig{}
 		}, "dnsConfig"},
+		{"the Pod has a server's name", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) { pod.Hostname = "api" }, "hostname is set"},
+		{"the Pod has a server's name, in a domain", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) { pod.Subdomain = "internal" }, "subdomain is set"},
+		{"the Pod has a server's whole name", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.HostnameOverride = ptr.To("api.internal.example")
+		}, "hostnameOverride is set"},
+		{"the Pod has its whole name", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) { pod.SetHostnameAsFQDN = ptr.To(true) }, "setHostnameAsFQDN is set"},
 	})
 }
 

@@ -15,14 +15,14 @@ import (
 )
 
 // leaks says by what the credential would leave its container without its program telling it: what the kubelet copies from the
-// container into an object, and what a neighbour in the Pod can read. Source: the kubelet of Kubernetes 1.37.
+// container into an object, and what a neighbour in the Pod can read; and by what it would stay there after its end. Source: the kubelet of Kubernetes 1.37.
 func leaks(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) findings {
 	pod := &job.Spec.Template.Spec
 	step := find(pod.Containers, r.Spec.Container)
 	if step == nil {
 		return nil // It is refused for that.
 	}
-	return slices.Concat(expanded(step, c), copiedOut(step), listeners(pod, step, c))
+	return slices.Concat(expanded(step, c), copiedOut(step), deceivers(pod, step, c), holdUps(job, step.Name))
 }
 
 // expanded finds the references that the kubelet would replace by the credential. It does so in the command, the arguments, the values
@@ -111,47 +111,4 @@ func copiedOut(step *corev1.Container) findings {
 	}
 	slices.Sort(f)
 	return f
-}
-
-// listeners finds containers that run beside the step, and that could read what is sent in clear in the network that they share.
-func listeners(pod *corev1.PodSpec, step *corev1.Container, c *v1alpha1.Capability) findings {
-	what := inClear(c)
-	if what == "" {
-		return nil
-	}
-	var f findings
-	for _, other := range slices.Concat(pod.InitContainers, pod.Containers) {
-		beside := other.Name != step.Name && (isSidecar(other) || find(pod.Containers, other.Name) != nil)
-		f.add(beside && mayListen(other.SecurityContext), "container %s shares the network of container %s, in which %s in clear; write "+
-			"securityContext: {capabilities: {drop: [NET_RAW]}} for container %s, and add no capabilities but %s", other.Name, step.Name,
-			what, other.Name, strings.Join(deaf(), ", "))
-	}
-	return f
-}
-
-// inClear says what is sent without encryption by what Valetkey delivers; nothing if nothing is.
-func inClear(c *v1alpha1.Capability) string {
-	switch s := &c.Spec; {
-	case s.GCP != nil && s.GCP.Delivery != v1alpha1.DeliveryEnv:
-		return "valetkey-exec hands Google's token to its libraries"
-	case s.Vault != nil && s.Vault.Postgres != nil && s.Vault.Postgres.SSLMode == "disable":
-		return "PostgreSQL's clients send their password"
-	}
-	return ""
-}
-
-// mayListen reports whether a container could read the packets of its Pod: it keeps NET_RAW, which runtimes give to every container, or
-// has a capability that is not known to be no way to them. Runtimes know the names of capabilities in capitals and without CAP_.
-func mayListen(s *corev1.SecurityContext) bool {
-	if s == nil || s.Capabilities == nil {
-		return true
-	}
-	drops := slices.ContainsFunc(s.Capabilities.Drop, func(c corev1.Capability) bool { return c == "NET_RAW" || c == "ALL" })
-	return !drops || slices.ContainsFunc(s.Capabilities.Add, func(c corev1.Capability) bool { return !slices.Contains(deaf(), string(c)) })
-}
-
-// deaf are the capabilities by which nobody reads packets: those of Pod Security's level baseline.
-func deaf() []string {
-	return []string{"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID",
-		"SETPCAP", "SETUID", "SYS_CHROOT"}
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -110,58 +109,6 @@ func TestLeaks_WhatTheKubeletCopiesIsRefusedOfTheStep(t *testing.T) {
 				TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError})
 		}, ""},
 	})
-}
-
-func TestLeaks_ANeighbourThatCouldListenIsRefused(t *testing.T) {
-	google, postgres := newCapability(), newCapability()
-	google.Spec.GCP = &v1alpha1.GCPCapability{}
-	postgres.Spec.Vault = &v1alpha1.VaultCapability{Postgres: &v1alpha1.VaultPostgres{SSLMode: "disable"}}
-	const says = "drop: [NET_RAW]"
-	caps := func(drop, add string) *corev1.SecurityContext {
-		s := &corev1.SecurityContext{Capabilities: &corev1.Capabilities{}}
-		for _, name := range strings.Fields(drop) {
-			s.Capabilities.Drop = append(s.Capabilities.Drop, corev1.Capability(name))
-		}
-		for _, name := range strings.Fields(add) {
-			s.Capabilities.Add = append(s.Capabilities.Add, corev1.Capability(name))
-		}
-		return s
-	}
-	always := ptr.To(corev1.ContainerRestartPolicyAlways)
-	beside := func(s *corev1.SecurityContext) func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {
-		return func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
-			pod.Containers = append(pod.Containers, corev1.Container{Name: "side", Image: image, SecurityContext: s})
-		}
-	}
-	before := func(restart *corev1.ContainerRestartPolicy) func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {
-		return func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
-			pod.InitContainers = []corev1.Container{{Name: "side", Image: image, RestartPolicy: restart}}
-		}
-	}
-	rows := []jobRow{
-		{"there is none", func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {}, ""},
-		{"a container as it comes", beside(nil), says},
-		{"a sidecar", before(always), says},
-		{"an init container, which ends before", before(nil), ""},
-		{"a container that says something else", beside(&corev1.SecurityContext{RunAsNonRoot: ptr.To(true)}), says},
-		{"a container that drops it", beside(caps("NET_RAW", "")), ""},
-		{"a container that drops all", beside(caps("ALL", "NET_BIND_SERVICE CHOWN")), ""},
-		{"a container that drops something else", beside(caps("NET_ADMIN", "")), says},
-		{"a container that drops it by a name that no runtime knows", beside(caps("CAP_NET_RAW", "")), says},
-		{"a container that drops it in lower case", beside(caps("net_raw", "")), says},
-		{"a container that takes it back", beside(caps("ALL", "NET_RAW")), says},
-		{"a container that takes it back in lower case", beside(caps("ALL", "net_raw")), says},
-		{"a container that sends the packets elsewhere", beside(caps("ALL", "NET_ADMIN")), says},
-		{"a container that takes all", beside(caps("NET_RAW", "ALL")), says},
-		{"a container that may do nearly everything", beside(caps("ALL", "SYS_ADMIN")), says},
-		{"a container with a program in the kernel", beside(caps("ALL", "BPF")), says},
-	}
-	checkJobs(t, google, rows)
-	checkJobs(t, postgres, rows)
-	google.Spec.GCP.Delivery, postgres.Spec.Vault.Postgres.SSLMode = v1alpha1.DeliveryEnv, "verify-full"
-	for _, c := range []*v1alpha1.Capability{google, postgres, newCapability()} {
-		checkJobs(t, c, []jobRow{{"nothing is sent in clear", beside(nil), ""}})
-	}
 }
 
 // TestSecretVariables_AreAllThatBackEndsSet reads from the source of the back ends which variables they set to what is secret.

@@ -129,66 +129,16 @@ func findRisks(in ReviewInput) []Risk {
 		}
 	}
 	for _, c := range lateImages(in) {
-		found.add(v1alpha1.AcceptOtherImage, "the image of container %s is another one than that of container %s, letter by letter, and none "+
-			"that capability %s lists, or it is always pulled: while the node pulls it, nothing ends the step in time; write the very same "+
-			"image, or make it an init container or a sidecar", c.Name, in.Request.Spec.Container, in.Capability.Name)
+		found.add(v1alpha1.AcceptOtherImage, "the image of container %s may be pulled while the step runs, and while the node pulls it, nothing "+
+			"ends the step in time; write the very image of container %s, letter by letter, or one that capability %s lists and an init "+
+			"container or a sidecar has, do not always pull it, and use no imagePullSecrets", c.Name, in.Request.Spec.Container, in.Capability.Name)
 	}
 	for _, v := range lateVolumes(in) {
-		found.add(v1alpha1.AcceptOtherImage, "the image of volume %s is mounted by no container before the step, and none that capability %s lists: "+
-			"while the node pulls it, nothing ends the step in time; mount it into container %s, too, or leave it out", v.Name, in.Capability.Name,
+		found.add(v1alpha1.AcceptOtherImage, "the image of volume %s may be pulled while the step runs, and while the node pulls it, nothing "+
+			"ends the step in time; mount it into container %s, too, do not always pull it, and use no imagePullSecrets", v.Name,
 			in.Request.Spec.Container)
 	}
 	return found
-}
-
-// lateImages are the containers beside the step whose image may be pulled while the step runs. The kubelet starts the containers of a
-// Pod one after the other, and looks at no deadline until it has pulled the image of the last. Sidecars and other init containers are
-// started before. The node keeps images by the name as it is written: the step's image in another spelling, with capitals or the port of
-// its registry, is another one to it, and is pulled.
-func lateImages(in ReviewInput) []corev1.Container {
-	pod := &in.Job.Spec.Template.Spec
-	step := find(pod.Containers, in.Request.Spec.Container)
-	if step == nil {
-		return nil
-	}
-	listed := listedImages(in, step)
-	var late []corev1.Container
-	for _, c := range pod.Containers {
-		if c.Name != step.Name && (!slices.Contains(listed, c.Image) || c.ImagePullPolicy == corev1.PullAlways) {
-			late = append(late, c)
-		}
-	}
-	return late
-}
-
-// listedImages are those that the step's node has, or that the capability answers for.
-func listedImages(in ReviewInput, step *corev1.Container) []string {
-	listed := []string{step.Image}
-	for _, r := range in.Capability.Spec.Runner {
-		listed = append(listed, r.Image)
-	}
-	if exec := in.Capability.Spec.Exec; exec != nil {
-		listed = append(listed, exec.Images...)
-	}
-	return listed
-}
-
-// lateVolumes are the volumes whose image may be pulled while the step runs: the kubelet pulls those of the Pod at each start of a
-// container that mounts one. What the step or an init container mounts was pulled before the step started.
-func lateVolumes(in ReviewInput) []corev1.Volume {
-	pod := &in.Job.Spec.Template.Spec
-	step := find(pod.Containers, in.Request.Spec.Container)
-	if step == nil {
-		return nil
-	}
-	beside := slices.DeleteFunc(slices.Clone(pod.Containers), func(c corev1.Container) bool { return c.Name == step.Name })
-	before := append(slices.Clone(pod.InitContainers), *step)
-	images := slices.DeleteFunc(slices.Clone(pod.Volumes), func(v corev1.Volume) bool { return v.Image == nil })
-	if !slices.ContainsFunc(images, func(v corev1.Volume) bool { return isMounted(v, beside) }) {
-		return nil
-	}
-	listed := listedImages(in, step)
-	return slices.DeleteFunc(images, func(v corev1.Volume) bool { return slices.Contains(listed, v.Image.Reference) || isMounted(v, before) })
 }
 
 // isMounted reports whether one of the containers mounts a volume.

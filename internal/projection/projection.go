@@ -103,6 +103,7 @@ func Annotations(g *v1alpha1.CapabilityGrant, job *batchv1.Job, attempt int32, c
 		v1alpha1.AnnotationVariables:       strings.Join(slices.Sorted(maps.Keys(c.Variables())), ","),
 		v1alpha1.AnnotationContainers:      containers(&job.Spec.Template.Spec),
 		v1alpha1.AnnotationDevices:         strings.Join(policy.Devices(&job.Spec.Template.Spec), ","),
+		v1alpha1.AnnotationPullSecrets:     strings.Join(policy.PullSecrets(&job.Spec.Template.Spec), ","),
 		v1alpha1.AnnotationInputs:          pairs(inputs),
 		v1alpha1.AnnotationDeadlineSeconds: strconv.FormatInt(deadline(job, left), 10),
 	}

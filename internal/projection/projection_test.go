@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -47,8 +48,10 @@ func job() *batchv1.Job {
 		Spec: batchv1.JobSpec{Suspend: &yes, Template: corev1.PodTemplateSpec{
 			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}, Annotations: map[string]string{"note": "kept"}},
 			Spec: corev1.PodSpec{
-				InitContainers: []corev1.Container{{Name: "fetch", Image: "fetch:1.2"}},
-				Containers:     []corev1.Container{{Name: "publish", Image: "registry.example.com:5000/publisher:v1@sha256:9f86"}, {Name: "beside", Image: "beside:1"}},
+				InitContainers: []corev1.Container{{Name: "fetch", Image: "fetch:1.2", Resources: corev1.ResourceRequirements{
+					Limits: corev1.ResourceList{"cpu": resource.MustParse("1"), "example.com/gadget": resource.MustParse("1")}}}},
+				ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}, {Name: "mirror"}},
+				Containers:       []corev1.Container{{Name: "publish", Image: "registry.example.com:5000/publisher:v1@sha256:9f86"}, {Name: "beside", Image: "beside:1"}},
 			},
 		}},
 	}
@@ -131,6 +134,8 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 		"valetkey.dev/pointers":         "AWS_CONFIG_FILE=/var/run/secrets/valetkey.dev/aws/config,AWS_REGION=us-east-1",
 		"valetkey.dev/variables":        "",
 		"valetkey.dev/containers":       "fetch=fetch:1.2,publish=@sha256:9f86,beside=beside:1",
+		"valetkey.dev/devices":          "fetch=example.com/gadget",
+		"valetkey.dev/pull-secrets":     "registry,mirror",
 		"valetkey.dev/inputs":           "scripts=" + projection.CopyName(grantUID, 1) + ",settings=" + projection.CopyName(grantUID, 0),
 		"valetkey.dev/deadline-seconds": "899",
 	}

@@ -41,6 +41,9 @@ var refusedFields = map[string]map[string]string{
 	"Probe.terminationGracePeriodSeconds": {"spec.template.spec.containers.1.livenessProbe": "{exec: {command: [a]}, terminationGracePeriodSeconds: 80}"},
 	"Lifecycle.postStart":                 {"spec.template.spec.containers.0.lifecycle": `{postStart: {exec: {command: [sleep, "3000"]}}}`},
 
+	"EnvVarSource.fileKeyRef": {"spec.template.spec.volumes": "[{name: v, emptyDir: {}}]",
+		"spec.template.spec.containers.1.env": "[{name: A, valueFrom: {fileKeyRef: {volumeName: v, path: f, key: A, optional: true}}}]"},
+
 	"SecurityContext.windowsOptions":    {"spec.template.spec.containers.0.securityContext": "{windowsOptions: {runAsUserName: a}}"},
 	"PodSecurityContext.windowsOptions": {"spec.template.spec.securityContext": "{windowsOptions: {runAsUserName: a}}"},
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // metadataRows fill what nobody looks at, so that no decision, no end and no status fits any more, and have a Pod carry
@@ -20,6 +21,27 @@ func metadataRows() []row {
 	const request, grant, job, pod = "CapabilityRequest", "CapabilityGrant", "Job", "Pod"
 	filled := `{"metadata":{"generateName":"` + strings.Repeat("x", 1_000_000) + `"}}`
 	all := []row{
+		{name: "a request with notes of its own, which the operator would keep", by: agent, rule: "valetkey-requests", words: "than its decisions",
+			try: creates(func(w *world) *unstructured.Unstructured {
+				return w.request0("q", label("metadata.annotations", "valetkey.dev/n00", "x"))
+			})},
+		{name: "a request with a label of valetkey.dev", by: mallory, rule: "valetkey-requests", words: "than its decisions",
+			try: patches(request, waiting, "", `{"metadata":{"labels":{"valetkey.dev/request":"x"}}}`)},
+		{name: "a pull Secret of the ServiceAccount's, beside the step", by: "job-controller", rule: "valetkey-pods", words: "no imagePullSecrets that were not reviewed",
+			try: withPullSecret},
+		{name: "the operator deletes a Pod that is none of a grant's", by: operator, rule: "valetkey-operator-pods", words: "deletes granted Pods alone",
+			try: func(ctx context.Context, w *world, by string) error {
+				if err := w.stored(ctx, kinds["Pod"], w.pod0("foreign")); err != nil {
+					return err
+				}
+				background := metav1.DeletePropagationBackground
+				return w.clients[by].Resource(kinds["Pod"]).Namespace(namespace).Delete(ctx, "foreign", metav1.DeleteOptions{PropagationPolicy: &background})
+			}},
+		{name: "the operator deletes a granted Pod by force", by: operator, rule: "valetkey-operator-pods", words: "with the grace that they have",
+			try: func(ctx context.Context, w *world, by string) error {
+				background, at := metav1.DeletePropagationBackground, int64(1)
+				return w.clients[by].Resource(kinds["Pod"]).Namespace(namespace).Delete(ctx, w.pod, metav1.DeleteOptions{PropagationPolicy: &background, GracePeriodSeconds: &at})
+			}},
 		{name: "a request filled up by its generateName, so that nobody could deny it", by: mallory, rule: "valetkey-requests",
 			words: "room for decisions", try: patches(request, waiting, "", filled)},
 		{name: "a grant filled up, so that nobody could end it", by: mallory, rule: "valetkey-grants", words: "room for what became",
@@ -111,4 +133,16 @@ func (w *world) unblocked(kind string, name func() string) func(context.Context)
 		}
 		return w.patch(ctx, admin, kind, name(), "", string(body))
 	}
+}
+
+// withPullSecret has the job-controller make the granted Pod once more, as its ServiceAccount's Secrets change it.
+func withPullSecret(ctx context.Context, w *world, _ string) error {
+	made, err := w.clients[admin].Resource(kinds["Pod"]).Namespace(namespace).Get(ctx, w.pod, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	o := w.template(ctx, made, true)
+	set("spec.imagePullSecrets", []any{map[string]any{"name": "changing"}})(o.Object)
+	_, err = w.asJobController().Resource(kinds["Pod"]).Namespace(namespace).Create(ctx, normal(o.Object), metav1.CreateOptions{DryRun: dryRun})
+	return err
 }

@@ -34,6 +34,9 @@ func (r row) holds(ctx context.Context, w *world) error {
 	if r.shows != nil {
 		return r.shows(ctx, w)
 	}
+	if r.try == nil {
+		return errors.New(r.words)
+	}
 	return refusal.By(r.try(ctx, w, r.by), r.rule, r.words)
 }
 

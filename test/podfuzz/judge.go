@@ -235,12 +235,46 @@ func (v *verdict) lifetime(pod *corev1.PodSpec) {
 	}
 	for _, c := range pod.Containers {
 		v.wrong(c.RestartPolicy != nil && *c.RestartPolicy != corev1.ContainerRestartPolicyNever, "%s restarts", c.Name)
-		late := c.Name != v.Container && (c.Image != v.Image || c.ImagePullPolicy == corev1.PullAlways)
+	}
+	probed := 0
+	for _, c := range v.beside(pod) {
+		late := c.Image != v.Image || c.ImagePullPolicy == corev1.PullAlways || len(pod.ImagePullSecrets) > 0
 		v.wrong(late && !v.OtherImage, "the image of %s can come late", c.Name)
+		if c.LivenessProbe != nil || c.StartupProbe != nil {
+			probed++
+		}
+		for _, m := range c.VolumeMounts {
+			v.wrong(m.SubPath+m.SubPathExpr != "" && !filled(pod, m.Name), "the kubelet opens a folder for %s that others can write", c.Name)
+		}
+		for _, e := range c.Env {
+			v.wrong(e.ValueFrom != nil && e.ValueFrom.FileKeyRef != nil, "the kubelet reads a file for %s that others can write", c.Name)
+		}
 	}
+	v.wrong(probed > 2, "the kubelet may have to end %d containers before it looks at the step", probed)
+}
+
+// beside are the containers that start, or start again, while the step runs.
+func (v *verdict) beside(pod *corev1.PodSpec) []corev1.Container {
+	var found []corev1.Container
 	for _, c := range pod.InitContainers {
-		isSidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-		again := isSidecar && c.ImagePullPolicy == corev1.PullAlways
-		v.wrong(again, "the image of sidecar %s can come late when it restarts", c.Name)
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			found = append(found, c)
+		}
 	}
+	for _, c := range pod.Containers {
+		if c.Name != v.Container {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// filled reports whether the kubelet alone writes into a volume.
+func filled(pod *corev1.PodSpec, name string) bool {
+	for _, v := range pod.Volumes {
+		if v.Name == name {
+			return v.ConfigMap != nil || v.Secret != nil || v.Projected != nil || v.DownwardAPI != nil || v.Image != nil
+		}
+	}
+	return false
 }

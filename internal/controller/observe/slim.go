@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
 )
 
 // Slim is the transform of the operator's cache. It leaves of each object what the controllers read of it, so that what others put into
@@ -29,9 +30,13 @@ func Slim(object any) (any, error) {
 		return slimPod(o), nil
 	case *v1alpha1.CapabilityRequest:
 		o.ObjectMeta = slimMeta(o.ObjectMeta)
+		o.Labels, o.Annotations = nil, nil // decisions are read from where the API server wrote them
 		return o, nil
 	case *v1alpha1.CapabilityGrant:
 		o.ObjectMeta = slimMeta(o.ObjectMeta)
+		for key, value := range o.Annotations {
+			o.Annotations[key] = policy.Clip(value, longestNote)
+		}
 		return o, nil
 	case *rbacv1.Role:
 		o.Rules = slimRules(o.Rules)
@@ -61,6 +66,9 @@ func ours(all map[string]string) map[string]string {
 	maps.DeleteFunc(all, func(key, _ string) bool { return !strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") })
 	return all
 }
+
+// longestNote is how many bytes are kept of what somebody wrote to end a grant.
+const longestNote = 1 << 10
 
 // withoutNotes leaves out what is written about an object, and nothing that it does.
 func withoutNotes(o client.Object) client.Object {
