@@ -46,6 +46,8 @@ type Ask struct {
 	Namespace string
 	// RunAsUser of the Pod; nil means the image's own.
 	RunAsUser *int64
+	// Job are more changes of the Job, one JSON patch operation each.
+	Job []string
 }
 
 // Request creates a request and its Job as a person.
@@ -92,7 +94,16 @@ func (s *Stage) request(a Ask) (string, error) {
 		security = fmt.Appendf(nil, `{"runAsUser": %d}`, *a.RunAsUser)
 	}
 	return s.overlay(folder, map[string]string{"kustomization.yaml": fmt.Sprintf(requestOverlay,
-		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, cmp.Or(a.Capability, sampleCapability), a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, command, args, security)})
+		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, cmp.Or(a.Capability, sampleCapability), a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, command, args, security) + operations(a.Job)})
+}
+
+// operations are JSON patch operations as lines of an overlay.
+func operations(list []string) string {
+	var lines strings.Builder
+	for _, operation := range list {
+		lines.WriteString("    - " + operation + "\n")
+	}
+	return lines.String()
 }
 
 // words are a list as YAML has it.
