@@ -105,7 +105,7 @@ func applied(kind, name string, managers int) func(context.Context, *world, stri
 		fields, at := o.GetManagedFields(), metav1.Now()
 		for i := range managers {
 			fields = append(fields, metav1.ManagedFieldsEntry{Manager: fmt.Sprint("manager-", i), Operation: metav1.ManagedFieldsOperationApply,
-				APIVersion: o.GetAPIVersion(), Time: &at, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{".":{}}}}`)}})
+				APIVersion: o.GetAPIVersion(), Time: &at, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{".":{}}}}`)})
 		}
 		body, err := json.Marshal(map[string]any{"metadata": map[string]any{"managedFields": fields}})
 		if err != nil {
