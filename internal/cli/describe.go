@@ -48,7 +48,7 @@ func (c *cluster) request(ctx context.Context, name string) (*v1alpha1.Capabilit
 // page is what a person decides on.
 func (s *shell) page(ctx context.Context, c *cluster, r *v1alpha1.CapabilityRequest) string {
 	p := &page{}
-	fmt.Fprintf(p, "%s in namespace %s: %s\n", r.Name, r.Namespace, visible.Line(requestState(r)))
+	_, _ = visible.Fprintf(p, "%s in namespace %s: %s\n", r.Name, r.Namespace, requestState(r)) // a builder takes everything
 	s.asked(p, r)
 	p.title("In the agent's own words, which nobody has checked")
 	p.line("task", strconv.Quote(r.Spec.TaskID))
@@ -205,7 +205,7 @@ func (s *shell) revocation(r *v1alpha1.Revocation) string {
 // next is what a person can do now.
 func next(r *v1alpha1.CapabilityRequest) string {
 	command := func(verb string) string {
-		return fmt.Sprintf("kubectl valetkey %s %s -n %s", verb, r.Name, r.Namespace)
+		return visible.Sprintf("kubectl valetkey %s %s -n %s", verb, r.Name, r.Namespace)
 	}
 	switch {
 	case r.Status.EndedAt != nil && r.Status.GrantName == "":

@@ -286,3 +286,13 @@ func TestDescribeGivesTheObjectToPrograms(t *testing.T) {
 	at(t, aRequest()).types("describe", "publish-pr-184", "-o", "yaml").exits(0).says("kind: CapabilityRequest\n", "  name: publish-pr-184\n")
 	at(t, aRequest()).types("describe", "publish-pr-184", "-o", "wide").exits(1).complains("want json or yaml")
 }
+
+// TestDescribe_ANameIsOnOneLine: no API server has such names, and a hostile one might.
+func TestDescribe_ANameIsOnOneLine(t *testing.T) {
+	r := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Name = "p1\nFORGED  line" })
+	for _, verb := range []string{"describe", "why"} {
+		if said := at(t, r, aJob()).types(verb, r.Name).exits(0).stdout; strings.Contains(said, "\nFORGED") {
+			t.Errorf("%s prints\n%s", verb, said)
+		}
+	}
+}

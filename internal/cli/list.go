@@ -124,7 +124,7 @@ func (s *shell) grantTable(l *listing, items []v1alpha1.CapabilityGrant) error {
 	rows := make([][]string, 0, len(items))
 	for i := range items {
 		g := &items[i]
-		row := []string{g.Name, g.Spec.Capability, g.Spec.Repo, g.Spec.Environment, grantState(g), s.left(g.Status.ExpiresAt), g.Spec.Provider.Type, s.age(g.CreationTimestamp.Time)}
+		row := []string{g.Name, g.Spec.Capability, g.Spec.Repo, g.Spec.Environment, grantState(g), s.lives(g), g.Spec.Provider.Type, s.age(g.CreationTimestamp.Time)}
 		if l.output == "wide" {
 			row = append(row, g.Spec.TaskID, g.Spec.Actor, g.Spec.LeaseID, g.Status.SecretName)
 		}
@@ -160,6 +160,14 @@ func (s *shell) listed(l *listing, header []string, rows [][]string, what string
 }
 
 func (s *shell) age(t time.Time) string { return duration.HumanDuration(s.clock.Since(t)) }
+
+// lives is how long a grant has left; nothing once it is being ended.
+func (s *shell) lives(g *v1alpha1.CapabilityGrant) string {
+	if g.Status.Stop != nil {
+		return s.left(nil)
+	}
+	return s.left(g.Status.ExpiresAt)
+}
 
 // left is the time until an instant.
 func (s *shell) left(expires *metav1.Time) string {

@@ -102,7 +102,7 @@ func (s *shell) explain(ctx context.Context, c *cluster, r *v1alpha1.CapabilityR
 
 func (s *shell) explanation(r *v1alpha1.CapabilityRequest, e explained) string {
 	p := &page{}
-	fmt.Fprintf(p, "%s in namespace %s: %s\n", r.Name, r.Namespace, visible.Line(requestState(r)))
+	_, _ = visible.Fprintf(p, "%s in namespace %s: %s\n", r.Name, r.Namespace, requestState(r)) // a builder takes everything
 	p.title("What the operator says")
 	p.line("operator", operatorSays(r))
 	if e.Operator != nil {
