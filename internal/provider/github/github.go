@@ -147,7 +147,9 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	}
 	if problem := answer.believable(wanted, now); problem != nil {
 		// What is not what was asked for is given to nobody, and ended if GitHub does that.
-		if answer.token() != "" && t.end(context.WithoutCancel(ctx)) == nil {
+		cleanUp, cancel := provider.CleanUp(ctx)
+		defer cancel()
+		if answer.token() != "" && t.end(cleanUp) == nil {
 			g.end(mine)
 		}
 		return nil, problem

@@ -165,7 +165,9 @@ func (v *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	if err == nil {
 		return credential, nil
 	}
-	return nil, v.undo(context.WithoutCancel(ctx), s, l, before, err)
+	cleanUp, cancel := provider.CleanUp(ctx)
+	defer cancel()
+	return nil, v.undo(cleanUp, s, l, before, err)
 }
 
 // undo ends the login of an attempt that failed, and with it whatever it was leased. Nothing was issued for certain if Vault says so.
