@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/provider"
 )
 
 // accessToken is the only kind of token that STS is asked for.
@@ -19,8 +22,9 @@ var answerFields = map[string][]string{
 }
 
 // asAsked reports whether an answer says no more of a token than was asked for. Google's library reads the token and
-// its end alone, and drops what else is said: of which kind it is, and for which scopes.
-func asAsked(host string, body []byte, scopes []string) bool {
+// its end alone, and drops what else is said: of which kind it is, and for which scopes. Of a number of seconds it makes
+// an instant without looking whether there is such a one.
+func asAsked(host string, body []byte, scopes []string, most time.Duration) bool {
 	said := map[string]json.RawMessage{}
 	if json.Unmarshal(body, &said) != nil {
 		// The library says that it cannot be read.
@@ -35,11 +39,18 @@ func asAsked(host string, body []byte, scopes []string) bool {
 		return true
 	}
 	var of struct {
-		Kind  string `json:"issued_token_type"`
-		Scope string `json:"scope"`
+		Kind    string `json:"issued_token_type"`
+		Scope   string `json:"scope"`
+		Seconds int64  `json:"expires_in"`
 	}
 	if json.Unmarshal(body, &of) != nil || of.Kind != accessToken {
 		return false
+	}
+	if _, said := said["expires_in"]; said {
+		lifetime, known := provider.Seconds(of.Seconds)
+		if !known || lifetime <= 0 || lifetime > most {
+			return false
+		}
 	}
 	return !slices.ContainsFunc(strings.Fields(of.Scope), func(scope string) bool { return !slices.Contains(scopes, scope) })
 }

@@ -35,7 +35,7 @@ const (
 func exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject identity.Token, l provider.Lease) (*token, error) {
 	direct := outbound.Client(nil)
 	defer direct.CloseIdleConnections()
-	c := &calls{next: direct.Transport, reason: l.Session(), scopes: n.scopes,
+	c := &calls{next: direct.Transport, reason: l.Session(), scopes: n.scopes, ttl: l.TTL,
 		to: map[string]string{stsHost: p.STSEndpoint, iamHost: p.IAMCredentialsEndpoint}}
 	direct.Transport = c
 	// The library would log every token where an environment variable tells it to.
@@ -79,6 +79,8 @@ type calls struct {
 	reason string
 	// scopes that the token is to have.
 	scopes []string
+	// ttl is for how long it is asked for.
+	ttl time.Duration
 
 	made      int
 	status    int
@@ -88,6 +90,9 @@ type calls struct {
 	// more is set when an answer says more of a token than was asked for.
 	more bool
 }
+
+// longestFederated is more than a federated token lives.
+const longestFederated = 24 * time.Hour
 
 // longestRefusal bounds what is read of a refusal, for its code.
 const longestRefusal = 16 << 10
@@ -137,11 +142,12 @@ func (c *calls) believe(host string, response *http.Response) error {
 	if err != nil {
 		return err
 	}
-	scopes := c.scopes
+	scopes, most := c.scopes, c.ttl+clockSkew
 	if c.made == 1 {
-		scopes = []string{wholeAccount}
+		// It lives as long as Google wants: nobody is given it.
+		scopes, most = []string{wholeAccount}, longestFederated
 	}
-	if !asAsked(host, body, scopes) {
+	if !asAsked(host, body, scopes, most) {
 		c.more = true
 		return errMore
 	}
@@ -173,7 +179,7 @@ func (c *calls) failure() error {
 	e := &provider.Error{Class: provider.Retryable, Refused: c.made < 3, RetryAfter: c.wait}
 	switch {
 	case c.more:
-		e.Class, e.Refused, e.Message = provider.Final, false, what+": Google answered with a token of another kind or for other scopes than was asked for, or with something that this version of Valetkey does not know; it is not used"
+		e.Class, e.Refused, e.Message = provider.Final, false, what+": Google answered with a token of another kind, for other scopes or for another time than was asked for, or with something that this version of Valetkey does not know; it is not used"
 	case c.untrusted:
 		e.Message = what + ": the certificate is not one that the operator trusts; nothing was sent"
 	case c.status == 0 || c.status < http.StatusBadRequest:

@@ -128,6 +128,12 @@ func TestIssue_WhatVaultWasNotAskedForIsGivenToNobody(t *testing.T) {
 	}{
 		{"a token that outlives the grant", makes, "auth", "lease_duration", 86_400},
 		{"a token that lives for ever", makes, "auth", "lease_duration", 0},
+		{"a login whose seconds overflow into the grant's", logsIn, "auth", "lease_duration", int64(3600 + 1<<55)},
+		{"a login of the past", logsIn, "auth", "lease_duration", -3600},
+		{"a token whose seconds overflow into the grant's", makes, "auth", "lease_duration", int64(900 + 1<<55)},
+		{"a lease whose seconds overflow into the grant's", leases, "", "lease_duration", int64(900 + 1<<55)},
+		{"a lease whose seconds overflow into the past", leases, "", "lease_duration", int64(1 << 40)},
+		{"a lease for longer than anything lives", leases, "", "lease_duration", 400_000_000},
 		{"a token that can be renewed", makes, "auth", "renewable", true},
 		{"a token that outlives the login", makes, "auth", "orphan", true},
 		{"a token that may do more", makes, "auth", "policies", []any{"default", "previews", "root"}},

@@ -83,8 +83,9 @@ func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
 		return nil, classify(what, err)
 	}
 	c.SetToken(answer.Auth.ClientToken)
-	s.accessor, s.lifetime = answer.Auth.Accessor, time.Duration(answer.Auth.LeaseDuration)*time.Second
-	s.policies = answer.Auth.Policies
+	s.accessor, s.policies = answer.Auth.Accessor, answer.Auth.Policies
+	// A lifetime that there cannot be is none, which is too short for any grant.
+	s.lifetime, _ = provider.Seconds(int64(answer.Auth.LeaseDuration))
 	return s, nil
 }
 
@@ -117,9 +118,9 @@ func (s *session) child(ctx context.Context, l provider.Lease) (*session, error)
 // made reports whether a token is the one that was asked for: it ends with the grant and with the login, cannot be
 // renewed, and may do no more than the login.
 func (s *session) made(a *api.SecretAuth, ttl time.Duration) bool {
-	lifetime := time.Duration(a.LeaseDuration) * time.Second
+	lifetime, known := provider.Seconds(int64(a.LeaseDuration))
 	more := slices.ContainsFunc(a.Policies, func(name string) bool { return !slices.Contains(s.policies, name) })
-	return lifetime > 0 && lifetime < ttl+time.Second && !a.Renewable && !a.Orphan && !more
+	return known && lifetime > 0 && lifetime < ttl+time.Second && !a.Renewable && !a.Orphan && !more
 }
 
 // secret is what Vault leased. It lives no longer than a call, and is passed to nothing that prints.
@@ -139,11 +140,16 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 	} else {
 		answer, err = s.client.Logical().WriteWithContext(ctx, q.path, q.parameters)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, classify("asking for "+q.path, err)
-	case answer == nil:
+	}
+	if answer == nil {
 		return nil, final("Vault has nothing at %s", q.path)
+	}
+	lifetime, known := provider.Seconds(int64(answer.LeaseDuration))
+	switch {
+	case !known:
+		return nil, final("Vault says of the lease of what is at %s that it lives for another time than any can", q.path)
 	case answer.LeaseID == "" || answer.LeaseDuration <= 0:
 		return nil, final("Vault does not lease what is at %s: nobody could end it; for pki, set generate_lease on the role", q.path)
 	case !strings.Contains("/"+answer.LeaseID, "/"+q.path+"/") || answer.Auth != nil || answer.WrapInfo != nil:
@@ -151,7 +157,7 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 	case len(answer.Data) == 0:
 		return nil, final("what Vault leases at %s has no fields", q.path)
 	}
-	return &secret{lease: answer.LeaseID, lifetime: time.Duration(answer.LeaseDuration) * time.Second, data: answer.Data, used: map[string]string{}}, nil
+	return &secret{lease: answer.LeaseID, lifetime: lifetime, data: answer.Data, used: map[string]string{}}, nil
 }
 
 // end ends one attempt's lease and login. That Vault answers 204 says nothing: it does so for a lease that never was. That it knows the
