@@ -15,10 +15,19 @@ import (
 // accessToken is the only kind of token that STS is asked for.
 const accessToken = "urn:ietf:params:oauth:token-type:access_token"
 
-// The fields of each host's answers that are known.
+// The fields of each host's answers that are known. The first is the token's.
 var answerFields = map[string][]string{
 	stsHost: {"access_token", "issued_token_type", "token_type", "expires_in", "scope"},
 	iamHost: {"accessToken", "expireTime"},
+}
+
+// tokenIn is the token in a host's answer; empty if there is none that can be read.
+func tokenIn(host string, body []byte) string {
+	name, said, token := answerFields[host][0], map[string]json.RawMessage{}, ""
+	if json.Unmarshal(body, &said) != nil || json.Unmarshal(said[name], &token) != nil {
+		return ""
+	}
+	return token
 }
 
 // asAsked reports whether an answer says no more of a token than was asked for. Google's library reads the token and

@@ -446,6 +446,57 @@ func TestAnAnswerThatIsNotWhatWasAskedForIsNotUsed(t *testing.T) {
 	}
 }
 
+// TestIssue_ATokenThatWasSentIsNotTakenForTheAnswer: each exchange gives another token than the one it was sent, or than any before.
+func TestIssue_ATokenThatWasSentIsNotTakenForTheAnswer(t *testing.T) {
+	narrows := func(path string, a map[string]any) (string, bool) {
+		return "access_token", path == "/v1/token" && a["expires_in"] == nil
+	}
+	impersonates := func(path string, _ map[string]any) (string, bool) {
+		return "accessToken", strings.Contains(path, "generateAccessToken")
+	}
+	federates := func(path string, a map[string]any) (string, bool) {
+		return "access_token", path == "/v1/token" && a["expires_in"] != nil
+	}
+	// The tokens in the order in which they come: the identity's, the federated one, the account's.
+	for _, tt := range []struct {
+		name   string
+		step   func(path string, a map[string]any) (string, bool)
+		before int
+		spoil  func(string) string
+	}{
+		{"the account's token for the narrowed one", narrows, 2, nil},
+		{"the federated token for the narrowed one", narrows, 1, nil},
+		{"the identity's token for the narrowed one", narrows, 0, nil},
+		{"the account's token within the narrowed one", narrows, 2, func(s string) string { return s + "." }},
+		{"the federated token for the account's", impersonates, 1, nil},
+		{"the identity's token for the account's", impersonates, 0, nil},
+		{"the identity's token for the federated one", federates, 0, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.change = func(path string, a map[string]any) {
+				name, is := tt.step(path, a)
+				if !is {
+					return
+				}
+				a[name] = w.secrets()[tt.before]
+				if tt.spoil != nil {
+					a[name] = tt.spoil(w.secrets()[tt.before])
+				}
+			}
+			c, err := w.Issue(t.Context(), w.lease())
+			if c != nil || !provider.IsFinal(err) || provider.IsRefused(err) {
+				t.Fatalf("got credential %t, refused %t, error %v", c != nil, provider.IsRefused(err), err)
+			}
+			for _, secret := range w.secrets() {
+				if strings.Contains(err.Error(), secret) {
+					t.Error("the error tells a token")
+				}
+			}
+		})
+	}
+}
+
 // TestNothingIsLoggedWhereTheEnvironmentAsksForIt: Google's library would log requests and answers with their tokens.
 func TestNothingIsLoggedWhereTheEnvironmentAsksForIt(t *testing.T) {
 	t.Setenv("GOOGLE_SDK_GO_LOGGING_LEVEL", "debug")

@@ -141,6 +141,10 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		}
 		return nil, err
 	}
+	if answer.token() == proof {
+		// With it, its holder would be the App. What GitHub issued, if it did, is not known, and works until it expires.
+		return nil, &provider.Error{Class: provider.Final, Message: "GitHub answered with the proof that it was sent, and not with a token; it is not used"}
+	}
 	t := &token{api: settings.APIURL, reveal: answer.token}
 	if answer.token() != "" {
 		g.hold(mine, t)
@@ -154,7 +158,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		}
 		return nil, problem
 	}
-	return t.credential(settings, l.Capability.Spec.GitHub.Delivery, wanted, answer.expires())
+	return t.credential(settings, l.Capability.Spec.GitHub.Delivery, wanted, answer.expires(), proof)
 }
 
 // refused: GitHub was not even asked.
