@@ -41,7 +41,7 @@ func (s *secret) credential(c *v1alpha1.VaultCapability, role string, expires ti
 			return nil, err
 		}
 	}
-	f.Secrets = s.secrets()
+	f.Secrets, f.Sent = s.secrets(), s.sent()
 	credential, err := provider.NewCredential(f)
 	if err != nil {
 		return nil, final("what Vault leased cannot be projected: %s", err)
