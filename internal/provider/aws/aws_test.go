@@ -200,6 +200,10 @@ func TestWhatIsWrongWithACapability(t *testing.T) {
 		{"its policy is too long for the longest values", func(c *v1alpha1.Capability) {
 			c.Spec.AWS.Scope[0].Resources = many(16, "arn:aws:s3:::previews/${request.repo}/*")
 		}, v1alpha1.ReasonScopeInvalid},
+		{"its revoker is its own role", func(c *v1alpha1.Capability) { c.Spec.AWS.RevokerRoleARN = role }, v1alpha1.ReasonScopeInvalid},
+		{"its revoker is of another account", func(c *v1alpha1.Capability) {
+			c.Spec.AWS.RevokerRoleARN = "arn:aws:iam::210987654321:role/revoker"
+		}, v1alpha1.ReasonScopeInvalid},
 		{"its identity does not exist", func(c *v1alpha1.Capability) { c.Spec.AWS.ServiceAccountName = "nobody" }, v1alpha1.ReasonIdentityInvalid},
 		{"its identity is another capability's", func(c *v1alpha1.Capability) { c.Name = "deploy" }, v1alpha1.ReasonIdentityInvalid},
 	}
