@@ -279,6 +279,33 @@ func TestGooglesOwnLibraryUsesWhatTheContainerIsGiven(t *testing.T) {
 	}
 }
 
+func TestRender_AScopeOfMoreThanOneServiceIsAccepted(t *testing.T) {
+	for scope, narrow := range map[string]bool{
+		"devstorage.read_write": true, "bigquery": true, "bigquery.readonly": true, "logging.read": true, "ndev.clouddns.readwrite": true, "userinfo.email": true,
+		"cloud-platform": false, "cloud-platform.read-only": false, "iam": false, "compute": false, "appengine.admin": false, "ndev.cloudman": false,
+		"bigquery-and-more": false, "devstorages": false, "something.new": false,
+	} {
+		t.Run(scope, func(t *testing.T) {
+			w := newWorld(t)
+			l := w.lease()
+			c := l.Capability.Spec.GCP
+			// A narrow scope beside it does not help.
+			c.Boundary, c.Scopes = nil, []string{readWrite, "https://www.googleapis.com/auth/" + scope}
+			if _, err := w.Render(t.Context(), l.Capability, l.Values); (err == nil) != narrow || err != nil && !strings.Contains(err.Error(), "the scope "+scope+" is not known") {
+				t.Errorf("without a boundary: %v", err)
+			}
+			c.Accept = []v1alpha1.GCPAcceptance{v1alpha1.AcceptWholeServiceAccount}
+			if _, err := w.Render(t.Context(), l.Capability, l.Values); err != nil {
+				t.Errorf("accepted: %v", err)
+			}
+			c.Accept, c.Boundary = nil, w.lease().Capability.Spec.GCP.Boundary
+			if _, err := w.Render(t.Context(), l.Capability, l.Values); err != nil {
+				t.Errorf("with a boundary: %v", err)
+			}
+		})
+	}
+}
+
 func TestWhatGoogleRefusesSaysWhatToDo(t *testing.T) {
 	capability := func(change func(*v1alpha1.GCPCapability)) func(*world, *provider.Lease) {
 		return func(_ *world, l *provider.Lease) { change(l.Capability.Spec.GCP) }
