@@ -43,14 +43,17 @@ const (
 	CodeShadowedAllow = "shadowed-allow"
 	// CodeWriteWithoutApproval: a capability that writes is allowed and nobody has to approve.
 	CodeWriteWithoutApproval = "write-without-approval"
-	// CodeWildcard: an Allow takes any capability, repo, environment, requester or approver, or a scope is wider than the request.
+	// CodeWildcard: an Allow takes any capability, repo, environment, requester or approver, or a scope is wider than the
+	// request.
 	CodeWildcard = "wildcard"
 	// CodeAmbiguousScope: a request can get a scope that lies within that of another name, so that a Deny of one would
 	// not keep it from the other. The capability is not Ready.
 	CodeAmbiguousScope = "ambiguous-scope"
-	// CodeRevoker: the revoker role of a capability of AWS could not end its sessions for good, or is another capability's role.
+	// CodeRevoker: the revoker role of a capability of AWS could not end its sessions for good, or is another
+	// capability's role.
 	CodeRevoker = "revoker"
-	// CodeOutlivesRevocation: by its scope a session of AWS could get something that works on when its revoker role has ended it.
+	// CodeOutlivesRevocation: by its scope a session of AWS could get something that works on when its revoker role has
+	// ended it.
 	CodeOutlivesRevocation = "outlives-revocation"
 	// CodeTTLOverCapability: a policy's maxTTLSeconds is longer than the capability's, which holds.
 	CodeTTLOverCapability = "ttl-over-capability"
@@ -264,9 +267,11 @@ func (l *linter) wildcards(p *stored) {
 	for _, s := range p.Spec.Approval.Approvers {
 		switch {
 		case everybody(s):
-			l.policy(SeverityWarning, CodeWildcard, p, "approval.approvers: the API server puts everybody in group %s, agents too: name who may approve", s.Name)
+			l.policy(SeverityWarning, CodeWildcard, p,
+				"approval.approvers: the API server puts everybody in group %s, agents too: name who may approve", s.Name)
 		case s.Kind == v1alpha1.SubjectGroup && strings.HasPrefix(s.Name, accountsOf):
-			l.policy(SeverityWarning, CodeWildcard, p, "approval.approvers: group %s is every ServiceAccount of its namespace, those yet to come too: name who may approve", s.Name)
+			l.policy(SeverityWarning, CodeWildcard, p,
+				"approval.approvers: group %s is every ServiceAccount of its namespace, those yet to come too: name who may approve", s.Name)
 		}
 	}
 }
@@ -277,7 +282,8 @@ const accountsOf = "system:serviceaccounts:"
 // everybody reports whether a subject is a group that nobody was put in by anybody.
 func everybody(s v1alpha1.Subject) bool {
 	all := []string{"system:authenticated", "system:unauthenticated", "system:serviceaccounts"}
-	return s.Kind == v1alpha1.SubjectGroup && slices.ContainsFunc(all, func(name string) bool { return strings.EqualFold(name, s.Name) })
+	named := func(name string) bool { return strings.EqualFold(name, s.Name) }
+	return s.Kind == v1alpha1.SubjectGroup && slices.ContainsFunc(all, named)
 }
 
 // lifetime finds lifetimes that a policy allows and the capability does not, and the other way round.

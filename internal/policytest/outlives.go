@@ -17,21 +17,22 @@ var askers = map[string]struct{ actions, verbs []string }{
 	"iam": {verbs: []string{"get", "list", "simulate"}},
 }
 
-// lasting are words in the names of actions of other services that answer with a credential of another principal, or open what
-// goes on by itself.
-var lasting = []string{"credential", "token", "session", "accesskey", "accessdetails", "dataaccess", "password", "presigned"}
+// lasting are words in the names of actions of other services that answer with a credential of another principal, or
+// open what goes on by itself.
+var lasting = []string{"credential", "token", "session", "accesskey", "accessdetails", "dataaccess",
+	"password", "presigned"}
 
 // givers are those actions of other services that a * at the end of a shorter name could stand for.
 var givers = []string{
 	"cognito-identity:getcredentialsforidentity", "cognito-identity:getopenidtoken", "codeartifact:getauthorizationtoken",
 	"ecr:getauthorizationtoken", "ecr-public:getauthorizationtoken", "lightsail:getinstanceaccessdetails",
-	"lakeformation:gettemporarydatalocationcredentials", "redshift:getclustercredentials", "redshift-serverless:getcredentials",
-	"rolesanywhere:createsession", "s3:getdataaccess", "s3express:createsession", "ssm:startsession", "sso:getrolecredentials",
-	"sso-oauth:createtokenwithiam",
+	"lakeformation:gettemporarydatalocationcredentials", "redshift:getclustercredentials",
+	"redshift-serverless:getcredentials", "rolesanywhere:createsession", "s3:getdataaccess", "s3express:createsession",
+	"ssm:startsession", "sso:getrolecredentials", "sso-oauth:createtokenwithiam",
 }
 
-// outliving are the actions of a capability with a revoker role by which its session could get, or make, something that works on when the
-// session is denied everything.
+// outliving are the actions of a capability with a revoker role by which its session could get, or make, something
+// that works on when the session is denied everything.
 func outliving(a *v1alpha1.AWSCapability) []string {
 	if a == nil || a.RevokerRoleARN == "" {
 		return nil
@@ -65,11 +66,14 @@ func (l *linter) revokers(c *v1alpha1.Capability) {
 	}
 	if all := outliving(c.Spec.AWS); len(all) > 0 {
 		l.add(SeverityWarning, CodeOutlivesRevocation, kindCapability, c.Name,
-			"what a session gets or makes by %s works on when the revoker role has ended the session: take it out, or give it a capability without revokerRoleARN",
-			list(all))
+			"what a session gets or makes by %s works on when the revoker role has ended the session: "+
+				"take it out, or give it a capability without revokerRoleARN", list(all))
 	}
 	for _, other := range l.sorted() {
-		if c.Spec.AWS != nil && other.Spec.AWS != nil && other.Name != c.Name && names.SameRole(c.Spec.AWS.RoleARN, other.Spec.AWS.RevokerRoleARN) {
+		if c.Spec.AWS == nil || other.Spec.AWS == nil || other.Name == c.Name {
+			continue
+		}
+		if names.SameRole(c.Spec.AWS.RoleARN, other.Spec.AWS.RevokerRoleARN) {
 			l.add(SeverityError, CodeRevoker, kindCapability, c.Name,
 				"roleARN is the revoker role of capability %s, whose sessions end by it: name a role that revokes nothing", other.Name)
 		}

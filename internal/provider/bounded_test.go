@@ -99,7 +99,8 @@ func TestSet_WhatWasAnsweredIsNotCalledLate(t *testing.T) {
 	}
 }
 
-// TestCleanUp_IsBoundedAndOutlivesTheCaller: what a failed attempt began is ended also for a caller who has gone, and not for ever.
+// TestCleanUp_IsBoundedAndOutlivesTheCaller: what a failed attempt began is ended also for a caller who has gone, and
+// not for ever.
 func TestCleanUp_IsBoundedAndOutlivesTheCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone, leave := context.WithCancel(t.Context())

@@ -71,8 +71,8 @@ type CredentialFields struct {
 	Pointers map[string]string
 	// Secrets are the values in files and variables that are secret themselves: the container's output is scrubbed of them.
 	Secrets []string
-	// Sent are the tokens and proofs that the back end was sent, or gave in exchange on the way. Whoever has one of them has more than
-	// was asked for: an answer that repeats one is no credential.
+	// Sent are the tokens and proofs that the back end was sent, or gave in exchange on the way. Whoever has one of them
+	// has more than was asked for: an answer that repeats one is no credential.
 	Sent []string
 }
 
@@ -162,8 +162,8 @@ func (f CredentialFields) validate() error {
 	return nil
 }
 
-// printsSecrets reports whether anything that is stored or shown in clear tells what is secret: it comes first of all checks, for the
-// others name what they refuse.
+// printsSecrets reports whether anything that is stored or shown in clear tells what is secret: it comes first of all
+// checks, for the others name what they refuse.
 func (f CredentialFields) printsSecrets() bool {
 	printed := []string{f.ID, f.Principal}
 	for _, all := range []map[string]string{f.Files, f.Variables, f.Pointers} {
@@ -175,8 +175,8 @@ func (f CredentialFields) printsSecrets() bool {
 }
 
 const (
-	// shortestSecret is how many characters a value has at the least before it is looked for: shorter ones, such as a number or a
-	// word, stand everywhere by chance, and can be guessed anyway.
+	// shortestSecret is how many characters a value has at the least before it is looked for: shorter ones, such as a
+	// number or a word, stand everywhere by chance, and can be guessed anyway.
 	shortestSecret = 4
 	// shortestPart is how much of a secret a text repeats at the least before it is no chance.
 	shortestPart = 8

@@ -182,7 +182,8 @@ type Revoked struct {
 // Set is the list of back ends.
 type Set struct{ providers []Provider }
 
-// NewSet makes the list. Whatever is asked of a back end that comes from it has a deadline: see IssueTime and RevokeTime.
+// NewSet makes the list. Whatever is asked of a back end that comes from it has a deadline: see IssueTime and
+// RevokeTime.
 func NewSet(providers ...Provider) Set {
 	s := Set{}
 	for _, p := range providers {

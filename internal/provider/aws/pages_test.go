@@ -14,8 +14,8 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// iamPages is an IAM that lists the inline policies of a role in pages, and counts what it is asked for. The stand-in of STS in
-// front of it answers everything else.
+// iamPages is an IAM that lists the inline policies of a role in pages, and counts what it is asked for. The stand-in
+// of STS in front of it answers everything else.
 func iamPages(t *testing.T, page func(n int64) (names []string, marker string)) (world, *atomic.Int64) {
 	t.Helper()
 	w := newWorld(t)
@@ -42,8 +42,8 @@ func iamPages(t *testing.T, page func(n int64) (names []string, marker string)) 
 	return w, asked
 }
 
-// TestRevoke_AListThatDoesNotEndIsGivenUp: an IAM that always has another page neither holds a worker nor passes for one that
-// confirmed something.
+// TestRevoke_AListThatDoesNotEndIsGivenUp: an IAM that always has another page neither holds a worker nor passes for
+// one that confirmed something.
 func TestRevoke_AListThatDoesNotEndIsGivenUp(t *testing.T) {
 	for name, test := range map[string]struct {
 		page func(n int64) ([]string, string)

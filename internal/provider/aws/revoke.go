@@ -33,7 +33,8 @@ const (
 	lateness = 10 * time.Minute
 	// denialPrefix begins the names of the inline policies that are ours: valetkey-<when it can go, in Unix seconds>-<leaseID>.
 	denialPrefix = "valetkey-"
-	// mostPages is more than a role can have of inline policies, which are 10,240 characters together. A page has 100 of them.
+	// mostPages is more than a role can have of inline policies, which are 10,240 characters together. A page has 100 of
+	// them.
 	mostPages = 20
 	// leaseLength is that of a UUID.
 	leaseLength = 36
@@ -174,8 +175,9 @@ func (d denials) tidy(ctx context.Context, now time.Time, lease string) (string,
 	return own, nil
 }
 
-// names are those of the role's inline policies, each once. The SDK's paginator would ask for as many pages as the server says that
-// there are, so a list that goes on longer than a real one can, or whose next page is the same one again, is given up.
+// names are those of the role's inline policies, each once. The SDK's paginator would ask for as many pages as the
+// server says that there are, so a list that goes on longer than a real one can, or whose next page is the same one
+// again, is given up.
 func (d denials) names(ctx context.Context) ([]string, error) {
 	var names []string
 	in := &iam.ListRolePoliciesInput{RoleName: &d.role}
@@ -194,7 +196,8 @@ func (d denials) names(ctx context.Context) ([]string, error) {
 		}
 		in.Marker = page.Marker
 	}
-	return nil, &provider.Error{Class: provider.Retryable, Message: "IAM's list of the role's inline policies does not end"}
+	return nil, &provider.Error{Class: provider.Retryable,
+		Message: "IAM's list of the role's inline policies does not end"}
 }
 
 func parseDenial(name string) (until time.Time, lease string, ours bool) {

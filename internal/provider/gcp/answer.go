@@ -31,8 +31,8 @@ func tokenIn(host string, body []byte) string {
 }
 
 // asAsked reports whether an answer says no more of a token than was asked for. Google's library reads the token and
-// its end alone, and drops what else is said: of which kind it is, and for which scopes. Of a number of seconds it makes
-// an instant without looking whether there is such a one.
+// its end alone, and drops what else is said: of which kind it is, and for which scopes. Of a number of seconds it
+// makes an instant without looking whether there is such a one.
 func asAsked(host string, body []byte, scopes []string, most time.Duration) bool {
 	said := map[string]json.RawMessage{}
 	if json.Unmarshal(body, &said) != nil {

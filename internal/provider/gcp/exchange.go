@@ -36,7 +36,8 @@ const (
 func exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject identity.Token, l provider.Lease) (*token, error) {
 	direct := outbound.Client(nil)
 	defer direct.CloseIdleConnections()
-	c := &calls{seen: []func() string{subject.Reveal}, next: direct.Transport, reason: l.Session(), scopes: n.scopes, ttl: l.TTL,
+	c := &calls{seen: []func() string{subject.Reveal}, next: direct.Transport,
+		reason: l.Session(), scopes: n.scopes, ttl: l.TTL,
 		to: map[string]string{stsHost: p.STSEndpoint, iamHost: p.IAMCredentialsEndpoint}}
 	direct.Transport = c
 	// The library would log every token where an environment variable tells it to.
@@ -60,7 +61,8 @@ func exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject
 	if err != nil {
 		return nil, c.failure()
 	}
-	return &token{reveal: func() string { return answer.Value }, sent: c.sent, expires: answer.Expiry, bearer: strings.EqualFold(answer.Type, "Bearer")}, nil
+	return &token{reveal: func() string { return answer.Value }, sent: c.sent, expires: answer.Expiry,
+		bearer: strings.EqualFold(answer.Type, "Bearer")}, nil
 }
 
 // supplier gives the library the identity's token.
@@ -147,8 +149,9 @@ func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, c.believe(r.URL.Host, response)
 }
 
-// believe reads an answer, and refuses one that says more than was asked for, or that is what was sent: a token that was
-// not narrowed would pass for the narrowed one. The federated token, which only impersonates, is for all of Google's scopes.
+// believe reads an answer, and refuses one that says more than was asked for, or that is what was sent: a token that
+// was not narrowed would pass for the narrowed one. The federated token, which only impersonates, is for all of
+// Google's scopes.
 func (c *calls) believe(host string, response *http.Response) error {
 	body, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
@@ -195,7 +198,9 @@ func (c *calls) failure() error {
 	e := &provider.Error{Class: provider.Retryable, Refused: c.made < 3, RetryAfter: c.wait}
 	switch {
 	case c.more:
-		e.Class, e.Refused, e.Message = provider.Final, false, what+": Google answered with a token of another kind, for other scopes or for another time than was asked for, with the one that it was sent, or with something that this version of Valetkey does not know; it is not used"
+		e.Class, e.Refused, e.Message = provider.Final, false, what+": Google answered with a token of another kind, "+
+			"for other scopes or for another time than was asked for, with the one that it was sent, "+
+			"or with something that this version of Valetkey does not know; it is not used"
 	case c.untrusted:
 		e.Message = what + ": the certificate is not one that the operator trusts; nothing was sent"
 	case c.status == 0 || c.status < http.StatusBadRequest:

@@ -73,7 +73,8 @@ func (t *token) end(ctx context.Context) error {
 }
 
 // credential is what the container is given: for git, and for programs that read a token.
-func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.CredentialDelivery, w wanted, expires time.Time, proof string) (*provider.Credential, error) {
+func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.CredentialDelivery, w wanted,
+	expires time.Time, proof string) (*provider.Credential, error) {
 	sum := sha256.Sum256([]byte(t.reveal()))
 	f := provider.CredentialFields{
 		// GitHub's audit log names a token by this, as hashed_token.

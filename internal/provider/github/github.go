@@ -143,7 +143,8 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	}
 	if answer.token() == proof {
 		// With it, its holder would be the App. What GitHub issued, if it did, is not known, and works until it expires.
-		return nil, &provider.Error{Class: provider.Final, Message: "GitHub answered with the proof that it was sent, and not with a token; it is not used"}
+		return nil, &provider.Error{Class: provider.Final,
+			Message: "GitHub answered with the proof that it was sent, and not with a token; it is not used"}
 	}
 	t := &token{api: settings.APIURL, reveal: answer.token}
 	if answer.token() != "" {

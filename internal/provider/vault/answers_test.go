@@ -204,8 +204,8 @@ func TestIssue_WhatVaultWasNotAskedForIsGivenToNobody(t *testing.T) {
 	}
 }
 
-// TestIssue_WhatVaultSaysInClearTellsNoSecret: nothing of a secret gets into the handle, which is stored in clear, and no secret is one
-// of the tokens by which it was asked for.
+// TestIssue_WhatVaultSaysInClearTellsNoSecret: nothing of a secret gets into the handle, which is stored in clear, and
+// no secret is one of the tokens by which it was asked for.
 func TestIssue_WhatVaultSaysInClearTellsNoSecret(t *testing.T) {
 	lease := func(id string) func(map[string]map[string]any) {
 		return func(said map[string]map[string]any) { said[leases]["lease_id"] = "database/creds/previews/" + id }
@@ -256,8 +256,8 @@ func TestIssue_WhatVaultSaysInClearTellsNoSecret(t *testing.T) {
 	}
 }
 
-// TestRevoke_TheProofIsTheWholeLine: what Vault says of a lease and a login that are gone proves it, and no line that merely has
-// the words in it.
+// TestRevoke_TheProofIsTheWholeLine: what Vault says of a lease and a login that are gone proves it, and no line that
+// merely has the words in it.
 func TestRevoke_TheProofIsTheWholeLine(t *testing.T) {
 	for _, tt := range []struct {
 		name            string

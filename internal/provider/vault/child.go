@@ -16,8 +16,9 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// made is all that Vault says of a token that it makes. The type of Vault's own client leaves out of which kind it is and how often it can be
-// used, so the answer is read here, and a field that is not known is refused: it may be what else the token is good for.
+// made is all that Vault says of a token that it makes. The type of Vault's own client leaves out of which kind it is
+// and how often it can be used, so the answer is read here, and a field that is not known is refused: it may be what
+// else the token is good for.
 type made struct {
 	ClientToken      string            `json:"client_token"`
 	Accessor         string            `json:"accessor"`
@@ -37,7 +38,8 @@ type made struct {
 // serviceToken is the kind that has children and leases, and can be ended.
 const serviceToken = "service"
 
-// child is a token that Vault itself ends when the grant does, and with it what was leased to it: whatever becomes of the operator.
+// child is a token that Vault itself ends when the grant does, and with it what was leased to it: whatever becomes of
+// the operator.
 func (s *session) child(ctx context.Context, l provider.Lease) (*session, error) {
 	const what = "making the token that the lease hangs on"
 	auth, err := s.create(ctx, l)
@@ -46,7 +48,8 @@ func (s *session) child(ctx context.Context, l provider.Lease) (*session, error)
 	}
 	token, problem := readMade(auth)
 	if problem != nil || !s.asked(token, l.TTL) {
-		return nil, final("Vault made another token than was asked for: one that lives longer, can be made to, may do more, or is of another kind")
+		return nil, final("Vault made another token than was asked for: one that lives longer, can be made to, may do more, " +
+			"or is of another kind")
 	}
 	c, err := s.client.CloneWithHeaders()
 	if err != nil {
@@ -61,8 +64,8 @@ func (s *session) child(ctx context.Context, l provider.Lease) (*session, error)
 func (s *session) create(ctx context.Context, l provider.Lease) (json.RawMessage, error) {
 	renewable := false
 	body, _ := json.Marshal(&api.TokenCreateRequest{
-		TTL: l.TTL.String(), ExplicitMaxTTL: l.TTL.String(), Renewable: &renewable, DisplayName: l.Session(), Type: serviceToken,
-		Metadata: map[string]string{"valetkey-lease": l.ID},
+		TTL: l.TTL.String(), ExplicitMaxTTL: l.TTL.String(), Renewable: &renewable, DisplayName: l.Session(),
+		Type: serviceToken, Metadata: map[string]string{"valetkey-lease": l.ID},
 	}) // strings can always be encoded
 	response, err := s.client.Logical().WriteRawWithContext(ctx, "auth/token/create", body)
 	if response != nil {
@@ -87,8 +90,8 @@ func readMade(auth json.RawMessage) (made, error) {
 	return m, strict.Decode(&m)
 }
 
-// asked reports whether a token is the one that was asked for: a new one, which ends with the grant and with the login, cannot be
-// renewed, and may do no more than the login.
+// asked reports whether a token is the one that was asked for: a new one, which ends with the grant and with the
+// login, cannot be renewed, and may do no more than the login.
 func (s *session) asked(m made, ttl time.Duration) bool {
 	isNew := m.ClientToken != "" && !slices.Contains(s.sent(), m.ClientToken)
 	lifetime, known := provider.Seconds(m.LeaseDuration)

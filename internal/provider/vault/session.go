@@ -136,10 +136,12 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 	case len(answer.Data) == 0:
 		return nil, final("what Vault leases at %s has no fields", q.path)
 	}
-	return &secret{lease: answer.LeaseID, lifetime: lifetime, data: answer.Data, sent: s.sent, used: map[string]string{}}, nil
+	return &secret{lease: answer.LeaseID, lifetime: lifetime, data: answer.Data, sent: s.sent,
+		used: map[string]string{}}, nil
 }
 
-// leaseForm is what stands behind the path in a lease's ID: random letters and digits, and in a namespace a dot and its ID.
+// leaseForm is what stands behind the path in a lease's ID: random letters and digits, and in a namespace a dot and
+// its ID.
 var leaseForm = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?$`)
 
 // leases reports whether an ID is that of a lease of the path. It is what the end will have Vault revoke.
@@ -192,8 +194,8 @@ func noAccessor(err error) bool {
 	return says(err, http.StatusForbidden, "invalid accessor") || says(err, http.StatusBadRequest, "invalid accessor") || says(err, http.StatusNotFound, "invalid accessor")
 }
 
-// says reports whether Vault answered a status with words that are known, and with nothing else. Vault's token store counts its errors,
-// also where it is one.
+// says reports whether Vault answered a status with words that are known, and with nothing else. Vault's token store
+// counts its errors, also where it is one.
 func says(err error, code int, words string) bool {
 	answer := (*api.ResponseError)(nil)
 	if !errors.As(err, &answer) || answer.StatusCode != code || len(answer.Errors) != 1 {

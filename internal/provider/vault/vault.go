@@ -224,7 +224,8 @@ func (s *secret) granted(l provider.Lease, asked question, role string, began ti
 	if l.Capability.Spec.Vault.Revocation == v1alpha1.VaultAtExpiry {
 		// It goes on when its lease ends.
 		if s.lifetime > l.TTL+askingTime {
-			return nil, final("Vault's lease at %s is for %s, and the secret cannot be ended before: it is more than was granted; shorten what the path gives, or grant that much", asked.path, s.lifetime)
+			return nil, final("Vault's lease at %s is for %s, and the secret cannot be ended before: it is more than was granted; "+
+				"shorten what the path gives, or grant that much", asked.path, s.lifetime)
 		}
 		expires = began.Add(s.lifetime)
 	}
