@@ -35,8 +35,8 @@ const (
 	ReasonScopeInvalid = "ScopeInvalid"
 	// ReasonIdentityInvalid: a capability's ServiceAccount is missing or does not name the capability.
 	ReasonIdentityInvalid = "IdentityInvalid"
-	// ReasonNameImpossible: a policy names a repo or an environment that no request for its capabilities can have. It
-	// is in force, but that name matches nothing.
+	// ReasonNameImpossible: a policy names a repo or an environment that no request for its capabilities can have, or
+	// a capability that there is not. It is in force, but that name matches nothing.
 	ReasonNameImpossible = "NameImpossible"
 	// ReasonExpressionInvalid: an expression of a policy does not compile, or could cost too much.
 	ReasonExpressionInvalid = "ExpressionInvalid"

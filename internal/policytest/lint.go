@@ -43,11 +43,18 @@ const (
 	CodeShadowedAllow = "shadowed-allow"
 	// CodeWriteWithoutApproval: a capability that writes is allowed and nobody has to approve.
 	CodeWriteWithoutApproval = "write-without-approval"
-	// CodeWildcard: an Allow takes any capability, repo, environment or requester, or a scope is wider than the request.
+	// CodeWildcard: an Allow takes any capability, repo, environment, requester or approver, or a scope is wider than the
+	// request.
 	CodeWildcard = "wildcard"
 	// CodeAmbiguousScope: a request can get a scope that lies within that of another name, so that a Deny of one would
 	// not keep it from the other. The capability is not Ready.
 	CodeAmbiguousScope = "ambiguous-scope"
+	// CodeRevoker: the revoker role of a capability of AWS could not end its sessions for good, or is another
+	// capability's role.
+	CodeRevoker = "revoker"
+	// CodeOutlivesRevocation: by its scope a session of AWS could get something that works on when its revoker role has
+	// ended it.
+	CodeOutlivesRevocation = "outlives-revocation"
 	// CodeTTLOverCapability: a policy's maxTTLSeconds is longer than the capability's, which holds.
 	CodeTTLOverCapability = "ttl-over-capability"
 	// CodeTTLUnderDefault: a request that names no ttlSeconds gets the capability's default, and the policy refuses it.
@@ -138,6 +145,7 @@ func (l *linter) capability(c *v1alpha1.Capability) {
 	if err := names.CheckScope(c); err != nil {
 		l.add(SeverityError, CodeAmbiguousScope, kindCapability, c.Name, "nothing can be issued: %s", err)
 	}
+	l.revokers(c)
 }
 
 // names finds what a policy names and there cannot be.
@@ -249,10 +257,33 @@ func (l *linter) wildcards(p *stored) {
 		}
 	}
 	for _, s := range p.Spec.Requesters {
-		if s.Kind == v1alpha1.SubjectGroup && slices.Contains([]string{"system:authenticated", "system:unauthenticated", "system:serviceaccounts"}, s.Name) {
+		if everybody(s) {
 			l.policy(SeverityWarning, CodeWildcard, p, "requesters: the API server puts everybody in group %s: name who may ask", s.Name)
 		}
 	}
+	if p.Spec.Approval == nil {
+		return
+	}
+	for _, s := range p.Spec.Approval.Approvers {
+		switch {
+		case everybody(s):
+			l.policy(SeverityWarning, CodeWildcard, p,
+				"approval.approvers: the API server puts everybody in group %s, agents too: name who may approve", s.Name)
+		case s.Kind == v1alpha1.SubjectGroup && strings.HasPrefix(s.Name, accountsOf):
+			l.policy(SeverityWarning, CodeWildcard, p,
+				"approval.approvers: group %s is every ServiceAccount of its namespace, those yet to come too: name who may approve", s.Name)
+		}
+	}
+}
+
+// accountsOf begins the name of the group in which the ServiceAccounts of a namespace are.
+const accountsOf = "system:serviceaccounts:"
+
+// everybody reports whether a subject is a group that nobody was put in by anybody.
+func everybody(s v1alpha1.Subject) bool {
+	all := []string{"system:authenticated", "system:unauthenticated", "system:serviceaccounts"}
+	named := func(name string) bool { return strings.EqualFold(name, s.Name) }
+	return s.Kind == v1alpha1.SubjectGroup && slices.ContainsFunc(all, named)
 }
 
 // lifetime finds lifetimes that a policy allows and the capability does not, and the other way round.

@@ -71,6 +71,9 @@ type CredentialFields struct {
 	Pointers map[string]string
 	// Secrets are the values in files and variables that are secret themselves: the container's output is scrubbed of them.
 	Secrets []string
+	// Sent are the tokens and proofs that the back end was sent, or gave in exchange on the way. Whoever has one of them
+	// has more than was asked for: an answer that repeats one is no credential.
+	Sent []string
 }
 
 // What fits the grant's status.credential.
@@ -128,6 +131,12 @@ func (f CredentialFields) validate() error {
 	if f.ID == "" || f.ExpiresAt.IsZero() || len(f.Files)+len(f.Variables) == 0 {
 		return errors.New("a credential has an identifier, an expiry and content")
 	}
+	if f.printsSecrets() {
+		return errors.New("a credential's identifier, principal or another thing that is printed tells what is secret")
+	}
+	if slices.ContainsFunc(f.Sent, f.holds) {
+		return errors.New("what was answered holds what was sent, or what was only given on the way")
+	}
 	if len(f.ID) > maxID || len(f.Principal) > maxPrincipal || !Plain(f.ID) || !Plain(f.Principal) {
 		return errors.New("a credential's identifier and principal are of visible characters, and fit a grant's status")
 	}
@@ -151,6 +160,42 @@ func (f CredentialFields) validate() error {
 		}
 	}
 	return nil
+}
+
+// printsSecrets reports whether anything that is stored or shown in clear tells what is secret: it comes first of all
+// checks, for the others name what they refuse.
+func (f CredentialFields) printsSecrets() bool {
+	printed := []string{f.ID, f.Principal}
+	for _, all := range []map[string]string{f.Files, f.Variables, f.Pointers} {
+		printed = slices.AppendSeq(printed, maps.Keys(all))
+	}
+	printed = slices.AppendSeq(printed, maps.Values(f.Pointers))
+	secrets := append(slices.Clone(f.Secrets), f.Sent...)
+	return slices.ContainsFunc(printed, func(text string) bool { return Tells(text, secrets...) })
+}
+
+const (
+	// shortestSecret is how many characters a value has at the least before it is looked for: shorter ones, such as a
+	// number or a word, stand everywhere by chance, and can be guessed anyway.
+	shortestSecret = 4
+	// shortestPart is how much of a secret a text repeats at the least before it is no chance.
+	shortestPart = 8
+)
+
+// Tells reports whether a text holds one of the secrets, or half of one in one piece.
+func Tells(text string, secrets ...string) bool {
+	return slices.ContainsFunc(secrets, func(secret string) bool {
+		if len(secret) < shortestSecret {
+			return false
+		}
+		part := min(len(secret), max(shortestPart, (len(secret)+1)/2))
+		for begin := 0; begin+part <= len(secret); begin++ {
+			if strings.Contains(text, secret[begin:begin+part]) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // reservedFolder is where Valetkey keeps what it tells valetkey-exec.

@@ -157,7 +157,24 @@ func TestACredentialThatCannotBeProjectedAsItIsIsRefused(t *testing.T) {
 		"a pointer that is also a variable":               func(f *CredentialFields) { f.Pointers["AWS_SECRET_ACCESS_KEY"] = "x" },
 		"a pointer whose value holds a comma":             func(f *CredentialFields) { f.Pointers["AWS_REGION"] = "a,AWS_PROFILE=b" },
 		"a pointer whose value holds a line break":        func(f *CredentialFields) { f.Pointers["AWS_REGION"] = "a\nb" },
-		"a pointer whose name holds an equals sign":       func(f *CredentialFields) { f.Pointers["A=B"] = "x" },
+		"an ID that is the secret":                        func(f *CredentialFields) { f.ID = material },
+		"an ID that holds the secret":                     func(f *CredentialFields) { f.ID = "leases/" + material + "/1" },
+		"an ID that is the most of the secret":            func(f *CredentialFields) { f.ID = material[4:] },
+		"an ID that ends in half of the secret":           func(f *CredentialFields) { f.ID = "leases/" + material[:10] },
+		"a principal that is the secret":                  func(f *CredentialFields) { f.Principal = material },
+		"a file that is named by the secret":              func(f *CredentialFields) { f.Files["aws/"+material] = material },
+		"a pointer that is the secret":                    func(f *CredentialFields) { f.Pointers["AWS_REGION"] = material },
+		"a pointer that is named by a secret": func(f *CredentialFields) {
+			f.Files["aws/key"], f.Secrets, f.Pointers["KEY_0123456789"] = "KEY_0123456789", append(f.Secrets, "KEY_0123456789"), "x"
+		},
+		"a variable that is named by a secret": func(f *CredentialFields) {
+			f.Variables["KEY_0123456789"], f.Secrets = "KEY_0123456789", append(f.Secrets, "KEY_0123456789")
+		},
+		"a file that holds what was sent":           func(f *CredentialFields) { f.Files["aws/x"], f.Sent = "a=sent-token", []string{"sent-token"} },
+		"a variable that is what was sent":          func(f *CredentialFields) { f.Variables["A"], f.Sent = "sent-token", []string{"other", "sent-token"} },
+		"a pointer that is what was sent":           func(f *CredentialFields) { f.Pointers["A"], f.Sent = "sent-token", []string{"sent-token"} },
+		"an ID that is what was sent":               func(f *CredentialFields) { f.ID, f.Sent = "sent-token", []string{"sent-token"} },
+		"a pointer whose name holds an equals sign": func(f *CredentialFields) { f.Pointers["A=B"] = "x" },
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -169,6 +186,36 @@ func TestACredentialThatCannotBeProjectedAsItIsIsRefused(t *testing.T) {
 			}
 			if strings.Contains(err.Error(), material) {
 				t.Error("the error tells the credential")
+			}
+		})
+	}
+}
+
+// TestTells_MoreThanChance: what is printed is refused for what it tells, not for a word that it shares.
+func TestTells_MoreThanChance(t *testing.T) {
+	const user = "v-token-ag-previews-YEn53rnY6R17CTg5sFrG-1795955751"
+	for _, tt := range []struct {
+		name, text string
+		secrets    []string
+		want       bool
+	}{
+		{"the whole", "a/" + material, []string{material}, true},
+		{"one of several", "a/" + material, []string{"another-secret", material}, true},
+		{"its first half", material[:10], []string{material}, true},
+		{"its last half", "x" + material[10:], []string{material}, true},
+		{"its middle", material[5:15], []string{material}, true},
+		{"less than half", material[:9], []string{material}, false},
+		{"a short secret as a whole", "a/pass1", []string{"pass1"}, true},
+		{"a part of a short secret", "a/pass", []string{"pass1"}, false},
+		{"a number, which stands everywhere", "port-443", []string{"443"}, false},
+		{"a role's name that is part of a user's", "previews", []string{user}, false},
+		{"nothing secret", "a", nil, false},
+		{"an empty secret", "a", []string{""}, false},
+		{"nothing printed", "", []string{material}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := Tells(tt.text, tt.secrets...); got != tt.want {
+				t.Errorf("got %t", got)
 			}
 		})
 	}

@@ -182,8 +182,15 @@ type Revoked struct {
 // Set is the list of back ends.
 type Set struct{ providers []Provider }
 
-// NewSet makes the list.
-func NewSet(providers ...Provider) Set { return Set{providers: providers} }
+// NewSet makes the list. Whatever is asked of a back end that comes from it has a deadline: see IssueTime and
+// RevokeTime.
+func NewSet(providers ...Provider) Set {
+	s := Set{}
+	for _, p := range providers {
+		s.providers = append(s.providers, bounded{p})
+	}
+	return s
+}
 
 // For is the back end of a provider object.
 func (s Set) For(p *v1alpha1.CapabilityProvider) (Provider, error) {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/names"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/provider"
 )
@@ -193,7 +194,13 @@ func (c *PolicyController) check(ctx context.Context, p *v1alpha1.CapabilityPoli
 		all[i] = &list.Items[i]
 	}
 	slices.SortFunc(all, func(a, b *v1alpha1.Capability) int { return strings.Compare(a.Name, b.Name) })
-	if problems := compiled.Impossible(all); len(problems) > 0 {
+	problems := compiled.Impossible(all)
+	for _, name := range p.Spec.Capabilities {
+		if name != names.Any && !slices.ContainsFunc(all, func(c *v1alpha1.Capability) bool { return c.Name == name }) {
+			problems = append(problems, fmt.Sprintf("there is no capability %s: mend the name, or add the capability", name))
+		}
+	}
+	if len(problems) > 0 {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonNameImpossible,
 			Message: "the policy is in force, and some of it means nothing: " + strings.Join(problems, "; ")}, nil
 	}

@@ -41,6 +41,9 @@ func TestPolicy_WhatMeansNothingIsSaid(t *testing.T) {
 		}
 		return s
 	}
+	ofCapabilities := func(names ...string) v1alpha1.CapabilityPolicySpec {
+		return v1alpha1.CapabilityPolicySpec{Effect: v1alpha1.EffectDeny, Capabilities: names}
+	}
 	for _, tt := range []struct {
 		name         string
 		spec         v1alpha1.CapabilityPolicySpec
@@ -54,6 +57,11 @@ func TestPolicy_WhatMeansNothingIsSaid(t *testing.T) {
 		{"a name that another capability takes", denies([]string{"mallory/payments"}), []client.Object{ofGitHub("acme"), ofGitHub("mallory")}, v1alpha1.ReasonReady, ""},
 		{"an expression that no request fits", denies(nil, "request.repo == 'acme/payments'"), []client.Object{ofGitHub("acme")}, v1alpha1.ReasonNameImpossible,
 			`when[0]: it compares request.repo with "acme/payments", which no request has: write "payments", as those requests do`},
+		{"a capability that there is not", ofCapabilities("artifacts-of-acmee"), []client.Object{ofGitHub("acme")}, v1alpha1.ReasonNameImpossible,
+			"some of it means nothing: there is no capability artifacts-of-acmee: mend the name, or add the capability"},
+		{"a capability that there is beside it", ofCapabilities("artifacts-of-acme", "artifacts-of-acmee"), []client.Object{ofGitHub("acme")},
+			v1alpha1.ReasonNameImpossible, "there is no capability artifacts-of-acmee"},
+		{"a capability that there is", ofCapabilities("artifacts-of-acme"), []client.Object{ofGitHub("acme")}, v1alpha1.ReasonReady, ""},
 		{"no capability is known", denies([]string{"mallory/payments"}), nil, v1alpha1.ReasonReady, ""},
 		{"an expression that does not compile", denies([]string{"mallory/payments"}, "nonsense("), []client.Object{ofGitHub("acme")}, v1alpha1.ReasonExpressionInvalid, "when[0]"},
 	} {

@@ -122,7 +122,7 @@ func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	if err := answer.believable(a.options.Clock.Now(), asked); err != nil {
 		return nil, err
 	}
-	return answer.credential(settings, capability.Delivery)
+	return answer.credential(settings, capability.Delivery, token)
 }
 
 // refused: STS was not even asked.

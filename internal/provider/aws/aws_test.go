@@ -200,6 +200,10 @@ func TestWhatIsWrongWithACapability(t *testing.T) {
 		{"its policy is too long for the longest values", func(c *v1alpha1.Capability) {
 			c.Spec.AWS.Scope[0].Resources = many(16, "arn:aws:s3:::previews/${request.repo}/*")
 		}, v1alpha1.ReasonScopeInvalid},
+		{"its revoker is its own role", func(c *v1alpha1.Capability) { c.Spec.AWS.RevokerRoleARN = role }, v1alpha1.ReasonScopeInvalid},
+		{"its revoker is of another account", func(c *v1alpha1.Capability) {
+			c.Spec.AWS.RevokerRoleARN = "arn:aws:iam::210987654321:role/revoker"
+		}, v1alpha1.ReasonScopeInvalid},
 		{"its identity does not exist", func(c *v1alpha1.Capability) { c.Spec.AWS.ServiceAccountName = "nobody" }, v1alpha1.ReasonIdentityInvalid},
 		{"its identity is another capability's", func(c *v1alpha1.Capability) { c.Name = "deploy" }, v1alpha1.ReasonIdentityInvalid},
 	}
@@ -321,6 +325,12 @@ func TestAnAnswerThatIsNotWhatWasAskedForIsNotUsed(t *testing.T) {
 		{"a line break in the secret, which would begin a line of the file", func(_ world, a *answer) { a.Secret = secretKey + "&#10;[profile x]" }},
 		{"a line break in the session token", func(_ world, a *answer) { a.Token = sessionToken + "&#13;x" }},
 		{"a space in the key ID", func(_ world, a *answer) { a.KeyID = "ASIA 1" }},
+		{"the identity's token in place of the secret", func(_ world, a *answer) { a.Secret = identityToken }},
+		{"the identity's token in place of the session's", func(_ world, a *answer) { a.Token = identityToken }},
+		{"the identity's token within the session's", func(_ world, a *answer) { a.Token = "x" + identityToken }},
+		{"the identity's token in place of the key ID", func(_ world, a *answer) { a.KeyID = identityToken }},
+		{"a key ID that is the secret", func(_ world, a *answer) { a.KeyID = a.Secret }},
+		{"a key ID that is the most of the session token", func(_ world, a *answer) { a.KeyID = a.Token[4:] }},
 		{"a key ID that fits no status", func(_ world, a *answer) { a.KeyID = strings.Repeat("A", 300) }},
 	}
 	for _, test := range tests {

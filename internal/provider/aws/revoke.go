@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,9 @@ const (
 	lateness = 10 * time.Minute
 	// denialPrefix begins the names of the inline policies that are ours: valetkey-<when it can go, in Unix seconds>-<leaseID>.
 	denialPrefix = "valetkey-"
+	// mostPages is more than a role can have of inline policies, which are 10,240 characters together. A page has 100 of
+	// them.
+	mostPages = 20
 	// leaseLength is that of a UUID.
 	leaseLength = 36
 )
@@ -150,28 +154,50 @@ func (a *Provider) denials(ctx context.Context, i provider.Issued, h handle) (de
 
 // tidy takes away the denials whose sessions have expired, and returns the name of the lease's own if it is there and can stay.
 func (d denials) tidy(ctx context.Context, now time.Time, lease string) (string, error) {
+	names, err := d.names(ctx)
+	if err != nil {
+		return "", err
+	}
 	own := ""
-	pages := iam.NewListRolePoliciesPaginator(d.client, &iam.ListRolePoliciesInput{RoleName: &d.role})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return "", iamFailure(err)
-		}
-		for _, name := range page.PolicyNames {
-			until, of, ours := parseDenial(name)
-			switch {
-			case !ours:
-			case now.After(until):
-				_, err := d.client.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &d.role, PolicyName: &name})
-				if gone := (*iamtypes.NoSuchEntityException)(nil); err != nil && !errors.As(err, &gone) {
-					return "", iamFailure(err)
-				}
-			case of == lease:
-				own = name
+	for _, name := range names {
+		until, of, ours := parseDenial(name)
+		switch {
+		case !ours:
+		case now.After(until):
+			_, err := d.client.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &d.role, PolicyName: &name})
+			if gone := (*iamtypes.NoSuchEntityException)(nil); err != nil && !errors.As(err, &gone) {
+				return "", iamFailure(err)
 			}
+		case of == lease:
+			own = name
 		}
 	}
 	return own, nil
+}
+
+// names are those of the role's inline policies, each once. The SDK's paginator would ask for as many pages as the
+// server says that there are, so a list that goes on longer than a real one can, or whose next page is the same one
+// again, is given up.
+func (d denials) names(ctx context.Context) ([]string, error) {
+	var names []string
+	in := &iam.ListRolePoliciesInput{RoleName: &d.role}
+	for range mostPages {
+		page, err := d.client.ListRolePolicies(ctx, in)
+		if err != nil {
+			return nil, iamFailure(err)
+		}
+		names = append(names, page.PolicyNames...)
+		if !page.IsTruncated {
+			slices.Sort(names)
+			return slices.Compact(names), nil
+		}
+		if aws.ToString(page.Marker) == aws.ToString(in.Marker) {
+			break
+		}
+		in.Marker = page.Marker
+	}
+	return nil, &provider.Error{Class: provider.Retryable,
+		Message: "IAM's list of the role's inline policies does not end"}
 }
 
 func parseDenial(name string) (until time.Time, lease string, ours bool) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
@@ -46,6 +47,9 @@ func render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
 	}
 	if err := v.Check(c); err != nil {
 		return provider.Scope{}, err
+	}
+	if err := names.CheckRevoker(c.Spec.AWS); err != nil {
+		return provider.Scope{}, fmt.Errorf("capability %s: %w", c.Name, err)
 	}
 	fill := v.Fill()
 	document := policyDocument{Version: "2012-10-17"}

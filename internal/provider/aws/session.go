@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
@@ -56,12 +57,14 @@ func assumedARN(role, session string) string {
 }
 
 // credential makes what the container is given, so that an SDK needs nothing else.
-func (s *session) credential(p *v1alpha1.AWSProvider, delivery v1alpha1.CredentialDelivery) (*provider.Credential, error) {
-	f := provider.CredentialFields{ID: s.keyID, Principal: s.arn, ExpiresAt: s.expires, Secrets: []string{s.secret, s.token}, Pointers: map[string]string{
-		"AWS_REGION": p.Region, "AWS_DEFAULT_REGION": p.Region,
-		// The node's own role must not be a way out.
-		"AWS_EC2_METADATA_DISABLED": "true",
-	}}
+func (s *session) credential(p *v1alpha1.AWSProvider, delivery v1alpha1.CredentialDelivery, sent identity.Token) (
+	*provider.Credential, error) {
+	f := provider.CredentialFields{ID: s.keyID, Principal: s.arn, ExpiresAt: s.expires, Secrets: []string{s.secret, s.token},
+		Sent: []string{sent.Reveal()}, Pointers: map[string]string{
+			"AWS_REGION": p.Region, "AWS_DEFAULT_REGION": p.Region,
+			// The node's own role must not be a way out.
+			"AWS_EC2_METADATA_DISABLED": "true",
+		}}
 	if delivery == v1alpha1.DeliveryEnv {
 		s.toVariables(&f, p)
 	} else {

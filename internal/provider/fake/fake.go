@@ -6,6 +6,7 @@ package fake
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -167,9 +168,10 @@ func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	}
 	id := fmt.Sprintf("FAKE-%s-%d", l.Session(), len(p.calls))
 	p.works[id], p.scopes[id] = p.clock.Now().Add(p.Lifetime(l.TTL)), scope.Document
+	secret := fmt.Sprintf("secret %x", sha256.Sum256([]byte(id)))
 	return provider.NewCredential(provider.CredentialFields{
-		ID: id, Principal: scope.Principal + "/" + l.Session(), ExpiresAt: p.works[id], Secrets: []string{"secret of " + id},
-		Files:    map[string]string{"fake/credential": "secret of " + id},
+		ID: id, Principal: scope.Principal + "/" + l.Session(), ExpiresAt: p.works[id], Secrets: []string{secret},
+		Files:    map[string]string{"fake/credential": secret},
 		Pointers: map[string]string{"FAKE_CREDENTIAL_FILE": v1alpha1.MountPath + "/fake/credential"},
 	})
 }

@@ -7,20 +7,33 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/internal/provider"
 )
 
 // accessToken is the only kind of token that STS is asked for.
 const accessToken = "urn:ietf:params:oauth:token-type:access_token"
 
-// The fields of each host's answers that are known.
+// The fields of each host's answers that are known. The first is the token's.
 var answerFields = map[string][]string{
 	stsHost: {"access_token", "issued_token_type", "token_type", "expires_in", "scope"},
 	iamHost: {"accessToken", "expireTime"},
 }
 
+// tokenIn is the token in a host's answer; empty if there is none that can be read.
+func tokenIn(host string, body []byte) string {
+	name, said, token := answerFields[host][0], map[string]json.RawMessage{}, ""
+	if json.Unmarshal(body, &said) != nil || json.Unmarshal(said[name], &token) != nil {
+		return ""
+	}
+	return token
+}
+
 // asAsked reports whether an answer says no more of a token than was asked for. Google's library reads the token and
-// its end alone, and drops what else is said: of which kind it is, and for which scopes.
-func asAsked(host string, body []byte, scopes []string) bool {
+// its end alone, and drops what else is said: of which kind it is, and for which scopes. Of a number of seconds it
+// makes an instant without looking whether there is such a one.
+func asAsked(host string, body []byte, scopes []string, most time.Duration) bool {
 	said := map[string]json.RawMessage{}
 	if json.Unmarshal(body, &said) != nil {
 		// The library says that it cannot be read.
@@ -35,11 +48,18 @@ func asAsked(host string, body []byte, scopes []string) bool {
 		return true
 	}
 	var of struct {
-		Kind  string `json:"issued_token_type"`
-		Scope string `json:"scope"`
+		Kind    string `json:"issued_token_type"`
+		Scope   string `json:"scope"`
+		Seconds int64  `json:"expires_in"`
 	}
 	if json.Unmarshal(body, &of) != nil || of.Kind != accessToken {
 		return false
+	}
+	if _, said := said["expires_in"]; said {
+		lifetime, known := provider.Seconds(of.Seconds)
+		if !known || lifetime <= 0 || lifetime > most {
+			return false
+		}
 	}
 	return !slices.ContainsFunc(strings.Fields(of.Scope), func(scope string) bool { return !slices.Contains(scopes, scope) })
 }

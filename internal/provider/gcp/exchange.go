@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,8 @@ const (
 func exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject identity.Token, l provider.Lease) (*token, error) {
 	direct := outbound.Client(nil)
 	defer direct.CloseIdleConnections()
-	c := &calls{next: direct.Transport, reason: l.Session(), scopes: n.scopes,
+	c := &calls{seen: []func() string{subject.Reveal}, next: direct.Transport,
+		reason: l.Session(), scopes: n.scopes, ttl: l.TTL,
 		to: map[string]string{stsHost: p.STSEndpoint, iamHost: p.IAMCredentialsEndpoint}}
 	direct.Transport = c
 	// The library would log every token where an environment variable tells it to.
@@ -59,7 +61,8 @@ func exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject
 	if err != nil {
 		return nil, c.failure()
 	}
-	return &token{reveal: func() string { return answer.Value }, expires: answer.Expiry, bearer: strings.EqualFold(answer.Type, "Bearer")}, nil
+	return &token{reveal: func() string { return answer.Value }, sent: c.sent, expires: answer.Expiry,
+		bearer: strings.EqualFold(answer.Type, "Bearer")}, nil
 }
 
 // supplier gives the library the identity's token.
@@ -79,15 +82,32 @@ type calls struct {
 	reason string
 	// scopes that the token is to have.
 	scopes []string
+	// ttl is for how long it is asked for.
+	ttl time.Duration
+
+	// seen are the tokens that were sent or answered so far: each call's answer is sent by the next.
+	seen []func() string
 
 	made      int
 	status    int
 	code      string
 	wait      time.Duration
 	untrusted bool
-	// more is set when an answer says more of a token than was asked for.
+	// more is set when an answer says more of a token than was asked for, or is a token that was there before.
 	more bool
 }
+
+// sent are all tokens but the last, which is the answer.
+func (c *calls) sent() []string {
+	var all []string
+	for _, token := range c.seen[:len(c.seen)-1] {
+		all = append(all, token())
+	}
+	return all
+}
+
+// longestFederated is more than a federated token lives.
+const longestFederated = 24 * time.Hour
 
 // longestRefusal bounds what is read of a refusal, for its code.
 const longestRefusal = 16 << 10
@@ -129,22 +149,27 @@ func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, c.believe(r.URL.Host, response)
 }
 
-// believe reads an answer, and refuses one that says more than was asked for. The federated token, which only
-// impersonates, is for all of Google's scopes.
+// believe reads an answer, and refuses one that says more than was asked for, or that is what was sent: a token that
+// was not narrowed would pass for the narrowed one. The federated token, which only impersonates, is for all of
+// Google's scopes.
 func (c *calls) believe(host string, response *http.Response) error {
 	body, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
 	if err != nil {
 		return err
 	}
-	scopes := c.scopes
+	scopes, most := c.scopes, c.ttl+clockSkew
 	if c.made == 1 {
-		scopes = []string{wholeAccount}
+		// It lives as long as Google wants: nobody is given it.
+		scopes, most = []string{wholeAccount}, longestFederated
 	}
-	if !asAsked(host, body, scopes) {
+	token := tokenIn(host, body)
+	repeated := slices.ContainsFunc(c.seen, func(before func() string) bool { return token != "" && before() == token })
+	if repeated || !asAsked(host, body, scopes, most) {
 		c.more = true
 		return errMore
 	}
+	c.seen = append(c.seen, func() string { return token })
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
 }
@@ -173,7 +198,9 @@ func (c *calls) failure() error {
 	e := &provider.Error{Class: provider.Retryable, Refused: c.made < 3, RetryAfter: c.wait}
 	switch {
 	case c.more:
-		e.Class, e.Refused, e.Message = provider.Final, false, what+": Google answered with a token of another kind or for other scopes than was asked for, or with something that this version of Valetkey does not know; it is not used"
+		e.Class, e.Refused, e.Message = provider.Final, false, what+": Google answered with a token of another kind, "+
+			"for other scopes or for another time than was asked for, with the one that it was sent, "+
+			"or with something that this version of Valetkey does not know; it is not used"
 	case c.untrusted:
 		e.Message = what + ": the certificate is not one that the operator trusts; nothing was sent"
 	case c.status == 0 || c.status < http.StatusBadRequest:

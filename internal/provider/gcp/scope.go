@@ -33,6 +33,11 @@ var (
 	roleForm   = regexp.MustCompile(`^(projects/[a-z0-9.:-]+/|organizations/[0-9]+/)?roles/[A-Za-z0-9_.]+$`)
 )
 
+// oneService matches the scopes that are known to reach one service, and one that neither gives rights nor runs
+// anything as somebody else. Source: https://developers.google.com/identity/protocols/oauth2/scopes.
+var oneService = regexp.MustCompile(`^https://www\.googleapis\.com/auth/(bigquery|bigtable|cloudkms|cloud-translation|` +
+	`cloud-vision|datastore|devstorage|logging|monitoring|ndev\.clouddns|pubsub|spanner|sqlservice|trace|userinfo)(\.[a-z_.]+)?$`)
+
 // narrowing is what a token is to be good for.
 type narrowing struct {
 	account string
@@ -57,8 +62,10 @@ func render(c *v1alpha1.Capability, v provider.Values) (narrowing, error) {
 			return narrowing{}, fmt.Errorf("capability %s: %q is no OAuth scope of Google's", c.Name, scope)
 		}
 	}
-	if slices.Contains(n.scopes, wholeAccount) && len(s.Boundary) == 0 && !slices.Contains(s.Accept, v1alpha1.AcceptWholeServiceAccount) {
-		return narrowing{}, errors.New("the scope cloud-platform is all that the service account's roles allow: name narrower scopes or a boundary, or accept WholeServiceAccount")
+	wide := slices.IndexFunc(n.scopes, func(scope string) bool { return !oneService.MatchString(scope) })
+	if wide >= 0 && len(s.Boundary) == 0 && !slices.Contains(s.Accept, v1alpha1.AcceptWholeServiceAccount) {
+		return narrowing{}, fmt.Errorf("the scope %s is not known to be of one service that keeps data, "+
+			"and can be all that the service account's roles allow: name narrower scopes or a boundary, or accept WholeServiceAccount", strings.TrimPrefix(n.scopes[wide], scopePrefix))
 	}
 	if len(s.Boundary) > mostRules {
 		return narrowing{}, fmt.Errorf("a boundary has %d rules at the most", mostRules)

@@ -364,6 +364,31 @@ func TestAnAnswerThatIsNotWhatWasAskedForIsNotUsed(t *testing.T) {
 				a["expires_in"] = 86400
 			}
 		},
+		"a narrowed token whose seconds overflow into a minute": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["expires_in"] = int64(60 + 1<<55)
+			}
+		},
+		"a narrowed token whose seconds overflow into the past": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["expires_in"] = int64(1 << 40)
+			}
+		},
+		"a narrowed token that ended before now": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["expires_in"] = -60
+			}
+		},
+		"a narrowed token that ends now": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] == nil {
+				a["expires_in"] = 0
+			}
+		},
+		"a federated token whose seconds overflow into a minute": func(path string, a map[string]any) {
+			if path == narrow && a["expires_in"] != nil {
+				a["expires_in"] = int64(60 + 1<<55)
+			}
+		},
 		"no narrowed token": func(path string, a map[string]any) {
 			if path == narrow && a["expires_in"] == nil {
 				delete(a, "access_token")

@@ -17,7 +17,9 @@ const clockSkew = 10 * time.Minute
 // token is what Google answered. It cannot be printed.
 type token struct {
 	provider.Unprintable
-	reveal  func() string
+	reveal func() string
+	// sent are the tokens that it was exchanged for.
+	sent    func() []string
 	expires time.Time
 	bearer  bool
 }
@@ -41,10 +43,11 @@ func (t *token) believable(now time.Time, ttl time.Duration) error {
 
 // credential is what the container is given: for gcloud and its kin, for Google's libraries, or for programs that read the environment.
 func (t *token) credential(p *v1alpha1.GCPProvider, l provider.Lease, account string) (*provider.Credential, error) {
-	f := provider.CredentialFields{ID: l.Session(), Principal: account, ExpiresAt: t.expires, Secrets: []string{t.reveal()}, Pointers: map[string]string{
-		// The node's own service account must not be a way out.
-		"GCE_METADATA_HOST": "metadata.invalid",
-	}}
+	f := provider.CredentialFields{ID: l.Session(), Principal: account, ExpiresAt: t.expires, Secrets: []string{t.reveal()},
+		Sent: t.sent(), Pointers: map[string]string{
+			// The node's own service account must not be a way out.
+			"GCE_METADATA_HOST": "metadata.invalid",
+		}}
 	if l.Capability.Spec.GCP.Delivery == v1alpha1.DeliveryEnv {
 		f.Variables = map[string]string{"CLOUDSDK_AUTH_ACCESS_TOKEN": t.reveal(), "GOOGLE_OAUTH_ACCESS_TOKEN": t.reveal()}
 	} else {

@@ -73,13 +73,14 @@ func (t *token) end(ctx context.Context) error {
 }
 
 // credential is what the container is given: for git, and for programs that read a token.
-func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.CredentialDelivery, w wanted, expires time.Time) (*provider.Credential, error) {
+func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.CredentialDelivery, w wanted,
+	expires time.Time, proof string) (*provider.Credential, error) {
 	sum := sha256.Sum256([]byte(t.reveal()))
 	f := provider.CredentialFields{
 		// GitHub's audit log names a token by this, as hashed_token.
 		ID:        "sha256=" + base64.StdEncoding.EncodeToString(sum[:]),
 		Principal: fmt.Sprintf("app/%d/installation/%d", settings.AppID, settings.InstallationID), ExpiresAt: expires,
-		Secrets:  []string{t.reveal()},
+		Secrets: []string{t.reveal()}, Sent: []string{proof},
 		Pointers: map[string]string{"GITHUB_API_URL": settings.APIURL, "GITHUB_REPOSITORY": w.owner + "/" + w.repository},
 	}
 	if delivery == v1alpha1.DeliveryEnv {

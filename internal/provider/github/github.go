@@ -141,18 +141,25 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		}
 		return nil, err
 	}
+	if answer.token() == proof {
+		// With it, its holder would be the App. What GitHub issued, if it did, is not known, and works until it expires.
+		return nil, &provider.Error{Class: provider.Final,
+			Message: "GitHub answered with the proof that it was sent, and not with a token; it is not used"}
+	}
 	t := &token{api: settings.APIURL, reveal: answer.token}
 	if answer.token() != "" {
 		g.hold(mine, t)
 	}
 	if problem := answer.believable(wanted, now); problem != nil {
 		// What is not what was asked for is given to nobody, and ended if GitHub does that.
-		if answer.token() != "" && t.end(context.WithoutCancel(ctx)) == nil {
+		cleanUp, cancel := provider.CleanUp(ctx)
+		defer cancel()
+		if answer.token() != "" && t.end(cleanUp) == nil {
 			g.end(mine)
 		}
 		return nil, problem
 	}
-	return t.credential(settings, l.Capability.Spec.GitHub.Delivery, wanted, answer.expires())
+	return t.credential(settings, l.Capability.Spec.GitHub.Delivery, wanted, answer.expires(), proof)
 }
 
 // refused: GitHub was not even asked.

@@ -39,6 +39,8 @@ type world struct {
 	key  string
 	// change spoils what the stand-in answers to whoever asks for a token.
 	change func(map[string]any)
+	// proof is what it was last sent.
+	proof string
 
 	mu     sync.Mutex
 	issued []string
@@ -72,6 +74,7 @@ func (w *world) spoiling(next http.Handler) http.Handler {
 			return
 		}
 		record := httptest.NewRecorder()
+		_, w.proof, _ = strings.Cut(r.Header.Get("Authorization"), " ")
 		next.ServeHTTP(record, r)
 		answer := map[string]any{}
 		_ = json.Unmarshal(record.Body.Bytes(), &answer)
@@ -249,6 +252,31 @@ func TestATokenThatIsNotWhatWasAskedForIsEndedAndGivenToNobody(t *testing.T) {
 }
 
 // TestIssue_WhatGitHubLeavesEmptyIsNoMoreThanWasAskedFor also has a permission that every token has be asked for.
+// TestIssue_TheAppsProofIsNoToken: whoever has the proof is the App.
+func TestIssue_TheAppsProofIsNoToken(t *testing.T) {
+	for name, spoil := range map[string]func(proof string) string{
+		"the proof itself": func(proof string) string { return proof }, "the proof with more": func(proof string) string { return "ghs_" + proof },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.change = func(a map[string]any) { a["token"] = spoil(w.proof) }
+			c, err := w.Issue(t.Context(), w.lease())
+			if w.proof == "" || c != nil || !provider.IsFinal(err) || provider.IsRefused(err) || strings.Contains(err.Error(), w.proof) {
+				t.Fatalf("got credential %t, error %v", c != nil, err)
+			}
+		})
+	}
+	w := newWorld(t)
+	w.change = func(a map[string]any) { a["token"] = w.proof }
+	l := w.lease()
+	if _, err := w.Issue(t.Context(), l); err == nil {
+		t.Fatal("it was issued")
+	}
+	if revoked, err := w.Revoke(t.Context(), l.Issued("", time.Now().Add(time.Hour))); err != nil || revoked.Mode != v1alpha1.RevocationAtExpiry {
+		t.Errorf("a token that nobody knows is said to be revoked: %+v, %v", revoked, err)
+	}
+}
+
 func TestIssue_WhatGitHubLeavesEmptyIsNoMoreThanWasAskedFor(t *testing.T) {
 	w := newWorld(t)
 	w.change = func(a map[string]any) {

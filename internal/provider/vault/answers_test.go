@@ -7,12 +7,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/clock"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -21,13 +28,18 @@ import (
 	"github.com/valetkey/valetkey/internal/provider/vault"
 )
 
-// anybody needs no token to be believed.
-type anybody struct{}
+// identityToken is what the identity proves itself by.
+const identityToken = "eyJhbGciOiJSUzI1NiJ9.identity-token.signature"
 
-func (anybody) Check(context.Context, string, string) error { return nil }
-
-func (anybody) Token(context.Context, string, string, string) (identity.Token, error) {
-	return identity.Token{}, nil
+// identityOf is an API server's ServiceAccount of the capability read, with a token.
+func identityOf(t *testing.T) *identity.Source {
+	t.Helper()
+	api := fake.NewClientset(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "identities", Name: "reader", Annotations: map[string]string{v1alpha1.AnnotationCapability: "read"}}})
+	api.PrependReactor("create", "serviceaccounts", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		return action.GetSubresource() == "token", &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: identityToken}}, nil
+	})
+	return identity.NewSource(api, "identities")
 }
 
 const (
@@ -35,25 +47,39 @@ const (
 	makes   = "/v1/auth/token/create"
 	leases  = "/v1/database/creds/previews"
 	endSelf = "/v1/auth/token/revoke-self"
+
+	loginToken = "hvs.login-0123456789"
+	childToken = "hvs.child-0123456789"
+	password   = "uYOeenSAas5pEY-W99bl"
 )
 
 // answers are what a server that is no Vault says, by path.
 func answers() map[string]map[string]any {
 	return map[string]map[string]any{
-		logsIn: {"auth": map[string]any{"client_token": "login", "accessor": "a", "lease_duration": 3600,
+		logsIn: {"auth": map[string]any{"client_token": loginToken, "accessor": "a", "lease_duration": 3600,
 			"policies": []any{"default", "previews"}}},
-		makes: {"auth": map[string]any{"client_token": "child", "accessor": "b", "lease_duration": 900,
-			"policies": []any{"default", "previews"}}},
+		makes: {"auth": map[string]any{"client_token": childToken, "accessor": "b", "lease_duration": 900,
+			"policies": []any{"default", "previews"}, "token_type": "service"}},
 		leases: {"lease_id": "database/creds/previews/1", "lease_duration": 900, "renewable": true,
-			"data": map[string]any{"username": "u", "password": "p"}},
+			"data": map[string]any{"username": "u", "password": password}},
 	}
 }
 
-// askVault asks such a server, and reports what was issued and whether the login was ended.
-func askVault(t *testing.T, said map[string]map[string]any) (c *provider.Credential, ended bool, err error) {
+// outcome is what came of asking a server.
+type outcome struct {
+	credential *provider.Credential
+	err        error
+	// ended: the login was.
+	ended bool
+	// kept are the handles that were stored, one a line.
+	kept string
+}
+
+// askVault asks such a server.
+func askVault(t *testing.T, said map[string]map[string]any) (o outcome) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ended = ended || r.URL.Path == endSelf
+		o.ended = o.ended || r.URL.Path == endSelf
 		if said[r.URL.Path] == nil {
 			w.WriteHeader(http.StatusNoContent)
 			return
@@ -64,17 +90,20 @@ func askVault(t *testing.T, said map[string]map[string]any) (c *provider.Credent
 	l := provider.Lease{
 		ID: "9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731", Attempt: 1, TTL: 15 * time.Minute,
 		Values: provider.Values{Repo: "web-app", Environment: "preview", Namespace: "agents"},
-		Capability: &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{
+		Capability: &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "read"}, Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{
 			ServiceAccountName: "reader", Role: "reader", Path: "database/creds/previews", Revocation: v1alpha1.VaultImmediate,
 			Variables: []v1alpha1.VaultVariable{{Name: "PASSWORD", Value: "${data.password}"}}}}},
 		Provider: &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{Vault: &v1alpha1.VaultProvider{
 			Address: server.URL, AuthPath: "jwt", Audience: "vault"}}},
-		Keep: func(context.Context, string) error { return nil },
+		Keep: func(_ context.Context, handle string) error {
+			o.kept += handle + "\n"
+			return nil
+		},
 	}
-	v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: anybody{}, Clock: clock.RealClock{}})
+	v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
 	l.Handle = v.Handle(l)
-	c, err = v.Issue(t.Context(), l)
-	return c, ended, err
+	o.credential, o.err = v.Issue(t.Context(), l)
+	return o
 }
 
 func TestCheckCapability_NamesOfValetkeysOwnAreRefused(t *testing.T) {
@@ -102,14 +131,15 @@ func TestCheckCapability_NamesOfValetkeysOwnAreRefused(t *testing.T) {
 		{name: "a PostgreSQL client's variable", variables: []string{"PGHOST"}, postgres: true, words: "variable PGHOST is one"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &v1alpha1.Capability{Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{Path: "database/creds/previews", Files: tt.files}}}
+			c := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "read"}, Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{
+				ServiceAccountName: "reader", Path: "database/creds/previews", Files: tt.files}}}
 			for _, name := range tt.variables {
 				c.Spec.Vault.Variables = append(c.Spec.Vault.Variables, v1alpha1.VaultVariable{Name: name, Value: "${data.password}"})
 			}
 			if tt.postgres {
 				c.Spec.Vault.Postgres = &v1alpha1.VaultPostgres{Host: "db", Database: "app"}
 			}
-			err := vault.New(vault.Options{Identities: anybody{}}).CheckCapability(t.Context(), c, nil)
+			err := vault.New(vault.Options{Identities: identityOf(t)}).CheckCapability(t.Context(), c, nil)
 			problem := (*provider.NotReadyError)(nil)
 			if (err == nil) != (tt.words == "") || err != nil && (!errors.As(err, &problem) || !strings.Contains(err.Error(), tt.words)) {
 				t.Errorf("got %v, want %q", err, tt.words)
@@ -119,8 +149,8 @@ func TestCheckCapability_NamesOfValetkeysOwnAreRefused(t *testing.T) {
 }
 
 func TestIssue_WhatVaultWasNotAskedForIsGivenToNobody(t *testing.T) {
-	if c, _, err := askVault(t, answers()); c == nil || err != nil {
-		t.Fatalf("what was asked for is not given: %v", err)
+	if o := askVault(t, answers()); o.credential == nil || o.err != nil || !strings.Contains(o.kept, "database/creds/previews/1") {
+		t.Fatalf("what was asked for is not given, or not kept: %v", o.err)
 	}
 	for _, tt := range []struct {
 		name, path, under, field string
@@ -128,9 +158,32 @@ func TestIssue_WhatVaultWasNotAskedForIsGivenToNobody(t *testing.T) {
 	}{
 		{"a token that outlives the grant", makes, "auth", "lease_duration", 86_400},
 		{"a token that lives for ever", makes, "auth", "lease_duration", 0},
+		{"a login whose seconds overflow into the grant's", logsIn, "auth", "lease_duration", int64(3600 + 1<<55)},
+		{"a login of the past", logsIn, "auth", "lease_duration", -3600},
+		{"a token whose seconds overflow into the grant's", makes, "auth", "lease_duration", int64(900 + 1<<55)},
+		{"a lease whose seconds overflow into the grant's", leases, "", "lease_duration", int64(900 + 1<<55)},
+		{"a lease whose seconds overflow into the past", leases, "", "lease_duration", int64(1 << 40)},
+		{"a lease for longer than anything lives", leases, "", "lease_duration", 400_000_000},
 		{"a token that can be renewed", makes, "auth", "renewable", true},
 		{"a token that outlives the login", makes, "auth", "orphan", true},
 		{"a token that may do more", makes, "auth", "policies", []any{"default", "previews", "root"}},
+		{"a token whose own policies are more", makes, "auth", "token_policies", []any{"root"}},
+		{"a token whose entity's policies are more", makes, "auth", "identity_policies", []any{"admin"}},
+		{"a token of another entity", makes, "auth", "entity_id", "another"},
+		{"a token of another kind", makes, "auth", "token_type", "batch"},
+		{"a token of no kind", makes, "auth", "token_type", nil},
+		{"a token that can be used once", makes, "auth", "num_uses", 1},
+		{"a token that asks for more", makes, "auth", "mfa_requirement", map[string]any{"mfa_request_id": "1"}},
+		{"a token of which something is said that is not known", makes, "auth", "period", 3600},
+		{"the login's own token", makes, "auth", "client_token", loginToken},
+		{"the identity's own token", makes, "auth", "client_token", identityToken},
+		{"no token", makes, "auth", "client_token", ""},
+		{"another path's lease with this path in it", leases, "", "lease_id", "database/creds/other/database/creds/previews/1"},
+		{"a lease behind this path", leases, "", "lease_id", "sys/x/database/creds/previews/1"},
+		{"a lease with segments of dots", leases, "", "lease_id", "database/creds/previews/../../../auth/token/create"},
+		{"a lease that is only dots", leases, "", "lease_id", "database/creds/previews/.."},
+		{"a lease of a path below", leases, "", "lease_id", "database/creds/previews/a/1"},
+		{"a lease with nothing behind the path", leases, "", "lease_id", "database/creds/previews/"},
 		{"another path's lease", leases, "", "lease_id", "database/creds/admin/1"},
 		{"the lease of a path that begins alike", leases, "", "lease_id", "database/creds/previews-2/1"},
 		{"a login beside the secret", leases, "", "auth", map[string]any{"client_token": "root"}},
@@ -143,9 +196,104 @@ func TestIssue_WhatVaultWasNotAskedForIsGivenToNobody(t *testing.T) {
 				in, _ = in[tt.under].(map[string]any)
 			}
 			in[tt.field] = tt.value
-			c, ended, err := askVault(t, said)
-			if c != nil || !provider.IsFinal(err) || !ended || !strings.Contains(err.Error(), "than") {
-				t.Errorf("got credential %t, the login was ended %t, error %v", c != nil, ended, err)
+			o := askVault(t, said)
+			if o.credential != nil || !provider.IsFinal(o.err) || !o.ended || !strings.Contains(o.err.Error(), "than") {
+				t.Errorf("got credential %t, the login was ended %t, error %v", o.credential != nil, o.ended, o.err)
+			}
+		})
+	}
+}
+
+// TestIssue_WhatVaultSaysInClearTellsNoSecret: nothing of a secret gets into the handle, which is stored in clear, and
+// no secret is one of the tokens by which it was asked for.
+func TestIssue_WhatVaultSaysInClearTellsNoSecret(t *testing.T) {
+	lease := func(id string) func(map[string]map[string]any) {
+		return func(said map[string]map[string]any) { said[leases]["lease_id"] = "database/creds/previews/" + id }
+	}
+	answered := func(text string) func(map[string]map[string]any) {
+		return func(said map[string]map[string]any) { said[leases]["data"] = map[string]any{"password": text} }
+	}
+	login := func(field, value string) func(map[string]map[string]any) {
+		return func(said map[string]map[string]any) {
+			in, _ := said[logsIn]["auth"].(map[string]any)
+			in[field] = value
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		spoil func(map[string]map[string]any)
+		words string
+	}{
+		{"a lease that is named by the password", lease(password), "tells what is secret"},
+		{"a lease that is named by the password and more", lease("x" + password + "y"), "tells what is secret"},
+		{"a lease that is named by the beginning of the password", lease(password[:12]), "tells what is secret"},
+		{"an accessor that is the password", login("accessor", password), "stands in the login's accessor"},
+		{"an accessor that is the login's token", login("accessor", loginToken), "an accessor that tells the token"},
+		{"an accessor that has the identity's token in it", login("accessor", "x"+identityToken), "an accessor that tells the token"},
+		{"the identity's token in place of the login's", login("client_token", identityToken), "what it was sent"},
+		{"the identity's token in the secret", answered(identityToken), "holds what was sent"},
+		{"the login's token in the secret", answered("token=" + loginToken), "holds what was sent"},
+		{"the token that the lease hangs on in the secret", answered(childToken), "holds what was sent"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			said := answers()
+			tt.spoil(said)
+			o := askVault(t, said)
+			if o.credential != nil || !provider.IsFinal(o.err) || !strings.Contains(o.err.Error(), tt.words) {
+				t.Fatalf("got credential %t, error %v", o.credential != nil, o.err)
+			}
+			for _, secret := range []string{password[:12], loginToken, childToken, identityToken} {
+				// An accessor is stored before the secret is known.
+				stored := o.kept
+				if strings.Contains(tt.name, "accessor that is the password") {
+					stored = ""
+				}
+				if strings.Contains(stored+o.err.Error(), secret) {
+					t.Error("a secret was stored, or told")
+				}
+			}
+		})
+	}
+}
+
+// TestRevoke_TheProofIsTheWholeLine: what Vault says of a lease and a login that are gone proves it, and no line that
+// merely has the words in it.
+func TestRevoke_TheProofIsTheWholeLine(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		lease, accessor []string
+		gone            bool
+	}{
+		{"as Vault says it", []string{"invalid lease"}, []string{"1 error occurred:\n\t* invalid accessor\n\n"}, true},
+		{"each the other way", []string{"1 error occurred:\n\t* invalid lease\n\n"}, []string{"invalid accessor"}, true},
+		{"a lease that lives", []string{"yes, invalid lease? no: it lives"}, []string{"invalid accessor"}, false},
+		{"a login that lives", []string{"invalid lease"}, []string{"no invalid accessor"}, false},
+		{"another error beside it", []string{"invalid lease", "it lives"}, []string{"invalid accessor"}, false},
+		{"two errors, of which one is it", []string{"2 errors occurred:\n\t* invalid lease\n\t* it lives\n\n"}, []string{"invalid accessor"}, false},
+		{"in capitals", []string{"INVALID LEASE"}, []string{"invalid accessor"}, false},
+		{"nothing", nil, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				said := map[string][]string{"/v1/sys/leases/lookup": tt.lease, "/v1/auth/token/lookup-accessor": tt.accessor}
+				errs, lookup := said[r.URL.Path]
+				switch {
+				case lookup:
+					w.WriteHeader(http.StatusBadRequest)
+					_ = json.NewEncoder(w).Encode(map[string]any{"errors": errs})
+				case r.URL.Path == logsIn:
+					_ = json.NewEncoder(w).Encode(answers()[logsIn])
+				default:
+					w.WriteHeader(http.StatusNoContent)
+				}
+			}))
+			defer server.Close()
+			v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
+			handle := fmt.Sprintf(`{"capability":"read","account":"reader","role":"reader","revocation":"Immediate","server":{"address":%q,"authPath":"jwt","audience":"vault"},`+
+				`"begun":[{"accessor":"a","lease":"database/creds/previews/1"}]}`, server.URL)
+			revoked, err := v.Revoke(t.Context(), provider.Issued{ID: "1", Attempts: 1, Handle: handle})
+			if (err == nil) != tt.gone || err == nil && revoked.Mode != v1alpha1.RevocationImmediate || err != nil && !provider.IsRetryable(err) {
+				t.Errorf("got %+v, %v", revoked, err)
 			}
 		})
 	}

@@ -41,7 +41,7 @@ func (s *secret) credential(c *v1alpha1.VaultCapability, role string, expires ti
 			return nil, err
 		}
 	}
-	f.Secrets = s.secrets()
+	f.Secrets, f.Sent = s.secrets(), s.sent()
 	credential, err := provider.NewCredential(f)
 	if err != nil {
 		return nil, final("what Vault leased cannot be projected: %s", err)
@@ -67,8 +67,12 @@ func (s *secret) fill(template string) (string, error) {
 	return filled, nil
 }
 
-// public are the fields of Vault's engines that name a secret, or can be told to everybody. Of those that are not known, each is secret.
-var public = []string{"username", "access_key", "arn", "certificate", "issuing_ca", "ca_chain", "serial_number", "expiration", "private_key_type"}
+// public are the fields of Vault's engines that name a secret, or can be told to everybody. Of those that are not known,
+// each is secret. A name that passed for a secret would be refused in a lease's ID, in which the path's names stand.
+var public = []string{
+	"username", "access_key", "arn", "certificate", "issuing_ca", "ca_chain", "serial_number", "expiration",
+	"private_key_type", "service_account_name", "service_account_namespace",
+}
 
 // secrets are the values, among those that were used, that are secret; all of them if nothing else is.
 func (s *secret) secrets() []string {

@@ -10,7 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
+	"regexp"
 	"strings"
 	"time"
 
@@ -26,8 +26,11 @@ type session struct {
 	http     *http.Client
 	accessor string
 	lifetime time.Duration
-	// policies of the login's token.
+	// policies of the login's token, and the entity that it is of.
 	policies []string
+	entity   string
+	// sent are the tokens that led to this one, and it.
+	sent func() []string
 }
 
 // authorities are those of the bundle, or nil, the system's, for an empty one.
@@ -83,50 +86,27 @@ func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
 		return nil, classify(what, err)
 	}
 	c.SetToken(answer.Auth.ClientToken)
-	s.accessor, s.lifetime = answer.Auth.Accessor, time.Duration(answer.Auth.LeaseDuration)*time.Second
-	s.policies = answer.Auth.Policies
+	s.accessor, s.policies, s.entity = answer.Auth.Accessor, answer.Auth.Policies, answer.Auth.EntityID
+	s.sent = func() []string { return []string{token.Reveal(), c.Token()} }
+	// The accessor is stored in clear.
+	if c.Token() == token.Reveal() || provider.Tells(s.accessor, s.sent()...) {
+		s.close()
+		return nil, final("%s: Vault answered with what it was sent, or with an accessor that tells the token", what)
+	}
+	// A lifetime that there cannot be is none, which is too short for any grant.
+	s.lifetime, _ = provider.Seconds(int64(answer.Auth.LeaseDuration))
 	return s, nil
 }
 
 func (s *session) close() { s.http.CloseIdleConnections() }
-
-// child is a token that Vault itself ends when the grant does, and with it what was leased to it: whatever becomes of the operator.
-func (s *session) child(ctx context.Context, l provider.Lease) (*session, error) {
-	renewable := false
-	answer, err := s.client.Auth().Token().CreateWithContext(ctx, &api.TokenCreateRequest{
-		TTL: l.TTL.String(), ExplicitMaxTTL: l.TTL.String(), Renewable: &renewable, DisplayName: l.Session(),
-		Metadata: map[string]string{"valetkey-lease": l.ID},
-	})
-	if err == nil && (answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "") {
-		err = errors.New("no token")
-	}
-	if err != nil {
-		return nil, classify("making the token that the lease hangs on", err)
-	}
-	if !s.made(answer.Auth, l.TTL) {
-		return nil, final("Vault made another token than was asked for: one that lives longer, or can be made to, or may do more")
-	}
-	c, err := s.client.CloneWithHeaders()
-	if err != nil {
-		return nil, retryable("Vault's client cannot be made")
-	}
-	c.SetToken(answer.Auth.ClientToken)
-	return &session{client: c, http: s.http}, nil
-}
-
-// made reports whether a token is the one that was asked for: it ends with the grant and with the login, cannot be
-// renewed, and may do no more than the login.
-func (s *session) made(a *api.SecretAuth, ttl time.Duration) bool {
-	lifetime := time.Duration(a.LeaseDuration) * time.Second
-	more := slices.ContainsFunc(a.Policies, func(name string) bool { return !slices.Contains(s.policies, name) })
-	return lifetime > 0 && lifetime < ttl+time.Second && !a.Renewable && !a.Orphan && !more
-}
 
 // secret is what Vault leased. It lives no longer than a call, and is passed to nothing that prints.
 type secret struct {
 	lease    string
 	lifetime time.Duration
 	data     map[string]any
+	// sent are the tokens that led to it.
+	sent func() []string
 	// used are the fields that went into files and variables.
 	used map[string]string
 }
@@ -139,19 +119,35 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 	} else {
 		answer, err = s.client.Logical().WriteWithContext(ctx, q.path, q.parameters)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, classify("asking for "+q.path, err)
-	case answer == nil:
+	}
+	if answer == nil {
 		return nil, final("Vault has nothing at %s", q.path)
+	}
+	lifetime, known := provider.Seconds(int64(answer.LeaseDuration))
+	switch {
+	case !known:
+		return nil, final("Vault says of the lease of what is at %s that it lives for another time than any can", q.path)
 	case answer.LeaseID == "" || answer.LeaseDuration <= 0:
 		return nil, final("Vault does not lease what is at %s: nobody could end it; for pki, set generate_lease on the role", q.path)
-	case !strings.Contains("/"+answer.LeaseID, "/"+q.path+"/") || answer.Auth != nil || answer.WrapInfo != nil:
+	case !q.leases(answer.LeaseID) || answer.Auth != nil || answer.WrapInfo != nil:
 		return nil, final("Vault answered with something else than a lease of what is at %s", q.path)
 	case len(answer.Data) == 0:
 		return nil, final("what Vault leases at %s has no fields", q.path)
 	}
-	return &secret{lease: answer.LeaseID, lifetime: time.Duration(answer.LeaseDuration) * time.Second, data: answer.Data, used: map[string]string{}}, nil
+	return &secret{lease: answer.LeaseID, lifetime: lifetime, data: answer.Data, sent: s.sent,
+		used: map[string]string{}}, nil
+}
+
+// leaseForm is what stands behind the path in a lease's ID: random letters and digits, and in a namespace a dot and
+// its ID.
+var leaseForm = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?$`)
+
+// leases reports whether an ID is that of a lease of the path. It is what the end will have Vault revoke.
+func (q question) leases(id string) bool {
+	rest, found := strings.CutPrefix(id, q.path+"/")
+	return found && leaseForm.MatchString(rest)
 }
 
 // end ends one attempt's lease and login. That Vault answers 204 says nothing: it does so for a lease that never was. That it knows the
@@ -198,11 +194,15 @@ func noAccessor(err error) bool {
 	return says(err, http.StatusForbidden, "invalid accessor") || says(err, http.StatusBadRequest, "invalid accessor") || says(err, http.StatusNotFound, "invalid accessor")
 }
 
-// says reports whether Vault answered a status with words that are known.
+// says reports whether Vault answered a status with words that are known, and with nothing else. Vault's token store
+// counts its errors, also where it is one.
 func says(err error, code int, words string) bool {
 	answer := (*api.ResponseError)(nil)
-	return errors.As(err, &answer) && answer.StatusCode == code &&
-		slices.ContainsFunc(answer.Errors, func(line string) bool { return strings.Contains(line, words) })
+	if !errors.As(err, &answer) || answer.StatusCode != code || len(answer.Errors) != 1 {
+		return false
+	}
+	line := strings.TrimSpace(answer.Errors[0])
+	return line == words || line == "1 error occurred:\n\t* "+words
 }
 
 func status(err error) int {

@@ -165,7 +165,9 @@ func (v *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	if err == nil {
 		return credential, nil
 	}
-	return nil, v.undo(context.WithoutCancel(ctx), s, l, before, err)
+	cleanUp, cancel := provider.CleanUp(ctx)
+	defer cancel()
+	return nil, v.undo(cleanUp, s, l, before, err)
 }
 
 // undo ends the login of an attempt that failed, and with it whatever it was leased. Nothing was issued for certain if Vault says so.
@@ -201,19 +203,33 @@ func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked
 	if err != nil {
 		return nil, err
 	}
+	credential, err := secret.granted(l, asked, h.Role, began)
+	if err != nil {
+		return nil, err
+	}
+	if provider.Tells(s.accessor, secret.secrets()...) {
+		return nil, final("what Vault leased stands in the login's accessor, which is stored in clear")
+	}
+	// The lease's ID is stored in clear, and so only when it is known to tell nothing of the secret.
 	h.Begun[len(h.Begun)-1].Lease = secret.lease
 	if err := l.Keep(ctx, h.String()); err != nil {
 		return nil, retryable("what Vault leased could not be stored")
 	}
-	expires := began.Add(min(l.TTL, secret.lifetime))
+	return credential, nil
+}
+
+// granted makes the credential, and says until when it works.
+func (s *secret) granted(l provider.Lease, asked question, role string, began time.Time) (*provider.Credential, error) {
+	expires := began.Add(min(l.TTL, s.lifetime))
 	if l.Capability.Spec.Vault.Revocation == v1alpha1.VaultAtExpiry {
 		// It goes on when its lease ends.
-		if secret.lifetime > l.TTL+askingTime {
-			return nil, final("Vault's lease at %s is for %s, and the secret cannot be ended before: it is more than was granted; shorten what the path gives, or grant that much", asked.path, secret.lifetime)
+		if s.lifetime > l.TTL+askingTime {
+			return nil, final("Vault's lease at %s is for %s, and the secret cannot be ended before: it is more than was granted; "+
+				"shorten what the path gives, or grant that much", asked.path, s.lifetime)
 		}
-		expires = began.Add(secret.lifetime)
+		expires = began.Add(s.lifetime)
 	}
-	return secret.credential(l.Capability.Spec.Vault, h.Role, expires)
+	return s.credential(l.Capability.Spec.Vault, role, expires)
 }
 
 // refused: Vault was not even asked.

@@ -1,0 +1,103 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/valetkey/valetkey/internal/provider"
+)
+
+// made is all that Vault says of a token that it makes. The type of Vault's own client leaves out of which kind it is
+// and how often it can be used, so the answer is read here, and a field that is not known is refused: it may be what
+// else the token is good for.
+type made struct {
+	ClientToken      string            `json:"client_token"`
+	Accessor         string            `json:"accessor"`
+	Policies         []string          `json:"policies"`
+	TokenPolicies    []string          `json:"token_policies"`
+	IdentityPolicies []string          `json:"identity_policies"`
+	Metadata         map[string]string `json:"metadata"`
+	LeaseDuration    int64             `json:"lease_duration"`
+	Renewable        bool              `json:"renewable"`
+	EntityID         string            `json:"entity_id"`
+	TokenType        string            `json:"token_type"`
+	Orphan           bool              `json:"orphan"`
+	MFARequirement   any               `json:"mfa_requirement"`
+	NumUses          int               `json:"num_uses"`
+}
+
+// serviceToken is the kind that has children and leases, and can be ended.
+const serviceToken = "service"
+
+// child is a token that Vault itself ends when the grant does, and with it what was leased to it: whatever becomes of
+// the operator.
+func (s *session) child(ctx context.Context, l provider.Lease) (*session, error) {
+	const what = "making the token that the lease hangs on"
+	auth, err := s.create(ctx, l)
+	if err != nil {
+		return nil, classify(what, err)
+	}
+	token, problem := readMade(auth)
+	if problem != nil || !s.asked(token, l.TTL) {
+		return nil, final("Vault made another token than was asked for: one that lives longer, can be made to, may do more, " +
+			"or is of another kind")
+	}
+	c, err := s.client.CloneWithHeaders()
+	if err != nil {
+		return nil, retryable("Vault's client cannot be made")
+	}
+	c.SetToken(token.ClientToken)
+	sent := func() []string { return append(s.sent(), c.Token()) }
+	return &session{client: c, http: s.http, sent: sent}, nil
+}
+
+// create returns what Vault says of the token that it made.
+func (s *session) create(ctx context.Context, l provider.Lease) (json.RawMessage, error) {
+	renewable := false
+	body, _ := json.Marshal(&api.TokenCreateRequest{
+		TTL: l.TTL.String(), ExplicitMaxTTL: l.TTL.String(), Renewable: &renewable, DisplayName: l.Session(),
+		Type: serviceToken, Metadata: map[string]string{"valetkey-lease": l.ID},
+	}) // strings can always be encoded
+	response, err := s.client.Logical().WriteRawWithContext(ctx, "auth/token/create", body)
+	if response != nil {
+		defer func() { _ = response.Body.Close() }()
+	}
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Auth json.RawMessage `json:"auth"`
+	}
+	if response.DecodeJSON(&answer) != nil || len(answer.Auth) == 0 {
+		return nil, errors.New("no token")
+	}
+	return answer.Auth, nil
+}
+
+func readMade(auth json.RawMessage) (made, error) {
+	var m made
+	strict := json.NewDecoder(bytes.NewReader(auth))
+	strict.DisallowUnknownFields()
+	return m, strict.Decode(&m)
+}
+
+// asked reports whether a token is the one that was asked for: a new one, which ends with the grant and with the
+// login, cannot be renewed, and may do no more than the login.
+func (s *session) asked(m made, ttl time.Duration) bool {
+	isNew := m.ClientToken != "" && !slices.Contains(s.sent(), m.ClientToken)
+	lifetime, known := provider.Seconds(m.LeaseDuration)
+	ends := known && lifetime > 0 && lifetime < ttl+time.Second && !m.Renewable && !m.Orphan
+	more := slices.ContainsFunc(slices.Concat(m.Policies, m.TokenPolicies, m.IdentityPolicies),
+		func(name string) bool { return !slices.Contains(s.policies, name) })
+	plain := m.TokenType == serviceToken && m.EntityID == s.entity && m.MFARequirement == nil && m.NumUses == 0
+	return isNew && ends && !more && plain
+}
