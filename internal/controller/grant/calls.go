@@ -25,15 +25,24 @@ const (
 	turnWithin = 15 * time.Second
 )
 
+const (
+	// mostRevocations is how many revocations are asked for at the same time of each provider: each holds one of the
+	// workers that look at grants, of which a back end that hangs must not take all.
+	mostRevocations = 16
+	// revokeTurn is how long a revocation waits for its turn, and then stands aside.
+	revokeTurn = 2 * time.Second
+)
+
 // calls bounds the calls to each provider, by its name.
 type calls struct {
-	mu sync.Mutex
-	of map[string]*semaphore.Weighted
+	mu       sync.Mutex
+	issuing  map[string]*semaphore.Weighted
+	revoking map[string]*semaphore.Weighted
 }
 
 // issue asks a back end for a credential. It can be called from many goroutines.
 func (c *calls) issue(ctx context.Context, backend provider.Provider, lease provider.Lease) (*provider.Credential, error) {
-	turns := c.turns(lease.Provider.Name)
+	turns := c.turns(&c.issuing, lease.Provider.Name, mostCalls)
 	waiting, cancel := context.WithTimeout(ctx, turnWithin)
 	defer cancel()
 	if err := turns.Acquire(waiting, 1); err != nil {
@@ -44,16 +53,29 @@ func (c *calls) issue(ctx context.Context, backend provider.Provider, lease prov
 	return issue(ctx, backend, lease)
 }
 
-func (c *calls) turns(of string) *semaphore.Weighted {
+// revoke asks a back end to end a credential.
+func (c *calls) revoke(ctx context.Context, backend provider.Provider, name string, issued provider.Issued) (provider.Revoked, error) {
+	turns := c.turns(&c.revoking, name, mostRevocations)
+	waiting, cancel := context.WithTimeout(ctx, revokeTurn)
+	defer cancel()
+	if err := turns.Acquire(waiting, 1); err != nil {
+		return provider.Revoked{}, &provider.Error{Class: provider.Retryable, RetryAfter: revokeTurn, Message: fmt.Sprintf(
+			"provider %s is being asked for %d revocations, and answers slowly", name, mostRevocations)}
+	}
+	defer turns.Release(1)
+	return backend.Revoke(ctx, issued)
+}
+
+func (c *calls) turns(all *map[string]*semaphore.Weighted, of string, most int64) *semaphore.Weighted {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.of == nil {
-		c.of = map[string]*semaphore.Weighted{}
+	if *all == nil {
+		*all = map[string]*semaphore.Weighted{}
 	}
-	if c.of[of] == nil {
-		c.of[of] = semaphore.NewWeighted(mostCalls)
+	if (*all)[of] == nil {
+		(*all)[of] = semaphore.NewWeighted(most)
 	}
-	return c.of[of]
+	return (*all)[of]
 }
 
 // issue turns a panic into a failed attempt, of which nobody knows whether anything was issued. What the panic says can

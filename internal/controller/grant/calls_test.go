@@ -28,7 +28,16 @@ import (
 // oddly is a back end that does something else when it is asked for a credential.
 type oddly struct {
 	*providerfake.Provider
-	issue func(context.Context, provider.Lease) (*provider.Credential, error)
+	issue  func(context.Context, provider.Lease) (*provider.Credential, error)
+	revoke func()
+}
+
+func (o oddly) Revoke(ctx context.Context, issued provider.Issued) (provider.Revoked, error) {
+	if o.revoke != nil {
+		o.revoke()
+		return provider.Revoked{}, nil
+	}
+	return o.Provider.Revoke(ctx, issued)
 }
 
 func (o oddly) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
@@ -40,7 +49,7 @@ func (o oddly) Issue(ctx context.Context, l provider.Lease) (*provider.Credentia
 func TestCalls_APanicCostsOneAttempt(t *testing.T) {
 	e := newEnv(t)
 	panicked := false
-	e.grants.Observer.Providers = provider.NewSet(oddly{e.backend, func(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
+	e.grants.Observer.Providers = provider.NewSet(oddly{Provider: e.backend, issue: func(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
 		if !panicked {
 			panicked = true
 			panic("token-that-nobody-may-read")
@@ -102,11 +111,41 @@ func TestCalls_AreBoundedForEachProvider(t *testing.T) {
 	})
 }
 
+// TestCalls_RevocationsStandAside: a back end that hangs takes no more than its share of the workers.
+func TestCalls_RevocationsStandAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		goOn, all, inside := make(chan struct{}), &calls{}, 0
+		slow := oddly{revoke: func() { inside++; <-goOn }}
+		revoke := func(name string) error {
+			_, err := all.revoke(t.Context(), slow, name, provider.Issued{})
+			return err
+		}
+		for range mostRevocations {
+			go func() { _ = revoke("slow") }()
+			synctest.Wait()
+		}
+		began := time.Now()
+		err := revoke("slow")
+		if !provider.IsRetryable(err) || provider.RetryAfter(err) != revokeTurn || time.Since(began) != revokeTurn {
+			t.Errorf("one too many, after %s: %v", time.Since(began), err)
+		}
+		go func() { _ = revoke("another") }()
+		synctest.Wait()
+		if inside != mostRevocations+1 {
+			t.Errorf("%d are asked for", inside)
+		}
+		close(goOn)
+		if err := revoke("slow"); err != nil {
+			t.Errorf("after the others: %v", err)
+		}
+	})
+}
+
 // TestAnswer_OfAnAttemptThatIsAnothersNowIsRecorded: what was issued is in the audit log, whoever goes on.
 func TestAnswer_OfAnAttemptThatIsAnothersNowIsRecorded(t *testing.T) {
 	e := newEnv(t)
 	answers := make(chan struct{})
-	e.grants.Observer.Providers = provider.NewSet(oddly{e.backend, func(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
+	e.grants.Observer.Providers = provider.NewSet(oddly{Provider: e.backend, issue: func(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
 		<-answers
 		return e.backend.Issue(ctx, l)
 	}})
