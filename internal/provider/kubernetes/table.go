@@ -22,7 +22,8 @@ const (
 	shared effect = "shared"
 	// escalates: the right leads to rights that its line in the scope does not say.
 	escalates = effect(v1alpha1.AcceptEscalation)
-	// disrupts: the right ends, holds up or falsifies what others run, and gives nothing else.
+	// disrupts: the right ends, holds up or falsifies what others run, and gives no rights. A controller may start again
+	// what was ended, but which Pod template it runs, and how often, stays as its workload says.
 	disrupts = effect(v1alpha1.AcceptDisruption)
 )
 

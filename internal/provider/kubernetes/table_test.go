@@ -70,6 +70,41 @@ func TestTable_EachRowIsHeld(t *testing.T) {
 	}
 }
 
+// TestTable_AStatusIsJudgedAsItsKind: a status of most kinds takes labels, annotations and owners with it, and
+// controllers go by all of it.
+func TestTable_AStatusIsJudgedAsItsKind(t *testing.T) {
+	found := 0
+	for _, e := range known() {
+		if e.subresource != "status" && e.subresource != "scale" {
+			continue
+		}
+		for _, verb := range []string{"update", "patch"} {
+			whole := known().find(verb, newKind(e.group, e.resource))
+			if !e.has(verb) || whole == nil {
+				continue
+			}
+			if found++; e.effect != whole.effect {
+				t.Errorf("%s %s is %s, and its kind %s", verb, e.kind, e.effect, whole.effect)
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("only %d were found: this test does not see what it should", found)
+	}
+}
+
+// TestTable_NothingBetweenAWorkloadAndItsPodsIsDisruption looks for every write of it that is known.
+func TestTable_NothingBetweenAWorkloadAndItsPodsIsDisruption(t *testing.T) {
+	for _, name := range []string{"replicasets.apps", "replicasets.extensions", "replicationcontrollers",
+		"controllerrevisions.apps"} {
+		for _, verb := range strings.Fields(writes) {
+			if r := known().find(verb, parseKind(name)); r == nil || r.effect != escalates {
+				t.Errorf("%s %s: %+v", verb, name, r)
+			}
+		}
+	}
+}
+
 // TestTable_ValetkeysOwnKindsAreInIt reads the kinds that are shipped.
 func TestTable_ValetkeysOwnKindsAreInIt(t *testing.T) {
 	files, err := filepath.Glob(repository + "/config/crd/valetkey.dev_*.yaml")
