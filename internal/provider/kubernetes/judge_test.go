@@ -19,7 +19,7 @@ import (
 // allAcceptances but those that are named.
 func allAcceptances(but ...v1alpha1.KubernetesAcceptance) []v1alpha1.KubernetesAcceptance {
 	all := []v1alpha1.KubernetesAcceptance{v1alpha1.AcceptWildcards, v1alpha1.AcceptEscalation, v1alpha1.AcceptUnknown,
-		v1alpha1.AcceptDisruption, v1alpha1.AcceptClusterWide}
+		v1alpha1.AcceptDisruption, v1alpha1.AcceptClusterWide, v1alpha1.AcceptOpenConnections}
 	return slices.DeleteFunc(all, func(a v1alpha1.KubernetesAcceptance) bool { return slices.Contains(but, a) })
 }
 
@@ -71,13 +71,32 @@ func TestRights_OnlyWhatIsKnownToBeHarmlessIsReady(t *testing.T) {
 		needs string
 		words string
 	}{
-		{"reading ConfigMaps", rule("get,list,watch", "", "configmaps"), "", ""},
-		{"reading Pods, their logs, events and services", rule("get,list", "", "pods,pods/log,events,services,endpoints"), "",
-			""},
+		{"reading ConfigMaps", rule("get,list", "", "configmaps"), "", ""},
+		{"reading Pods, events and services", rule("get,list", "", "pods,events,services,endpoints"), "", ""},
 		{"reading workloads and their scale", rule("get", "apps", "deployments,deployments/scale,statefulsets/status"), "",
 			""},
 		{"reading requests and grants", rule("list", "valetkey.dev", "capabilityrequests,capabilitygrants"), "", ""},
 		{"asking what one may do", rule("create", "authorization.k8s.io", "selfsubjectaccessreviews"), "", ""},
+
+		{"watching what is harmless to read", rule("get,list,watch", "", "configmaps"), "OpenConnections",
+			"watch configmaps in web (RoleBinding rrestarter): whoever has a watch open, with a copy of the token too, goes " +
+				"on reading after the grant's end, as long as they like; narrow it, or accept OpenConnections"},
+		{"watching one object", rule("watch", "", "configmaps", "one"), "OpenConnections", "watch configmaps one in web"},
+		{"watching what every cluster lets everybody watch", rule("get,watch,patch", certificates, "clustertrustbundles"),
+			"Escalation", "patch clustertrustbundles"},
+		{"following a log", rule("get", "", "pods/log"), "OpenConnections", "whoever follows a log"},
+		{"listing logs, which is nothing", rule("list", "", "pods/log"), "", ""},
+		{"watching requests and grants", rule("watch", "valetkey.dev", "capabilityrequests"), "OpenConnections",
+			"goes on reading"},
+		{"watching a kind of a CRD", rule("watch", "cert-manager.io", "certificates"), "Unknown OpenConnections",
+			"goes on reading"},
+		{"an older way of a proxy", rule("proxy", "", "services"), "Unknown OpenConnections", "keeps it after the grant's end"},
+		{"watching any resource of a group", rule("watch", "apps", "*"), "Wildcards OpenConnections",
+			"it takes in watch *.apps, and whoever has a watch open"},
+		{"watching anything", rule("watch", "*", "*"), "Wildcards Escalation OpenConnections",
+			"it takes in watch *.*, and whoever has a watch open"},
+		{"reading any subresource of anything", rule("get", "*", "*/log"), "Wildcards Escalation OpenConnections",
+			"it takes in get pods/log, and whoever follows a log"},
 
 		{"impersonating", rule("impersonate", "", "users"), "Escalation",
 			"impersonate users in web (RoleBinding rrestarter): whoever may impersonate acts with the rights of somebody " +
@@ -117,7 +136,7 @@ func TestRights_OnlyWhatIsKnownToBeHarmlessIsReady(t *testing.T) {
 		{"reading Secrets", rule("get", "", "secrets"), "Escalation",
 			"get secrets in web (RoleBinding rrestarter): Secrets hold credentials"},
 		{"reading one Secret", rule("get", "", "secrets", "mine"), "Escalation", "get secrets mine in web"},
-		{"watching Secrets", rule("watch", "", "secrets"), "Escalation", "Secrets hold credentials"},
+		{"watching Secrets", rule("watch", "", "secrets"), "Escalation OpenConnections", "Secrets hold credentials"},
 		{"deleting Secrets, which reads them", rule("deletecollection", "", "secrets"), "Escalation",
 			"answers with the Secret"},
 		{"writing Secrets", rule("create", "", "secrets"), "Escalation", "a lasting token of any ServiceAccount"},
@@ -126,14 +145,14 @@ func TestRights_OnlyWhatIsKnownToBeHarmlessIsReady(t *testing.T) {
 			"create pods in web (RoleBinding rrestarter): whoever may create Pods can run as every ServiceAccount of the " +
 				"namespace and read its Secrets"},
 		{"changing Pods", rule("patch", "", "pods"), "Escalation", "another image in a running Pod"},
-		{"exec", rule("create", "", "pods/exec"), "Escalation", "runs commands in Pods"},
-		{"exec by get", rule("get", "", "pods/exec"), "Escalation", "runs commands in Pods"},
-		{"attach", rule("get", "", "pods/attach"), "Escalation", "runs commands in Pods"},
+		{"exec", rule("create", "", "pods/exec"), "Escalation OpenConnections", "runs commands in Pods"},
+		{"exec by get", rule("get", "", "pods/exec"), "Escalation OpenConnections", "runs commands in Pods"},
+		{"attach", rule("get", "", "pods/attach"), "Escalation OpenConnections", "runs commands in Pods"},
 		{"debug containers", rule("patch", "", "pods/ephemeralcontainers"), "Escalation", "runs commands in Pods"},
-		{"port-forward", rule("create", "", "pods/portforward"), "Escalation", "past every network policy"},
-		{"the proxy to Pods", rule("get", "", "pods/proxy"), "Escalation", "past every network policy"},
-		{"the proxy to Services", rule("get", "", "services/proxy"), "Escalation", "past every network policy"},
-		{"the proxy to kubelets", rule("get", "", "nodes/proxy"), "Escalation", "get is enough"},
+		{"port-forward", rule("create", "", "pods/portforward"), "Escalation OpenConnections", "past every network policy"},
+		{"the proxy to Pods", rule("get", "", "pods/proxy"), "Escalation OpenConnections", "past every network policy"},
+		{"the proxy to Services", rule("get", "", "services/proxy"), "Escalation OpenConnections", "past every network policy"},
+		{"the proxy to kubelets", rule("get", "", "nodes/proxy"), "Escalation OpenConnections", "get is enough"},
 		{"checkpoints of containers", rule("create", "", "nodes/checkpoint"), "Escalation", "the memory of its containers"},
 		{"logs of nodes", rule("get", "", "nodes/log"), "Escalation", "files of the node"},
 		{"placing Pods", rule("create", "", "pods/binding,bindings"), "Escalation", "on a node of one's choice"},
@@ -258,35 +277,35 @@ func TestRights_OnlyWhatIsKnownToBeHarmlessIsReady(t *testing.T) {
 		{"the memory of the API server", url("get", "/debug/pprof/heap"), "Unknown", "is not known"},
 		{"the files of the API server", url("get", "/logs/"), "Unknown", "is not known"},
 
-		{"any verb", rule("*", "", "configmaps"), "Wildcards Escalation",
+		{"any verb", rule("*", "", "configmaps"), "Wildcards Escalation OpenConnections",
 			"* configmaps in web (RoleBinding rrestarter): it takes in create configmaps, and Pods, controllers and " +
 				"admission policies do"},
-		{"any verb on what only can be read", rule("*", "metrics.k8s.io", "pods"), "Wildcards",
+		{"any verb on what only can be read", rule("*", "metrics.k8s.io", "pods"), "Wildcards OpenConnections",
 			"* takes in what does not exist yet"},
-		{"any verb of a kind that is not known", rule("*", "cert-manager.io", "certificates"), "Wildcards Unknown",
+		{"any verb of a kind that is not known", rule("*", "cert-manager.io", "certificates"), "Wildcards Unknown OpenConnections",
 			"is not known"},
-		{"reading any resource", rule("get", "", "*"), "Wildcards Escalation",
+		{"reading any resource", rule("get", "", "*"), "Wildcards Escalation OpenConnections",
 			"it takes in get secrets, and Secrets hold credentials"},
 		{"reading any resource of a group", rule("get,list", "apps", "*"), "Wildcards",
 			"get,list *.apps in web (RoleBinding rrestarter): * takes in"},
 		{"any resource of a group that is not known", rule("get", "cert-manager.io", "*"), "Wildcards Unknown",
 			"is not known"},
 		{"any group", rule("get", "*", "pods"), "Wildcards", "get pods.* in web"},
-		{"any subresource", rule("get", "", "pods/*"), "Wildcards Escalation", "it takes in get pods/exec"},
+		{"any subresource", rule("get", "", "pods/*"), "Wildcards Escalation OpenConnections", "it takes in get pods/exec"},
 		{"anything of a group that everybody may ask something of", rule("create", "authorization.k8s.io", "*"),
 			"Wildcards Escalation", "it takes in create subjectaccessreviews.authorization.k8s.io"},
-		{"any subresource, to delete it", rule("delete", "", "pods/*"), "Wildcards Escalation",
+		{"any subresource, to delete it", rule("delete", "", "pods/*"), "Wildcards Escalation OpenConnections",
 			"it takes in delete pods/exec"},
 		{"a subresource of anything", rule("update", "*", "*/scale"), "Wildcards Escalation",
 			"it takes in update deployments/scale.apps"},
 		{"an unknown subresource of anything", rule("update", "*", "*/camera"), "Wildcards Unknown", "is not known"},
 		{"an unknown verb on anything", rule("frobnicate", "*", "*"), "Wildcards Unknown", "is no verb"},
 		{"impersonating anything", rule("impersonate", "*", "*"), "Wildcards Escalation", "may impersonate"},
-		{"anything", rule("*", "*", "*"), "Wildcards Escalation Disruption", "it takes in"},
-		{"any path", url("get", "*"), "Wildcards Escalation", "it takes in get /logs, and it reads files or the memory"},
+		{"anything", rule("*", "*", "*"), "Wildcards Escalation Disruption OpenConnections", "it takes in"},
+		{"any path", url("get", "*"), "Wildcards Escalation OpenConnections", "it takes in get /logs, and it reads files or the memory"},
 		{"any path below one that is not known", url("get", "/secrets/*"), "Wildcards Unknown", "is not known"},
 		{"any path that begins as one that everybody reads", url("get", "/api*"), "Wildcards", "* takes in"},
-		{"any path of the memory of the API server", url("get", "/debug/*"), "Escalation", "the memory of the API server"},
+		{"any path of the memory of the API server", url("get", "/debug/*"), "Escalation OpenConnections", "the memory of the API server"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			// Beside a harmless rule, which hides nothing.
@@ -340,11 +359,11 @@ func TestRights_NoLabelHidesABinding(t *testing.T) {
 		needs, words string
 		objects      []client.Object
 	}{
-		"cluster-admin behind the label of what the cluster made": {"Wildcards Escalation Disruption ClusterWide",
+		"cluster-admin behind the label of what the cluster made": {"Wildcards Escalation Disruption ClusterWide OpenConnections",
 			"* *.* everywhere (ClusterRoleBinding cluster-adminrestarter)",
 			[]client.Object{clusterRole("cluster-admin", rule("*", "*", "*")),
 				bindEverywhere("cluster-admin", account, defaults)}},
-		"cluster-admin for a group, behind the label": {"Wildcards Escalation Disruption ClusterWide", "* *.* everywhere",
+		"cluster-admin for a group, behind the label": {"Wildcards Escalation Disruption ClusterWide OpenConnections", "* *.* everywhere",
 			[]client.Object{clusterRole("cluster-admin", rule("*", "*", "*")),
 				bindEverywhere("cluster-admin", group("system:serviceaccounts"), defaults)}},
 		"a role that the cluster made, widened": {"Escalation ClusterWide",

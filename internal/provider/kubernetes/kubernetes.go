@@ -56,8 +56,8 @@ type Options struct {
 // Provider is the back end.
 type Provider struct {
 	options Options
-	// known is what is known of rights.
-	known table
+	// known is what is known of rights, and opening which of them open what goes on after the grant's end.
+	known, opening table
 
 	mu sync.Mutex
 	// issued are the tokens that this process issued and that were not revoked yet, by anchor: to ask the API server about.
@@ -66,7 +66,7 @@ type Provider struct {
 
 // New makes the back end.
 func New(o Options) *Provider {
-	return &Provider{options: o, known: known(), issued: map[string]identity.Token{}}
+	return &Provider{options: o, known: known(), opening: opening(), issued: map[string]identity.Token{}}
 }
 
 // Type names the back end.

@@ -116,7 +116,8 @@ func TestTheScopeIsWhatIsBound(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			scope, err := provides(reader(test.objects...)).Render(t.Context(), capability(v1alpha1.AcceptClusterWide), values())
+			scope, err := provides(reader(test.objects...)).Render(t.Context(), capability(v1alpha1.AcceptClusterWide,
+				v1alpha1.AcceptOpenConnections), values())
 			if err != nil {
 				t.Fatal(err)
 			}
