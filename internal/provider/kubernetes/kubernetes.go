@@ -8,6 +8,7 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -131,8 +132,20 @@ func (*Provider) Lifetime(ttl time.Duration) time.Duration {
 	return max(ttl, minimumToken) + askingTime
 }
 
-// Handle is not needed: the anchors are named for the lease.
-func (*Provider) Handle(provider.Lease) string { return "" }
+// leavesOpen is the handle of a lease whose roles may open what goes on after its end.
+const leavesOpen = "leaves-open"
+
+// Handle says whether what the lease opens may go on. Nothing else needs to be kept: the anchors are named for the lease.
+// What is not known, or does not exist yet, may open connections, too.
+func (*Provider) Handle(l provider.Lease) string {
+	mayOpen := []v1alpha1.KubernetesAcceptance{v1alpha1.AcceptOpenConnections, v1alpha1.AcceptUnknown,
+		v1alpha1.AcceptWildcards}
+	if k := l.Capability.Spec.Kubernetes; k != nil && slices.ContainsFunc(k.Accept,
+		func(a v1alpha1.KubernetesAcceptance) bool { return slices.Contains(mayOpen, a) }) {
+		return leavesOpen
+	}
+	return ""
+}
 
 // anchor is the name of the Secret that the token of a session is bound to.
 func anchor(session string) string { return v1alpha1.NamePrefix + session }
@@ -188,7 +201,7 @@ func (k *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 			return provider.Revoked{}, err
 		}
 	}
-	return provider.Revoked{Mode: v1alpha1.RevocationImmediate, Lingers: remembers}, nil
+	return provider.Revoked{Mode: v1alpha1.RevocationImmediate, Lingers: remembers, LeavesOpen: i.Handle == leavesOpen}, nil
 }
 
 func (k *Provider) confirm(ctx context.Context, anchor string) error {
