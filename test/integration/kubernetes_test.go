@@ -88,8 +88,8 @@ func TestATokenOfTheClusterWorksAsLongAsItsGrant(t *testing.T) {
 	j.finish(corev1.PodSucceeded)
 	g = j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
 	r := g.Status.Revocation
-	if r == nil || r.Mode != v1alpha1.RevocationImmediate || r.ConfirmedAt == nil || r.ExposedUntil == nil || r.ExposedUntil.Sub(r.ConfirmedAt.Time) != 10*time.Second || r.LeavesOpen {
-		t.Errorf("the revocation is %+v; want it confirmed, and other API servers to have forgotten it in 10 s", r)
+	if r == nil || r.Mode != v1alpha1.RevocationImmediate || r.ConfirmedAt == nil || r.ExposedUntil == nil || r.ExposedUntil.Sub(r.ConfirmedAt.Time) != 70*time.Second || r.LeavesOpen {
+		t.Errorf("the revocation is %+v; want it confirmed, and all that is under way done in 70 s", r)
 	}
 	if err := container.List(t.Context(), &corev1.ConfigMapList{}, client.InNamespace(j.namespace)); !apierrors.IsUnauthorized(err) {
 		t.Errorf("after its end: %v", err)

@@ -28,6 +28,9 @@ const (
 	// remembers is how long an API server goes on accepting a token that it has just accepted, without looking for its anchor:
 	// TokenSuccessCacheTTL of kube-apiserver.
 	remembers = 10 * time.Second
+	// finishes is how long an API server goes on with a request that it has begun, such as a write whose body comes slowly: the
+	// default of its --request-timeout. Of writes no more than 34 s pass, whatever that says.
+	finishes = time.Minute
 )
 
 // Identities makes tokens of capabilities' ServiceAccounts, and ends them.
@@ -201,7 +204,8 @@ func (k *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 			return provider.Revoked{}, err
 		}
 	}
-	return provider.Revoked{Mode: v1alpha1.RevocationImmediate, Lingers: remembers, LeavesOpen: i.Handle == leavesOpen}, nil
+	return provider.Revoked{Mode: v1alpha1.RevocationImmediate, Lingers: remembers + finishes,
+		LeavesOpen: i.Handle == leavesOpen}, nil
 }
 
 func (k *Provider) confirm(ctx context.Context, anchor string) error {
