@@ -196,7 +196,7 @@ type AWSStatement struct {
 // KubernetesAcceptance is a kind of rights that a capability explicitly accepts. Without any, the bound roles may read what is known
 // to give no other rights, in ordinary namespaces, and nothing else. docs/backends/kubernetes.md has the table of what is known.
 //
-// +kubebuilder:validation:Enum=Wildcards;Escalation;Unknown;Disruption;ClusterWide
+// +kubebuilder:validation:Enum=Wildcards;Escalation;Unknown;Disruption;ClusterWide;OpenConnections
 type KubernetesAcceptance string
 
 const (
@@ -207,10 +207,13 @@ const (
 	AcceptEscalation KubernetesAcceptance = "Escalation"
 	// AcceptUnknown: a rule may name what the operator does not know, such as a kind of a CRD: nobody has said what it leads to.
 	AcceptUnknown KubernetesAcceptance = "Unknown"
-	// AcceptDisruption: a rule may end, hold up or falsify what others run, such as to delete Pods or to scale a Deployment.
+	// AcceptDisruption: a rule may end, hold up or falsify what others run, such as to delete Pods or to take leases.
 	AcceptDisruption KubernetesAcceptance = "Disruption"
 	// AcceptClusterWide: a rule may hold in the whole cluster, or in a namespace of Kubernetes itself (kube-*) or of Valetkey.
 	AcceptClusterWide KubernetesAcceptance = "ClusterWide"
+	// AcceptOpenConnections: a rule may open what the API server asks for a token only once, such as a watch, a log that is
+	// followed, or exec. Whoever has one open when the grant ends, with a copy of the token too, keeps it as long as they like.
+	AcceptOpenConnections KubernetesAcceptance = "OpenConnections"
 )
 
 // KubernetesCapability is a ServiceAccount whose token is issued. What a holder may do is what its roles say: they are shown to
@@ -224,10 +227,10 @@ type KubernetesCapability struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
 	ServiceAccountName string `json:"serviceAccountName"`
 	// accept lists the kinds of rights that the bound roles may have beside those that are known to be harmless: Wildcards, Escalation,
-	// Unknown, Disruption, ClusterWide. Without them such roles make the capability not Ready.
+	// Unknown, Disruption, ClusterWide, OpenConnections. Without them such roles make the capability not Ready.
 	// +optional
 	// +listType=set
-	// +kubebuilder:validation:MaxItems=5
+	// +kubebuilder:validation:MaxItems=6
 	Accept []KubernetesAcceptance `json:"accept,omitempty"`
 }
 

@@ -319,6 +319,10 @@ type Revocation struct {
 	// exposedUntil is until when a copy of the credential would still work.
 	// +optional
 	ExposedUntil *metav1.Time `json:"exposedUntil,omitempty"`
+	// leavesOpen is true where what was opened with the credential before it ended may go on, such as a watch: nobody can say until
+	// when.
+	// +optional
+	LeavesOpen bool `json:"leavesOpen,omitempty"`
 }
 
 // AuditAnchor names one audit record.

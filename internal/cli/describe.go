@@ -199,6 +199,9 @@ func (s *shell) revocation(r *v1alpha1.Revocation) string {
 	if r.ExposedUntil != nil {
 		words += ", a copy of the credential works until " + s.at(r.ExposedUntil.Time)
 	}
+	if r.LeavesOpen {
+		words += ", what was opened with it may go on"
+	}
 	return words
 }
 

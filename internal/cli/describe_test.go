@@ -277,6 +277,9 @@ func TestDescribeTellsTheWholeLifeOfARequest(t *testing.T) {
 		g.Status.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate, ConfirmedAt: &metav1.Time{Time: noon().Add(-time.Second)}}
 	})
 	at(t, ended, confirmed).types("describe", ended.Name).exits(0).says("revocation  Immediate, confirmed by the back end 2026-11-25T11:59:59Z (1s ago)\n")
+	confirmed.Status.Revocation.LeavesOpen = true
+	at(t, ended, confirmed).types("describe", ended.Name).exits(0).
+		says("confirmed by the back end 2026-11-25T11:59:59Z (1s ago), what was opened with it may go on\n")
 
 	refused := aRequest(func(r *v1alpha1.CapabilityRequest) { r.Status.EndedAt = &metav1.Time{Time: noon()} })
 	at(t, refused).types("describe", refused.Name).exits(0).says("next: kubectl valetkey why publish-pr-184 -n agents tells it policy by policy; a request never changes: create another")

@@ -238,6 +238,7 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"Google's roles write, within a scope that reads", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_only']\n    boundary: [{bucket: a, roles: [roles/storage.objectAdmin]}]\n", nil},
 		{"a token of the cluster reads", "  kubernetes: {serviceAccountName: a}\n", nil},
 		{"a token of the cluster reads everywhere", "  kubernetes: {serviceAccountName: a, accept: [ClusterWide]}\n", nil},
+		{"a token of the cluster watches", "  kubernetes: {serviceAccountName: a, accept: [OpenConnections]}\n", nil},
 		{"a token of the cluster does more", "  kubernetes: {serviceAccountName: a, accept: [ClusterWide, Escalation, Unknown]}\n",
 			[]string{"write-without-approval publish (it accepts Escalation, it accepts Unknown)"}},
 		{"two values in a word", "  token: {audience: a, scope: ['${request.repo}-${request.environment}', '${request.repo}:${request.environment}'], verification: Signature}\n", []string{"ambiguous-scope ${request.repo}-${request.environment} can reach"}},

@@ -35,7 +35,7 @@ func writes(c *v1alpha1.Capability) string {
 func writingAcceptances(k *v1alpha1.KubernetesCapability) []string {
 	var all []string
 	for _, a := range k.Accept {
-		if a != v1alpha1.AcceptClusterWide {
+		if a != v1alpha1.AcceptClusterWide && a != v1alpha1.AcceptOpenConnections {
 			all = append(all, "it accepts "+string(a))
 		}
 	}

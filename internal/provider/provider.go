@@ -177,6 +177,8 @@ type Revoked struct {
 	Mode v1alpha1.RevocationMode
 	// Lingers is how long after the confirmation a part of the back end that was not asked may still accept it; mostly zero.
 	Lingers time.Duration
+	// LeavesOpen reports whether what was opened with the credential may go on, such as a watch. Nobody can say until when.
+	LeavesOpen bool
 }
 
 // Set is the list of back ends.

@@ -186,7 +186,7 @@ func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityG
 		return v1alpha1.Revocation{Mode: revoked.Mode, ExposedUntil: g.Status.CredentialExpiresAt}, nil
 	}
 	now := metav1.NewTime(c.Clock.Now())
-	revocation := v1alpha1.Revocation{Mode: revoked.Mode, ConfirmedAt: &now}
+	revocation := v1alpha1.Revocation{Mode: revoked.Mode, ConfirmedAt: &now, LeavesOpen: revoked.LeavesOpen}
 	if revoked.Lingers > 0 {
 		until := metav1.NewTime(now.Add(revoked.Lingers))
 		revocation.ExposedUntil = &until

@@ -214,6 +214,9 @@ func endMessage(g *v1alpha1.CapabilityGrant) string {
 	if rev := g.Status.Revocation; rev != nil && rev.ExposedUntil != nil {
 		message += "; a copy of the credential would work until " + rev.ExposedUntil.UTC().Format("15:04:05Z")
 	}
+	if rev := g.Status.Revocation; rev != nil && rev.LeavesOpen {
+		message += "; what was opened with it, such as a watch, may go on"
+	}
 	return message
 }
 

@@ -7,3 +7,8 @@ package kubernetes
 func Known(verb, group, resource string) bool {
 	return known().find(verb, newKind(group, resource)) != nil
 }
+
+// Opens reports whether a verb on a kind is known to open what goes on after the grant's end.
+func Opens(verb, group, resource string) bool {
+	return len(New(Options{}).opens(verb, newKind(group, resource))) > 0
+}

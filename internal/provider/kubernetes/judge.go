@@ -32,7 +32,7 @@ type finding struct {
 
 // gravest is the order in which people are told.
 var gravest = [...]v1alpha1.KubernetesAcceptance{v1alpha1.AcceptEscalation, v1alpha1.AcceptUnknown,
-	v1alpha1.AcceptWildcards, v1alpha1.AcceptDisruption, v1alpha1.AcceptClusterWide}
+	v1alpha1.AcceptWildcards, v1alpha1.AcceptDisruption, v1alpha1.AcceptClusterWide, v1alpha1.AcceptOpenConnections}
 
 // check refuses rights that are not known to be harmless, unless the capability explicitly accepts what they are.
 func (k *Provider) check(c *v1alpha1.Capability, all rights) error {
@@ -98,7 +98,7 @@ func (k *Provider) judge(r right) []finding {
 	for _, kind := range r.kinds() {
 		var verbs []finding
 		for _, verb := range r.rule.Verbs {
-			for _, f := range k.known.judge(verb, kind) {
+			for _, f := range slices.Concat(k.known.judge(verb, kind), k.opens(verb, kind)) {
 				verbs = gather(verbs, f)
 			}
 		}
@@ -169,13 +169,54 @@ func (t table) takenIn(verb string, k kind) []finding {
 		if e.isHarmless() || slices.ContainsFunc(all, func(f finding) bool { return f.needs == needs }) {
 			continue
 		}
-		known := verb
-		if verb == "*" {
-			known = strings.Fields(e.verbs)[0]
-		}
-		all = append(all, finding{needs, verb, fmt.Sprintf("it takes in %s %s, and %s", known, e.kind, e.words)})
+		all = append(all, finding{needs, verb, fmt.Sprintf("it takes in %s %s, and %s", e.example(verb), e.kind, e.words)})
 	}
 	return all
+}
+
+// opens says what one verb on one kind opens that goes on after the grant's end, if it opens anything.
+func (k *Provider) opens(verb string, of kind) []finding {
+	if k.known.gives(verb, of) {
+		return nil
+	}
+	for _, e := range k.opening {
+		if !e.takesIn(verb, of) {
+			continue
+		}
+		why := e.words
+		if verb == "*" || k.known.wild(of) {
+			why = fmt.Sprintf("it takes in %s %s, and %s", e.example(verb), cmp.Or(e.named(), of.String()), why)
+		}
+		return []finding{{v1alpha1.AcceptOpenConnections, verb, why}}
+	}
+	return nil
+}
+
+// takesIn reports whether a verb of a rule on a kind of a rule is about what the entry says.
+func (e entry) takesIn(verb string, of kind) bool {
+	if verb != "*" && !e.has(verb) {
+		return false
+	}
+	if e.resource == anyKind {
+		return of.url == ""
+	}
+	return of.matches(e.kind)
+}
+
+// example is one verb that a verb of a rule takes in.
+func (r *row) example(verb string) string {
+	if verb == "*" {
+		return strings.Fields(r.verbs)[0]
+	}
+	return verb
+}
+
+// named is the entry's kind; empty if it is about any.
+func (e entry) named() string {
+	if e.resource == anyKind {
+		return ""
+	}
+	return e.String()
 }
 
 func (r *row) isHarmless() bool { return r.effect == harmless || r.effect == shared }
@@ -205,13 +246,18 @@ func (k *Provider) breadth(r right) string {
 func (t table) shared(r right) bool {
 	for _, k := range r.kinds() {
 		for _, verb := range r.rule.Verbs {
-			known := t.find(verb, k)
-			if t.wild(k) || known == nil || known.effect != shared {
+			if !t.gives(verb, k) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// gives reports whether every cluster gives one verb on one kind to every ServiceAccount.
+func (t table) gives(verb string, k kind) bool {
+	r := t.find(verb, k)
+	return !t.wild(k) && r != nil && r.effect == shared
 }
 
 // fit refuses what cannot be shown to people as it is.

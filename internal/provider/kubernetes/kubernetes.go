@@ -8,6 +8,7 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,9 @@ const (
 	// remembers is how long an API server goes on accepting a token that it has just accepted, without looking for its anchor:
 	// TokenSuccessCacheTTL of kube-apiserver.
 	remembers = 10 * time.Second
+	// finishes is how long an API server goes on with a request that it has begun, such as a write whose body comes slowly: the
+	// default of its --request-timeout. Of writes no more than 34 s pass, whatever that says.
+	finishes = time.Minute
 )
 
 // Identities makes tokens of capabilities' ServiceAccounts, and ends them.
@@ -56,8 +60,8 @@ type Options struct {
 // Provider is the back end.
 type Provider struct {
 	options Options
-	// known is what is known of rights.
-	known table
+	// known is what is known of rights, and opening which of them open what goes on after the grant's end.
+	known, opening table
 
 	mu sync.Mutex
 	// issued are the tokens that this process issued and that were not revoked yet, by anchor: to ask the API server about.
@@ -66,7 +70,7 @@ type Provider struct {
 
 // New makes the back end.
 func New(o Options) *Provider {
-	return &Provider{options: o, known: known(), issued: map[string]identity.Token{}}
+	return &Provider{options: o, known: known(), opening: opening(), issued: map[string]identity.Token{}}
 }
 
 // Type names the back end.
@@ -131,8 +135,20 @@ func (*Provider) Lifetime(ttl time.Duration) time.Duration {
 	return max(ttl, minimumToken) + askingTime
 }
 
-// Handle is not needed: the anchors are named for the lease.
-func (*Provider) Handle(provider.Lease) string { return "" }
+// leavesOpen is the handle of a lease whose roles may open what goes on after its end.
+const leavesOpen = "leaves-open"
+
+// Handle says whether what the lease opens may go on. Nothing else needs to be kept: the anchors are named for the lease.
+// What is not known, or does not exist yet, may open connections, too.
+func (*Provider) Handle(l provider.Lease) string {
+	mayOpen := []v1alpha1.KubernetesAcceptance{v1alpha1.AcceptOpenConnections, v1alpha1.AcceptUnknown,
+		v1alpha1.AcceptWildcards}
+	if k := l.Capability.Spec.Kubernetes; k != nil && slices.ContainsFunc(k.Accept,
+		func(a v1alpha1.KubernetesAcceptance) bool { return slices.Contains(mayOpen, a) }) {
+		return leavesOpen
+	}
+	return ""
+}
 
 // anchor is the name of the Secret that the token of a session is bound to.
 func anchor(session string) string { return v1alpha1.NamePrefix + session }
@@ -188,7 +204,8 @@ func (k *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 			return provider.Revoked{}, err
 		}
 	}
-	return provider.Revoked{Mode: v1alpha1.RevocationImmediate, Lingers: remembers}, nil
+	return provider.Revoked{Mode: v1alpha1.RevocationImmediate, Lingers: remembers + finishes,
+		LeavesOpen: i.Handle == leavesOpen}, nil
 }
 
 func (k *Provider) confirm(ctx context.Context, anchor string) error {

@@ -75,8 +75,8 @@ func TestRights_TheGravestAreNamedFirstAndAllThatTheyNeed(t *testing.T) {
 		"create pods in web (RoleBinding rrestarter): whoever may create Pods can run as every ServiceAccount of the " +
 		"namespace and read its Secrets; create pods/exec in web (RoleBinding rrestarter): it runs commands in Pods, " +
 		"with their rights and Secrets; create services in web (RoleBinding rrestarter): a Service can take traffic that " +
-		"is meant for others, and their credentials with it; and 4 more; narrow it, or accept Escalation, Unknown, " +
-		"Wildcards, Disruption"
+		"is meant for others, and their credentials with it; and 6 more; narrow it, or accept Escalation, Unknown, " +
+		"Wildcards, Disruption, OpenConnections"
 	for range rules {
 		rules = append(rules[1:], rules[0])
 		k := provides(reader(role("web", "r", rules...), bind("web", "Role", "r", account)))

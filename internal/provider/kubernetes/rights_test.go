@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -116,7 +117,8 @@ func TestTheScopeIsWhatIsBound(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			scope, err := provides(reader(test.objects...)).Render(t.Context(), capability(v1alpha1.AcceptClusterWide), values())
+			scope, err := provides(reader(test.objects...)).Render(t.Context(), capability(v1alpha1.AcceptClusterWide,
+				v1alpha1.AcceptOpenConnections), values())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,6 +220,28 @@ func TestTheNamespaceOfCommandsIsTheOneThereIs(t *testing.T) {
 	}{{rights{one, one}, "web"}, {rights{one, two}, ""}, {rights{one, {}}, ""}, {rights{{}}, ""}} {
 		if got := test.all.namespace(); got != test.want {
 			t.Errorf("%v: %q", test.all, got)
+		}
+	}
+}
+
+// TestRevoke_SaysWhereWhatWasOpenedMayGoOn asks about leases of no attempt: nothing has to be ended for them.
+func TestRevoke_SaysWhereWhatWasOpenedMayGoOn(t *testing.T) {
+	k := provides(reader())
+	for _, test := range []struct {
+		accept []v1alpha1.KubernetesAcceptance
+		want   bool
+	}{
+		{nil, false},
+		{[]v1alpha1.KubernetesAcceptance{v1alpha1.AcceptEscalation, v1alpha1.AcceptDisruption, v1alpha1.AcceptClusterWide},
+			false},
+		{[]v1alpha1.KubernetesAcceptance{v1alpha1.AcceptOpenConnections}, true},
+		{[]v1alpha1.KubernetesAcceptance{v1alpha1.AcceptDisruption, v1alpha1.AcceptUnknown}, true},
+		{[]v1alpha1.KubernetesAcceptance{v1alpha1.AcceptWildcards}, true},
+	} {
+		lease := provider.Lease{Capability: capability(test.accept...)}
+		revoked, err := k.Revoke(t.Context(), lease.Issued(k.Handle(lease), time.Time{}))
+		if err != nil || revoked.Mode != v1alpha1.RevocationImmediate || revoked.LeavesOpen != test.want {
+			t.Errorf("%v: %+v, %v", test.accept, revoked, err)
 		}
 	}
 }

@@ -90,34 +90,41 @@ func podRows() []row {
 }
 
 // workloadRows: good practices, "workload creation"; rbac-police assign_sa; KubiScan risky-create-deployments and its
-// siblings; kubesplaining B-032, L N6.
+// siblings; kubesplaining B-032, L N6. For what leads a controller to an older Pod template the controllers of 1.37 in
+// pkg/controller, and for what a write of a status may change the strategies in pkg/registry: of these kinds a status
+// takes annotations and owners with it, and mostly labels. A Deployment that is paused scales the newest ReplicaSet
+// that it still finds by its labels and owner, a StatefulSet goes by the revision that its status names, and an
+// autoscaler starts again what its status says that it has scaled to zero. Of the rest no such way is known in
+// Kubernetes itself, but other controllers go by annotations: each status is judged as its kind is.
 func workloadRows() []row {
 	const (
-		templates = "deployments.apps daemonsets.apps statefulsets.apps replicasets.apps jobs.batch cronjobs.batch " +
-			"replicationcontrollers podtemplates deployments.extensions daemonsets.extensions replicasets.extensions"
+		current = "deployments.apps daemonsets.apps statefulsets.apps jobs.batch cronjobs.batch podtemplates " +
+			"deployments.extensions daemonsets.extensions"
 		// A ReplicaSet without Pods holds an older Pod template of its Deployment, and so does a ReplicationController of
-		// OpenShift's DeploymentConfig. A StatefulSet with a partition runs its older one, and a Deployment that is paused
-		// between two runs both.
+		// OpenShift's DeploymentConfig.
+		older = "replicasets.apps replicationcontrollers replicasets.extensions"
+		// A StatefulSet with a partition runs its older template when it is scaled, and a Deployment that is paused between
+		// two runs both.
 		scales = "deployments/scale.apps statefulsets/scale.apps deployments/scale.extensions replicasets/scale.apps " +
 			"replicationcontrollers/scale replicasets/scale.extensions replicationcontrollers/scale.extensions"
-		statuses = "deployments/status.apps daemonsets/status.apps replicasets/status.apps " +
+		statuses = "deployments/status.apps daemonsets/status.apps statefulsets/status.apps replicasets/status.apps " +
 			"jobs/status.batch cronjobs/status.batch replicationcontrollers/status " +
 			"horizontalpodautoscalers/status.autoscaling deployments/status.extensions daemonsets/status.extensions " +
-			"replicasets/status.extensions workloads/status.scheduling.k8s.io podgroups/status.scheduling.k8s.io " +
+			"replicasets/status.extensions"
+		revisions = "controllerrevisions.apps deployments/rollback.apps deployments/rollback.extensions"
+		groups    = "workloads.scheduling.k8s.io workloads/status.scheduling.k8s.io podgroups.scheduling.k8s.io " +
+			"podgroups/status.scheduling.k8s.io compositepodgroups.scheduling.k8s.io " +
 			"compositepodgroups/status.scheduling.k8s.io"
-		groups = "workloads.scheduling.k8s.io podgroups.scheduling.k8s.io compositepodgroups.scheduling.k8s.io"
+		runsOlder = "it can have a controller run an older Pod template, with what that one could do"
 	)
 	return []row{
-		{templates, shapes, escalates,
+		{current + " " + older, shapes, escalates,
 			"its Pod template runs as every ServiceAccount of the namespace and reads its Secrets"},
-		{"deployments/rollback.apps deployments/rollback.extensions", writes, escalates,
-			"it runs an older Pod template, with what that one could do"},
-		{scales, writes, escalates, "it runs an older Pod template, with what that one could do"},
-		{"statefulsets/status.apps", "update patch", escalates,
-			"it says which revision is the current one, and so runs an older Pod template, with what that one could do"},
-		{"controllerrevisions.apps", writes, escalates, "StatefulSets and DaemonSets can go back to the Pod template in it"},
-		{templates, removes, disrupts, "it ends what runs; a webhook that enforces rules may be among it"},
-		{statuses, "update patch", disrupts, "it tells controllers and people what did not happen"},
+		{older, removes, escalates, runsOlder},
+		{revisions + " " + scales, writes, escalates, runsOlder},
+		{statuses, writes, escalates,
+			"controllers go by it, and by the labels, annotations and owners that it takes along: " + runsOlder},
+		{current, removes, disrupts, "it ends what runs; a webhook that enforces rules may be among it"},
 		{"horizontalpodautoscalers.autoscaling", shapes, escalates,
 			"it scales what it names, an older Pod template among it, with the autoscaler's rights"},
 		{"horizontalpodautoscalers.autoscaling", removes, disrupts, "it leaves the number of Pods as it is"},

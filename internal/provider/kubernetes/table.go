@@ -22,8 +22,12 @@ const (
 	shared effect = "shared"
 	// escalates: the right leads to rights that its line in the scope does not say.
 	escalates = effect(v1alpha1.AcceptEscalation)
-	// disrupts: the right ends, holds up or falsifies what others run, and gives nothing else.
+	// disrupts: the right ends, holds up or falsifies what others run, and gives no rights. A controller may start again
+	// what was ended, but which Pod template it runs, and how often, stays as its workload says.
 	disrupts = effect(v1alpha1.AcceptDisruption)
+	// opens: what was opened with the right goes on when the token works no more. Such a right is looked up by itself,
+	// beside what it gives.
+	opens = effect(v1alpha1.AcceptOpenConnections)
 )
 
 // Verbs that the rows of the table share.
@@ -49,7 +53,7 @@ type row struct {
 	words string
 }
 
-// table is all that is known of rights. What has no row in it is not known, and so not harmless.
+// table is what is known of rights.
 type table []entry
 
 // entry is one kind of one row.
@@ -61,10 +65,15 @@ type entry struct {
 // kind is one kind of the API, or a URL outside of it. In a rule of a role each part can be a wildcard.
 type kind struct{ group, resource, subresource, url string }
 
-// known reads the rows once.
-func known() table {
+// known is all that is known of what rights give. What has no row in it is not known, and so not harmless.
+func known() table { return tabled(rows()) }
+
+// opening is which rights open what goes on after the grant's end.
+func opening() table { return tabled(openingRows()) }
+
+func tabled(rows []row) table {
 	var all table
-	for _, r := range rows() {
+	for _, r := range rows {
 		for _, name := range strings.Fields(r.kinds) {
 			all = append(all, entry{parseKind(name), &r})
 		}

@@ -27,18 +27,20 @@ var update = flag.Bool("update", false, "write the table of docs/backends/kubern
 const repository = "../../.."
 
 func TestTable_EachRowSaysOneThingOnce(t *testing.T) {
-	seen := map[string]string{}
-	for _, e := range known() {
-		if !slices.Contains([]effect{harmless, shared, escalates, disrupts}, e.effect) || len(e.words) < 10 ||
-			strings.ContainsAny(e.words[len(e.words)-1:], ".;, ") {
-			t.Errorf("%s: %s: %q", e.kind, e.effect, e.words)
-		}
-		for _, verb := range strings.Fields(e.verbs) {
-			one := verb + " " + e.String()
-			if before, twice := seen[one]; twice {
-				t.Errorf("%s: %q and %q", one, before, e.words)
+	for _, rows := range []table{known(), opening()} {
+		seen := map[string]string{}
+		for _, e := range rows {
+			if !slices.Contains([]effect{harmless, shared, escalates, disrupts, opens}, e.effect) || len(e.words) < 10 ||
+				strings.ContainsAny(e.words[len(e.words)-1:], ".;, ") {
+				t.Errorf("%s: %s: %q", e.kind, e.effect, e.words)
 			}
-			seen[one] = e.words
+			for _, verb := range strings.Fields(e.verbs) {
+				one := verb + " " + e.String()
+				if before, twice := seen[one]; twice {
+					t.Errorf("%s: %q and %q", one, before, e.words)
+				}
+				seen[one] = e.words
+			}
 		}
 	}
 }
@@ -46,18 +48,12 @@ func TestTable_EachRowSaysOneThingOnce(t *testing.T) {
 // TestTable_EachRowIsHeld binds each row's verbs on each of its kinds, and sees that a capability has to accept what
 // the row says.
 func TestTable_EachRowIsHeld(t *testing.T) {
-	for _, e := range known() {
+	for _, e := range slices.Concat(known(), opening()) {
 		verbs := strings.Split(strings.ReplaceAll(strings.Join(strings.Fields(e.verbs), ","), "*", "some"), ",")
-		r := right{namespace: "web",
-			rule: rbacv1.PolicyRule{Verbs: verbs, APIGroups: []string{e.group},
-				Resources: []string{kind{resource: e.resource, subresource: e.subresource}.String()}}}
-		if e.url != "" {
-			r.rule = rbacv1.PolicyRule{Verbs: verbs, NonResourceURLs: []string{e.url}}
-		}
-		if e.resource == anyKind {
-			r.rule.APIGroups, r.rule.Resources = []string{"example.com"}, []string{"things"}
-		}
-		found := provides(nil).judge(r)
+		found := slices.DeleteFunc(provides(nil).judge(e.bound(verbs...)), func(f finding) bool {
+			return (f.needs == v1alpha1.AcceptOpenConnections) != (e.effect == opens) ||
+				e.effect == opens && f.why != e.words
+		})
 		if e.isHarmless() {
 			if len(found) > 0 {
 				t.Errorf("%s %s is harmless, and: %v", e.verbs, e.kind, found)
@@ -66,6 +62,68 @@ func TestTable_EachRowIsHeld(t *testing.T) {
 		}
 		if len(found) != 1 || string(found[0].needs) != string(e.effect) || found[0].why != e.words {
 			t.Errorf("%s %s: %v, want %s", e.verbs, e.kind, found, e.effect)
+		}
+	}
+}
+
+// TestTable_AWatchOfAnyKindIsHeld, but of what every cluster gives everybody.
+func TestTable_AWatchOfAnyKindIsHeld(t *testing.T) {
+	for _, e := range known() {
+		if e.url != "" || known().gives("watch", e.kind) {
+			continue
+		}
+		if !slices.ContainsFunc(provides(nil).judge(e.bound("watch")), func(f finding) bool {
+			return f.needs == v1alpha1.AcceptOpenConnections
+		}) {
+			t.Errorf("a watch of %s goes on, and need not be accepted", e.kind)
+		}
+	}
+}
+
+// bound is a right to do all this on the kind of the entry.
+func (e entry) bound(verbs ...string) right {
+	r := rbacv1.PolicyRule{Verbs: verbs, APIGroups: []string{e.group},
+		Resources: []string{kind{resource: e.resource, subresource: e.subresource}.String()}}
+	if e.url != "" {
+		r = rbacv1.PolicyRule{Verbs: verbs, NonResourceURLs: []string{e.url}}
+	}
+	if e.resource == anyKind {
+		r.APIGroups, r.Resources = []string{"example.com"}, []string{"things"}
+	}
+	return right{namespace: "web", rule: r}
+}
+
+// TestTable_AStatusIsJudgedAsItsKind: a status of most kinds takes labels, annotations and owners with it, and
+// controllers go by all of it.
+func TestTable_AStatusIsJudgedAsItsKind(t *testing.T) {
+	found := 0
+	for _, e := range known() {
+		if e.subresource != "status" && e.subresource != "scale" {
+			continue
+		}
+		for _, verb := range []string{"update", "patch"} {
+			whole := known().find(verb, newKind(e.group, e.resource))
+			if !e.has(verb) || whole == nil {
+				continue
+			}
+			if found++; e.effect != whole.effect {
+				t.Errorf("%s %s is %s, and its kind %s", verb, e.kind, e.effect, whole.effect)
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("only %d were found: this test does not see what it should", found)
+	}
+}
+
+// TestTable_NothingBetweenAWorkloadAndItsPodsIsDisruption looks for every write of it that is known.
+func TestTable_NothingBetweenAWorkloadAndItsPodsIsDisruption(t *testing.T) {
+	for _, name := range []string{"replicasets.apps", "replicasets.extensions", "replicationcontrollers",
+		"controllerrevisions.apps"} {
+		for _, verb := range strings.Fields(writes) {
+			if r := known().find(verb, parseKind(name)); r == nil || r.effect != escalates {
+				t.Errorf("%s %s: %+v", verb, name, r)
+			}
 		}
 	}
 }
@@ -153,7 +211,7 @@ func TestTable_ThePageShowsIt(t *testing.T) {
 func markdown() string {
 	var b strings.Builder
 	b.WriteString("\n| Kinds | Verbs | | Because |\n|---|---|---|---|\n")
-	for _, r := range rows() {
+	for _, r := range slices.Concat(rows(), openingRows()) {
 		meaning := string(r.effect)
 		if meaning != string(harmless) && meaning != string(shared) {
 			meaning = "`" + meaning + "`"
