@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -137,12 +138,45 @@ func inputAttacks() []attack {
 		{"a device of a plug-in, by the limits of the container beside the step", "agent", denied, "is device example.com/gadget", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Containers[1].Resources.Limits = corev1.ResourceList{"example.com/gadget": resource.MustParse("1")}
 		}))},
-		{"another container's image, which may be slow to pull", "agent", denied, "is another one than that of container publish", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
+		{"another container's image, which may be slow to pull", "agent", denied, "may be pulled while the step runs", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Containers[1].Image = "registry.example.com/huge@sha256:" + strings.Repeat("d", 64)
 		}))},
-		{"the step's image once more, with its registry in capitals, which is pulled", "agent", denied, "is another one than that of container publish", with(podOf(func(pod *corev1.PodSpec, c *corev1.Container) {
+		{"the step's image once more, with its registry in capitals, which is pulled", "agent", denied, "may be pulled while the step runs", with(podOf(func(pod *corev1.PodSpec, c *corev1.Container) {
 			registry, rest, _ := strings.Cut(c.Image, "/")
 			pod.Containers[1].Image = strings.ToUpper(registry) + "/" + rest
+		}))},
+		{"the step's own image of a sidecar, by a Secret that may change", "agent", denied, "may be pulled while the step runs", with(podOf(func(pod *corev1.PodSpec, c *corev1.Container) {
+			pod.InitContainers = []corev1.Container{besideTheStep(c)}
+			pod.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "pull"}}
+		}))},
+		{"three containers that the kubelet has to end first", "agent", refused, "have a liveness or a startup probe", with(podOf(func(pod *corev1.PodSpec, c *corev1.Container) {
+			for i := range 3 {
+				more := besideTheStep(c)
+				more.Name = fmt.Sprint("more-", i)
+				more.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(9)}}}
+				pod.InitContainers = append(pod.InitContainers, more)
+			}
+		}))},
+		{"a folder that the kubelet opens, and others write", "agent", refused, "must have no subPath", with(volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}),
+			podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
+				pod.Containers[1].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/v", SubPath: "folder"}}
+			}))},
+		{"a container before a listed step that may write whom names stand for", "agent", refused, "could have the credential sent to itself", with(podOf(func(pod *corev1.PodSpec, c *corev1.Container) {
+			before := besideTheStep(c)
+			before.RestartPolicy, before.SecurityContext = nil, nil
+			pod.InitContainers = []corev1.Container{before}
+		}))},
+		{"a container beside a listed step that is root", "agent", refused, "could have the credential sent to itself", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.Containers[1].SecurityContext.RunAsNonRoot = nil
+		}))},
+		{"a container beside a listed step that keeps its capabilities", "agent", refused, "could have the credential sent to itself", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.Containers[1].SecurityContext.Capabilities = nil
+		}))},
+		{"a Pod that is named as a server is", "agent", refused, "hostnameOverride is set", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.HostnameOverride = ptr.To("api.internal.example")
+		}))},
+		{"a Pod that is named as a server of its domain is", "agent", refused, "hostname is set", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.Hostname = "api"
 		}))},
 		{"what the step's probe prints, in an event", "agent", refused, "livenessProbe.exec must not be set", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
 			c.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"env"}}}}
@@ -158,4 +192,10 @@ func inputAttacks() []attack {
 				c.VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/run/secrets"}}
 			}))},
 	}
+}
+
+// besideTheStep is a sidecar of the step's own image that can do nothing to it.
+func besideTheStep(step *corev1.Container) corev1.Container {
+	return corev1.Container{Name: "more", Image: step.Image, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), SecurityContext: &corev1.SecurityContext{
+		RunAsNonRoot: ptr.To(true), AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}}
 }

@@ -225,8 +225,8 @@ func TestAliceApprovesExactlyWhatThePluginShowsHer(t *testing.T) {
 	review := j.awaitDeadline().Status.Review
 	alice := j.aliceTypes()
 	shown := alice.types("describe", j.name).exits(0).says("requester   system:serviceaccount:agents:web-app-bot", `why         "Publish the preview build for PR-184"`,
-		"acts as     "+review.Capability.Principal+", by provider aws-preview", "scope       "+review.Scope[0], `publish     image "`+review.Job.Image+`"`, `publish     command "/publish-preview"`,
-		`publish     args "publish" "previews/web-app/pr-184/index.html"`, "operator    AwaitingApproval: policy plugin-approved waits for 1 approval by ", ", from group release-managers\n",
+		"acts as     "+review.Capability.Principal+", by provider aws-preview", "scope       "+review.Scope[0], `publish (step)   image "`+review.Job.Image+`"`, `publish (step)   command "/publish-preview"`,
+		`publish (step)   args "publish" "previews/web-app/pr-184/index.html"`, "operator    AwaitingApproval: policy plugin-approved waits for 1 approval by ", ", from group release-managers\n",
 		"digest      "+review.Digest, "next: kubectl valetkey approve plugin-approved -n agents, or deny")
 	// How long ago it was asked is another with each command.
 	_, page, _ := strings.Cut(shown.stdout, "In the agent's own words")

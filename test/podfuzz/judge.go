@@ -179,7 +179,7 @@ func (v *verdict) neighbours(pod *corev1.Pod) {
 		}
 		for _, m := range c.VolumeMounts {
 			p := m.MountPropagation
-			v.wrong(p != nil && *p != corev1.MountPropagationNone, "%s shares its mounts by %s", c.Name, m.Name)
+			v.wrong(p != nil && *p != corev1.MountPropagationNone && *p != corev1.MountPropagationHostToContainer, "%s shares its mounts by %s", c.Name, m.Name)
 		}
 	}
 }
