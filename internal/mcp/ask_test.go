@@ -5,6 +5,7 @@ package mcp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -58,6 +59,16 @@ func TestWhatWouldBeRefusedIsNotCreated(t *testing.T) {
 	w.expectChanges()
 }
 
+// TestAWholeNumberIsOneHoweverItIsWritten: JSON Schema calls 600.0 an integer, and some clients write every number so.
+func TestAWholeNumberIsOneHoweverItIsWritten(t *testing.T) {
+	ttl := field{least: 10, most: 43200}
+	for _, text := range []string{"600", "600.0", "6e2", "6.0E+2", "60000e-2"} {
+		if got, wrong := ttl.takeNumber(json.Number(text)); got != int32(600) {
+			t.Errorf("%s is taken for %v: %s", text, got, wrong)
+		}
+	}
+}
+
 func TestWrongInputIsToldByFieldWithWhatIsAllowed(t *testing.T) {
 	w := newWorld(t)
 	for words, wrong := range map[string]any{
@@ -65,6 +76,9 @@ func TestWrongInputIsToldByFieldWithWhatIsAllowed(t *testing.T) {
 		"ttl_seconds is 99999; a whole number from 10 to 43200 is allowed":                                          plea(arguments{"ttl_seconds": 99999}),
 		"ttl_seconds is 9; a whole number from 10 to 43200 is allowed":                                              plea(arguments{"ttl_seconds": 9}),
 		"ttl_seconds is 1.5; a whole number from 10 to 43200 is allowed":                                            plea(arguments{"ttl_seconds": 1.5}),
+		"ttl_seconds is 1e999; a whole":                                                                             plea(arguments{"ttl_seconds": json.Number("1e999")}),
+		"ttl_seconds is 9e9; a whole":                                                                               plea(arguments{"ttl_seconds": json.Number("9e9")}),
+		"ttl_seconds is 600.5; a whole":                                                                             plea(arguments{"ttl_seconds": json.Number("600.5")}),
 		"ttl_seconds is not a number; a whole number from 10 to 43200 is allowed":                                   plea(arguments{"ttl_seconds": "900"}),
 		"repo is \"../secrets\"; allowed are letters, digits, dots, underscores and dashes, with /":                 plea(arguments{"repo": "../secrets"}),
 		"environment is \"pre/view\"; allowed are letters, digits, underscores and dashes":                          plea(arguments{"environment": "pre/view"}),

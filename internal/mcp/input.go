@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -159,11 +160,12 @@ func (f field) takeNumber(value any) (any, string) {
 	if !ok {
 		return nil, fmt.Sprintf("is not a number; a whole number from %d to %d is allowed", f.least, f.most)
 	}
-	i, err := strconv.ParseInt(n.String(), 10, 32)
-	if err != nil || int(i) < f.least || int(i) > f.most {
+	// JSON Schema calls 600.0 and 6e2 integers, too.
+	v, err := strconv.ParseFloat(n.String(), 64)
+	if err != nil || v != math.Trunc(v) || v < float64(f.least) || v > float64(f.most) {
 		return nil, fmt.Sprintf("is %s; a whole number from %d to %d is allowed", policy.Clip(n.String(), maxShown), f.least, f.most)
 	}
-	return int32(i), ""
+	return int32(v), ""
 }
 
 func (f field) takeWords(value any) (any, string) {

@@ -55,7 +55,7 @@ func render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
 	document := policyDocument{Version: "2012-10-17"}
 	scope := provider.Scope{Principal: c.Spec.AWS.RoleARN}
 	for _, statement := range c.Spec.AWS.Scope {
-		filled, err := fillStatement(statement, fill)
+		filled, err := fillStatement(statement, c.Spec.AWS.RoleARN, fill)
 		if err != nil {
 			return provider.Scope{}, err
 		}
@@ -76,7 +76,14 @@ func render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
 	return scope, nil
 }
 
-func fillStatement(s v1alpha1.AWSStatement, fill *strings.Replacer) (policyStatement, error) {
+// partition is that of an ARN: aws, aws-cn, aws-us-gov and others, which have nothing in common.
+func partition(arn string) string {
+	rest, _ := strings.CutPrefix(arn, "arn:")
+	is, _, _ := strings.Cut(rest, ":")
+	return is
+}
+
+func fillStatement(s v1alpha1.AWSStatement, roleARN string, fill *strings.Replacer) (policyStatement, error) {
 	filled := policyStatement{Effect: "Allow", Action: slices.Clone(s.Actions)}
 	if len(s.Actions) == 0 || len(s.Resources) == 0 {
 		return filled, fmt.Errorf("a statement of the scope names no action or no resource")
@@ -89,6 +96,10 @@ func fillStatement(s v1alpha1.AWSStatement, fill *strings.Replacer) (policyState
 	for _, template := range s.Resources {
 		if !templateForm.MatchString(template) {
 			return filled, fmt.Errorf("resource template %q does not make an ARN", template)
+		}
+		if is := partition(template); is != partition(roleARN) {
+			return filled, fmt.Errorf("resource template %q is of the partition %s, and the role of %s: a session reaches "+
+				"nothing in another partition of AWS; name resources as arn:%s:…", template, is, partition(roleARN), partition(roleARN))
 		}
 		filled.Resource = append(filled.Resource, fill.Replace(template))
 	}

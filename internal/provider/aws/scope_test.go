@@ -133,6 +133,8 @@ func TestTemplatesThatMakeNoNarrowScopeAreRefused(t *testing.T) {
 		},
 		"a line break":                      func(a *v1alpha1.AWSCapability) { a.Scope[0].Resources = []string{"arn:aws:s3:::previews\n"} },
 		"a quotation mark":                  func(a *v1alpha1.AWSCapability) { a.Scope[0].Resources = []string{`arn:aws:s3:::previews","*`} },
+		"a resource of another partition":   func(a *v1alpha1.AWSCapability) { a.Scope[0].Resources = []string{"arn:aws-cn:s3:::previews"} },
+		"a role of another partition":       func(a *v1alpha1.AWSCapability) { a.RoleARN = "arn:aws-us-gov:iam::123456789012:role/r" },
 		"one bad resource among good ones":  func(a *v1alpha1.AWSCapability) { a.Scope[0].Resources = []string{"arn:aws:s3:::previews/x", "*"} },
 		"one bad statement among good ones": func(a *v1alpha1.AWSCapability) { a.Scope = append(a.Scope, v1alpha1.AWSStatement{}) },
 	}
