@@ -138,6 +138,9 @@ type AttemptFacts struct {
 	Failure Failure
 	// NotBefore is when the next attempt may begin.
 	NotBefore time.Time
+	// WriteNotBefore is when what the API server refused may be written again, and WriteRefused what it said.
+	WriteNotBefore time.Time
+	WriteRefused   string
 	// StopNotBefore is when the API server may be asked again to stop the Job, after it refused.
 	StopNotBefore time.Time
 	// EndPodsNotBefore is when the API server may be asked again to delete the Job's Pods, after it refused.

@@ -224,6 +224,8 @@ func issuing(f Facts, now time.Time) Action {
 		return Action{Step: BeginAttempt, Attempt: f.Grant.Status.Attempt + 1}
 	case !f.Attempt.Minted && f.oneTooMany(now):
 		return Action{Step: Withdraw}
+	case now.Before(f.Attempt.WriteNotBefore):
+		return Action{Step: Wait, Reason: v1alpha1.ReasonBackingOff, Message: f.Attempt.WriteRefused, Until: f.Attempt.WriteNotBefore}
 	case !f.Attempt.Copied:
 		return Action{Step: CopyInputs}
 	case !f.Attempt.Minted:

@@ -42,7 +42,7 @@ func backends() map[string]scoped {
 			ends:   []string{"", "/*", "*", "-*", "/a", "/a*"},
 			pieces: append([]string{"*", ":"}, slashed...),
 			capability: func(templates []string) v1alpha1.CapabilitySpec {
-				c := &v1alpha1.AWSCapability{}
+				c := &v1alpha1.AWSCapability{RoleARN: "arn:aws:iam::123456789012:role/r"}
 				for i, template := range templates {
 					c.Scope = append(c.Scope, v1alpha1.AWSStatement{
 						Actions: []string{[]string{"s3:Get*", "s3:getObject"}[i]}, Resources: []string{template}})

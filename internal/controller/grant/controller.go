@@ -163,13 +163,13 @@ func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	case lifecycle.Withdraw:
 		return c.withdraw(ctx, g, mem)
 	case lifecycle.CopyInputs:
-		return c.copyInputs(ctx, g, mem)
+		return c.tried(mem, c.copyInputs(ctx, g, mem))
 	case lifecycle.Mint:
 		return c.mint(ctx, g, mem)
 	case lifecycle.StoreSecret:
-		return c.storeSecret(ctx, g, mem)
+		return c.tried(mem, c.storeSecret(ctx, g, mem))
 	case lifecycle.StartJob:
-		return c.startJob(ctx, g, mem)
+		return c.tried(mem, c.startJob(ctx, g, mem))
 	case lifecycle.RecordDelivery:
 		return c.recordDelivery(ctx, g, f)
 	case lifecycle.Stop:

@@ -314,6 +314,8 @@ func (c *Controller) wait(ctx context.Context, g *v1alpha1.CapabilityGrant, f li
 			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionUnknown, a.Reason, a.Message)
 		case a.Reason == v1alpha1.ReasonEnding:
 			c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, a.Reason, a.Message)
+		case s.IssuedAt != nil:
+			c.condition(g, s, v1alpha1.ConditionDelivered, metav1.ConditionFalse, a.Reason, a.Message)
 		default:
 			c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, a.Reason, a.Message)
 		}

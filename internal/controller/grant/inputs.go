@@ -65,7 +65,7 @@ func (c *Controller) copyInputs(ctx context.Context, g *v1alpha1.CapabilityGrant
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("copying ConfigMap %s: %w", in.reviewed.Name, err)
+			return &writeError{"copying ConfigMap " + in.reviewed.Name, err}
 		}
 	}
 	mem.Copied = true

@@ -49,7 +49,7 @@ func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGra
 		return err
 	}
 	mem.AttemptFacts = lifecycle.AttemptFacts{Began: attempt, BeganAt: now}
-	mem.credential, mem.conflicts, mem.claim = nil, 0, g.ResourceVersion
+	mem.credential, mem.conflicts, mem.writes, mem.claim = nil, 0, 0, g.ResourceVersion
 	return c.deleteSecrets(ctx, g, attempt-1)
 }
 
@@ -260,18 +260,21 @@ func backoff(attempt int32) time.Duration {
 // is this attempt's own: only the operator can make one, and no other process uses this number.
 func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	credential := mem.credential
-	err := c.record(ctx, g, audit.EventIssued, func(r *audit.Record) { r.CredentialID = credential.ID() })
-	if err != nil {
-		return err
+	if mem.recorded != mem.Began {
+		err := c.record(ctx, g, audit.EventIssued, func(r *audit.Record) { r.CredentialID = credential.ID() })
+		if err != nil {
+			return err
+		}
+		mem.recorded = mem.Began
 	}
 	issued := metav1.NewTime(mem.issuedAt)
 	expires := metav1.NewTime(mem.issuedAt.Add(time.Duration(g.Spec.TTLSeconds) * time.Second))
 	if expires.After(credential.ExpiresAt()) {
 		expires = metav1.NewTime(credential.ExpiresAt())
 	}
-	err = c.Client.Create(ctx, projection.Secret(g, mem.Began, credential, issued.Time, expires.Time))
+	err := c.Client.Create(ctx, projection.Secret(g, mem.Began, credential, issued.Time, expires.Time))
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("storing the Secret: %s", apierrors.ReasonForError(err))
+		return &writeError{"storing the Secret", err}
 	}
 	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		until := metav1.NewTime(credential.ExpiresAt())
@@ -319,7 +322,7 @@ func (c *Controller) startJob(ctx context.Context, g *v1alpha1.CapabilityGrant, 
 		return c.startConflict(mem)
 	}
 	if err != nil {
-		return fmt.Errorf("starting the Job: %w", err)
+		return &writeError{"starting the Job", err}
 	}
 	mem.job, mem.credential = job, nil
 	return nil

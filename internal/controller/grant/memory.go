@@ -35,6 +35,9 @@ type memory struct {
 	stopping string
 	// conflicts counts how often the start patch met a Job that had changed.
 	conflicts int
+	// writes counts how often the API server refused the present write, and recorded is the last attempt whose credential
+	// is in the audit log.
+	writes, recorded int32
 	// revokeFailures counts how often what was issued was not all ended.
 	revokeFailures int32
 	// revocation is what this process recorded of the back end's answer.

@@ -5,9 +5,7 @@ package request
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
@@ -63,23 +61,12 @@ func (c *Controller) create(
 		return outcome{lease: grant.Spec.LeaseID}, nil
 	case apierrors.IsAlreadyExists(err):
 		return c.collide(ctx, r)
-	case refusedForCertain(err):
+	case observe.Refused(err):
 		c.Limits.GiveBack(r.UID)
 	default:
 		c.Limits.Doubt(r.UID)
 	}
 	return outcome{}, fmt.Errorf("creating the grant: %w", err)
-}
-
-// refusedForCertain reports whether an answer of the API server says that it stored nothing. After a time-out, a
-// broken connection or an internal error the object may be there all the same.
-func refusedForCertain(err error) bool {
-	status := apierrors.APIStatus(nil)
-	if !errors.As(err, &status) {
-		return false
-	}
-	code := status.Status().Code
-	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusRequestTimeout
 }
 
 // collide goes on with the grant that has the request's name: its own, or that of an earlier request, which has to go
