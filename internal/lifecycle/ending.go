@@ -112,9 +112,10 @@ func (f Facts) unseen() string {
 		"kubectl annotate capgrant %s -n %s %s=<reason>", f.Grant.Name, f.Grant.Namespace, v1alpha1.AnnotationAbandon)
 }
 
-// mayMakePods reports whether the job-controller may still make a Pod of the Job.
+// mayMakePods reports whether the job-controller may still make a Pod of the Job. It leaves one that is being deleted
+// alone, and says nothing of it any more.
 func (f Facts) mayMakePods() bool {
-	return f.started() && !f.Job.Complete && !f.Job.Failed && !f.Job.Idle
+	return f.started() && !f.Job.Complete && !f.Job.Failed && !f.Job.Idle && !f.Job.Deleting
 }
 
 // jobMayRun: the Job was started for this grant and nothing keeps it from making Pods.

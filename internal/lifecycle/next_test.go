@@ -227,11 +227,14 @@ func TestNext(t *testing.T) {
 		"but not before the job-controller had time":                       {facts: stopping(quiet, left, func(f *Facts) { f.Grant.Status.Stop.At = metav1.NewTime(now) }), want: Wait, reason: v1alpha1.ReasonEnding},
 		"nor again before a while":                                         {facts: stopping(quiet, left, func(f *Facts) { f.Attempt.EndPodsNotBefore = now.Add(time.Second) }), want: Wait, reason: v1alpha1.ReasonEnding},
 		"nor one that ended by itself":                                     {facts: stopping(quiet, left, func(f *Facts) { f.Pods[0].Ended = true }), want: End},
-		"an end that is not seen in time is reported":                      {facts: stopping(quiet, overdue), want: ReportUnseen, reason: v1alpha1.ReasonEndNotSeen},
-		"an end that is not seen is reported once, and waited for":         {facts: stopping(quiet, overdue, unseen), want: Wait, reason: v1alpha1.ReasonEndNotSeen},
-		"an end that is seen late is the end":                              {facts: stopping(quiet, overdue, unseen, func(f *Facts) { f.Pods[0].Ended = true }), want: End, outcome: v1alpha1.OutcomeRevoked},
-		"an end that is not seen can be abandoned":                         {facts: stopping(quiet, overdue, unseen, abandoned), want: End, outcome: v1alpha1.OutcomeUnknown},
-		"an end is not abandoned before it is overdue":                     {facts: stopping(quiet, abandoned), want: Wait, reason: v1alpha1.ReasonEnding},
+		"a Job that is being deleted makes no Pods, and says nothing": {facts: stopping(func(f *Facts) {
+			f.Job.Deleting, f.Attempt.Revoked, f.Pods[0].Ended = true, true, true
+		}), want: End},
+		"an end that is not seen in time is reported":              {facts: stopping(quiet, overdue), want: ReportUnseen, reason: v1alpha1.ReasonEndNotSeen},
+		"an end that is not seen is reported once, and waited for": {facts: stopping(quiet, overdue, unseen), want: Wait, reason: v1alpha1.ReasonEndNotSeen},
+		"an end that is seen late is the end":                      {facts: stopping(quiet, overdue, unseen, func(f *Facts) { f.Pods[0].Ended = true }), want: End, outcome: v1alpha1.OutcomeRevoked},
+		"an end that is not seen can be abandoned":                 {facts: stopping(quiet, overdue, unseen, abandoned), want: End, outcome: v1alpha1.OutcomeUnknown},
+		"an end is not abandoned before it is overdue":             {facts: stopping(quiet, abandoned), want: Wait, reason: v1alpha1.ReasonEnding},
 		"a grant that never was issued ends at once": {facts: stored(func(f *Facts) {
 			f.Grant.Status.Stop, f.Attempt.Revoked = &v1alpha1.GrantStop{Outcome: v1alpha1.OutcomeIssueFailed}, true
 		}), want: End},

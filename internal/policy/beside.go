@@ -5,7 +5,9 @@ package policy
 
 import (
 	"fmt"
+	"path"
 	"slices"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -43,6 +45,9 @@ func holdUps(job *batchv1.Job, step string) findings {
 	probed := 0
 	for _, c := range late(pod, step) {
 		for _, m := range c.VolumeMounts {
+			f.add(writable(pod, m.Name) && (m.MountPath == "/" || path.Clean(m.MountPath) == "/etc" || strings.HasPrefix(path.Clean(m.MountPath), "/etc/")),
+				"container %s: no volume that containers write may be mounted at %s: the runtime looks up users there as it starts the container, "+
+					"while the step runs, and another container could have put there what never answers", c.Name, m.MountPath)
 			f.add(m.SubPath+m.SubPathExpr != "" && writable(pod, m.Name), "container %s: the mount at %s must have no subPath: the kubelet opens that folder while the "+
 				"step runs, and another container could have put there what never answers; mount the whole volume", c.Name, m.MountPath)
 		}
@@ -63,6 +68,20 @@ func writable(pod *corev1.PodSpec, volume string) bool {
 	}
 	v := pod.Volumes[at]
 	return v.ConfigMap == nil && v.Secret == nil && v.Projected == nil && v.DownwardAPI == nil && v.Image == nil
+}
+
+// mostLate is how many containers may be started while the step runs without anybody's having accepted that: as it
+// starts one, the kubelet waits up to two minutes for its runtime, which copies the image's volumes and looks up its user.
+const mostLate = 2
+
+// lateStarts says that there are more; empty if there are not.
+func lateStarts(in ReviewInput) string {
+	n := len(late(&in.Job.Spec.Template.Spec, in.Request.Spec.Container))
+	if n <= mostLate {
+		return ""
+	}
+	return fmt.Sprintf("%d containers may be started while the step runs, and %d may: while the node starts one, up to two minutes each, "+
+		"nothing ends the step in time; make them init containers, which end before it, or leave some out", n, mostLate)
 }
 
 // PullSecrets are the names of the Secrets by which a Pod's images are pulled.

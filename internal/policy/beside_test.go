@@ -127,6 +127,22 @@ func TestHoldUps_NothingKeepsTheKubeletFromTheDeadline(t *testing.T) {
 		{"a folder, of a container that ends before", volumes(empty, first, corev1.VolumeMount{SubPath: "x"}), ""},
 		{"a whole volume", volumes(empty, aside, corev1.VolumeMount{}), ""},
 		{"a file of a ConfigMap", volumes(settings, aside, corev1.VolumeMount{SubPath: "x"}), ""},
+		{"a volume that others write, where users are looked up", func(job *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
+			volumes(empty, aside, corev1.VolumeMount{})(job, pod, c)
+			pod.Containers[1].VolumeMounts[0].MountPath = "/etc"
+		}, "may be mounted at /etc"},
+		{"below where users are looked up, of a sidecar", func(job *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
+			volumes(empty, sidecar, corev1.VolumeMount{})(job, pod, c)
+			pod.InitContainers[0].VolumeMounts[0].MountPath = "/etc/x/"
+		}, "may be mounted at /etc/x/"},
+		{"a ConfigMap there", func(job *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
+			volumes(settings, aside, corev1.VolumeMount{})(job, pod, c)
+			pod.Containers[1].VolumeMounts[0].MountPath = "/etc/app"
+		}, ""},
+		{"a volume that others write beside that", func(job *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
+			volumes(empty, aside, corev1.VolumeMount{})(job, pod, c)
+			pod.Containers[1].VolumeMounts[0].MountPath = "/etcetera"
+		}, ""},
 		{"a variable from a file", file, "fileKeyRef must not be set"},
 		{"two containers that it ends by itself", probed(2, lives), ""},
 		{"three of them", probed(3, lives), "3 containers beside the step have a liveness or a startup probe, and 2 may"},
@@ -175,6 +191,8 @@ func TestRisks_AnImageIsNotPulledWhileTheStepRuns(t *testing.T) {
 		"a listed image that an init container has":              {[]func(*corev1.PodSpec){first(listed), side(listed)}, false},
 		"a listed image of a sidecar":                            {[]func(*corev1.PodSpec){sidecar(listed)}, false},
 		"an image of an init container, which has ended by then": {[]func(*corev1.PodSpec){first(other), secret}, false},
+		"two containers":                                         {[]func(*corev1.PodSpec){side(image), sidecar(image)}, false},
+		"three containers":                                       {[]func(*corev1.PodSpec){side(image), sidecar(image), sidecar(image)}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := reviewOf(newJob())
@@ -187,7 +205,7 @@ func TestRisks_AnImageIsNotPulledWhileTheStepRuns(t *testing.T) {
 				t.Fatal(err)
 			}
 			late := slices.ContainsFunc(risks, func(r Risk) bool {
-				return r.Needs == v1alpha1.AcceptOtherImage && strings.Contains(r.Message, "may be pulled while the step runs")
+				return r.Needs == v1alpha1.AcceptOtherImage && strings.Contains(r.Message, " while the step runs")
 			})
 			if late != row.late {
 				t.Errorf("it may be pulled late: %v; %v", late, risks)

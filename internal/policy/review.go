@@ -128,6 +128,9 @@ func findRisks(in ReviewInput) []Risk {
 			found.add(v1alpha1.AcceptMutableInput, "%s is %s, which can change", s.where, s.other)
 		}
 	}
+	if words := lateStarts(in); words != "" {
+		found.add(v1alpha1.AcceptOtherImage, "%s", words)
+	}
 	for _, c := range lateImages(in) {
 		found.add(v1alpha1.AcceptOtherImage, "the image of container %s may be pulled while the step runs, and while the node pulls it, nothing "+
 			"ends the step in time; write the very image of container %s, letter by letter, or one that capability %s lists and an init "+

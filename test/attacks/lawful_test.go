@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
 // TestLawfulUse does, to requests, grants, namespaces and identities, what people and Kubernetes do every day.
@@ -143,8 +145,12 @@ func (w *world) lawfulGrants() map[string]func(context.Context) error {
 		"the operator lets a grant go":               w.patched(operator, grant, granted, "", `{"metadata":{"finalizers":null}}`),
 		"the operator counts another attempt":        w.patched(operator, grant, granted, "status", `{"status":{"attempt":2}}`),
 		"the garbage collector unblocks its request": w.unblocked(grant, func() string { return granted }),
-		"the garbage collector unblocks its Job":     w.unblocked("Pod", func() string { return w.pod }),
-		"the operator ends a grant":                  w.patched(operator, grant, granted, "status", `{"status":{"outcome":"Completed","endedAt":"2026-05-09T11:48:00Z"}}`),
+		"the operator deletes its Pod, with the grace that it has": func(ctx context.Context) error {
+			grace, background := int64(v1alpha1.PodGraceSeconds), metav1.DeletePropagationBackground
+			return w.delete(ctx, operator, "Pod", w.pod, metav1.DeleteOptions{GracePeriodSeconds: &grace, PropagationPolicy: &background})
+		},
+		"the garbage collector unblocks its Job": w.unblocked("Pod", func() string { return w.pod }),
+		"the operator ends a grant":              w.patched(operator, grant, granted, "status", `{"status":{"outcome":"Completed","endedAt":"2026-05-09T11:48:00Z"}}`),
 	}
 }
 

@@ -37,11 +37,6 @@ func metadataRows() []row {
 				background := metav1.DeletePropagationBackground
 				return w.clients[by].Resource(kinds["Pod"]).Namespace(namespace).Delete(ctx, "foreign", metav1.DeleteOptions{PropagationPolicy: &background})
 			}},
-		{name: "the operator deletes a granted Pod by force", by: operator, rule: "valetkey-operator-pods", words: "with the grace that they have",
-			try: func(ctx context.Context, w *world, by string) error {
-				background, at := metav1.DeletePropagationBackground, int64(1)
-				return w.clients[by].Resource(kinds["Pod"]).Namespace(namespace).Delete(ctx, w.pod, metav1.DeleteOptions{PropagationPolicy: &background, GracePeriodSeconds: &at})
-			}},
 		{name: "a request filled up by its generateName, so that nobody could deny it", by: mallory, rule: "valetkey-requests",
 			words: "room for decisions", try: patches(request, waiting, "", filled)},
 		{name: "a grant filled up, so that nobody could end it", by: mallory, rule: "valetkey-grants", words: "room for what became",
@@ -51,6 +46,12 @@ func metadataRows() []row {
 		{name: "another generateName of the running Pod", by: mallory, rule: "valetkey-pods", words: "room for what became",
 			try: func(ctx context.Context, w *world, by string) error {
 				return w.patch(ctx, by, pod, w.pod, "", `{"metadata":{"generateName":"other-"}}`)
+			}},
+		{name: "the running Pod filled up by what its managers manage, so that nobody can delete it", by: mallory, rule: "valetkey-pods",
+			words: "only Kubernetes and the operator write", try: func(ctx context.Context, w *world, by string) error {
+				long := `{"f:metadata":{"f:annotations":{"f:` + strings.Repeat("a", 1_000_000) + `":{}}}}`
+				return w.patch(ctx, by, pod, w.pod, "", `{"metadata":{"managedFields":[{"manager":"zz","operation":"Update","apiVersion":"v1",`+
+					`"time":"2026-11-29T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":`+long+`}]}}`)
 			}},
 		{name: "a Pod of one Job that another Job would adopt", by: "job-controller", rule: "valetkey-pods", words: "each Job's Pods name that Job",
 			try: ofJob(label("metadata.labels", "batch.kubernetes.io/controller-uid", jobUID))},

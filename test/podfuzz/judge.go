@@ -244,12 +244,15 @@ func (v *verdict) lifetime(pod *corev1.PodSpec) {
 			probed++
 		}
 		for _, m := range c.VolumeMounts {
+			v.wrong(!filled(pod, m.Name) && (m.MountPath == "/" || strings.HasPrefix(strings.TrimSuffix(m.MountPath, "/")+"/", "/etc/")),
+				"the runtime looks up users of %s where others can write", c.Name)
 			v.wrong(m.SubPath+m.SubPathExpr != "" && !filled(pod, m.Name), "the kubelet opens a folder for %s that others can write", c.Name)
 		}
 		for _, e := range c.Env {
 			v.wrong(e.ValueFrom != nil && e.ValueFrom.FileKeyRef != nil, "the kubelet reads a file for %s that others can write", c.Name)
 		}
 	}
+	v.wrong(len(v.beside(pod)) > 2 && !v.OtherImage, "%d containers can be started while the step runs", len(v.beside(pod)))
 	v.wrong(probed > 2, "the kubelet may have to end %d containers before it looks at the step", probed)
 }
 
