@@ -321,6 +321,7 @@ func TestAnAnswerThatIsNotWhatWasAskedForIsNotUsed(t *testing.T) {
 		{"another account", func(_ world, a *answer) { a.ARN = strings.Replace(a.ARN, "123456789012", "210987654321", 1) }},
 		{"another lease's session", func(_ world, a *answer) { a.ARN = strings.Replace(a.ARN, "9f8c", "0000", 1) }},
 		{"another attempt's session", func(_ world, a *answer) { a.ARN += "1" }},
+		{"another session's user", func(_ world, a *answer) { a.UserID = "AROASTANDIN:somebody-else" }},
 		{"no role", func(_ world, a *answer) { a.ARN = "" }},
 		{"a line break in the secret, which would begin a line of the file", func(_ world, a *answer) { a.Secret = secretKey + "&#10;[profile x]" }},
 		{"a line break in the session token", func(_ world, a *answer) { a.Token = sessionToken + "&#13;x" }},

@@ -20,7 +20,8 @@ const clockSkew = 10 * time.Minute
 type session struct {
 	keyID, secret, token string
 	expires              time.Time
-	arn                  string
+	// arn and userID name the session; an older STS leaves the second out.
+	arn, userID string
 }
 
 // believable refuses an answer that is not what was asked for: incomplete, expired, living on far beyond what was asked, of
@@ -40,7 +41,8 @@ func (s *session) believable(now time.Time, asked assumption) error {
 		why = "a credential that has expired already, by the operator's clock"
 	case s.expires.After(now.Add(asked.duration + clockSkew)):
 		why = "a credential that lives longer than was asked for, by the operator's clock"
-	case s.arn != assumedARN(asked.role, asked.session):
+	case s.arn != assumedARN(asked.role, asked.session),
+		s.userID != "" && !strings.HasSuffix(s.userID, ":"+asked.session): // a revoker's denial names it so
 		why = "another role or session than was asked for"
 	}
 	if why == "" {

@@ -143,17 +143,18 @@ func (s *stsStandIn) answer(form url.Values) answer {
 		KeyID: "ASIASTANDIN", Secret: secretKey, Token: sessionToken,
 		Expires: s.clock.Now().Add(time.Duration(duration) * time.Second).UTC().Format(time.RFC3339),
 		ARN:     "arn:aws:sts::123456789012:assumed-role/publisher/" + form.Get("RoleSessionName"),
+		UserID:  "AROASTANDIN:" + form.Get("RoleSessionName"),
 	}
 }
 
-type answer struct{ KeyID, Secret, Token, Expires, ARN string }
+type answer struct{ KeyID, Secret, Token, Expires, ARN, UserID string }
 
 func (a answer) write(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/xml")
 	fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>
 <Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>
-<AssumedRoleUser><Arn>%s</Arn><AssumedRoleId>AROA:session</AssumedRoleId></AssumedRoleUser>
-</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, a.KeyID, a.Secret, a.Token, a.Expires, a.ARN)
+<AssumedRoleUser><Arn>%s</Arn><AssumedRoleId>%s</AssumedRoleId></AssumedRoleUser>
+</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, a.KeyID, a.Secret, a.Token, a.Expires, a.ARN, a.UserID)
 }
 
 // refuse answers as STS does, and repeats the token in its words, as some servers do.

@@ -47,7 +47,7 @@ func (c *stsClient) assume(ctx context.Context, a assumption) (*session, error) 
 		s.keyID, s.secret, s.token, s.expires = aws.ToString(c.AccessKeyId), aws.ToString(c.SecretAccessKey), aws.ToString(c.SessionToken), aws.ToTime(c.Expiration)
 	}
 	if u := answer.AssumedRoleUser; u != nil {
-		s.arn = aws.ToString(u.Arn)
+		s.arn, s.userID = aws.ToString(u.Arn), aws.ToString(u.AssumedRoleId)
 	}
 	return s, nil
 }

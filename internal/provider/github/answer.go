@@ -68,10 +68,8 @@ func (a answer) believable(w wanted, now time.Time) error {
 
 // isOf reports whether the token is for this one repository alone.
 func (a answer) isOf(repository string) bool {
-	all := field[[]struct {
-		FullName string `json:"full_name"`
-	}](a, fieldRepositories)
-	return field[string](a, fieldSelection) == "selected" && len(all) == 1 && strings.EqualFold(all[0].FullName, repository)
+	all := field[[]answer](a, fieldRepositories)
+	return field[string](a, fieldSelection) == "selected" && len(all) == 1 && strings.EqualFold(field[string](all[0], "full_name"), repository)
 }
 
 // permits reports whether the token has the permissions, all of them and no others. Every token can also read what a

@@ -222,11 +222,14 @@ func TestATokenThatIsNotWhatWasAskedForIsEndedAndGivenToNobody(t *testing.T) {
 		"with a file":                      func(a map[string]any) { a["single_file"] = "README.md" },
 		"with several files":               func(a map[string]any) { a["has_multiple_single_files"] = true },
 		"with a field that is not known":   func(a map[string]any) { a["organizations"] = []any{"acme"} },
-		"with a field in capitals":         func(a map[string]any) { a["Permissions"] = map[string]any{"contents": "write"} },
-		"with more permissions":            func(a map[string]any) { a["permissions"] = map[string]any{"actions": "read", "contents": "read"} },
-		"with more access":                 func(a map[string]any) { a["permissions"] = map[string]any{"actions": "write"} },
-		"that lives for a day":             func(a map[string]any) { a["expires_at"] = time.Now().Add(24 * time.Hour).Format(time.RFC3339) },
-		"that has expired":                 func(a map[string]any) { a["expires_at"] = time.Now().Add(-time.Hour).Format(time.RFC3339) },
+		"with a repository's name in capitals": func(a map[string]any) {
+			a["repositories"] = []map[string]any{{"full_name": "acme/payments", "FULL_NAME": "acme/web-app"}}
+		},
+		"with a field in capitals": func(a map[string]any) { a["Permissions"] = map[string]any{"contents": "write"} },
+		"with more permissions":    func(a map[string]any) { a["permissions"] = map[string]any{"actions": "read", "contents": "read"} },
+		"with more access":         func(a map[string]any) { a["permissions"] = map[string]any{"actions": "write"} },
+		"that lives for a day":     func(a map[string]any) { a["expires_at"] = time.Now().Add(24 * time.Hour).Format(time.RFC3339) },
+		"that has expired":         func(a map[string]any) { a["expires_at"] = time.Now().Add(-time.Hour).Format(time.RFC3339) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

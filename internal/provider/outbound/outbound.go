@@ -5,6 +5,7 @@
 package outbound
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -49,10 +50,14 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(response.Body, answerSize), response.Body}
+	body, err := io.ReadAll(io.LimitReader(response.Body, answerSize))
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return nil, err
+	}
+	if !oneReading(body) {
+		return nil, errTwoReadings
+	}
+	response.Body = io.NopCloser(bytes.NewReader(body))
 	return response, nil
 }
 
