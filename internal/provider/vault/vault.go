@@ -223,11 +223,15 @@ func (s *secret) granted(l provider.Lease, asked question, role string, began ti
 	expires := began.Add(min(l.TTL, s.lifetime))
 	if l.Capability.Spec.Vault.Revocation == v1alpha1.VaultAtExpiry {
 		// It goes on when its lease ends.
-		if s.lifetime > l.TTL+askingTime {
-			return nil, final("Vault's lease at %s is for %s, and the secret cannot be ended before: it is more than was granted; "+
-				"shorten what the path gives, or grant that much", asked.path, s.lifetime)
+		lifetime, err := s.works(began)
+		if err != nil {
+			return nil, err
 		}
-		expires = began.Add(s.lifetime)
+		if lifetime > l.TTL+askingTime {
+			return nil, final("what Vault leased at %s works for %s, and cannot be ended before: it is more than was granted; "+
+				"shorten what the path's role gives (a mount's max_lease_ttl shortens the lease alone), or grant that much", asked.path, lifetime)
+		}
+		expires = began.Add(lifetime)
 	}
 	return s.credential(l.Capability.Spec.Vault, role, expires)
 }
