@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"net"
 	"path"
 	"slices"
 	"strings"
@@ -157,11 +158,28 @@ func deceivers(pod *corev1.PodSpec, step *corev1.Container, c *v1alpha1.Capabili
 		if other.Name == step.Name || c.Spec.Exec != nil && isOneOf(c.Spec.Exec.Images, other.Image) {
 			continue
 		}
+		if nearby(c) {
+			f.add(true, "container %s shares the loopback address with container %s, and could answer as the server of postgres.host: "+
+				"leave it out, or have the server prove itself (sslMode: verify-full)", other.Name, step.Name)
+			continue
+		}
 		f.add(!powerless(pod.SecurityContext, other.SecurityContext), "container %s shares names and network with container %s, and could "+
 			"have the credential sent to itself (%s); write securityContext: {runAsNonRoot: true, allowPrivilegeEscalation: false, "+
 			"capabilities: {drop: [ALL]}} for container %s", other.Name, step.Name, why, other.Name)
 	}
 	return f
+}
+
+// nearby reports whether a client of PostgreSQL would send its password to whoever listens in its own Pod: no power is
+// needed for that.
+func nearby(c *v1alpha1.Capability) bool {
+	vault := c.Spec.Vault
+	if vault == nil || vault.Postgres == nil || vault.Postgres.SSLMode == "verify-full" {
+		return false
+	}
+	host := strings.ToLower(strings.TrimSuffix(vault.Postgres.Host, "."))
+	address := net.ParseIP(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || address != nil && (address.IsLoopback() || address.IsUnspecified())
 }
 
 // deceivable says why it matters whom the step talks to; nothing if a false server could not use what it is sent, or if

@@ -81,6 +81,10 @@ func TestLeaks_NobodyInThePodDecidesWhomTheStepTalksTo(t *testing.T) {
 		postgres.Spec.Vault.Postgres.SSLMode = mode
 		checkJobs(t, postgres, rows[1:2])
 	}
+	for _, host := range []string{"localhost", "LOCALHOST", "db.localhost.", "127.0.0.1", "127.1.2.3", "::1", "0.0.0.0"} {
+		postgres.Spec.Vault.Postgres.Host = host
+		checkJobs(t, postgres, []jobRow{{"a tame container, and the server is " + host, aside(tame), "could answer as the server of postgres.host"}, rows[0]})
+	}
 	google.Spec.GCP.Delivery, postgres.Spec.Vault.Postgres.SSLMode = v1alpha1.DeliveryEnv, "verify-full"
 	for _, c := range []*v1alpha1.Capability{google, postgres, newCapability()} {
 		checkJobs(t, c, []jobRow{{"it does not matter", aside(func(*corev1.Container) {}), ""}})
