@@ -82,6 +82,7 @@ func TestJourneys(t *testing.T) {
 		"a namespace deleted with a living grant is gone for good": namespaceDeleted,
 		"a step that stays ends with its grant":                    endsInTime,
 		"a step reads what was reviewed":                           readsWhatWasRead,
+		"a step that the job-controller leaves is ended":           leftByTheJobController,
 	} {
 		t.Run(name, func(t *testing.T) { journey(t, s) })
 	}

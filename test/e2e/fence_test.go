@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -230,6 +232,43 @@ data: {run: "harmless\n"}
 	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", stage.Namespace, "delete", "pod/decoy", "configmap/script"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// leftByTheJobController has the job-controller hang, with all others of Kubernetes: whatever holds it up holds up no end.
+func leftByTheJobController(t *testing.T, s *stage.Stage) {
+	const controllers = "kube-controller-manager"
+	stubborn := builtImage(t, s, "stubborn", map[string]string{"stubborn": "./test/e2e/stubborn"}, nil)
+	defer unlisted(t, s)()
+	apply(t, s, fencePolicy)
+	a := stage.Ask{Name: "left", Environment: "fence", TTLSeconds: 300, Command: []string{"/stubborn"}, Args: []string{"stay", "left"},
+		Job: append(ofImage(stubborn), `{op: remove, path: /spec/template/spec/containers/1}`)}
+	if err := s.Request(t.Context(), stage.Agent, a); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AwaitRunning(t.Context(), a.Name); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Cluster.Signal(controllers, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	goOn := sync.OnceFunc(func() {
+		if err := s.Cluster.Signal(controllers, syscall.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	})
+	defer goOn()
+	if _, err := s.Kubectl(t.Context(), stage.Alice, "-n", stage.Namespace, "annotate", "capgrant", a.Name, v1alpha1.AnnotationRevoke+"=leaked"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", stage.Namespace, "wait", "pod", "-l", v1alpha1.LabelRequest+"="+a.Name,
+		"--for=jsonpath={.status.phase}=Failed", "--timeout=90s"); err != nil {
+		t.Fatal(err)
+	}
+	if left := processes(t, a.Name); len(left) > 0 {
+		t.Errorf("it was revoked, and these run: %v", left)
+	}
+	goOn()
+	ended(t, s, a.Name, v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation)
 }
 
 func apply(t *testing.T, s *stage.Stage, manifests string) {
