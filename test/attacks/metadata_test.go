@@ -1,7 +1,7 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build integration
+//go:build integration || mutation
 
 package attacks
 
