@@ -59,6 +59,8 @@ type clause struct {
 	message string
 	// compares are the texts with which it compares names of the request.
 	compares []comparison
+	// opaque is set where it reads one in another form, and opaqueNot where it negates that.
+	opaque, opaqueNot bool
 }
 
 // Err says why the policy cannot be evaluated: an expression does not compile, does not yield a bool, or could cost too much.
@@ -110,7 +112,8 @@ func (c *Compiler) compile(e v1alpha1.Expression) (clause, uint64, error) {
 	if err != nil {
 		return clause{}, 0, fmt.Errorf("the expression cannot be prepared: %s", firstLine(err))
 	}
-	made := clause{program: program, usesJob: uses(ast, variableJob), message: e.Message, compares: comparisons(ast)}
+	made := clause{program: program, usesJob: uses(ast, variableJob), message: e.Message}
+	made.compares, made.opaque, made.opaqueNot = comparisons(ast)
 	return made, cost.Max, nil
 }
 

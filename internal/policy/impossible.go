@@ -29,51 +29,85 @@ type comparison struct {
 	whole bool
 }
 
-// comparisons finds them in an expression. An expression that changes a name before it compares it is not looked
-// into.
-func comparisons(ast *cel.Ast) []comparison {
-	var found []comparison
-	celast.PreOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
-		if e.Kind() != celast.CallKind {
-			return
-		}
-		call := e.AsCall()
-		switch operands := call.Args(); call.FunctionName() {
-		case operators.Equals, operators.NotEquals, operators.In:
-			found = append(found, compared(operands[0], operands[1], true)...)
-			found = append(found, compared(operands[1], operands[0], true)...)
-		case "startsWith", "endsWith", "contains":
-			if call.IsMemberFunction() {
-				found = append(found, compared(call.Target(), operands[0], false)...)
+// comparisons finds them in an expression, and reports whether it reads a name in another form, which is not looked
+// into: anywhere, and where it is negated.
+func comparisons(ast *cel.Ast) (found []comparison, opaque, negated bool) {
+	seen := map[int64]bool{} // the expressions in which a name, or the request, is read as one of the known forms
+	var under []celast.Expr  // what is negated
+	root := ast.NativeRep().Expr()
+	celast.PreOrderVisit(root, celast.NewExprVisitor(func(e celast.Expr) {
+		switch e.Kind() {
+		case celast.SelectKind:
+			// Another field of the request, or whether it has one, is no name.
+			if field := e.AsSelect(); isRequest(field.Operand()) && (field.IsTestOnly() || nameOf(e) == "") {
+				seen[field.Operand().ID()] = true
+			}
+		case celast.CallKind:
+			call := e.AsCall()
+			operands := call.Args()
+			compare := func(name, with celast.Expr, whole bool) {
+				if texts, known := compared(name, with, whole); known {
+					found = append(found, texts...)
+					seen[name.AsSelect().Operand().ID()] = true
+				}
+			}
+			switch call.FunctionName() {
+			case operators.Equals, operators.NotEquals:
+				compare(operands[0], operands[1], true)
+				compare(operands[1], operands[0], true)
+			case operators.In:
+				compare(operands[0], operands[1], true)
+			case "startsWith", "endsWith", "contains":
+				if call.IsMemberFunction() {
+					compare(call.Target(), operands[0], false)
+				}
+			}
+			if call.FunctionName() == operators.LogicalNot || call.FunctionName() == operators.NotEquals {
+				under = append(under, e)
 			}
 		}
 	}))
-	return found
+	unseen := func(from celast.Expr) (any bool) {
+		celast.PreOrderVisit(from, celast.NewExprVisitor(func(e celast.Expr) {
+			any = any || isRequest(e) && !seen[e.ID()]
+		}))
+		return any
+	}
+	return found, unseen(root), slices.ContainsFunc(under, unseen)
 }
 
-// compared are the texts with which a name is compared, if it is one.
-func compared(name, with celast.Expr, whole bool) []comparison {
-	if name.Kind() != celast.SelectKind {
-		return nil
+func isRequest(e celast.Expr) bool {
+	return e.Kind() == celast.IdentKind && e.AsIdent() == variableRequest
+}
+
+// nameOf is the field if the expression reads a name of the request, and empty otherwise.
+func nameOf(e celast.Expr) string {
+	if e.Kind() != celast.SelectKind || !isRequest(e.AsSelect().Operand()) {
+		return ""
 	}
-	field, of := name.AsSelect().FieldName(), name.AsSelect().Operand()
-	if of.Kind() != celast.IdentKind || of.AsIdent() != variableRequest {
-		return nil
+	if field := e.AsSelect().FieldName(); field == fieldRepo || field == fieldEnvironment {
+		return field
 	}
-	if field != fieldRepo && field != fieldEnvironment {
-		return nil
+	return ""
+}
+
+// compared are the texts with which a name is compared; known is whether it is a name, and each of them a text.
+func compared(name, with celast.Expr, whole bool) (found []comparison, known bool) {
+	field := nameOf(name)
+	if field == "" {
+		return nil, false
 	}
 	all := []celast.Expr{with}
 	if with.Kind() == celast.ListKind {
 		all = with.AsList().Elements()
 	}
-	var found []comparison
 	for _, one := range all {
-		if one.Kind() == celast.LiteralKind && one.AsLiteral().Type() == types.StringType {
-			found = append(found, comparison{field: field, text: one.AsLiteral().Value().(string), whole: whole})
+		if one.Kind() != celast.LiteralKind || one.AsLiteral().Type() != types.StringType {
+			return nil, false
 		}
+		found = append(found, comparison{field: field, text: one.AsLiteral().Value().(string), whole: whole})
 	}
-	return found
+	return found, true
 }
 
 // reads reports whether a request's name can be what it is compared with.
@@ -125,6 +159,20 @@ func (c *Compiled) Partial(all []*v1alpha1.Capability) []string {
 					i, one.field, Clip(one.text, maxNameLength), about[at].Name, one.instead(names.Of(about[at])))
 			}
 		}
+	}
+	return problems
+}
+
+// Opaque says, a sentence each, which expressions read a name of the request in a form that [Compiled.Impossible] and
+// [Compiled.Partial] do not look into, where a spelling that no request has would let something through: those of a
+// Deny, and what an Allow negates.
+func (c *Compiled) Opaque() []string {
+	var problems findings
+	for i, w := range c.when {
+		problems.add(w.opaqueNot || w.opaque && c.policy.Spec.Effect != v1alpha1.EffectAllow,
+			"when[%d]: it reads request.repo or request.environment otherwise than by ==, !=, in, startsWith, endsWith or "+
+				"contains with texts, so whether a request can have such a name is not known: "+
+				"compare names by the policy's own fields, which know all spellings", i)
 	}
 	return problems
 }

@@ -210,3 +210,44 @@ func TestPartial_TextsThatSomeBackEndsWriteOtherwiseAreFound(t *testing.T) {
 		})
 	}
 }
+
+func TestOpaque_FormsThatAreNotLookedIntoAreFound(t *testing.T) {
+	compiler := newCompiler(t)
+	for _, tt := range []struct {
+		expression      string
+		inDeny, inAllow bool
+	}{
+		{"request.repo == 'payments' && 'production' != request.environment", false, false},
+		{"request.repo in ['payments', 'billing'] || !(request.repo.startsWith('pay'))", false, false},
+		{"request.ttlSeconds < 900 && request.requester.username == 'alice'", false, false},
+		{"request.requester.username == 'system:serviceaccount:agents:' + request.repo + '-bot'", true, false},
+		{"request.repo.lowerAscii() == 'payments'", true, false},
+		{"request.repo.matches('^acme/pay')", true, false},
+		{"!request.repo.matches('^acme/pay')", true, true},
+		{"request.repo + '' != 'acme/payments'", true, true},
+		{"!['acme/payments'].exists(one, one == request.repo)", true, true},
+		{"['acme/payments'].exists(one, one == request.repo)", true, false},
+		{"[request].exists(one, one.repo == 'acme/payments')", true, false},
+		{"request.repo in ['acme/' + 'payments']", true, false},
+		{"(request.environment == 'preview' ? 'x' : request.repo) == 'acme/payments'", true, false},
+		{"request.repo.size() == 3", true, false},
+		{"request.repo < 'acme0' && request.repo > 'acme-'", true, false},
+		{"!(request.ttlSeconds > 900) && request.repo.matches('x')", true, false},
+		{"request.repo == request.environment", true, false},
+	} {
+		t.Run(tt.expression, func(t *testing.T) {
+			for effect, want := range map[v1alpha1.PolicyEffect]bool{v1alpha1.EffectDeny: tt.inDeny, v1alpha1.EffectAllow: tt.inAllow} {
+				p := deny("p")
+				p.Spec.Effect, p.Spec.When = effect, when(tt.expression, "as asked")
+				compiled := compiler.Compile(p)
+				if err := compiled.Err(); err != nil {
+					t.Fatal(err)
+				}
+				got := compiled.Opaque()
+				if (len(got) == 1) != want || (want && !strings.HasPrefix(got[0], "when[0]: it reads request.repo or request.environment otherwise than by")) {
+					t.Errorf("%s: got %q, want a finding: %t", effect, got, want)
+				}
+			}
+		})
+	}
+}

@@ -36,6 +36,9 @@ const (
 	// CodeImpossibleName: a policy names a repo or an environment, or an expression compares one with a text, that no
 	// request can have. It is a warning where requests for some of the capabilities have it.
 	CodeImpossibleName = "impossible-name"
+	// CodeOpaqueComparison: an expression of a Deny, or what one of an Allow negates, reads a repo or an environment in
+	// a form in which lint does not look for names that no request has.
+	CodeOpaqueComparison = "opaque-comparison"
 	// CodeImpossibleApproval: more people must approve than an Allow names.
 	CodeImpossibleApproval = "impossible-approval"
 	// CodeShadowedAllow: a Deny without expressions refuses all that an Allow matches. It is found at the Deny, and a warning, for that is
@@ -171,6 +174,9 @@ func (l *linter) names(p *stored) {
 	}
 	for _, problem := range p.compiled.Partial(l.sorted()) {
 		l.policy(SeverityWarning, CodeImpossibleName, p, "%s", problem)
+	}
+	for _, problem := range p.compiled.Opaque() {
+		l.policy(SeverityWarning, CodeOpaqueComparison, p, "%s", problem)
 	}
 }
 

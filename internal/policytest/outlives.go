@@ -11,28 +11,33 @@ import (
 	"github.com/valetkey/valetkey/internal/names"
 )
 
-// askers are what nothing can be made by in the services of AWS that make sessions and say who may do what.
-var askers = map[string]struct{ actions, verbs []string }{
-	"sts": {actions: []string{"getcalleridentity", "getaccesskeyinfo", "decodeauthorizationmessage"}},
-	"iam": {verbs: []string{"get", "list", "simulate"}},
+// ending are the actions, by service, whose effect is known to be over with the session, or to be data that it wrote
+// or read: a * at the end stands for any rest. What answers with a secret or a credential, writes a policy, a grant or
+// an ACL, starts or makes something is not among them, as what works on by itself.
+var ending = map[string][]string{
+	"cloudfront": {"createinvalidation", "getdistribution*", "getinvalidation*"},
+	"cloudwatch": {"getmetric*", "putmetricdata"},
+	"dynamodb": {"batchgetitem", "batchwriteitem", "conditioncheckitem", "deleteitem", "getitem", "partiql*", "putitem",
+		"query", "scan", "updateitem"},
+	"ecr": {"batchcheck*", "batchdeleteimage", "batchget*", "completelayerupload", "getdownloadurlforlayer",
+		"getlifecyclepolicy*", "getrepositorypolicy", "initiatelayerupload", "putimage", "uploadlayerpart"},
+	"firehose": {"putrecord*"},
+	"iam":      {"get*", "simulate*"},
+	"kinesis":  {"getrecords", "getsharditerator", "putrecord*"},
+	"kms":      {"decrypt", "encrypt", "generatedatakey*", "getpublickey", "reencrypt*", "verify*"},
+	"logs":     {"createlogstream", "filterlogevents", "getlogevents", "putlogevents"},
+	"s3": {"abortmultipartupload", "deleteobject*", "getbucketlocation", "getbuckettagging", "getbucketversioning",
+		"getobject*", "putobject", "putobjecttagging", "putobjectversiontagging", "restoreobject"},
+	"sns": {"publish"},
+	"sqs": {"changemessagevisibility*", "deletemessage*", "getqueue*", "purgequeue", "receivemessage", "sendmessage*"},
+	"sts": {"decodeauthorizationmessage", "getaccesskeyinfo", "getcalleridentity"},
 }
 
-// lasting are words in the names of actions of other services that answer with a credential of another principal, or
-// open what goes on by itself.
-var lasting = []string{"credential", "token", "session", "accesskey", "accessdetails", "dataaccess",
-	"password", "presigned"}
+// asking are the actions of every service by which one only asks what there is.
+var asking = []string{"describe*", "list*"}
 
-// givers are those actions of other services that a * at the end of a shorter name could stand for.
-var givers = []string{
-	"cognito-identity:getcredentialsforidentity", "cognito-identity:getopenidtoken", "codeartifact:getauthorizationtoken",
-	"ecr:getauthorizationtoken", "ecr-public:getauthorizationtoken", "lightsail:getinstanceaccessdetails",
-	"lakeformation:gettemporarydatalocationcredentials", "redshift:getclustercredentials",
-	"redshift-serverless:getcredentials", "rolesanywhere:createsession", "s3:getdataaccess", "s3express:createsession",
-	"ssm:startsession", "sso:getrolecredentials", "sso-oauth:createtokenwithiam",
-}
-
-// outliving are the actions of a capability with a revoker role by which its session could get, or make, something
-// that works on when the session is denied everything.
+// outliving are the actions of a capability with a revoker role by which its session could get, make or start something
+// that works on when the session is denied everything: all but those that are known to end.
 func outliving(a *v1alpha1.AWSCapability) []string {
 	if a == nil || a.RevokerRoleARN == "" {
 		return nil
@@ -50,13 +55,12 @@ func outliving(a *v1alpha1.AWSCapability) []string {
 
 func outlives(action string) bool {
 	service, name, _ := strings.Cut(action, ":")
-	if asks, known := askers[service]; known {
-		begins := func(verb string) bool { return strings.HasPrefix(name, verb) }
-		return !slices.Contains(asks.actions, name) && !slices.ContainsFunc(asks.verbs, begins)
+	literal, patterned := strings.CutSuffix(name, names.Any)
+	ends := func(known string) bool {
+		beginning, many := strings.CutSuffix(known, names.Any)
+		return many && strings.HasPrefix(literal, beginning) || !patterned && name == known
 	}
-	beginning, starred := strings.CutSuffix(action, names.Any)
-	return slices.ContainsFunc(lasting, func(word string) bool { return strings.Contains(name, word) }) ||
-		starred && slices.ContainsFunc(givers, func(giver string) bool { return strings.HasPrefix(giver, beginning) })
+	return !slices.ContainsFunc(asking, ends) && !slices.ContainsFunc(ending[service], ends)
 }
 
 // revokers finds what is wrong with the role that ends a capability's sessions.
@@ -66,7 +70,7 @@ func (l *linter) revokers(c *v1alpha1.Capability) {
 	}
 	if all := outliving(c.Spec.AWS); len(all) > 0 {
 		l.add(SeverityWarning, CodeOutlivesRevocation, kindCapability, c.Name,
-			"what a session gets or makes by %s works on when the revoker role has ended the session: "+
+			"what a session gets, makes or starts by %s is not known to end when the revoker role ends the session: "+
 				"take it out, or give it a capability without revokerRoleARN", list(all))
 	}
 	for _, other := range l.sorted() {

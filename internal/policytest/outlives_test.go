@@ -40,12 +40,16 @@ func TestLint_WhatOutlivesARevocationIsFound(t *testing.T) {
 		"sts:AssumeRole": true, "sts:Assume*": true, "sts:assumerole": true, "sts:Get*": true, "sts:GetFederationToken": true, "sts:SomethingNew": true,
 		"iam:PutRolePolicy": true, "iam:DeleteRolePolicy": true, "iam:CreateAccessKey": true, "iam:PassRole": true, "iam:P*": true, "iam:createuser": true,
 		"ecr:GetAuthorizationToken": true, "ecr:Get*": true, "s3:Get*": true, "s3express:CreateSession": true, "ssm:StartSession": true,
+		"lambda:CreateFunction": true, "lambda:InvokeFunction": true, "kms:CreateGrant": true, "kms:Sign": true, "s3:PutObjectAcl": true, "s3:PutObject*": true,
+		"s3:PutBucketPolicy": true, "ec2:RunInstances": true, "secretsmanager:GetSecretValue": true, "ssm:GetParameter": true, "somethingnew:Get*": true,
+		"events:PutRule": true, "dynamodb:P*": true, "dynamodb:Query": false, "sqs:SendMessage*": false, "ec2:Describe*": false,
+		"s3:ListBucket": false, "kms:Decrypt": false, "ecr:PutImage": false, "logs:PutLogEvents": false, "cloudfront:CreateInvalidation": false,
 		"cognito-identity:GetCredentialsForIdentity": true, "rolesanywhere:C*": true,
 	} {
 		t.Run(actions, func(t *testing.T) {
 			want := []string(nil)
 			if found {
-				want = []string{"outlives-revocation what a session gets or makes by " + actions + " works on"}
+				want = []string{"outlives-revocation what a session gets, makes or starts by " + actions + " is not known to end"}
 			}
 			expectFound(t, revoked(revoker, "'"+actions+"'").load(t).Lint(), want...)
 			expectFound(t, repository().with("capability.yaml", strings.Replace(capability, "[s3:PutObject]", "['"+actions+"']", 1)).load(t).Lint())

@@ -137,7 +137,7 @@ func TestCheckCapability_NamesOfValetkeysOwnAreRefused(t *testing.T) {
 				c.Spec.Vault.Variables = append(c.Spec.Vault.Variables, v1alpha1.VaultVariable{Name: name, Value: "${data.password}"})
 			}
 			if tt.postgres {
-				c.Spec.Vault.Postgres = &v1alpha1.VaultPostgres{Host: "db", Database: "app"}
+				c.Spec.Vault.Postgres = &v1alpha1.VaultPostgres{Host: "db", Database: "app", SSLMode: "verify-full"}
 			}
 			err := vault.New(vault.Options{Identities: identityOf(t)}).CheckCapability(t.Context(), c, nil)
 			problem := (*provider.NotReadyError)(nil)
@@ -145,6 +145,34 @@ func TestCheckCapability_NamesOfValetkeysOwnAreRefused(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.words)
 			}
 		})
+	}
+}
+
+func TestCheckCapability_ADatabaseThatTheNamespaceAnswersForIsRefused(t *testing.T) {
+	for host, modes := range map[string]struct{ ready, refused []string }{
+		"db.data.svc":    {ready: []string{"disable", "require", "verify-ca", "verify-full"}},
+		"db.example.com": {ready: []string{"disable", "verify-full"}},
+		"10.0.0.7":       {ready: []string{"disable"}},
+		"localhost":      {ready: []string{"disable"}},
+		"db":             {ready: []string{"verify-full"}, refused: []string{"disable", "require", "verify-ca"}},
+		"db.data":        {ready: []string{"verify-full"}, refused: []string{"disable", "require", "verify-ca"}},
+		"Acme-db.com":    {ready: []string{"verify-full"}, refused: []string{"require"}},
+	} {
+		check := func(mode string, refused bool) {
+			c := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "read"}, Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{
+				ServiceAccountName: "reader", Path: "database/creds/previews", Postgres: &v1alpha1.VaultPostgres{Host: host, Database: "app", SSLMode: mode}}}}
+			err := vault.New(vault.Options{Identities: identityOf(t)}).CheckCapability(t.Context(), c, nil)
+			words := "postgres.host " + host + " is looked for in the namespace of the Job first"
+			if (err != nil) != refused || refused && !strings.Contains(err.Error(), words) {
+				t.Errorf("%s with %s: got %v, want refused: %t", host, mode, err, refused)
+			}
+		}
+		for _, mode := range modes.ready {
+			check(mode, false)
+		}
+		for _, mode := range modes.refused {
+			check(mode, true)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package vault
 
 import (
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -36,7 +37,22 @@ func checkNames(c *v1alpha1.VaultCapability) error {
 	return nil
 }
 
+// checkHost refuses a database's name that a Pod looks for in its own namespace first, where whoever makes Services and
+// Pods answers for it, unless the server has to prove whose it is.
+func checkHost(p *v1alpha1.VaultPostgres) error {
+	if p == nil || p.SSLMode == verifiedServer || net.ParseIP(p.Host) != nil {
+		return nil
+	}
+	if name := strings.ToLower(p.Host); name == "localhost" || strings.Count(name, ".") > 1 {
+		return nil
+	}
+	return fmt.Errorf("postgres.host %s is looked for in the namespace of the Job first, where others answer for it: "+
+		"write the whole name (a Service's is NAME.NAMESPACE.svc), or have the server prove itself (sslMode: %s)", p.Host, verifiedServer)
+}
+
 const (
+	// verifiedServer is the sslMode by which a client of PostgreSQL compares the server's name with its certificate.
+	verifiedServer = "verify-full"
 	// ownVariables begins the names of Valetkey's own variables.
 	ownVariables = "VALETKEY_"
 	// postgresVariables begins the names of those that a PostgreSQL client goes by.

@@ -5,6 +5,7 @@ package vault
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -37,7 +38,7 @@ func render(c *v1alpha1.Capability, v provider.Values) (question, error) {
 	if !pathForm.MatchString(s.Path) {
 		return question{}, fmt.Errorf("capability %s: %q is not a path such as database/creds/previews", c.Name, s.Path)
 	}
-	if err := checkNames(s); err != nil {
+	if err := errors.Join(checkNames(s), checkHost(s.Postgres)); err != nil {
 		return question{}, fmt.Errorf("capability %s: %w", c.Name, err)
 	}
 	q := question{path: fill.Replace(s.Path)}
