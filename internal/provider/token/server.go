@@ -65,7 +65,7 @@ func (t *Provider) says(ctx context.Context, text string, claims Claims) bool {
 
 // payload is what a token says that one of the signer's keys signed.
 func (t *Provider) payload(ctx context.Context, text string) ([]byte, error) {
-	signed, err := jose.ParseSigned(text, algorithms)
+	signed, err := jose.ParseSignedCompact(text, algorithms)
 	if err != nil || len(signed.Signatures) != 1 {
 		return nil, errNotOurs
 	}

@@ -370,6 +370,8 @@ func TestATokenThatIsNotActiveIsToldNothingOf(t *testing.T) {
 		"that has expired":            text(over),
 		"that is none":                "very-secret",
 		"that is of nothing but dots": "..",
+		"in another serialization":    `{"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`,
+		"with blanks in it":           parts[0] + "." + parts[1] + ". " + parts[2],
 	} {
 		if status, said := w.ask(t, "a-service", sent); status != http.StatusOK || len(said) != 1 || said["active"] != false {
 			t.Errorf("a token %s: %d %v", name, status, said)
