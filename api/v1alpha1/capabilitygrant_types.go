@@ -195,7 +195,7 @@ type CapabilityGrantStatus struct {
 	// observedGeneration is the generation that the rest of the status is about: -1 until the operator has looked at the object.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions holds Issued, Delivered and Ended; Reconciling before it is delivered and while it is being ended, and Stalled if it ended
+	// conditions holds Issued, Delivered, Running and Ended; Reconciling before it is delivered and while it is being ended, and Stalled if it ended
 	// otherwise than with a Job that succeeded.
 	// +optional
 	// +listType=map

@@ -116,6 +116,23 @@ const (
 	ConditionIssued = "Issued"
 	// ConditionDelivered is True when the Job was started with it.
 	ConditionDelivered = "Delivered"
+	// ConditionRunning is True while the container that was given the credential runs; the message says on which node, or in
+	// the node's own words why not.
+	ConditionRunning = "Running"
+)
+
+// Reasons of Running.
+const (
+	// ReasonRunning: the container runs.
+	ReasonRunning = "Running"
+	// ReasonNoPod: the job-controller has made no Pod yet.
+	ReasonNoPod = "NoPod"
+	// ReasonUnscheduled: no node has the Pod yet.
+	ReasonUnscheduled = "Unscheduled"
+	// ReasonStarting: a node has the Pod, and its container does not run yet.
+	ReasonStarting = "Starting"
+	// ReasonStepOver: the container has ended, or can never run.
+	ReasonStepOver = "StepOver"
 )
 
 // Reasons of Issued and Delivered.
@@ -147,6 +164,10 @@ const (
 	ReasonJobCompleted = "JobCompleted"
 	// ReasonJobFailed: the Job failed.
 	ReasonJobFailed = "JobFailed"
+	// ReasonStepCompleted: the container that holds the credential succeeded, and other containers of its Pod go on without it.
+	ReasonStepCompleted = "StepCompleted"
+	// ReasonStepFailed: that container failed, and others of its Pod go on without the credential.
+	ReasonStepFailed = "StepFailed"
 	// ReasonJobGone: the Job was deleted or replaced.
 	ReasonJobGone = "JobGone"
 	// ReasonExpired: the TTL was over.

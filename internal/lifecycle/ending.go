@@ -34,7 +34,7 @@ func ending(f Facts, now time.Time) Action {
 // podsDue is when the Pods that nobody has told to end are deleted; false if there are none.
 func (f Facts) podsDue() (due time.Time, left bool) {
 	left = slices.ContainsFunc(f.Pods, func(p PodFacts) bool { return !p.Gone && !p.Deleting && !p.Ended })
-	due = f.Grant.Status.Stop.At.Add(JobControllerTime)
+	due = f.stopAt().Add(JobControllerTime)
 	if due.Before(f.Attempt.EndPodsNotBefore) {
 		due = f.Attempt.EndPodsNotBefore
 	}
@@ -44,9 +44,11 @@ func (f Facts) podsDue() (due time.Time, left bool) {
 // endingButPods is the next step on that way, whatever the Pods do.
 func endingButPods(f Facts, now time.Time) Action {
 	abandoned := f.Grant.Annotations[v1alpha1.AnnotationAbandon] != ""
-	stopRefused := f.jobMayRun() && now.Before(f.Attempt.StopNotBefore)
+	stopAt := f.stopAt()
+	mustStop := f.jobMayRun() && !now.Before(stopAt)
+	stopRefused := mustStop && now.Before(f.Attempt.StopNotBefore)
 	switch {
-	case f.jobMayRun() && !stopRefused:
+	case mustStop && !stopRefused:
 		return Action{Step: StopJob}
 	case f.Attempt.Minting:
 		// What is revoked before it is issued would live on.
@@ -59,10 +61,12 @@ func endingButPods(f Facts, now time.Time) Action {
 		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: f.Attempt.StopNotBefore}
 	}
 	end := Action{Step: End, Revocation: revocation(f.Grant), Outcome: f.Grant.Status.Stop.Outcome}
-	due := f.Grant.Status.Stop.At.Add(v1alpha1.PodGraceSeconds*time.Second + Settle)
+	due := stopAt.Add(v1alpha1.PodGraceSeconds*time.Second + Settle)
 	switch {
 	case f.containersEnded():
 		return end
+	case now.Before(stopAt):
+		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: stopAt, Message: "the credential was taken away; waiting for the Job's other containers to end"}
 	case now.Before(due):
 		return Action{Step: Wait, Reason: v1alpha1.ReasonEnding, Until: due, Message: cmp.Or(f.Attempt.PodsRefused, "waiting for the Job's containers to end")}
 	case abandoned:
@@ -73,6 +77,14 @@ func endingButPods(f Facts, now time.Time) Action {
 	default:
 		return Action{Step: Wait, Reason: v1alpha1.ReasonEndNotSeen, Message: f.unseen()}
 	}
+}
+
+// stopAt is when the Job is to be stopped: as the grant is, or when its time is up.
+func (f Facts) stopAt() time.Time {
+	if at := expiry(f.Grant); f.othersGoOn() && at.After(f.Grant.Status.Stop.At.Time) {
+		return at
+	}
+	return f.Grant.Status.Stop.At.Time
 }
 
 // nextTry is when what was refused is tried again.

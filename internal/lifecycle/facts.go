@@ -93,6 +93,8 @@ type PodFacts struct {
 	Kept bool
 	// Deleting reports whether somebody asked for its deletion.
 	Deleting bool
+	// Step is what is said of the container that holds the credential.
+	Step StepFacts
 	// Gone reports whether the Pod was seen and its object is not there any more. That alone does not say that its containers ended.
 	Gone bool
 }

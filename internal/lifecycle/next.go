@@ -119,6 +119,9 @@ func whyStop(f Facts, now time.Time) (v1alpha1.GrantStop, bool) {
 	if stop, found := jobOver(f); found {
 		return stop, true
 	}
+	if stop, found := stepOver(f); found {
+		return stop, true
+	}
 	if exp := expiry(f.Grant); !exp.IsZero() && !now.Before(exp) {
 		return stopFor(v1alpha1.OutcomeExpired, v1alpha1.ReasonExpired, "the time is up"), true
 	}

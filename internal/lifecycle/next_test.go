@@ -90,6 +90,19 @@ func left(f *Facts) {
 	f.Grant.Status.Stop.At = metav1.NewTime(now.Add(-JobControllerTime))
 }
 
+// over: the step has ended with an exit code, and another container goes on.
+func over(exitCode int32) change {
+	return func(f *Facts) { f.Pods[0].Step = StepFacts{Over: true, ExitCode: exitCode, Others: true} }
+}
+
+// stepped: the grant ends because its step is over.
+func stepped(f *Facts) {
+	over(0)(f)
+	f.Grant.Status.Stop.Outcome, f.Grant.Status.Stop.Reason = v1alpha1.OutcomeCompleted, v1alpha1.ReasonStepCompleted
+}
+
+func taken(f *Facts) { f.Attempt.Revoked = true }
+
 func gone(f *Facts) { f.Pods[0].Gone = true }
 
 func unfenced(f *Facts) { f.Fenced = false }
@@ -192,6 +205,32 @@ func TestNext(t *testing.T) {
 		"a late denial revokes":        {facts: active(func(f *Facts) { f.Request.DeniedBy = "alice" }), want: Stop, reason: v1alpha1.ReasonDeniedLate, outcome: v1alpha1.OutcomeRevoked},
 		"a Deny policy revokes":        {facts: active(func(f *Facts) { f.Policy.Allows = false }), want: Stop, reason: v1alpha1.ReasonPolicyWithdrawn, outcome: v1alpha1.OutcomeRevoked},
 
+		"a step that succeeded ends it, though others go on": {facts: active(over(0)),
+			want: Stop, reason: v1alpha1.ReasonStepCompleted, outcome: v1alpha1.OutcomeCompleted},
+		"a step that failed ends it, though others go on": {facts: active(over(3)),
+			want: Stop, reason: v1alpha1.ReasonStepFailed, outcome: v1alpha1.OutcomeFailed},
+		"a step that ended with its Pod leaves it to the Job": {facts: active(over(0), func(f *Facts) { f.Pods[0].Ended = true }),
+			want: Wait, reason: v1alpha1.ReasonActive},
+		"a step that ended alone leaves it to the Job": {facts: active(over(0), func(f *Facts) { f.Pods[0].Step.Others = false }),
+			want: Wait, reason: v1alpha1.ReasonActive},
+		"a Job that failed is the graver reason": {facts: active(over(0), func(f *Facts) { f.Job.Failed = true }),
+			want: Stop, reason: v1alpha1.ReasonJobFailed, outcome: v1alpha1.OutcomeFailed},
+		"the credential of a step that is over is revoked while others go on": {facts: stopping(stepped), want: Revoke},
+		"and their Job is not stopped":                                        {facts: stopping(stepped, taken), want: Wait, reason: v1alpha1.ReasonEnding},
+		"nor their Pod deleted":                                               {facts: stopping(stepped, taken, left), want: Wait, reason: v1alpha1.ReasonEnding},
+		"nor reported as unseen":                                              {facts: stopping(stepped, taken, overdue), want: Wait, reason: v1alpha1.ReasonEnding},
+		"before the time is up":                                               {facts: stopping(stepped, taken, issued(-10*time.Minute, 10*time.Minute)), want: StopJob},
+		"or somebody revokes it": {facts: stopping(stepped, taken, func(f *Facts) {
+			f.Grant.Annotations = map[string]string{v1alpha1.AnnotationRevoke: "all of it"}
+		}), want: StopJob},
+		"or deletes the request": {facts: stopping(stepped, taken, func(f *Facts) { f.Request.Exists = false }), want: StopJob},
+		"or there is another Pod": {facts: stopping(stepped, taken, func(f *Facts) {
+			f.Pods = append(f.Pods, PodFacts{UID: "another", Node: "node1"})
+		}), want: StopJob},
+		"their end is the end": {facts: stopping(stepped, taken, func(f *Facts) { f.Pods[0].Ended, f.Job.Complete = true, true }),
+			want: End, outcome: v1alpha1.OutcomeCompleted},
+		"another reason to stop ends them, too": {facts: stopping(over(0)), want: StopJob},
+
 		"ending stops the Job first":                                         {facts: stopping(), want: StopJob},
 		"a stopped Job is followed by revocation, though its Pod still runs": {facts: stopping(func(f *Facts) { f.Job.Suspended = true }), want: Revoke},
 		"a Job that is gone does not keep revocation waiting":                {facts: stopping(func(f *Facts) { f.Job = JobFacts{} }), want: Revoke},
@@ -283,6 +322,9 @@ func TestAWaitEndsByItself(t *testing.T) {
 	waiting := stopping(func(f *Facts) { f.Job.Suspended, f.Attempt.Revoked = true, true })
 	if got, want := Next(waiting, now).Until, now.Add(JobControllerTime); !got.Equal(want) {
 		t.Errorf("looks again at %s, want when the job-controller has had its time, %s", got, want)
+	}
+	if got, want := Next(stopping(stepped, taken), now).Until, now.Add(9*time.Minute); !got.Equal(want) {
+		t.Errorf("looks again at %s, want at the end of the TTL, %s", got, want)
 	}
 	waiting.Pods[0].Deleting = true
 	if got, want := Next(waiting, now).Until, now.Add(v1alpha1.PodGraceSeconds*time.Second+Settle); !got.Equal(want) {

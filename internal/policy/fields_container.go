@@ -97,7 +97,7 @@ func probeFields() []Field {
 		of("TCPSocketAction", reviewed(Network, "whom the kubelet asks", "host", "port")),
 		of("GRPCAction", reviewed(Network, "whom the kubelet asks", "port", "service"),
 			among(harmless("how it asks", "mode"), "Plaintext", "TLS")),
-		of("SleepAction", harmless("it ends with the Pod's five seconds", "seconds")),
+		of("SleepAction", among(harmless("a granted Pod has five seconds to end, and may not sleep for longer", "seconds"), "0", "1", "2", "3", "4", "5")),
 	)
 }
 

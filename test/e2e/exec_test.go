@@ -136,7 +136,8 @@ func nothingElseUnderItsName(t *testing.T, s *stage.Stage) {
 		}
 	}
 	image := func(name string) string {
-		return `{op: replace, path: /spec/template/spec/containers/0/image, value: "` + name + `"}`
+		return `{op: replace, path: /spec/template/spec/containers/0/image, value: "` + name + `"}, ` +
+			`{op: replace, path: /spec/template/spec/containers/1/image, value: "` + name + `"}`
 	}
 	t.Run("a volume behind a link lies over it", func(t *testing.T) {
 		defer demand(t, s, runner(s.Workload, ""))()
@@ -168,7 +169,6 @@ func nothingElseUnderItsName(t *testing.T, s *stage.Stage) {
 				`{op: add, path: /spec/template/spec/volumes, value: [`+execVolume(s)+`, {name: mine, emptyDir: {}}]}`,
 				`{op: add, path: /spec/template/spec/containers/0/volumeMounts, `+
 					`value: [{name: exec, mountPath: /valetkey, readOnly: true}, {name: mine, mountPath: /data}]}`,
-				`{op: replace, path: /spec/template/spec/containers/1/image, value: "`+elsewhere+`"}`,
 				`{op: add, path: /spec/template/spec/containers/1/volumeMounts, value: [{name: mine, mountPath: /mine}]}`,
 			),
 		)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -226,6 +227,7 @@ func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *
 	now := metav1.NewTime(c.Clock.Now())
 	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.Outcome, s.EndedAt, s.PodsStarted, s.Revocation = outcome, &now, started, &revocation
+		c.sayRunning(g, s, f)
 		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionTrue, s.Stop.Reason, s.Stop.Message)
 		if s.IssuedAt == nil {
 			c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, v1alpha1.ReasonIssueFailed, s.Stop.Message)
@@ -308,6 +310,7 @@ func (c *Controller) wait(ctx context.Context, g *v1alpha1.CapabilityGrant, f li
 	}
 	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.PodsStarted = max(s.PodsStarted, countStarted(f.Pods))
+		c.sayRunning(g, s, f)
 		switch {
 		case a.Message == "":
 		case a.Reason == v1alpha1.ReasonEndNotSeen:
@@ -320,6 +323,25 @@ func (c *Controller) wait(ctx context.Context, g *v1alpha1.CapabilityGrant, f li
 			c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, a.Reason, a.Message)
 		}
 	})
+}
+
+// sayRunning says whether the step runs, once it was to be started. That it does not run yet is not stored anew for
+// nobody's words, for each of those is a write.
+func (c *Controller) sayRunning(g *v1alpha1.CapabilityGrant, s *v1alpha1.CapabilityGrantStatus, f lifecycle.Facts) {
+	before := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionRunning)
+	if before == nil && !meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionDelivered) {
+		return
+	}
+	running, reason, message := lifecycle.Running(f)
+	over := reason == v1alpha1.ReasonStepOver || s.EndedAt != nil
+	status := metav1.ConditionFalse
+	switch {
+	case running && s.EndedAt == nil:
+		status = metav1.ConditionTrue
+	case !over && before != nil && !slices.ContainsFunc(f.Pods, func(p lifecycle.PodFacts) bool { return p.Step.Said != "" }):
+		return
+	}
+	c.condition(g, s, v1alpha1.ConditionRunning, status, reason, message)
 }
 
 // keepEnded says why an ended grant is still there, where something besides its own record keeps it.

@@ -152,14 +152,15 @@ func (c *Controller) present(ctx context.Context, from client.Reader, g *v1alpha
 			continue
 		}
 		present[pod.UID] = true
-		mem.pods[pod.UID] = podFacts(pod, mem.pods[pod.UID])
+		mem.pods[pod.UID] = podFacts(pod, mem.pods[pod.UID], g.Spec.Job.Container)
 	}
 	return present, nil
 }
 
-func podFacts(pod *corev1.Pod, before lifecycle.PodFacts) lifecycle.PodFacts {
+func podFacts(pod *corev1.Pod, before lifecycle.PodFacts, step string) lifecycle.PodFacts {
 	f := lifecycle.PodFacts{UID: pod.UID, Name: pod.Name, Node: pod.Spec.NodeName, Started: before.Started, Ended: containersEnded(pod),
-		Kept: controllerutil.ContainsFinalizer(pod, v1alpha1.FinalizerSeen), Deleting: pod.DeletionTimestamp != nil}
+		Kept: controllerutil.ContainsFinalizer(pod, v1alpha1.FinalizerSeen), Deleting: pod.DeletionTimestamp != nil,
+		Step: stepFacts(pod, step)}
 	for _, s := range containerStatuses(pod) {
 		f.Started = f.Started || s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
 	}

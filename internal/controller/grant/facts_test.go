@@ -29,11 +29,11 @@ func TestAPodThatWentBeforeAnybodyLooked(t *testing.T) {
 	}{
 		"had ended, as its kubelet reported": {
 			shown: []*corev1.Pod{pod("job", corev1.PodRunning, running), pod("job", corev1.PodFailed, ended)},
-			want:  []lifecycle.PodFacts{{UID: "pod", Name: "p", Node: "node1", Started: true, Ended: true, Gone: true}},
+			want:  []lifecycle.PodFacts{{UID: "pod", Name: "p", Node: "node1", Started: true, Ended: true, Gone: true, Step: lifecycle.StepFacts{Over: true}}},
 		},
 		"may run on when it was removed by force": {
 			shown: []*corev1.Pod{pod("job", corev1.PodRunning, running)},
-			want:  []lifecycle.PodFacts{{UID: "pod", Name: "p", Node: "node1", Started: true, Gone: true}},
+			want:  []lifecycle.PodFacts{{UID: "pod", Name: "p", Node: "node1", Started: true, Gone: true, Step: lifecycle.StepFacts{Runs: true}}},
 		},
 		"is none of the grant's when another Job made it": {
 			shown: []*corev1.Pod{pod("another", corev1.PodFailed, ended)},

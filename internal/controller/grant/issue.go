@@ -345,6 +345,7 @@ func (c *Controller) recordDelivery(ctx context.Context, g *v1alpha1.CapabilityG
 		s.SecretName = f.Job.StartedSecret
 		c.condition(g, s, v1alpha1.ConditionDelivered, metav1.ConditionTrue, v1alpha1.ReasonDelivered,
 			fmt.Sprintf("to container %s of Job %s", g.Spec.Job.Container, g.Spec.Job.Name))
+		c.sayRunning(g, s, f)
 	})
 	if err != nil {
 		return err

@@ -21,6 +21,8 @@ import (
 // facts are looked at again, and an attempt that another process began is never gone on with.
 type memory struct {
 	lifecycle.AttemptFacts
+	// step is the container that is given the credential.
+	step string
 	// credential that this process minted and has not delivered.
 	credential *provider.Credential
 	// answer of the back end that was not heard yet. The controller's lock guards it.
@@ -100,7 +102,7 @@ func (c *Controller) Saw(pod *corev1.Pod) {
 	if mem == nil || owner == nil {
 		return
 	}
-	mem.watched[pod.UID] = watchedPod{job: owner.UID, facts: podFacts(pod, mem.watched[pod.UID].facts)}
+	mem.watched[pod.UID] = watchedPod{job: owner.UID, facts: podFacts(pod, mem.watched[pod.UID].facts, mem.step)}
 }
 
 // sawOf is what the watch showed last of a Job's Pods.
@@ -128,7 +130,7 @@ func (c *Controller) recall(g *v1alpha1.CapabilityGrant) *memory {
 	}
 	c.byName[name] = g.UID
 	if c.memory[g.UID] == nil {
-		c.memory[g.UID] = &memory{pods: map[types.UID]lifecycle.PodFacts{}, watched: map[types.UID]watchedPod{}, released: map[types.UID]bool{}}
+		c.memory[g.UID] = &memory{step: g.Spec.Job.Container, pods: map[types.UID]lifecycle.PodFacts{}, watched: map[types.UID]watchedPod{}, released: map[types.UID]bool{}}
 	}
 	return c.memory[g.UID]
 }

@@ -51,9 +51,13 @@ func TestSlim_LeavesAllThatTheFactsDependOn(t *testing.T) {
 		ours := map[string]string{v1alpha1.AnnotationGrant: "grant", v1alpha1.AnnotationSecret: "secret", "example.com/other": "x"}
 		job.Spec.Template.Annotations, pod.Annotations = ours, ours
 		pod.Finalizers = append(pod.Finalizers, v1alpha1.FinalizerSeen)
-		whole := podFacts(pod, lifecycle.PodFacts{})
+		step := "absent"
+		if len(pod.Status.ContainerStatuses) > 0 {
+			step = pod.Status.ContainerStatuses[0].Name
+		}
+		whole := podFacts(pod, lifecycle.PodFacts{}, step)
 		told[whole.Ended]++
-		if diff := cmp.Diff(whole, podFacts(slim(pod).(*corev1.Pod), lifecycle.PodFacts{})); diff != "" {
+		if diff := cmp.Diff(whole, podFacts(slim(pod).(*corev1.Pod), lifecycle.PodFacts{}, step)); diff != "" {
 			t.Fatalf("of a Pod: %s", diff)
 		}
 		if diff := cmp.Diff(jobFacts(job), jobFacts(slim(job).(*batchv1.Job))); diff != "" {

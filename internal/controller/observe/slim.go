@@ -136,8 +136,13 @@ func slimPod(pod *corev1.Pod) *corev1.Pod {
 		slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Name: c.Name})
 	}
 	slim.Status.Phase = pod.Status.Phase
+	slim.Status.Reason, slim.Status.Message = policy.Clip(pod.Status.Reason, longestWords), policy.Clip(pod.Status.Message, longestWords)
 	for _, c := range pod.Status.Conditions {
-		slim.Status.Conditions = append(slim.Status.Conditions, corev1.PodCondition{Type: c.Type, Status: c.Status, Reason: c.Reason})
+		kept := corev1.PodCondition{Type: c.Type, Status: c.Status, Reason: policy.Clip(c.Reason, longestWords)}
+		if c.Type == corev1.PodScheduled {
+			kept.Message = policy.Clip(c.Message, longestWords)
+		}
+		slim.Status.Conditions = append(slim.Status.Conditions, kept)
 	}
 	slim.Status.InitContainerStatuses = slimStatuses(pod.Status.InitContainerStatuses)
 	slim.Status.ContainerStatuses = slimStatuses(pod.Status.ContainerStatuses)
@@ -152,11 +157,24 @@ func slimStatuses(all []corev1.ContainerStatus) []corev1.ContainerStatus {
 	return slim
 }
 
-// slimState leaves out what a container said at its end, which it says itself.
+// longestWords is how many bytes are kept of each thing that scheduler and kubelet say of a Pod.
+const longestWords = 256
+
+// NotStarted is the kubelet's reason for a container whose runtime could not start it.
+const NotStarted = "StartError"
+
+// slimState leaves out what a container said at its end, which it says itself: what the runtime says of one that never
+// ran is kept.
 func slimState(s corev1.ContainerState) corev1.ContainerState {
+	if s.Waiting != nil {
+		s.Waiting = &corev1.ContainerStateWaiting{Reason: policy.Clip(s.Waiting.Reason, longestWords), Message: policy.Clip(s.Waiting.Message, longestWords)}
+	}
 	if s.Terminated != nil {
 		ended := *s.Terminated
-		ended.Message = ""
+		ended.Reason, ended.Message = policy.Clip(ended.Reason, longestWords), policy.Clip(ended.Message, longestWords)
+		if ended.Reason != NotStarted {
+			ended.Message = ""
+		}
 		s.Terminated = &ended
 	}
 	return s
