@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -176,6 +177,9 @@ func (s *shell) granted(ctx context.Context, p *page, c *cluster, r *v1alpha1.Ca
 	}
 	if status.ExpiresAt != nil && status.EndedAt == nil {
 		p.line("time is up", s.at(status.ExpiresAt.Time))
+	}
+	if running := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRunning); running != nil && status.EndedAt == nil {
+		p.line("step", running.Message)
 	}
 	if id := status.Credential; id != nil {
 		p.line("in its log", fmt.Sprintf("%s, credential %s", id.Principal, id.ID))

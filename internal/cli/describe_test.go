@@ -267,6 +267,11 @@ func TestDescribeTellsTheWholeLifeOfARequest(t *testing.T) {
 		"issued      2026-11-25T11:57:00Z (3m ago)", "time is up  2026-11-25T12:12:00Z (in 12m)", "in its log  arn:aws:sts::123456789012:assumed-role/preview-deployer/agent-9f8c6b6a-1, credential ASIAEXAMPLE",
 		"next: kubectl valetkey revoke publish-pr-184 -n agents ends it at once")
 	at(t, granted).types("describe", granted.Name).exits(0).says("grant       not known: ")
+	starting := aGrant(granted.Name, func(g *v1alpha1.CapabilityGrant) {
+		g.Status.Conditions = append(g.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionRunning, Status: metav1.ConditionFalse,
+			Reason: v1alpha1.ReasonStarting, Message: "container publish does not run yet: ErrImagePull: no such digest"})
+	})
+	at(t, granted, starting).types("describe", granted.Name).exits(0).says("step        container publish does not run yet: ErrImagePull: no such digest\n")
 
 	ended := aRequest(func(r *v1alpha1.CapabilityRequest) {
 		r.Status.GrantName, r.Status.EndedAt = r.Name, &metav1.Time{Time: noon()}

@@ -28,7 +28,9 @@ const (
 	stateWaiting state = "waiting"
 	// stateGranted: the credential is being issued.
 	stateGranted state = "granted"
-	// stateRunning: the Job has it.
+	// stateStarting: the Job has it, and its step does not run yet.
+	stateStarting state = "starting"
+	// stateRunning: the step runs with it.
 	stateRunning state = "running"
 	// stateEnding: the credential is being taken away.
 	stateEnding state = "ending"
@@ -69,7 +71,13 @@ func (st stand) state() state {
 	case g != nil && g.Status.Stop != nil:
 		return stateEnding
 	case g != nil && meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.ConditionDelivered):
-		return stateRunning
+		switch running := condition(g.Status.Conditions, v1alpha1.ConditionRunning); {
+		case running.Status == metav1.ConditionTrue:
+			return stateRunning
+		case running.Reason == v1alpha1.ReasonStepOver:
+			return stateEnding
+		}
+		return stateStarting
 	case g != nil || r.Status.GrantName != "":
 		return stateGranted
 	}
@@ -108,10 +116,16 @@ func (s *Server) tell(st stand) told {
 		if issued := condition(st.grant.Status.Conditions, v1alpha1.ConditionIssued); issued.Status != metav1.ConditionTrue && issued.Message != "" {
 			t.Message = policy.Clip(issued.Message, maxMessage)
 		}
+	case stateStarting:
+		t.Until = instant(st.grant.Status.ExpiresAt)
+		t.Message = policy.Clip(condition(st.grant.Status.Conditions, v1alpha1.ConditionRunning).Message, maxMessage)
 	case stateRunning:
 		t.Until = instant(st.grant.Status.ExpiresAt)
 	case stateEnding:
-		t.Message = policy.Clip(st.grant.Status.Stop.Message, maxMessage)
+		t.Message = policy.Clip(condition(st.grant.Status.Conditions, v1alpha1.ConditionRunning).Message, maxMessage)
+		if st.grant.Status.Stop != nil {
+			t.Message = policy.Clip(st.grant.Status.Stop.Message, maxMessage)
+		}
 	case stateRefused:
 		t.refused(st)
 	case stateEnded:

@@ -213,6 +213,10 @@ func TestEveryStandHasItsWordAndItsNextStep(t *testing.T) {
 		{name: "issued", grant: func(g *v1alpha1.CapabilityGrant) {
 			g.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionIssued, Status: metav1.ConditionTrue, Message: planted}}
 		}, state: stateGranted, words: []string{"the credential is being issued"}},
+		{name: "starting", grant: steps(metav1.ConditionFalse, v1alpha1.ReasonStarting, "ErrImagePull: no such digest"), state: stateStarting, words: []string{"ErrImagePull: no such digest"}},
+		{name: "running", grant: steps(metav1.ConditionTrue, v1alpha1.ReasonRunning, "container publish runs"), state: stateRunning},
+		{name: "step over", grant: steps(metav1.ConditionFalse, v1alpha1.ReasonStepOver, "container publish ended with exit code 3"), state: stateEnding,
+			words: []string{"ended with exit code 3"}},
 		{name: "ending", grant: func(g *v1alpha1.CapabilityGrant) {
 			g.Status.Stop = &v1alpha1.GrantStop{Message: "policy freeze denies it"}
 		}, state: stateEnding, words: []string{"policy freeze denies it"}},
@@ -327,5 +331,13 @@ func TestStatusListsTheAgentsOwnTheNewestFirst(t *testing.T) {
 	w.expect(w.call("status", arguments{"name": "x"}), stateFailed, "ClusterRole valetkey-requester")
 	if r := newWorld(t).call("status", arguments{}); !strings.Contains(r.text, "you have asked for nothing here; call capabilities") {
 		t.Errorf("%s", r.text)
+	}
+}
+
+// steps makes a delivered grant, whose step runs or not.
+func steps(status metav1.ConditionStatus, reason, message string) func(*v1alpha1.CapabilityGrant) {
+	return func(g *v1alpha1.CapabilityGrant) {
+		g.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionTrue},
+			{Type: v1alpha1.ConditionRunning, Status: status, Reason: reason, Message: message}}
 	}
 }

@@ -257,6 +257,7 @@ func (w *world) grants(name string) {
 	g.Status.Credential = &v1alpha1.CredentialReference{ID: planted, Principal: planted}
 	g.Status.ExpiresAt, g.Status.CredentialExpiresAt = ptr.To(metav1.NewTime(noon().Add(15*time.Minute))), ptr.To(metav1.NewTime(noon().Add(20*time.Minute)))
 	meta.SetStatusCondition(&g.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDelivered})
+	meta.SetStatusCondition(&g.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionRunning, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRunning})
 	if err := w.api.Status().Update(w.ctx, g); err != nil {
 		w.Fatal(err)
 	}
