@@ -83,6 +83,7 @@ func TestJourneys(t *testing.T) {
 		"a step that stays ends with its grant":                    endsInTime,
 		"a step reads what was reviewed":                           readsWhatWasRead,
 		"a step that the job-controller leaves is ended":           leftByTheJobController,
+		"a credential ends with its step, though others go on":     outlived,
 	} {
 		t.Run(name, func(t *testing.T) { journey(t, s) })
 	}
@@ -181,7 +182,8 @@ func generation(t *testing.T, s *stage.Stage) string {
 }
 
 func asRoot(t *testing.T, s *stage.Stage) {
-	ask(t, s, stage.Ask{Name: "as-root", Args: []string{"publish", "previews/web-app/as-root"}, RunAsUser: new(int64)})
+	ask(t, s, stage.Ask{Name: "as-root", Args: []string{"publish", "previews/web-app/as-root"}, RunAsUser: new(int64),
+		Job: []string{`{op: add, path: /spec/template/spec/containers/1/securityContext/runAsUser, value: 65532}`}})
 	ended(t, s, "as-root", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
 }
 

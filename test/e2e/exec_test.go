@@ -135,13 +135,15 @@ func nothingElseUnderItsName(t *testing.T, s *stage.Stage) {
 				at + `, readOnly: true}, {name: mine, mountPath: /var/run/vk}]}`,
 		}
 	}
-	image := func(name string) string {
-		return `{op: replace, path: /spec/template/spec/containers/0/image, value: "` + name + `"}, ` +
-			`{op: replace, path: /spec/template/spec/containers/1/image, value: "` + name + `"}`
+	image := func(name string, job ...string) []string {
+		for container := range 2 {
+			job = append(job, fmt.Sprintf(`{op: replace, path: /spec/template/spec/containers/%d/image, value: %q}`, container, name))
+		}
+		return job
 	}
 	t.Run("a volume behind a link lies over it", func(t *testing.T) {
 		defer demand(t, s, runner(s.Workload, ""))()
-		a := behind("over-link", append(emptyDir("/run/vk", execVolume(s)), image(linked))...)
+		a := behind("over-link", image(linked, emptyDir("/run/vk", execVolume(s))...)...)
 		a.Command[0] = "/run/vk/valetkey-exec"
 		expectJobRefused(t, s, a, "no volume with valetkey-exec is mounted at /valetkey")
 	})
@@ -149,7 +151,7 @@ func nothingElseUnderItsName(t *testing.T, s *stage.Stage) {
 		defer demand(t, s, runner(s.Workload, ""))()
 		volume := `{op: add, path: /spec/template/spec/volumes, value: [` + execVolume(s) + `]}`
 		inOwn := `{op: add, path: /spec/template/spec/containers/0/workingDir, value: /own}`
-		expectJobRefused(t, s, behind("other-program", execMounted, volume, image(linked), inOwn), "differs from runner[0]: image")
+		expectJobRefused(t, s, behind("other-program", image(linked, execMounted, volume, inOwn)...), "differs from runner[0]: image")
 	})
 	t.Run("images that are not listed are no choice", func(t *testing.T) {
 		_, err := s.Kubectl(t.Context(), stage.Admin, "patch", "cap", "publish-preview-build", "--type=merge",
@@ -165,11 +167,11 @@ func nothingElseUnderItsName(t *testing.T, s *stage.Stage) {
 			s,
 			behind(
 				"shared",
-				image(elsewhere),
-				`{op: add, path: /spec/template/spec/volumes, value: [`+execVolume(s)+`, {name: mine, emptyDir: {}}]}`,
-				`{op: add, path: /spec/template/spec/containers/0/volumeMounts, `+
-					`value: [{name: exec, mountPath: /valetkey, readOnly: true}, {name: mine, mountPath: /data}]}`,
-				`{op: add, path: /spec/template/spec/containers/1/volumeMounts, value: [{name: mine, mountPath: /mine}]}`,
+				image(elsewhere,
+					`{op: add, path: /spec/template/spec/volumes, value: [`+execVolume(s)+`, {name: mine, emptyDir: {}}]}`,
+					`{op: add, path: /spec/template/spec/containers/0/volumeMounts, `+
+						`value: [{name: exec, mountPath: /valetkey, readOnly: true}, {name: mine, mountPath: /data}]}`,
+					`{op: add, path: /spec/template/spec/containers/1/volumeMounts, value: [{name: mine, mountPath: /mine}]}`)...,
 			),
 		)
 		ended(t, s, "shared", v1alpha1.OutcomeFailed, v1alpha1.ReasonJobFailed)

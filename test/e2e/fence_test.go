@@ -271,6 +271,41 @@ func leftByTheJobController(t *testing.T, s *stage.Stage) {
 	ended(t, s, a.Name, v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation)
 }
 
+// outlived has a step that ends at once, and a container beside it that stays.
+func outlived(t *testing.T, s *stage.Stage) {
+	stubborn := builtImage(t, s, "stubborn", map[string]string{"stubborn": "./test/e2e/stubborn"}, nil)
+	defer unlisted(t, s)()
+	apply(t, s, fencePolicy)
+	a := stage.Ask{Name: "outlived", Environment: "fence", TTLSeconds: 300, Command: []string{"/stubborn"}, Args: []string{"print", "/etc/hosts"},
+		Job: append(ofImage(stubborn), `{op: replace, path: /spec/template/spec/containers/1/args, value: [stay, outlived]}`)}
+	if err := s.Request(t.Context(), stage.Agent, a); err != nil {
+		t.Fatal(err)
+	}
+	wait := func(path, value string) {
+		t.Helper()
+		if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", stage.Namespace, "wait", "capgrant", a.Name,
+			"--for=jsonpath={"+path+"}="+value, "--timeout=60s"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait(".status.stop.reason", v1alpha1.ReasonStepCompleted)
+	wait(".status.revocation.mode", string(v1alpha1.RevocationAtExpiry))
+	wait(`.status.conditions[?(@.type=="Running")].reason`, v1alpha1.ReasonStepOver)
+	if text := logs(t, s, a.Name, "publish"); !strings.Contains(text, "localhost") {
+		t.Errorf("the step says %q", text)
+	}
+	if len(processes(t, a.Name)) == 0 {
+		t.Error("the container beside it does not run any more")
+	}
+	if _, err := s.Kubectl(t.Context(), stage.Alice, "-n", stage.Namespace, "annotate", "capgrant", a.Name, v1alpha1.AnnotationRevoke+"=enough"); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, s, a.Name, v1alpha1.OutcomeCompleted, v1alpha1.ReasonStepCompleted)
+	if left := processes(t, a.Name); len(left) > 0 {
+		t.Errorf("it was revoked, and these run: %v", left)
+	}
+}
+
 func apply(t *testing.T, s *stage.Stage, manifests string) {
 	t.Helper()
 	if _, err := s.KubectlIn(t.Context(), stage.Admin, strings.NewReader(manifests), "apply", "-f", "-"); err != nil {
