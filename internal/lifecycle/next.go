@@ -85,7 +85,7 @@ func Next(f Facts, now time.Time) Action {
 	case f.started() && !delivered(f.Grant):
 		return Action{Step: RecordDelivery}
 	case f.started():
-		return Action{Step: Wait, Reason: v1alpha1.ReasonActive, Until: expiry(f.Grant)}
+		return Action{Step: Wait, Reason: v1alpha1.ReasonActive, Until: f.activeUntil()}
 	default:
 		return issuing(f, now)
 	}
@@ -119,7 +119,7 @@ func whyStop(f Facts, now time.Time) (v1alpha1.GrantStop, bool) {
 	if stop, found := jobOver(f); found {
 		return stop, true
 	}
-	if stop, found := stepOver(f); found {
+	if stop, found := stepOver(f, now); found {
 		return stop, true
 	}
 	if exp := expiry(f.Grant); !exp.IsZero() && !now.Before(exp) {

@@ -92,7 +92,9 @@ func left(f *Facts) {
 
 // over: the step has ended with an exit code, and another container goes on.
 func over(exitCode int32) change {
-	return func(f *Facts) { f.Pods[0].Step = StepFacts{Over: true, ExitCode: exitCode, Others: true} }
+	return func(f *Facts) {
+		f.Pods[0].Step = StepFacts{Over: true, OverAt: now.Add(-StepGrace), ExitCode: exitCode, Others: true}
+	}
 }
 
 // stepped: the grant ends because its step is over.
@@ -209,6 +211,8 @@ func TestNext(t *testing.T) {
 			want: Stop, reason: v1alpha1.ReasonStepCompleted, outcome: v1alpha1.OutcomeCompleted},
 		"a step that failed ends it, though others go on": {facts: active(over(3)),
 			want: Stop, reason: v1alpha1.ReasonStepFailed, outcome: v1alpha1.OutcomeFailed},
+		"others have a moment to end with it": {facts: active(over(0), func(f *Facts) { f.Pods[0].Step.OverAt = now.Add(time.Second - StepGrace) }),
+			want: Wait, reason: v1alpha1.ReasonActive},
 		"a step that ended with its Pod leaves it to the Job": {facts: active(over(0), func(f *Facts) { f.Pods[0].Ended = true }),
 			want: Wait, reason: v1alpha1.ReasonActive},
 		"a step that ended alone leaves it to the Job": {facts: active(over(0), func(f *Facts) { f.Pods[0].Step.Others = false }),
@@ -325,6 +329,10 @@ func TestAWaitEndsByItself(t *testing.T) {
 	}
 	if got, want := Next(stopping(stepped, taken), now).Until, now.Add(9*time.Minute); !got.Equal(want) {
 		t.Errorf("looks again at %s, want at the end of the TTL, %s", got, want)
+	}
+	just := active(over(0), func(f *Facts) { f.Pods[0].Step.OverAt = now })
+	if got, want := Next(just, now).Until, now.Add(StepGrace); !got.Equal(want) {
+		t.Errorf("looks again at %s, want when others have had their moment, %s", got, want)
 	}
 	waiting.Pods[0].Deleting = true
 	if got, want := Next(waiting, now).Until, now.Add(v1alpha1.PodGraceSeconds*time.Second+Settle); !got.Equal(want) {

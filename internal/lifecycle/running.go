@@ -5,6 +5,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -16,6 +17,8 @@ type StepFacts struct {
 	Runs bool
 	// Over reports whether it has ended, or could not be started.
 	Over bool
+	// OverAt is when it ended, by the node's clock.
+	OverAt time.Time
 	// ExitCode of it, once it is over.
 	ExitCode int32
 	// Said is what the node says of its end beside the exit code, or of why it does not run; empty if it says nothing.
@@ -64,10 +67,28 @@ func said(what, words string) string {
 	return what + ": " + words
 }
 
-// stepOver is why a grant ends whose step has ended while others of its Pod go on, which have no use for its credential.
-func stepOver(f Facts) (v1alpha1.GrantStop, bool) {
+// StepGrace is how long the other containers of a Pod have to end with the step: then it is the Job that has ended.
+const StepGrace = 5 * time.Second
+
+// outlived reports whether the step of a Pod has ended while other containers of it go on.
+func (p PodFacts) outlived() bool { return !p.Gone && !p.Ended && p.Step.Over && p.Step.Others }
+
+// activeUntil is when a grant whose Job runs is to be looked at again: when its time is up, or its step has been over
+// for long enough.
+func (f Facts) activeUntil() time.Time {
+	until := expiry(f.Grant)
 	for _, p := range f.Pods {
-		if p.Gone || p.Ended || !p.Step.Over || !p.Step.Others {
+		if due := p.Step.OverAt.Add(StepGrace); p.outlived() && (until.IsZero() || due.Before(until)) {
+			until = due
+		}
+	}
+	return until
+}
+
+// stepOver is why a grant ends whose step has ended while others of its Pod go on, which have no use for its credential.
+func stepOver(f Facts, now time.Time) (v1alpha1.GrantStop, bool) {
+	for _, p := range f.Pods {
+		if !p.outlived() || now.Before(p.Step.OverAt.Add(StepGrace)) {
 			continue
 		}
 		end := p.Step.end(f.Grant.Spec.Job.Container)

@@ -22,7 +22,7 @@ func stepFacts(pod *corev1.Pod, step string) lifecycle.StepFacts {
 		state := pod.Status.ContainerStatuses[at].State
 		f.Runs = state.Running != nil
 		if ended := state.Terminated; ended != nil {
-			f.Over, f.ExitCode = true, ended.ExitCode
+			f.Over, f.OverAt, f.ExitCode = true, ended.FinishedAt.Time, ended.ExitCode
 			switch ended.Reason {
 			case "Completed", "Error": // which say no more than the exit code
 			case observe.NotStarted:

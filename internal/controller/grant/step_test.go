@@ -15,6 +15,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/lifecycle"
 )
 
 var (
@@ -54,7 +55,14 @@ func TestACredentialLivesAsLongAsItsContainer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t, withHelper)
 			pod := e.delivered()
-			e.statuses(pod, exited(tt.code, "Error", "what the step said"), runs)
+			over := exited(tt.code, "Error", "what the step said")
+			over.Terminated.FinishedAt = metav1.NewTime(e.clock.Now())
+			e.statuses(pod, over, runs)
+			if e.grant().Status.Stop != nil {
+				t.Fatal("the helper had no moment to end with it")
+			}
+			e.clock.Step(lifecycle.StepGrace)
+			e.reconcile()
 			g := e.grant()
 			if g.Status.Stop == nil || g.Status.Stop.Reason != tt.reason || g.Status.Revocation == nil || g.Status.Revocation.Mode != v1alpha1.RevocationImmediate {
 				t.Fatalf("stop %+v, revocation %+v", g.Status.Stop, g.Status.Revocation)
