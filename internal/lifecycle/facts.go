@@ -130,6 +130,8 @@ type AttemptFacts struct {
 	BeganAt time.Time
 	// Minting: the back end was asked for that attempt's credential and has not answered.
 	Minting bool
+	// PodTried reports whether the API server would take the Job's Pod.
+	PodTried bool
 	// Copied reports whether the Pod's inputs were copied, or there are none.
 	Copied bool
 	// Minted: it holds that attempt's credential, or stored it in the Secret.

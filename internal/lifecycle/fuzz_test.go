@@ -116,6 +116,8 @@ func (m *model) take(o *operator) {
 	switch o.action.Step {
 	case BeginAttempt:
 		m.begin(o, write)
+	case TryPod:
+		o.memory.PodTried = true
 	case CopyInputs:
 		o.memory.Copied = true
 	case Mint:

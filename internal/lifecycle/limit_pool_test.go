@@ -133,6 +133,9 @@ func (p *pool) act(o *proc, i int) {
 		if p.write(o, i, based, func(g *v1alpha1.CapabilityGrant) { NeverIssued(&g.Status, m.attempt.Began) }) {
 			m.attempt = AttemptFacts{}
 		}
+	case TryPod:
+		m.attempt.PodTried = true
+		p.act(o, i) // The controller goes on at once.
 	case CopyInputs:
 		m.attempt.Copied = true
 		p.act(o, i) // The controller goes on at once.

@@ -21,6 +21,8 @@ const (
 	// Withdraw takes back the attempt that was begun, before anything is asked of the back end: under a limit, its
 	// credential would be one too many.
 	Withdraw Step = "Withdraw"
+	// TryPod asks the API server whether it would take the Job's Pod, before anything is issued for it.
+	TryPod Step = "TryPod"
 	// CopyInputs creates the ConfigMaps that the Pod will read, with what was reviewed.
 	CopyInputs Step = "CopyInputs"
 	// Mint audits the attempt and asks the back end for the credential, without waiting for the answer.
@@ -229,6 +231,8 @@ func issuing(f Facts, now time.Time) Action {
 		return Action{Step: Withdraw}
 	case now.Before(f.Attempt.WriteNotBefore):
 		return Action{Step: Wait, Reason: v1alpha1.ReasonBackingOff, Message: f.Attempt.WriteRefused, Until: f.Attempt.WriteNotBefore}
+	case !f.Attempt.PodTried:
+		return Action{Step: TryPod}
 	case !f.Attempt.Copied:
 		return Action{Step: CopyInputs}
 	case !f.Attempt.Minted:

@@ -76,7 +76,9 @@ func delivery(f *Facts) {
 }
 
 func began(attempt int32) change {
-	return func(f *Facts) { f.Grant.Status.Attempt, f.Attempt.Began, f.Attempt.Copied = attempt, attempt, true }
+	return func(f *Facts) {
+		f.Grant.Status.Attempt, f.Attempt.Began, f.Attempt.PodTried, f.Attempt.Copied = attempt, attempt, true, true
+	}
 }
 
 // quiet: the Job is stopped and the credential revoked, and only the containers are waited for.
@@ -147,6 +149,9 @@ func TestNext(t *testing.T) {
 		"a back end that was asked is not asked again": {facts: stored(began(1), func(f *Facts) { f.Attempt.Minting = true }), want: Wait, reason: v1alpha1.ReasonIssuing},
 		"what was asked for is waited for before it is revoked": {facts: stored(began(1), func(f *Facts) { f.Attempt.Minting = true; f.Grant.Status.Stop = &v1alpha1.GrantStop{} }),
 			want: Wait, reason: v1alpha1.ReasonEnding},
+		"the Pod is tried before anything is made for it": {facts: stored(began(1), func(f *Facts) { f.Attempt.PodTried, f.Attempt.Copied = false, false }), want: TryPod},
+		"what the API server would not take is tried again later": {facts: stored(began(1), func(f *Facts) { f.Attempt.PodTried, f.Attempt.WriteNotBefore = false, now.Add(time.Second) }),
+			want: Wait, reason: v1alpha1.ReasonBackingOff},
 		"inputs are copied before anything is minted":             {facts: stored(began(1), func(f *Facts) { f.Attempt.Copied = false }), want: CopyInputs},
 		"a minted credential is stored":                           {facts: stored(began(1), func(f *Facts) { f.Attempt.Minted = true }), want: StoreSecret},
 		"a stored credential starts the Job":                      {facts: stored(began(1), func(f *Facts) { f.Attempt.Minted, f.Attempt.Stored = true, true }), want: StartJob},

@@ -175,6 +175,17 @@ func StartPatch(job *batchv1.Job, annotations map[string]string, left time.Durat
 	})
 }
 
+// TrialPod is the Pod of a grant's Job, for a dry run: as the job-controller would make it, without what makes it the
+// Job's own and without a credential. Nobody but the job-controller makes Pods with Valetkey's names on them.
+func TrialPod(g *v1alpha1.CapabilityGrant, template *corev1.PodTemplateSpec) *corev1.Pod {
+	template = template.DeepCopy()
+	theirs := func(key, _ string) bool { return strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") }
+	maps.DeleteFunc(template.Labels, theirs)
+	maps.DeleteFunc(template.Annotations, theirs)
+	return &corev1.Pod{Spec: template.Spec, ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, GenerateName: g.Spec.Job.Name + "-",
+		Labels: template.Labels, Annotations: template.Annotations}}
+}
+
 // needed are the annotations that are never empty. A credential has files or variables, and may have no pointers.
 func needed() []string {
 	return []string{v1alpha1.AnnotationGrant, v1alpha1.AnnotationSecret, v1alpha1.AnnotationContainer, v1alpha1.AnnotationContainers,

@@ -327,3 +327,22 @@ func TestCopy_IsTheGrantsOwnAndNeverChanges(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestTrialPod_IsWhatTheJobControllerWouldMakeAndNobodys(t *testing.T) {
+	g := &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "pr-184"}}
+	g.Spec.Job.Name = "valetkey-pr-184"
+	template := &corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelRequest: "pr-184", "team": "web"},
+			Annotations: map[string]string{v1alpha1.AnnotationGrant: "x", "note": "y"}},
+		Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "publish"}}},
+	}
+	before := template.DeepCopy()
+	want := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", GenerateName: "valetkey-pr-184-", Labels: map[string]string{"team": "web"},
+		Annotations: map[string]string{"note": "y"}}, Spec: template.Spec}
+	if diff := cmp.Diff(want, projection.TrialPod(g, template)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(before, template); diff != "" {
+		t.Errorf("the template was changed: %s", diff)
+	}
+}

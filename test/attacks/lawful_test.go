@@ -149,6 +149,10 @@ func (w *world) lawfulGrants() map[string]func(context.Context) error {
 			grace, background := int64(v1alpha1.PodGraceSeconds), metav1.DeletePropagationBackground
 			return w.delete(ctx, operator, "Pod", w.pod, metav1.DeleteOptions{GracePeriodSeconds: &grace, PropagationPolicy: &background})
 		},
+		"the operator tries a Pod by a dry run": func(ctx context.Context) error {
+			_, err := w.clients[operator].Resource(kinds["Pod"]).Namespace(namespace).Create(ctx, w.pod0("tried"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return err
+		},
 		"the garbage collector unblocks its Job": w.unblocked("Pod", func() string { return w.pod }),
 		"the operator ends a grant":              w.patched(operator, grant, granted, "status", `{"status":{"outcome":"Completed","endedAt":"2026-05-09T11:48:00Z"}}`),
 	}

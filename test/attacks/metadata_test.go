@@ -37,6 +37,21 @@ func metadataRows() []row {
 				background := metav1.DeletePropagationBackground
 				return w.clients[by].Resource(kinds["Pod"]).Namespace(namespace).Delete(ctx, "foreign", metav1.DeleteOptions{PropagationPolicy: &background})
 			}},
+		{name: "the operator makes a Pod", by: operator, rule: "valetkey-operator-pods", words: "makes no Pods",
+			try: func(ctx context.Context, w *world, by string) error {
+				pods := w.clients[by].Resource(kinds["Pod"]).Namespace(namespace)
+				made, err := pods.Create(ctx, w.pod0("made", set("metadata.name", ""), set("metadata.generateName", "made-")), metav1.CreateOptions{})
+				if err != nil {
+					return err
+				}
+				return w.clients[admin].Resource(kinds["Pod"]).Namespace(namespace).Delete(ctx, made.GetName(), metav1.DeleteOptions{})
+			}},
+		{name: "the operator tries a Pod in a namespace that is not enrolled", by: operator, rule: "valetkey-operator-pods", words: "makes no Pods",
+			try: func(ctx context.Context, w *world, by string) error {
+				_, err := w.clients[by].Resource(kinds["Pod"]).Namespace("default").Create(ctx, w.pod0("tried", set("metadata.namespace", "default")),
+					metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+				return err
+			}},
 		{name: "a request filled up by its generateName, so that nobody could deny it", by: mallory, rule: "valetkey-requests",
 			words: "room for decisions", try: patches(request, waiting, "", filled)},
 		{name: "a grant filled up, so that nobody could end it", by: mallory, rule: "valetkey-grants", words: "room for what became",

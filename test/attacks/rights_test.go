@@ -134,7 +134,6 @@ func TestOperatorsRightsInFact(t *testing.T) {
 		},
 		"create a request":    func(ctx context.Context) error { return w.create(ctx, operator, w.request0("q")) },
 		"create a Job":        func(ctx context.Context) error { return w.create(ctx, operator, w.job0("q")) },
-		"create a Pod":        func(ctx context.Context) error { return w.create(ctx, operator, w.pod0("q")) },
 		"a token of an agent": func(ctx context.Context) error { return tokenOf(ctx, w, namespace) },
 		"a token of itself":   func(ctx context.Context) error { return tokenOf(ctx, w, "valetkey-system") },
 		"impersonate":         func(ctx context.Context) error { return impersonate(ctx, w) },

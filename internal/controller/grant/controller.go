@@ -66,7 +66,7 @@ type Controller struct {
 // errAgain: the stored object has moved on; what moved it brings the grant back here.
 var errAgain = errors.New("the grant was changed in between")
 
-// maxSteps bounds one pass. The longest way, from a stored grant to a delivered credential, takes six.
+// maxSteps bounds one pass. The longest way, from a stored grant to a delivered credential, takes seven.
 const maxSteps = 16
 
 // Reconcile takes a grant as far as it can go now.
@@ -162,6 +162,8 @@ func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		return c.beginAttempt(ctx, g, mem, a.Attempt)
 	case lifecycle.Withdraw:
 		return c.withdraw(ctx, g, mem)
+	case lifecycle.TryPod:
+		return c.tried(mem, c.tryPod(ctx, g, mem))
 	case lifecycle.CopyInputs:
 		return c.tried(mem, c.copyInputs(ctx, g, mem))
 	case lifecycle.Mint:

@@ -240,6 +240,7 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 	issuing := f.Job.StartedFor == "" && !mem.atRest(c.Clock.Now())
 	mem.inputs = copies(g, found.Review, found.Inputs)
 	if issuing {
+		mem.template = &found.Facts.Job.Spec.Template
 		exposure, err := c.Observer.Exposure(ctx, r, observe.Issuing)
 		if err != nil {
 			f.Policy.Message = err.Error()

@@ -250,6 +250,16 @@ func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant
 	})
 }
 
+// tryPod asks the API server whether it would take the Job's Pod: quotas, LimitRanges, Pod Security, classes that are not
+// there and somebody's webhooks say no before anything is issued. Nothing is stored.
+func (c *Controller) tryPod(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	if err := c.Client.Create(ctx, projection.TrialPod(g, mem.template), client.DryRunAll); err != nil {
+		return &writeError{"making the Job's Pod", err}
+	}
+	mem.PodTried, mem.template = true, nil
+	return nil
+}
+
 // backoff doubles from one second to five minutes.
 func backoff(attempt int32) time.Duration {
 	const most = 5 * time.Minute

@@ -23,6 +23,8 @@ type memory struct {
 	lifecycle.AttemptFacts
 	// step is the container that is given the credential.
 	step string
+	// template of the Job's Pod as it was reviewed, until the Pod was tried.
+	template *corev1.PodTemplateSpec
 	// credential that this process minted and has not delivered.
 	credential *provider.Credential
 	// answer of the back end that was not heard yet. The controller's lock guards it.

@@ -54,7 +54,7 @@ func TestWrites_WhatIsRefusedIsSaidAndNotTriedForEver(t *testing.T) {
 		return "exceeded quota: objects, requested: count/secrets=1, used: 0, limited: 0"
 	}
 	settings := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "settings", UID: "c"}, Data: map[string]string{"a": "b"}}
-	for what, kind := range map[string]client.Object{"storing the Secret": &corev1.Secret{}, "copying ConfigMap settings": &corev1.ConfigMap{}, "starting the Job": &batchv1.Job{}} {
+	for what, kind := range map[string]client.Object{"making the Job's Pod": &corev1.Pod{}, "storing the Secret": &corev1.Secret{}, "copying ConfigMap settings": &corev1.ConfigMap{}, "starting the Job": &batchv1.Job{}} {
 		for _, forGood := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, for good: %t", what, forGood), func(t *testing.T) {
 				e := newEnvWith(t, []*corev1.ConfigMap{settings.DeepCopy()}, func(job *batchv1.Job) {
@@ -75,6 +75,9 @@ func TestWrites_WhatIsRefusedIsSaidAndNotTriedForEver(t *testing.T) {
 				if condition.Status != metav1.ConditionFalse || condition.Reason != v1alpha1.ReasonBackingOff ||
 					!strings.HasPrefix(condition.Message, what+" is refused: ") || !strings.Contains(condition.Message, "exceeded quota: objects") {
 					t.Errorf("it says %s: %s", condition.Reason, condition.Message)
+				}
+				if n := count(e.audit.events(), audit.EventIssuing); (n == 0) != (what == "making the Job's Pod" || strings.HasPrefix(what, "copying")) {
+					t.Errorf("a credential was asked for %d times", n)
 				}
 				for range mostWrites {
 					if suspended(e.job()) {
