@@ -76,8 +76,7 @@ func combinations(spec *batchv1.JobSpec) findings {
 		f.add(isSidecar(c) && c.ImagePullPolicy == corev1.PullAlways, "container %s: imagePullPolicy must not be Always: "+
 			"the kubelet would ask its registry whenever it is restarted, and look at no deadline meanwhile", c.Name)
 	}
-	f = append(f, resources(pod)...)
-	return f
+	return slices.Concat(f, resources(pod), notesRead(&spec.Template))
 }
 
 // resources: what a container reads of its resources has to be in the Job. What is not set there is set by a LimitRange of the namespace
@@ -98,19 +97,57 @@ func resources(pod *corev1.PodSpec) findings {
 		f.add(!set, "%s reads resources.%s of container %s, which the Job does not set: a LimitRange or the node would decide what it reads; set it",
 			where, r.Resource, cmp.Or(r.ContainerName, container))
 	}
+	eachRead(pod, func(where, container string, _ *corev1.ObjectFieldSelector, r *corev1.ResourceFieldSelector) {
+		read(where, container, r)
+	})
+	return f
+}
+
+// notesRead: a label or an annotation that a container reads has to be in the Job, and not one that Kubernetes writes:
+// what a LimitRange of the namespace set is an annotation.
+func notesRead(template *corev1.PodTemplateSpec) findings {
+	var f findings
+	eachRead(&template.Spec, func(where, _ string, r *corev1.ObjectFieldSelector, _ *corev1.ResourceFieldSelector) {
+		if r == nil {
+			return
+		}
+		path, key, subscripted := strings.Cut(strings.TrimSuffix(r.FieldPath, "']"), "['")
+		notes, named := map[string]map[string]string{"metadata.labels": template.Labels, "metadata.annotations": template.Annotations}[path]
+		if !named {
+			return
+		}
+		f.add(!subscripted, "%s reads all of %s, which others add to when the Pod is made; name those that it needs, as %s['KEY']", where, path, path)
+		_, set := notes[key]
+		f.add(subscripted && (!set || kubernetesOwn(key)), "%s reads %s, which the Job does not set, or Kubernetes writes: others would decide what it reads; set one of another name",
+			where, r.FieldPath)
+	})
+	return f
+}
+
+// kubernetesOwn reports whether Kubernetes writes labels and annotations of that name, but for those by which the Job
+// knows its Pods.
+func kubernetesOwn(key string) bool {
+	domain, _, prefixed := strings.Cut(key, "/")
+	if !prefixed || domain == "batch.kubernetes.io" {
+		return false
+	}
+	return slices.ContainsFunc([]string{"kubernetes.io", "k8s.io"}, func(own string) bool { return domain == own || strings.HasSuffix(domain, "."+own) })
+}
+
+// eachRead calls read for whatever says something of the Pod to one of its containers.
+func eachRead(pod *corev1.PodSpec, read func(where, container string, field *corev1.ObjectFieldSelector, resource *corev1.ResourceFieldSelector)) {
 	for _, c := range containers(pod) {
 		for _, e := range c.Env {
 			if e.ValueFrom != nil {
-				read(fmt.Sprintf("container %s: env[%s]", c.Name, e.Name), c.Name, e.ValueFrom.ResourceFieldRef)
+				read(fmt.Sprintf("container %s: env[%s]", c.Name, e.Name), c.Name, e.ValueFrom.FieldRef, e.ValueFrom.ResourceFieldRef)
 			}
 		}
 	}
 	for _, v := range pod.Volumes {
 		for _, file := range downward(v) {
-			read(fmt.Sprintf("volume %s: %s", v.Name, file.Path), "", file.ResourceFieldRef)
+			read(fmt.Sprintf("volume %s: %s", v.Name, file.Path), "", file.FieldRef, file.ResourceFieldRef)
 		}
 	}
-	return f
 }
 
 // downward are the files of a volume that say something of the Pod.

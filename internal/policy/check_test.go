@@ -61,6 +61,35 @@ func TestRisks_AnImageVolumeIsNotPulledWhileTheStepRuns(t *testing.T) {
 	}
 }
 
+// TestCheckJob_WhatOthersNoteOnThePodIsNotRead: labels and annotations are added when the Pod is made, as by a LimitRange.
+func TestCheckJob_WhatOthersNoteOnThePodIsNotRead(t *testing.T) {
+	reads := func(path string) func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {
+		return func(j *batchv1.Job, _ *corev1.PodSpec, c *corev1.Container) {
+			j.Spec.Template.Annotations = map[string]string{"note": "x", "kubernetes.io/limit-ranger": "x"}
+			j.Spec.Template.Labels = map[string]string{v1alpha1.LabelRequest: j.Labels[v1alpha1.LabelRequest], "team": "web", "batch.kubernetes.io/job-name": "x"}
+			c.Env = []corev1.EnvVar{{Name: "NOTE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path}}}}
+		}
+	}
+	inVolume := func(path string) func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {
+		return func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			items := []corev1.DownwardAPIVolumeFile{{Path: "notes", FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path}}}
+			pod.Volumes = []corev1.Volume{{Name: "info", VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: items}}}}
+		}
+	}
+	checkJobs(t, newCapability(), []jobRow{
+		{"an annotation of the Job's", reads("metadata.annotations['note']"), ""},
+		{"a label of the Job's", reads("metadata.labels['team']"), ""},
+		{"a label by which the Job knows its Pods", reads("metadata.labels['batch.kubernetes.io/job-name']"), ""},
+		{"the Pod's name", reads("metadata.name"), ""},
+		{"an annotation that is not set", reads("metadata.annotations['other']"), "container publish: env[NOTE] reads metadata.annotations['other'], which the Job does not set"},
+		{"a label that is not set", reads("metadata.labels['other']"), "which the Job does not set"},
+		{"an annotation that Kubernetes writes anew", reads("metadata.annotations['kubernetes.io/limit-ranger']"), "or Kubernetes writes"},
+		{"a label of the node's", reads("metadata.labels['topology.kubernetes.io/zone']"), "which the Job does not set"},
+		{"all annotations, in a volume", inVolume("metadata.annotations"), "volume info: notes reads all of metadata.annotations, which others add to"},
+		{"all labels, in a volume", inVolume("metadata.labels"), "reads all of metadata.labels"},
+	})
+}
+
 // TestCheckJob_WhatALimitRangeWouldDecideIsNotRead: a namespace's LimitRange fills in what a Pod leaves open, after the Job was reviewed.
 func TestCheckJob_WhatALimitRangeWouldDecideIsNotRead(t *testing.T) {
 	reads := func(kind corev1.ResourceFieldSelector, set corev1.ResourceRequirements) func(*batchv1.Job, *corev1.PodSpec, *corev1.Container) {

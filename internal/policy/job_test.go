@@ -217,6 +217,13 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 			c.Args = []string{strings.Repeat("x", 60000)}
 			pod.InitContainers = slices.Repeat([]corev1.Container{{Image: image, Args: c.Args}}, 2)
 		}, "command and args of all containers have 180027 characters"},
+		{"all of it together is more than fits beside what becomes of it", func(_ *batchv1.Job, pod *corev1.PodSpec, c *corev1.Container) {
+			pod.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+			for i := range 64 {
+				c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "data", MountPath: fmt.Sprintf("/%s%d", strings.Repeat("x/", 2000), i)})
+			}
+			pod.InitContainers = []corev1.Container{{Name: "first", Image: image, VolumeMounts: c.VolumeMounts}}
+		}, "the Pod template has 5"},
 		{"a node is told of more values than fit", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.HostAliases = []corev1.HostAlias{{Hostnames: make([]string, 33)}}
 		}, "hostAliases[0].hostnames has 33 elements, of at most 32"},

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"reflect"
 	"slices"
 	"unicode/utf8"
@@ -19,6 +20,9 @@ const (
 	MaxJobWords = 128 << 10
 	// MaxJobVariables is how many characters the values of the variables of all containers may have together.
 	MaxJobVariables = 128 << 10
+	// MaxJobSize is how many bytes the Pod template may have as JSON: what its Pod's managers and its status repeat of it has to
+	// fit beside it into what etcd stores of one object, 1.5 MiB.
+	MaxJobSize = 256 << 10
 	// MaxJobNotes is how many labels and how many annotations the Job itself may have.
 	MaxJobNotes = maxLabels
 )
@@ -115,6 +119,13 @@ func tooLarge(job *batchv1.Job) findings {
 	}
 	f.add(words > MaxJobWords, "command and args of all containers have %d characters, of at most %d", words, MaxJobWords)
 	f.add(variables > MaxJobVariables, "the variables of all containers have %d characters, of at most %d", variables, MaxJobVariables)
+	if len(f) == 0 {
+		size := 0
+		if text, err := json.Marshal(&job.Spec.Template); err == nil { // as it did when the API server stored it
+			size = len(text)
+		}
+		f.add(size > MaxJobSize, "the Pod template has %d bytes as JSON, of at most %d", size, MaxJobSize)
+	}
 	f.add(len(job.Annotations) > MaxJobNotes, "the Job has %d annotations, of at most %d", len(job.Annotations), MaxJobNotes)
 	return f
 }
