@@ -17,8 +17,10 @@ import (
 // ending is the way from a reason to stop to the end. Revocation never waits for the tenant: only the last step waits for
 // the containers. Nor does one step wait for another that is refused. Pods that the job-controller leaves running are
 // deleted whatever else is waited for.
-func ending(f Facts, now time.Time) Action {
-	next := endingButPods(f, now)
+func ending(f Facts, now time.Time) Action { return f.orEndPods(endingButPods(f, now), now) }
+
+// orEndPods deletes the Pods that are left when that is due, in the place of a next step that can wait.
+func (f Facts) orEndPods(next Action, now time.Time) Action {
 	due, left := f.podsDue()
 	switch {
 	case !left || next.Step == StopJob || next.Step == End:
@@ -33,12 +35,14 @@ func ending(f Facts, now time.Time) Action {
 
 // podsDue is when the Pods that nobody has told to end are deleted; false if there are none.
 func (f Facts) podsDue() (due time.Time, left bool) {
-	left = slices.ContainsFunc(f.Pods, func(p PodFacts) bool { return !p.Gone && !p.Deleting && !p.Ended })
+	if !slices.ContainsFunc(f.Pods, func(p PodFacts) bool { return !p.Gone && !p.Deleting && !p.Ended }) {
+		return time.Time{}, false
+	}
 	due = f.stopAt().Add(JobControllerTime)
 	if due.Before(f.Attempt.EndPodsNotBefore) {
 		due = f.Attempt.EndPodsNotBefore
 	}
-	return due, left
+	return due, true
 }
 
 // endingButPods is the next step on that way, whatever the Pods do.
@@ -182,7 +186,13 @@ func revocation(g *v1alpha1.CapabilityGrant) v1alpha1.Revocation {
 // afterEnd deletes every attempt's Secret once more, and asks the back end once more, at once and again when the credential has expired:
 // a leader that woke late may have created one in between. After that nothing is left to do, and whoever removes the grant need not
 // find an operator. A grant that is deleted is let go at once, but where a limit counts its credential.
-func afterEnd(f Facts, now time.Time) Action {
+//
+// A Pod that is made after the end, by a job-controller that was behind, finds no Secret and starts nothing. It is deleted
+// like one that was left.
+func afterEnd(f Facts, now time.Time) Action { return f.orEndPods(afterEndButPods(f, now), now) }
+
+// afterEndButPods is the next step after the end, whatever Pods are left.
+func afterEndButPods(f Facts, now time.Time) Action {
 	g, swept := f.Grant, f.Attempt.SweptAt
 	switch {
 	case f.jobMayRun():

@@ -291,6 +291,9 @@ func TestNext(t *testing.T) {
 		}), want: End},
 		"the first reason to stop stays": {facts: stopping(deleting), want: StopJob},
 
+		"a Pod that is made after the end is deleted": {facts: stopping(held, finished, left), want: EndPods},
+		"and a moment after the stop at the earliest": {facts: stopping(held, finished, released, func(f *Facts) { f.Attempt.EndPodsNotBefore = now.Add(time.Second) }),
+			want: Wait, reason: v1alpha1.ReasonGrantEnded},
 		"an ended grant is swept by every process once": {facts: stopping(held, finished), want: Sweep},
 		"and again when the credential has expired": {facts: stopping(held, finished, issued(-time.Hour, 10*time.Minute),
 			func(f *Facts) { f.Attempt.SweptAt = now.Add(-30 * time.Minute).Add(-time.Hour) }), want: Sweep},

@@ -48,10 +48,8 @@ func Secret(g *v1alpha1.CapabilityGrant, attempt int32, c *provider.Credential, 
 	for path, content := range c.Files() {
 		secret.Data[fileKey(path)] = []byte(content)
 	}
-	if len(secret.Data) > 0 {
-		terms := delivery.Terms{Issued: issued, Expires: expires, Variables: c.Pointers()}
-		secret.Data[fileKey(v1alpha1.ExecTermsFile)] = terms.Encode()
-	}
+	terms := delivery.Terms{Issued: issued, Expires: expires, Variables: c.Pointers()}
+	secret.Data[fileKey(v1alpha1.ExecTermsFile)] = terms.Encode()
 	for name, value := range c.Variables() {
 		secret.Data[name] = []byte(value)
 	}
@@ -87,12 +85,11 @@ func Copy(g *v1alpha1.CapabilityGrant, name string, of *corev1.ConfigMap) *corev
 // the names that the Job has for them. left is the time until the TTL is over; a Pod whose template has a shorter deadline keeps that.
 func Annotations(g *v1alpha1.CapabilityGrant, job *batchv1.Job, attempt int32, c *provider.Credential, inputs map[string]string,
 	left time.Duration) map[string]string {
-	files := map[string]string{}
+	// The terms are a file of every credential's, also of one that is delivered in variables: a kubelet starts no container
+	// of a Pod before its volumes are there, so that a Pod which is made after the Secret was deleted runs nothing.
+	files := map[string]string{fileKey(v1alpha1.ExecTermsFile): v1alpha1.ExecTermsFile}
 	for path := range c.Files() {
 		files[fileKey(path)] = path
-	}
-	if len(files) > 0 {
-		files[fileKey(v1alpha1.ExecTermsFile)] = v1alpha1.ExecTermsFile
 	}
 	return map[string]string{
 		v1alpha1.AnnotationGrant:           string(g.UID),

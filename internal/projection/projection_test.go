@@ -103,7 +103,8 @@ func TestASecretIsTheGrantsOwnAndNeverChanges(t *testing.T) {
 	if diff := cmp.Diff(want, secret(3, files(t))); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	want.Data = map[string][]byte{"AWS_SECRET_ACCESS_KEY": []byte(material), "AWS_ACCESS_KEY_ID": []byte("AKIA")}
+	want.Data = map[string][]byte{"AWS_SECRET_ACCESS_KEY": []byte(material), "AWS_ACCESS_KEY_ID": []byte("AKIA"),
+		"exec.terms": []byte(`{"issued":"2026-07-01T11:00:00Z","expires":"2026-07-01T11:15:00Z","variables":{"AWS_ENDPOINT_URL":"http://s3.example.com:80/?a=b"}}`)}
 	if diff := cmp.Diff(want, secret(3, variables(t))); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
 	}
@@ -147,7 +148,7 @@ func TestTheTemplateIsToldWhereTheCredentialIsAndNotWhatItIs(t *testing.T) {
 	if diff := cmp.Diff(slices.Sorted(slices.Values(v1alpha1.StartAnnotations())), slices.Sorted(maps.Keys(got))); diff != "" {
 		t.Errorf("a review would cover what the operator writes (-want +got):\n%s", diff)
 	}
-	want["valetkey.dev/files"], want["valetkey.dev/variables"] = "", "AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY"
+	want["valetkey.dev/files"], want["valetkey.dev/variables"] = "exec.terms=exec/terms", "AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY"
 	want["valetkey.dev/pointers"] = "AWS_ENDPOINT_URL=http://s3.example.com:80/?a=b"
 	want["valetkey.dev/inputs"], want["valetkey.dev/deadline-seconds"] = "", "1"
 	got = projection.Annotations(grant(), job(), 2, variables(t), nil, time.Millisecond)
