@@ -155,7 +155,7 @@ func deceivers(pod *corev1.PodSpec, step *corev1.Container, c *v1alpha1.Capabili
 	}
 	var f findings
 	for _, other := range slices.Concat(pod.InitContainers, pod.Containers) {
-		if other.Name == step.Name || c.Spec.Exec != nil && isOneOf(c.Spec.Exec.Images, other.Image) {
+		if other.Name == step.Name || c.Spec.Exec != nil && len(other.VolumeMounts) == 1 && installs(&other, other.VolumeMounts[0].Name, c) {
 			continue
 		}
 		if nearby(c) {

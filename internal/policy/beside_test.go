@@ -77,6 +77,18 @@ func TestLeaks_NobodyInThePodDecidesWhomTheStepTalksTo(t *testing.T) {
 	for _, c := range []*v1alpha1.Capability{google, postgres, listed} {
 		checkJobs(t, c, rows)
 	}
+	demanded := newCapability()
+	demanded.Spec.Exec, demanded.Spec.Runner = &v1alpha1.ExecDemand{Images: []string{execImage}}, []v1alpha1.Runner{execRunner()}
+	another := func(policy *corev1.ContainerRestartPolicy) jobChange {
+		return from(func(pod *corev1.PodSpec, c *corev1.Container) {
+			before(policy, func(c *corev1.Container) { c.Image, c.Command = execImage, []string{"/x"} })(nil, pod, c)
+		})
+	}
+	checkJobs(t, demanded, []jobRow{
+		{"what installs valetkey-exec", copied, ""},
+		{"its image as a sidecar", another(always), says},
+		{"another program of its image", another(nil), says},
+	})
 	for _, mode := range []string{"disable", "verify-ca"} {
 		postgres.Spec.Vault.Postgres.SSLMode = mode
 		checkJobs(t, postgres, rows[1:2])
