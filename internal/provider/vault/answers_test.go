@@ -150,19 +150,24 @@ func TestCheckCapability_NamesOfValetkeysOwnAreRefused(t *testing.T) {
 
 func TestCheckCapability_ADatabaseThatTheNamespaceAnswersForIsRefused(t *testing.T) {
 	for host, modes := range map[string]struct{ ready, refused []string }{
-		"db.data.svc":    {ready: []string{"disable", "require", "verify-ca", "verify-full"}},
-		"db.example.com": {ready: []string{"disable", "verify-full"}},
-		"10.0.0.7":       {ready: []string{"disable"}},
-		"localhost":      {ready: []string{"disable"}},
-		"db":             {ready: []string{"verify-full"}, refused: []string{"disable", "require", "verify-ca"}},
-		"db.data":        {ready: []string{"verify-full"}, refused: []string{"disable", "require", "verify-ca"}},
-		"Acme-db.com":    {ready: []string{"verify-full"}, refused: []string{"require"}},
+		"db.data.svc":     {ready: []string{"disable", "require", "verify-ca", "verify-full"}},
+		"db.example.com":  {ready: []string{"disable", "verify-full"}},
+		"10.0.0.7":        {ready: []string{"disable"}},
+		"localhost":       {ready: []string{"disable"}},
+		"db":              {ready: []string{"verify-full"}, refused: []string{"disable", "require", "verify-ca"}},
+		"db.data":         {ready: []string{"verify-full"}, refused: []string{"disable", "require", "verify-ca"}},
+		"127.0.1":         {ready: []string{"verify-full"}, refused: []string{"require"}},
+		"127.000.000.001": {refused: []string{"require"}},
+		"0x7f.0.0.1":      {refused: []string{"disable"}},
+		"0.0.0":           {refused: []string{"disable"}},
+		"2130706433":      {refused: []string{"disable"}},
+		"Acme-db.com":     {ready: []string{"verify-full"}, refused: []string{"require"}},
 	} {
 		check := func(mode string, refused bool) {
 			c := &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "read"}, Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{
 				ServiceAccountName: "reader", Path: "database/creds/previews", Postgres: &v1alpha1.VaultPostgres{Host: host, Database: "app", SSLMode: mode}}}}
 			err := vault.New(vault.Options{Identities: identityOf(t)}).CheckCapability(t.Context(), c, nil)
-			words := "postgres.host " + host + " is looked for in the namespace of the Job first"
+			words := "postgres.host " + host + " is "
 			if (err != nil) != refused || refused && !strings.Contains(err.Error(), words) {
 				t.Errorf("%s with %s: got %v, want refused: %t", host, mode, err, refused)
 			}

@@ -43,7 +43,13 @@ func checkHost(p *v1alpha1.VaultPostgres) error {
 	if p == nil || p.SSLMode == verifiedServer || net.ParseIP(p.Host) != nil {
 		return nil
 	}
-	if name := strings.ToLower(p.Host); name == "localhost" || strings.Count(name, ".") > 1 {
+	name := strings.ToLower(p.Host)
+	last := name[strings.LastIndex(name, ".")+1:]
+	if !strings.ContainsAny(last[:1], "abcdefghijklmnopqrstuvwxyz") {
+		return fmt.Errorf("postgres.host %s is an address in a spelling that others read otherwise: "+
+			"write it in four numbers, or have the server prove itself (sslMode: %s)", p.Host, verifiedServer)
+	}
+	if name == "localhost" || strings.Count(name, ".") > 1 {
 		return nil
 	}
 	return fmt.Errorf("postgres.host %s is looked for in the namespace of the Job first, where others answer for it: "+

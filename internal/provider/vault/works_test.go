@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -31,6 +32,12 @@ func certificateUntil(t *testing.T, until time.Time) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
+// jwtUntil is a JSON Web Token that nobody signed.
+func jwtUntil(until time.Time) string {
+	claims := fmt.Appendf(nil, `{"exp":%d}`, until.Unix())
+	return "eyJhbGciOiJub25lIn0." + base64.RawURLEncoding.EncodeToString(claims) + ".c2lnbmVk"
+}
+
 // TestWorks_AsLongAsTheSecretSays: a mount's limit shortens the lease, and not the certificate that was leased.
 func TestWorks_AsLongAsTheSecretSays(t *testing.T) {
 	from := time.Unix(1_800_000_000, 0)
@@ -48,7 +55,20 @@ func TestWorks_AsLongAsTheSecretSays(t *testing.T) {
 		"nobody knows how long":                 {map[string]any{"expiration": "soon"}, 0, true},
 		"for ever":                              {map[string]any{"expiration": json.Number("9223372036854775807")}, 0, true},
 		"since ever":                            {map[string]any{"expiration": json.Number("-9223372036854775808")}, 0, true},
-		"by a certificate that is none":         {map[string]any{"certificate": "-----BEGIN"}, 0, true},
+		"as the second certificate of it says":  {map[string]any{"certificate": certificateUntil(t, from.Add(time.Minute)) + certificateUntil(t, from.Add(720*time.Hour))}, 720 * time.Hour, false},
+		"as one in a list says":                 {map[string]any{"certificate": []any{certificateUntil(t, from.Add(720*time.Hour))}}, 720 * time.Hour, false},
+		"as one within another field says":      {map[string]any{"private_key": map[string]any{"pem": certificateUntil(t, from.Add(720*time.Hour))}}, 720 * time.Hour, false},
+		"as its authorities say, no longer":     {map[string]any{"issuing_ca": certificateUntil(t, from.Add(720*time.Hour)), "ca_chain": []any{certificateUntil(t, from.Add(72*time.Hour))}}, 10 * time.Minute, false},
+		"as the session says":                   {map[string]any{"access_key": "x", "secret_key": "y", "session_token": "z", "ttl": json.Number("3599"), "arn": "arn:aws:sts::1:assumed-role/a/b"}, 3599 * time.Second, false},
+		"as the account says":                   {map[string]any{"token": "x", "expires_at_seconds": in(time.Hour), "token_ttl": json.Number("3600")}, time.Hour, false},
+		"as the token says":                     {map[string]any{"token": jwtUntil(from.Add(time.Hour))}, time.Hour, false},
+		"as a token that says nothing":          {map[string]any{"token": "eyJhbGciOiJub25lIn0.e30."}, 0, true},
+		"as a number says that nobody knows":    {map[string]any{"works_for": json.Number("3600")}, 0, true},
+		"as a time says that nobody reads":      {map[string]any{"expire_time": "2030-01-01T00:00:00Z"}, 0, true},
+		"as a text says in a list":              {map[string]any{"valid_until": []any{"soon"}}, 0, true},
+		"as an SSH certificate says":            {map[string]any{"signed_key": "ssh-ed25519-cert-v01@openssh.com AAAA"}, 0, true},
+		"as what is half a certificate says":    {map[string]any{"certificate": certificateUntil(t, from.Add(time.Minute)) + "-----BEGIN CERTIFICATE-----"}, 0, true},
+		"by a certificate that is none":         {map[string]any{"certificate": "-----BEGIN CERTIFICATE-----"}, 0, true},
 	} {
 		got, err := (&secret{lifetime: 10 * time.Minute, data: row.data}).works(from)
 		if got != row.want || (err != nil) != row.fail {
