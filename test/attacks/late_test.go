@@ -61,7 +61,6 @@ func lateRows() []row {
 		}},
 		{name: "the operator changes a Pod that is not a grant's", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: offDuty(patches("Pod", "foreign", "", `{"metadata":{"labels":{"a":"b"}}}`))},
 		{name: "the operator says that a Pod has ended", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: offDuty(patches("Pod", "foreign", "status", `{"status":{"phase":"Failed"}}`))},
-		{name: "the operator makes a Pod", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: podWith()},
 		{name: "the operator enters a Pod", by: operator, rule: operatorPods, words: "changes nothing else of any Pod", try: offDuty(func(ctx context.Context, w *world, by string) error {
 			return kubernetes.NewForConfigOrDie(w.configs[by]).CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name("foreign").SubResource("exec").Do(ctx).Error()
 		})},

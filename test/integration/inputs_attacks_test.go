@@ -149,7 +149,7 @@ func inputAttacks() []attack {
 			pod.InitContainers = []corev1.Container{besideTheStep(c)}
 			pod.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "pull"}}
 		}))},
-		{"three containers that the kubelet has to end first", "agent", refused, "have a liveness or a startup probe", with(podOf(func(pod *corev1.PodSpec, c *corev1.Container) {
+		{"three containers that the kubelet has to end first", "agent", denied, "may be started while the step runs", with(podOf(func(pod *corev1.PodSpec, c *corev1.Container) {
 			for i := range 3 {
 				more := besideTheStep(c)
 				more.Name = fmt.Sprint("more-", i)

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -124,10 +125,14 @@ func TestARevokedTokenOfTheClusterIsNotSaidToBeRevokedBefore(t *testing.T) {
 // TestRevocation_SaysWhereWhatWasOpenedMayGoOn: nobody can end a watch, so nobody is told that all has ended.
 func TestRevocation_SaysWhereWhatWasOpenedMayGoOn(t *testing.T) {
 	j := onKubernetes(t, "kubernetes-open", may("list,watch", "", "configmaps"))
-	capability := &v1alpha1.Capability{}
-	j.must(j.w.admin.Get(t.Context(), client.ObjectKey{Name: j.name}, capability))
-	capability.Spec.Kubernetes.Accept = []v1alpha1.KubernetesAcceptance{v1alpha1.AcceptOpenConnections}
-	j.must(j.w.admin.Update(t.Context(), capability))
+	j.must(retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		capability := &v1alpha1.Capability{}
+		if err := j.w.admin.Get(t.Context(), client.ObjectKey{Name: j.name}, capability); err != nil {
+			return err
+		}
+		capability.Spec.Kubernetes.Accept = []v1alpha1.KubernetesAcceptance{v1alpha1.AcceptOpenConnections}
+		return j.w.admin.Update(t.Context(), capability)
+	}))
 	j.deliverWithoutApproval()
 	j.finish(corev1.PodSucceeded)
 	g := j.awaitEnd(v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
