@@ -37,6 +37,19 @@ type CapabilityGrant struct {
 	Status CapabilityGrantStatus `json:"status,omitempty"`
 }
 
+// Revoked reports whether somebody asked for the grant's end. A reason is not needed: the API server takes the annotation
+// once, so one that is empty has to count.
+func (g *CapabilityGrant) Revoked() bool {
+	_, asked := g.Annotations[AnnotationRevoke]
+	return asked
+}
+
+// Abandoned reports whether somebody gave up on what the grant's end waits for, with a reason or without.
+func (g *CapabilityGrant) Abandoned() bool {
+	_, asked := g.Annotations[AnnotationAbandon]
+	return asked
+}
+
 // CapabilityGrantSpec is what was granted.
 type CapabilityGrantSpec struct {
 	// leaseID is a random UUID. The credential's session is named agent-<leaseID>-<attempt> wherever the back end has names.

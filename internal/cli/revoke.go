@@ -89,7 +89,7 @@ func (v *revocation) take(args []string) error {
 
 // living grants are those that nothing ends yet.
 func living(g *v1alpha1.CapabilityGrant) bool {
-	return g.Status.EndedAt == nil && g.Status.Stop == nil && g.Annotations[v1alpha1.AnnotationRevoke] == ""
+	return g.Status.EndedAt == nil && g.Status.Stop == nil && !g.Revoked()
 }
 
 func (v *revocation) fits(g *v1alpha1.CapabilityGrant) bool {

@@ -47,7 +47,7 @@ func (f Facts) podsDue() (due time.Time, left bool) {
 
 // endingButPods is the next step on that way, whatever the Pods do.
 func endingButPods(f Facts, now time.Time) Action {
-	abandoned := f.Grant.Annotations[v1alpha1.AnnotationAbandon] != ""
+	abandoned := f.Grant.Abandoned()
 	stopAt := f.stopAt()
 	mustStop := f.jobMayRun() && !now.Before(stopAt)
 	stopRefused := mustStop && now.Before(f.Attempt.StopNotBefore)

@@ -137,9 +137,9 @@ func whyStop(f Facts, now time.Time) (v1alpha1.GrantStop, bool) {
 func withdrawn(f Facts) (v1alpha1.GrantStop, bool) {
 	g := f.Grant
 	switch {
-	case g.Annotations[v1alpha1.AnnotationRevoke] != "":
-		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation, fmt.Sprintf("revoked by %s: %s",
-			g.Annotations[v1alpha1.AnnotationRevokedBy], g.Annotations[v1alpha1.AnnotationRevoke])), true
+	case g.Revoked():
+		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation,
+			said("revoked by "+g.Annotations[v1alpha1.AnnotationRevokedBy], g.Annotations[v1alpha1.AnnotationRevoke])), true
 	case g.DeletionTimestamp != nil:
 		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonGrantDeleted, "the grant was deleted"), true
 	case f.Request.Replaced && g.Status.Attempt == 0:

@@ -207,6 +207,8 @@ func TestNext(t *testing.T) {
 		"the time is not up a second earlier": {facts: active(issued(-10*time.Minute+time.Second, 10*time.Minute)), want: Wait, reason: v1alpha1.ReasonActive},
 		"an annotation revokes": {facts: active(func(f *Facts) { f.Grant.Annotations = map[string]string{v1alpha1.AnnotationRevoke: "leak"} }),
 			want: Stop, reason: v1alpha1.ReasonRevokedByAnnotation, outcome: v1alpha1.OutcomeRevoked},
+		"an annotation without a reason does": {facts: active(func(f *Facts) { f.Grant.Annotations = map[string]string{v1alpha1.AnnotationRevoke: ""} }),
+			want: Stop, reason: v1alpha1.ReasonRevokedByAnnotation, outcome: v1alpha1.OutcomeRevoked},
 		"deleting the grant revokes":   {facts: active(deleting), want: Stop, reason: v1alpha1.ReasonGrantDeleted, outcome: v1alpha1.OutcomeRevoked},
 		"deleting the request revokes": {facts: active(func(f *Facts) { f.Request.Exists = false }), want: Stop, reason: v1alpha1.ReasonRequestGone, outcome: v1alpha1.OutcomeRevoked},
 		"a late denial revokes":        {facts: active(func(f *Facts) { f.Request.DeniedBy = "alice" }), want: Stop, reason: v1alpha1.ReasonDeniedLate, outcome: v1alpha1.OutcomeRevoked},
@@ -282,7 +284,10 @@ func TestNext(t *testing.T) {
 		"an end that is not seen is reported once, and waited for": {facts: stopping(quiet, overdue, unseen), want: Wait, reason: v1alpha1.ReasonEndNotSeen},
 		"an end that is seen late is the end":                      {facts: stopping(quiet, overdue, unseen, func(f *Facts) { f.Pods[0].Ended = true }), want: End, outcome: v1alpha1.OutcomeRevoked},
 		"an end that is not seen can be abandoned":                 {facts: stopping(quiet, overdue, unseen, abandoned), want: End, outcome: v1alpha1.OutcomeUnknown},
-		"an end is not abandoned before it is overdue":             {facts: stopping(quiet, abandoned), want: Wait, reason: v1alpha1.ReasonEnding},
+		"an end that is not seen can be abandoned without a reason": {facts: stopping(quiet, overdue, unseen, func(f *Facts) {
+			f.Grant.Annotations = map[string]string{v1alpha1.AnnotationAbandon: ""}
+		}), want: End, outcome: v1alpha1.OutcomeUnknown},
+		"an end is not abandoned before it is overdue": {facts: stopping(quiet, abandoned), want: Wait, reason: v1alpha1.ReasonEnding},
 		"a grant that never was issued ends at once": {facts: stored(func(f *Facts) {
 			f.Grant.Status.Stop, f.Attempt.Revoked = &v1alpha1.GrantStop{Outcome: v1alpha1.OutcomeIssueFailed}, true
 		}), want: End},

@@ -33,7 +33,8 @@ var ending = map[string][]string{
 	"sts": {"decodeauthorizationmessage", "getaccesskeyinfo", "getcalleridentity"},
 }
 
-// asking are the actions of every service by which one only asks what there is.
+// asking are the actions of these services by which one only asks what there is. Those of others answer with secrets,
+// too, as the keys of a VPN.
 var asking = []string{"describe*", "list*"}
 
 // outliving are the actions of a capability with a revoker role by which its session could get, make or start something
@@ -60,7 +61,8 @@ func outlives(action string) bool {
 		beginning, many := strings.CutSuffix(known, names.Any)
 		return many && strings.HasPrefix(literal, beginning) || !patterned && name == known
 	}
-	return !slices.ContainsFunc(asking, ends) && !slices.ContainsFunc(ending[service], ends)
+	known, is := ending[service]
+	return !is || !slices.ContainsFunc(asking, ends) && !slices.ContainsFunc(known, ends)
 }
 
 // revokers finds what is wrong with the role that ends a capability's sessions.

@@ -42,7 +42,7 @@ func TestLint_WhatOutlivesARevocationIsFound(t *testing.T) {
 		"ecr:GetAuthorizationToken": true, "ecr:Get*": true, "s3:Get*": true, "s3express:CreateSession": true, "ssm:StartSession": true,
 		"lambda:CreateFunction": true, "lambda:InvokeFunction": true, "kms:CreateGrant": true, "kms:Sign": true, "s3:PutObjectAcl": true, "s3:PutObject*": true,
 		"s3:PutBucketPolicy": true, "ec2:RunInstances": true, "secretsmanager:GetSecretValue": true, "ssm:GetParameter": true, "somethingnew:Get*": true,
-		"events:PutRule": true, "dynamodb:P*": true, "dynamodb:Query": false, "sqs:SendMessage*": false, "ec2:Describe*": false,
+		"events:PutRule": true, "dynamodb:P*": true, "dynamodb:Query": false, "sqs:SendMessage*": false, "ec2:Describe*": true, "ecr:Describe*": false, "cognito-idp:DescribeUserPoolClient": true, "appsync:ListApiKeys": true, "sts:ListX": false,
 		"s3:ListBucket": false, "kms:Decrypt": false, "ecr:PutImage": false, "logs:PutLogEvents": false, "cloudfront:CreateInvalidation": false,
 		"cognito-identity:GetCredentialsForIdentity": true, "rolesanywhere:C*": true,
 	} {

@@ -75,7 +75,7 @@ func troubleOf(grants []v1alpha1.CapabilityGrant, pods []corev1.Pod, now time.Ti
 func (t *trouble) left(g *v1alpha1.CapabilityGrant, now time.Time) {
 	switch {
 	case !g.StillWorks(now) || g.Status.Revocation.Mode != v1alpha1.RevocationAtExpiry:
-	case g.Annotations[v1alpha1.AnnotationAbandon] != "":
+	case g.Abandoned():
 		t.outlived[outlivedAbandoned]++
 	default:
 		t.outlived[outlivedUntilExpiry]++

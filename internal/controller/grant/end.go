@@ -116,7 +116,7 @@ func (c *Controller) held(ctx context.Context, g *v1alpha1.CapabilityGrant, why 
 func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	kept := c.deleteSecrets(ctx, g, g.Status.Attempt)
 	revocation, err := c.revokeUpstream(ctx, g)
-	if abandoned(g) && (err != nil || kept != nil) {
+	if g.Abandoned() && (err != nil || kept != nil) { // it was tried once more all the same
 		if err != nil {
 			revocation, err = v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry, ExposedUntil: g.Status.CredentialExpiresAt}, nil
 		}
@@ -167,11 +167,6 @@ func (c *Controller) recordRevocation(ctx context.Context, g *v1alpha1.Capabilit
 		mem.revocation = &revocation
 	}
 	return err
-}
-
-// abandoned: somebody who may gave up on the revocation. It is tried once more all the same.
-func abandoned(g *v1alpha1.CapabilityGrant) bool {
-	return g.Annotations[v1alpha1.AnnotationAbandon] != ""
 }
 
 // revokeUpstream says honestly what became of the credential.
@@ -271,7 +266,7 @@ func countStarted(pods []lifecycle.PodFacts) int32 {
 func (c *Controller) sweep(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	kept := errors.Join(c.deleteSecrets(ctx, g, g.Status.Attempt), c.deleteCopies(ctx, g))
 	_, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.SpanRequest), g)
-	if err = errors.Join(kept, err); err != nil && !abandoned(g) {
+	if err = errors.Join(kept, err); err != nil && !g.Abandoned() {
 		return err
 	}
 	mem.SweptAt = c.Clock.Now()

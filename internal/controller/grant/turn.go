@@ -29,7 +29,7 @@ func priority(g *v1alpha1.CapabilityGrant) *int {
 	switch {
 	case g.Status.EndedAt != nil && g.DeletionTimestamp == nil:
 		return ptr.To(later)
-	case !failing, g.Status.Stop != nil, g.DeletionTimestamp != nil, g.Annotations[v1alpha1.AnnotationRevoke] != "":
+	case !failing, g.Status.Stop != nil, g.DeletionTimestamp != nil, g.Revoked():
 		return nil
 	case meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.ConditionIssued):
 		return nil

@@ -48,7 +48,7 @@ type lives struct {
 	longest time.Duration
 }
 
-// chain are the fields with the authorities of a certificate, which are nobody's to use.
+// chain are the fields with the authorities of a certificate, whose keys are nobody's.
 var chain = []string{"ca_chain", "issuing_ca"}
 
 // ofTime are words in the names of fields that say how long something works.
@@ -94,11 +94,8 @@ func (l *lives) read(name string, value any) bool {
 }
 
 func (l *lives) readText(name, text string) bool {
-	if slices.Contains(chain, name) {
-		return true
-	}
 	if strings.Contains(text, "-----BEGIN ") {
-		return l.readPEM([]byte(text))
+		return l.readPEM([]byte(text), slices.Contains(chain, name))
 	}
 	if strings.Contains(text, "-cert-v01@openssh.com") {
 		return false
@@ -110,8 +107,9 @@ func (l *lives) readText(name, text string) bool {
 	return text == "" || !slices.ContainsFunc(ofTime, func(word string) bool { return strings.Contains(strings.ToLower(name), word) })
 }
 
-// readPEM reads the certificates of a text. Those of authorities that stand beside one of another's are its chain.
-func (l *lives) readPEM(text []byte) bool {
+// readPEM reads the certificates of a text. Those of authorities that stand beside one of another's, or in a field for
+// them, are its chain.
+func (l *lives) readPEM(text []byte, isChain bool) bool {
 	var own, authorities []*x509.Certificate
 	for block, rest := pem.Decode(text); ; block, rest = pem.Decode(rest) {
 		if block == nil {
@@ -133,7 +131,7 @@ func (l *lives) readPEM(text []byte) bool {
 			own = append(own, certificate)
 		}
 	}
-	if len(own) == 0 {
+	if len(own) == 0 && !isChain {
 		own = authorities
 	}
 	for _, certificate := range own {

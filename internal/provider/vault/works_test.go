@@ -20,11 +20,16 @@ import (
 // certificateUntil is a certificate in PEM.
 func certificateUntil(t *testing.T, until time.Time) string {
 	t.Helper()
+	return certificate(t, until, false)
+}
+
+func certificate(t *testing.T, until time.Time, authority bool) string {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: until}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: until, BasicConstraintsValid: true, IsCA: authority}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +63,10 @@ func TestWorks_AsLongAsTheSecretSays(t *testing.T) {
 		"as the second certificate of it says":  {map[string]any{"certificate": certificateUntil(t, from.Add(time.Minute)) + certificateUntil(t, from.Add(720*time.Hour))}, 720 * time.Hour, false},
 		"as one in a list says":                 {map[string]any{"certificate": []any{certificateUntil(t, from.Add(720*time.Hour))}}, 720 * time.Hour, false},
 		"as one within another field says":      {map[string]any{"private_key": map[string]any{"pem": certificateUntil(t, from.Add(720*time.Hour))}}, 720 * time.Hour, false},
-		"as its authorities say, no longer":     {map[string]any{"issuing_ca": certificateUntil(t, from.Add(720*time.Hour)), "ca_chain": []any{certificateUntil(t, from.Add(72*time.Hour))}}, 10 * time.Minute, false},
+		"as its authorities say, no longer":     {map[string]any{"issuing_ca": certificate(t, from.Add(720*time.Hour), true), "ca_chain": []any{certificate(t, from.Add(72*time.Hour), true)}}, 10 * time.Minute, false},
+		"as one among its authorities says":     {map[string]any{"ca_chain": []any{certificateUntil(t, from.Add(72*time.Hour))}}, 72 * time.Hour, false},
+		"as a bundle of both says":              {map[string]any{"certificate": certificateUntil(t, from.Add(time.Hour)) + certificate(t, from.Add(720*time.Hour), true)}, time.Hour, false},
+		"as an authority of its own says":       {map[string]any{"certificate": certificate(t, from.Add(720*time.Hour), true)}, 720 * time.Hour, false},
 		"as the session says":                   {map[string]any{"access_key": "x", "secret_key": "y", "session_token": "z", "ttl": json.Number("3599"), "arn": "arn:aws:sts::1:assumed-role/a/b"}, 3599 * time.Second, false},
 		"as the account says":                   {map[string]any{"token": "x", "expires_at_seconds": in(time.Hour), "token_ttl": json.Number("3600")}, time.Hour, false},
 		"as the token says":                     {map[string]any{"token": jwtUntil(from.Add(time.Hour))}, time.Hour, false},
