@@ -5,18 +5,19 @@ package v1alpha1
 
 import "time"
 
-// Counts is how many credentials of the grant limits.active of its policy counts at an instant. A grant that has not
-// ended counts once from its creation, and once for each attempt that may have been issued a credential which can
-// still work.
+// Counts is how many credentials of the grant limits.active of its policy counts at an instant. A grant that is
+// not being ended counts once from its creation, and once for each attempt that may have been issued a credential which
+// can still work. One that is counts the latter alone: nothing more is issued for it, and nobody may ever see the end
+// of its containers.
 func (g *CapabilityGrant) Counts(now time.Time) int {
-	if g.Status.EndedAt == nil {
+	if g.Status.Stop == nil && g.Status.EndedAt == nil {
 		return max(1, g.Working(now))
 	}
 	return g.Working(now)
 }
 
-// StillWorks reports whether the grant counts at an instant: it has not ended, or a credential of it may work all the
-// same.
+// StillWorks reports whether the grant counts at an instant: it is not being ended, or a credential of it may work
+// all the same.
 func (g *CapabilityGrant) StillWorks(now time.Time) bool { return g.Counts(now) > 0 }
 
 // Working is how many credentials of the grant may work at an instant, as far as is known and whether or not anybody
@@ -31,8 +32,8 @@ func (g *CapabilityGrant) Working(now time.Time) int {
 	return working
 }
 
-// Stops are the instants at which the credentials of the grant stop working by themselves, one for each. After the
-// end it depends on the revocation: what the back end confirmed to have ended works only as long as a part of the
+// Stops are the instants at which the credentials of the grant stop working by themselves, one for each. Once it
+// was revoked it depends on the revocation: what the back end confirmed to have ended works only as long as a part of the
 // back end that was not asked may still accept it, unless its attempt was never answered and may be answered still.
 func (g *CapabilityGrant) Stops() []time.Time {
 	var stops []time.Time
@@ -48,7 +49,7 @@ func (g *CapabilityGrant) Stops() []time.Time {
 func (g *CapabilityGrant) stop(e AttemptExposure) (time.Time, bool) {
 	revocation := g.Status.Revocation
 	switch {
-	case g.Status.EndedAt == nil:
+	case revocation == nil && g.Status.EndedAt == nil:
 		return e.Until.Time, true
 	case revocation == nil || revocation.Mode == RevocationNone:
 		return time.Time{}, false

@@ -229,3 +229,28 @@ func TestGrantGone_IsForgottenWhenNobodyAsks(t *testing.T) {
 		t.Errorf("%d slots are remembered, and 60 can count", len(b.slots))
 	}
 }
+
+// TestGrant_ThatWaitsForItsEndCountsAsLongAsItsCredentialWorks: the end of its containers may never be seen.
+func TestGrant_ThatWaitsForItsEndCountsAsLongAsItsCredentialWorks(t *testing.T) {
+	stopped := func(s *v1alpha1.CapabilityGrantStatus) { s.Stop = &v1alpha1.GrantStop{At: metav1.NewTime(noon)} }
+	revoked := func(s *v1alpha1.CapabilityGrantStatus) {
+		s.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate, ConfirmedAt: ptr.To(metav1.NewTime(noon))}
+	}
+	for name, row := range map[string]struct {
+		changes []func(*v1alpha1.CapabilityGrantStatus)
+		want    int
+	}{
+		"it lives":                         {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour)}, 1},
+		"it lives, and is past its time":   {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, -time.Hour)}, 1},
+		"it was stopped":                   {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour), stopped}, 1},
+		"it was stopped, and has expired":  {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, -time.Hour), stopped}, 0},
+		"it was stopped and revoked":       {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour), stopped, revoked}, 0},
+		"it was stopped before it had one": {[]func(*v1alpha1.CapabilityGrantStatus){stopped}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBook(t)
+			b.Grant(grantOf(requested("a", 0), "one", row.changes...))
+			b.expectActive(row.want)
+		})
+	}
+}

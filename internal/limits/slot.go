@@ -21,7 +21,8 @@ type slot struct {
 	shown bool
 	// doubtful reports whether it is not known if the grant was created.
 	doubtful bool
-	// ended reports whether the grant has ended, or was removed.
+	// ended reports whether the grant has ended, is being ended, or was removed: nothing more is issued for it, and what
+	// counts is what was.
 	ended, removed bool
 	// stops are the instants at which the credentials of the grant stop working by themselves.
 	stops []time.Time
@@ -62,7 +63,7 @@ func (l *Ledger) Grant(g *v1alpha1.CapabilityGrant) {
 			policy: g.Spec.Approval.Policy,
 			key:    nameOf(g),
 			shown:  true,
-			ended:  g.Status.EndedAt != nil,
+			ended:  g.Status.EndedAt != nil || g.Status.Stop != nil,
 			stops:  g.Stops(),
 		}
 		return l.put(types.UID(g.Spec.RequestRef.UID), s, now)
@@ -81,10 +82,11 @@ func (l *Ledger) GrantGone(g *v1alpha1.CapabilityGrant) {
 
 // put stores a request's slot, in the place of any that it had, and returns the policies whose count that changes.
 func (l *Ledger) put(uid types.UID, s *slot, now time.Time) []string {
-	changed := append(l.drop(uid), s.policy)
+	changed := l.drop(uid)
 	if s.counts(now) == 0 {
 		return changed
 	}
+	changed = append(changed, s.policy)
 	l.slots[uid] = s
 	l.account(s.policy).slots[uid] = s
 	if !s.shown {

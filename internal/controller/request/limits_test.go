@@ -162,7 +162,8 @@ func TestLimits_OneFreeSlotWakesOneRequest(t *testing.T) {
 		o.Woken = nil
 		e.Finish(name)
 		o.Run()
-		if want := names[i+1 : i+2]; !slices.Equal(o.Woken, want) {
+		// It may learn first when there will be room at the latest.
+		if want := names[i+1 : i+2]; !slices.Equal(slices.Compact(o.Woken), want) {
 			t.Errorf("the end of %s woke %v; want %v", name, o.Woken, want)
 		}
 	}
