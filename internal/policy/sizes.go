@@ -20,6 +20,9 @@ const (
 	MaxJobWords = 128 << 10
 	// MaxJobVariables is how many characters the values of the variables of all containers may have together.
 	MaxJobVariables = 128 << 10
+	// MaxTogether is how many elements a list of objects may have in all places where a Job has it, as the variables of all
+	// containers: each is looked at by every admission rule.
+	MaxTogether = 1024
 	// MaxJobSize is how many bytes the Pod template may have as JSON: what its Pod's managers and its status repeat of it has to
 	// fit beside it into what etcd stores of one object, 1.5 MiB.
 	MaxJobSize = 256 << 10
@@ -96,13 +99,19 @@ func bounds() map[string]Bound {
 // tooLarge says what is too large in a Job: what the admission rule valetkey-sizes refuses.
 func tooLarge(job *batchv1.Job) findings {
 	var f findings
-	all := bounds()
+	all, together := bounds(), map[string]int{}
 	walk(&job.Spec, func(s Setting) bool {
 		bound := all[s.Field.Type+"."+s.Field.Name]
 		count := elements(s.Value)
 		if bound.Elements > 0 && count > bound.Elements {
 			f.add(true, "%s has %d elements, of at most %d", s.where(), count, bound.Elements)
 			return false
+		}
+		if s.Value.Kind() == reflect.Slice && s.Value.Type().Elem().Kind() == reflect.Struct {
+			name := s.Field.Type + "." + s.Field.Name
+			before := together[name]
+			together[name] += count
+			f.add(before <= MaxTogether && together[name] > MaxTogether, "%s may have %d elements in all", name, MaxTogether)
 		}
 		longest := longestText(s.Value)
 		f.add(bound.Length > 0 && longest > bound.Length, "%s has a text of %d characters, of at most %d", s.where(), longest, bound.Length)

@@ -28,6 +28,7 @@ func SizesYAML(types []policy.Struct) string {
 		if bounded(s) {
 			large = append(large, fmt.Sprintf("variables.%s.map(x, [\n      %s]\n      .filter(s, s != '')).flatten()", variable(s.Name),
 				strings.Join(checks(s), ",\n      ")))
+			large = append(large, together(s)...)
 		}
 	}
 	entry(&b, "large", strings.Join(large, "\n      + "))
@@ -50,6 +51,18 @@ func checks(s policy.Struct) []string {
 		}
 		if condition := isLarge(f); condition != "" {
 			all = append(all, fmt.Sprintf("%s ? '%s.%s' : ''", condition, s.Name, allowed(f)))
+		}
+	}
+	return all
+}
+
+// together are lists that hold a sentence for each list of objects whose elements are too many in all objects of a type.
+func together(s policy.Struct) []string {
+	var all []string
+	for _, f := range s.Fields {
+		if f.List && f.Struct != "" && f.Class != policy.Refused {
+			all = append(all, fmt.Sprintf("(variables.%s.filter(x, has(x.%s)).map(x, x.%s.size()).sum() > %d ? ['%s.%s may have %d elements in all'] : [])",
+				variable(s.Name), f.Name, f.Name, policy.MaxTogether, s.Name, f.Name, policy.MaxTogether))
 		}
 	}
 	return all
@@ -84,11 +97,11 @@ func allowed(f policy.StructField) string {
 	return fmt.Sprintf("%s may have %d characters", f.Name, bound.Length)
 }
 
-// shortInstances finds the objects of a type that are not in lists which are too long.
+// shortInstances finds the objects of a type that are not in lists which are too long, or too many in all.
 func shortInstances(types []policy.Struct, name string) string {
 	return found(types, name, func(parent string, f policy.StructField) string {
-		return fmt.Sprintf("variables.%s.filter(x, has(x.%s) && x.%s.size() <= %d).map(x, x.%s).flatten()", variable(parent), f.Name, f.Name,
-			f.Bound().Elements, f.Name)
+		return fmt.Sprintf("[variables.%s.filter(x, has(x.%s) && x.%s.size() <= %d).map(x, x.%s)].map(l, l.map(e, e.size()).sum() <= %d ? l.flatten() : []).flatten()",
+			variable(parent), f.Name, f.Name, f.Bound().Elements, f.Name, policy.MaxTogether)
 	})
 }
 
@@ -103,8 +116,8 @@ func totals() [][2]string {
 	notes := fmt.Sprintf("['labels', 'annotations'].all(m, object.metadata[?m].orValue({}).size() <= "+
 		"[%d, request.operation == 'CREATE' ? 0 : oldObject.metadata[?m].orValue({}).size()].max())", policy.MaxJobNotes)
 	return [][2]string{
-		{frozen + small, fmt.Sprintf("a Job that wants a credential is too large: no list of its Pod may have more than %d elements, and none in one of those more than %d",
-			longestOfPod, longestOfElement)},
+		{frozen + small, fmt.Sprintf("a Job that wants a credential is too large: no list of its Pod may have more than %d elements, and none in one of those more than %d, and these together no more than %d",
+			longestOfPod, longestOfElement, mostOfElements)},
 		{frozen + words, fmt.Sprintf("command and args of all containers of a Job that wants a credential may have %d characters together", policy.MaxJobWords)},
 		{frozen + variables, fmt.Sprintf("the variables of all containers of a Job that wants a credential may have %d characters together", policy.MaxJobVariables)},
 		{notes, fmt.Sprintf("a Job that wants a credential may have %d labels and %d annotations", policy.MaxJobNotes, policy.MaxJobNotes)},
@@ -116,11 +129,15 @@ func totals() [][2]string {
 const (
 	longestOfPod     = 64
 	longestOfElement = 512
+	// mostOfElements is how many elements the latter may have together.
+	mostOfElements = 4096
 )
 
 // small is true of Jobs whose lists are not far too long.
 var small = fmt.Sprintf(`[object.spec.template.spec].all(p, p.all(k, type(p[k]) != list || (p[k].size() <= %d
-      && p[k].all(e, type(e) != map || e.all(f, type(e[f]) != list || e[f].size() <= %d)))))`, longestOfPod, longestOfElement)
+      && p[k].all(e, type(e) != map || e.all(f, type(e[f]) != list || e[f].size() <= %d))))
+      && p.map(k, type(p[k]) != list ? 0 : p[k].map(e, type(e) != map ? 0 : e.map(f, type(e[f]) != list ? 0 : int(e[f].size())).sum()).sum()).sum() <= %d)`,
+	longestOfPod, longestOfElement, mostOfElements)
 
 // NotTooLarge is the condition by which rules that cost much for long lists leave Jobs with such lists to valetkey-sizes. Of a Job that
 // this rule does not look at, for want of the label, they leave out none; of the others those that it refuses by the very same expression.
