@@ -125,6 +125,18 @@ func sizeRows() []row {
 			try: creates(func(w *world) *unstructured.Unstructured {
 				return w.request0("q", set("metadata.annotations", marks(65)))
 			})},
+		row{name: "a request filled up by signs that are stored as six, so that nobody could deny it", by: agent, rule: "valetkey-requests", words: "16384 characters together",
+			try: creates(func(w *world) *unstructured.Unstructured {
+				return w.request0("q", set("metadata.annotations", map[string]any{"n": strings.Repeat("\u0001", 16384)}))
+			})},
+		row{name: "an annotation that fills up a request that waits", by: mallory, rule: "valetkey-requests", words: "16384 characters together",
+			try: patches("CapabilityRequest", waiting, "", `{"metadata":{"annotations":{"n":"`+strings.Repeat("x", 16384)+`"}}}`)},
+		row{name: "a reason that fills up a grant, so that nobody could abandon it", by: alice, rule: "valetkey-grants", words: "at most 1024 characters",
+			try: patches("CapabilityGrant", granted, "", `{"metadata":{"annotations":{"valetkey.dev/revoke":"`+strings.Repeat("x", 1025)+`"}}}`)},
+		row{name: "a Job with more variables in all containers than fit", by: agent, rule: rule.Sizes, words: "Container.env may have 1024 elements in all",
+			try: jobWith(set(pod+"initContainers", manyContainers(5, "env", 256, map[string]any{"name": "A"})))},
+		row{name: "a Job with more parts in all containers than other rules look at", by: agent, rule: rule.Sizes, words: "and these together no more than 4096",
+			try: jobWith(set(pod+"initContainers", manyContainers(16, "args", 256, "")), set(first+"args", slices.Repeat([]any{""}, 256)))},
 		row{name: "a request with more owners than fit", by: agent, rule: "valetkey-requests", words: "room for decisions",
 			try: creates(func(w *world) *unstructured.Unstructured {
 				return w.request0("q", set("metadata.ownerReferences", owners(17)))
@@ -192,4 +204,13 @@ func manyMarks(of string) string {
 func withRequest(labels map[string]any) map[string]any {
 	labels["valetkey.dev/request"] = "q"
 	return labels
+}
+
+// manyContainers are init containers that each have a list of so many times the same.
+func manyContainers(n int, list string, elements int, element any) []any {
+	var all []any
+	for i := range n {
+		all = append(all, map[string]any{"name": fmt.Sprint("c", i), "image": "registry.example.com/publisher", list: slices.Repeat([]any{element}, elements)})
+	}
+	return all
 }

@@ -68,7 +68,7 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	request := stored.DeepCopy()
 	outcome, err := c.step(ctx, request)
 	if err != nil && request.Status.GrantName == "" && request.Status.EndedAt == nil {
-		c.waits(request, v1alpha1.ReasonIndeterminate, "the operator could not find out: "+reasonOf(err))
+		c.waits(request, v1alpha1.ReasonIndeterminate, waitsFor(err))
 	}
 	c.standing(request)
 	writeErr := c.write(ctx, stored, request, outcome.lease)
@@ -92,6 +92,20 @@ func (c *Controller) write(ctx context.Context, before, after *v1alpha1.Capabili
 }
 
 // reasonOf keeps an error short: the API server's own words can be long, and repeat what a user wrote.
+// waitsFor says why a request waits. Nothing of a grant is secret, so what refuses one is said in its own words.
+func waitsFor(err error) string {
+	const most = 500
+	if refused := (*refusedError)(nil); errors.As(err, &refused) {
+		return policy.Clip("the grant cannot be stored: "+refused.Error(), most)
+	}
+	return "the operator could not find out: " + reasonOf(err)
+}
+
+// refusedError is what the API server says of a grant that it refuses for certain, as for a quota.
+type refusedError struct{ error }
+
+func (e *refusedError) Unwrap() error { return e.error }
+
 func reasonOf(err error) string {
 	if reason := apierrors.ReasonForError(err); reason != "" {
 		return string(reason)

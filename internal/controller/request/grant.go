@@ -63,6 +63,7 @@ func (c *Controller) create(
 		return c.collide(ctx, r)
 	case observe.Refused(err):
 		c.Limits.GiveBack(r.UID)
+		err = &refusedError{err}
 	default:
 		c.Limits.Doubt(r.UID)
 	}

@@ -6,6 +6,7 @@ package request_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,4 +134,8 @@ func TestLimits_GrantThatWasRefusedGivesItsSlotBackAtOnce(t *testing.T) {
 	e.Ask("b")
 	o.Run()
 	expectGranted(e, "b")
+	if c := allowed(e.Request("a")); c.Reason != v1alpha1.ReasonIndeterminate || !strings.Contains(c.Message, "the grant cannot be stored: ") ||
+		!strings.Contains(c.Message, "a webhook refused it") {
+		t.Errorf("it says %s: %s", c.Reason, c.Message)
+	}
 }
