@@ -134,8 +134,21 @@ func TestLimits_GrantThatWasRefusedGivesItsSlotBackAtOnce(t *testing.T) {
 	e.Ask("b")
 	o.Run()
 	expectGranted(e, "b")
+}
+
+// TestGrant_ThatIsRefusedIsSaidInTheWordsOfTheAPIServer: a quota on grants, or somebody's webhook.
+func TestGrant_ThatIsRefusedIsSaidInTheWordsOfTheAPIServer(t *testing.T) {
+	e, o := begin(t, v1alpha1.RevocationImmediate, 1)
+	e.Faults.Before = func(verb string, object client.Object) error {
+		if _, ok := object.(*v1alpha1.CapabilityGrant); ok && verb == "create" {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "capabilitygrants"}, "a", errors.New("exceeded quota: grants"))
+		}
+		return nil
+	}
+	e.Ask("a")
+	o.Run()
 	if c := allowed(e.Request("a")); c.Reason != v1alpha1.ReasonIndeterminate || !strings.Contains(c.Message, "the grant cannot be stored: ") ||
-		!strings.Contains(c.Message, "a webhook refused it") {
+		!strings.Contains(c.Message, "exceeded quota: grants") {
 		t.Errorf("it says %s: %s", c.Reason, c.Message)
 	}
 }
