@@ -172,11 +172,14 @@ func StartPatch(job *batchv1.Job, annotations map[string]string, left time.Durat
 	})
 }
 
-// TrialPod is the Pod of a grant's Job, for a dry run: as the job-controller would make it, without what makes it the
-// Job's own and without a credential. Nobody but the job-controller makes Pods with Valetkey's names on them.
+// TrialPod is the Pod of a grant's Job, for a dry run: as the job-controller would make it, without the labels that
+// make it the Job's own, and without a credential. Nobody but the job-controller makes Pods with Valetkey's names on them.
 func TrialPod(g *v1alpha1.CapabilityGrant, template *corev1.PodTemplateSpec) *corev1.Pod {
 	template = template.DeepCopy()
-	theirs := func(key, _ string) bool { return strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") }
+	theirs := func(key, _ string) bool {
+		return strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") || strings.HasPrefix(key, "batch.kubernetes.io/") ||
+			key == "job-name" || key == "controller-uid"
+	}
 	maps.DeleteFunc(template.Labels, theirs)
 	maps.DeleteFunc(template.Annotations, theirs)
 	return &corev1.Pod{Spec: template.Spec, ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, GenerateName: g.Spec.Job.Name + "-",

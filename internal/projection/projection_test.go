@@ -333,7 +333,8 @@ func TestTrialPod_IsWhatTheJobControllerWouldMakeAndNobodys(t *testing.T) {
 	g := &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "pr-184"}}
 	g.Spec.Job.Name = "valetkey-pr-184"
 	template := &corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelRequest: "pr-184", "team": "web"},
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelRequest: "pr-184", "team": "web", "job-name": "x",
+			"batch.kubernetes.io/job-name": "x", "controller-uid": "y", "batch.kubernetes.io/controller-uid": "y"},
 			Annotations: map[string]string{v1alpha1.AnnotationGrant: "x", "note": "y"}},
 		Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "publish"}}},
 	}
