@@ -32,6 +32,7 @@ var refusedFields = map[string]map[string]string{
 	"ObjectMeta.managedFields":   {"spec.template.metadata.managedFields": "[{manager: m, operation: Update, apiVersion: v1, fieldsType: FieldsV1, fieldsV1: {}}]"},
 
 	"PodSpec.ephemeralContainers": {},
+	"PodSpec.nodeName":            {"spec.template.spec.nodeName": "node1"},
 	"PodSpec.schedulingGates":     {"spec.template.spec.schedulingGates": "[{name: example.com/wait}]"},
 	"PodSpec.schedulingGroup":     {"spec.template.spec.schedulingGroup": "{podGroupName: g}"},
 	"PodSpec.evictionResponders":  {"spec.template.spec.evictionResponders": "[{name: example.com/slow, priority: 100}]"},

@@ -174,8 +174,9 @@ func gates(n int) []any {
 // largestJob is one whose lists are just as long as they may be.
 func largestJob(ctx context.Context, w *world) error {
 	const pod = "spec.template.spec."
+	const variables, words = policy.MaxTogether / 16, 192 // of 16 containers: 4096 together
 	containers := tooMany("PodSpec.containers", named(map[string]any{"image": image,
-		"args": tooMany("Container.args", texts("a"))[1:], "env": tooMany("Container.env", named(map[string]any{"value": "x"}))[1:]}))[1:]
+		"args": tooMany("Container.args", texts("a"))[:words], "env": tooMany("Container.env", named(map[string]any{"value": "x"}))[:variables]}))[1:]
 	containers[0].(map[string]any)["name"] = "publish"
 	return w.create(ctx, agent, w.job0("q", set(pod+"containers", containers), set(pod+"initContainers", tooMany("PodSpec.initContainers",
 		func(i int) any { return map[string]any{"name": fmt.Sprintf("i%d", i), "image": image} })[1:]), set(pod+"tolerations", tooMany("PodSpec.tolerations",
