@@ -112,7 +112,7 @@ func TestWhatFilesTheContainerGets(t *testing.T) {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	wantPointers := map[string]string{
-		"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_PROFILE": "default",
+		"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_PROFILE": "default", "AWS_ROLE_ARN": "", "AWS_WEB_IDENTITY_TOKEN_FILE": "",
 		"AWS_SHARED_CREDENTIALS_FILE": mount + "/aws/credentials", "AWS_CONFIG_FILE": mount + "/aws/config",
 	}
 	if diff := cmp.Diff(wantPointers, c.Pointers()); diff != "" {

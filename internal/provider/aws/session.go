@@ -98,6 +98,9 @@ func (s *session) toFiles(f *provider.CredentialFields, p *v1alpha1.AWSProvider)
 	}
 	f.Pointers["AWS_SHARED_CREDENTIALS_FILE"] = v1alpha1.MountPath + "/aws/credentials"
 	f.Pointers["AWS_CONFIG_FILE"] = v1alpha1.MountPath + "/aws/config"
-	// The profile of the files, not one that the image names; and named, it comes before what else lies in the environment.
+	// The profile of the files, not one that the image names.
 	f.Pointers["AWS_PROFILE"] = "default"
+	// The SDKs for Go and Java prefer the role of the Pod's ServiceAccount, which a webhook adds, to any file. One that is
+	// set to nothing is none to the SDKs, and is left alone by the webhook of EKS.
+	f.Pointers["AWS_ROLE_ARN"], f.Pointers["AWS_WEB_IDENTITY_TOKEN_FILE"] = "", ""
 }
