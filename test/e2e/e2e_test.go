@@ -83,7 +83,7 @@ func TestJourneys(t *testing.T) {
 		"a step that stays ends with its grant":                    endsInTime,
 		"a step reads what was reviewed":                           readsWhatWasRead,
 		"a step that the job-controller leaves is ended":           leftByTheJobController,
-		"a credential ends with its step, though others go on":     outlived,
+		"a credential ends with its step while others go on":       outlived,
 	} {
 		t.Run(name, func(t *testing.T) { journey(t, s) })
 	}
