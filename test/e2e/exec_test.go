@@ -22,7 +22,7 @@ import (
 const (
 	execMounted = `{op: add, path: /spec/template/spec/containers/0/volumeMounts, ` +
 		`value: [{name: exec, mountPath: /valetkey, readOnly: true}]}`
-	spillNote = "AWS_CONTAINER_CREDENTIALS_FULL_URI are not passed on to the command: the AWS SDKs could use them"
+	spillNote = "not passed on to the command: the AWS SDKs could use them"
 )
 
 // execVolume is the image of valetkey-exec as a volume.

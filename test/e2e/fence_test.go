@@ -281,6 +281,9 @@ func outlived(t *testing.T, s *stage.Stage) {
 	if err := s.Request(t.Context(), stage.Agent, a); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.AwaitGrant(t.Context(), a.Name, v1alpha1.ConditionDelivered); err != nil {
+		t.Fatal(err)
+	}
 	wait := func(path, value string) {
 		t.Helper()
 		if _, err := s.Kubectl(t.Context(), stage.Admin, "-n", stage.Namespace, "wait", "capgrant", a.Name,
