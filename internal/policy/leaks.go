@@ -22,7 +22,8 @@ func leaks(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capabili
 	if step == nil {
 		return nil // It is refused for that.
 	}
-	return slices.Concat(expanded(step, c), copiedOut(step), deceivers(pod, step, c), holdUps(job, step.Name))
+	return slices.Concat(expanded(step, c), copiedOut(step), otherCredentials(step, c), deceivers(pod, step, c),
+		holdUps(job, step.Name))
 }
 
 // expanded finds the references that the kubelet would replace by the credential. It does so in the command, the arguments, the values

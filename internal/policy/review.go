@@ -71,7 +71,7 @@ func NewReview(in ReviewInput) (v1alpha1.Review, []Risk, error) {
 		Scope:      slices.Clone(in.Scope),
 		TTLSeconds: TTL(in.Request, in.Capability),
 		NotCovered: notCovered(found),
-	}, found, problems.err()
+	}, found, append(problems, in.otherCredentials()...).err()
 }
 
 // inputs are the ConfigMaps that the Pod reads, and what is wrong with them.
