@@ -98,6 +98,9 @@ func (d *dump) begins() (from, count int) {
 			from, count = min(from, d.numbers[l.of[(len(l.digits)-k)/2]].from), max(count, k/2)
 		}
 	}
+	if count < telling && d.openTells(count) {
+		count = telling
+	}
 	d.from, d.count = d.beginsDigits(from, count)
 	d.known = true
 	return d.from, d.count

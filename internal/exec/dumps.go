@@ -213,21 +213,30 @@ func (d *dump) sign(i int) {
 
 // number takes what may be one.
 func (d *dump) number(from, to int) {
+	n, digits, ok := d.numberAt(from, to)
+	if !ok {
+		d.word()
+		return
+	}
+	d.add(n, digits)
+}
+
+// numberAt reads letters and digits as a number, and returns its digits. It is not ok if they are none.
+func (d *dump) numberAt(from, to int) (n number, digits []byte, ok bool) {
 	digits, only := d.text[from:to], bases
 	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
 		digits, only = digits[2:], hexadecimals
 	}
 	if !hexadecimal(digits) {
-		d.word()
-		return
+		return n, digits, false
 	}
 	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'b' && len(bytes.Trim(digits[2:], "01")) == 0 {
 		digits, only = digits[2:], twos
 	}
 	negative := from > 0 && d.text[from-1] == '-' && (from < 2 || !isAlphanumeric(d.text[from-2]))
-	n := number{from: from, to: to, negative: negative}
+	n = number{from: from, to: to, negative: negative}
 	n.read(digits, only)
-	d.add(n, digits)
+	return n, digits, true
 }
 
 // add gives a number to each lane.
