@@ -17,7 +17,8 @@ import (
 func granted() map[string][]string {
 	return map[string][]string{
 		"aws files": strings.Fields(
-			"AWS_REGION AWS_DEFAULT_REGION AWS_EC2_METADATA_DISABLED AWS_SHARED_CREDENTIALS_FILE AWS_CONFIG_FILE AWS_PROFILE",
+			`AWS_REGION AWS_DEFAULT_REGION AWS_EC2_METADATA_DISABLED AWS_SHARED_CREDENTIALS_FILE AWS_CONFIG_FILE AWS_PROFILE
+			AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE`,
 		),
 		"aws env": strings.Fields(
 			`AWS_REGION AWS_DEFAULT_REGION AWS_EC2_METADATA_DISABLED AWS_ENDPOINT_URL
@@ -37,7 +38,7 @@ func granted() map[string][]string {
 func TestVariables_WhatAClientWouldRatherTakeIsFound(t *testing.T) {
 	for name, test := range map[string]struct{ of, conflicts, harmless string }{
 		"a role of the Pod's account": {
-			of: "aws files", harmless: "AWS_STS_REGIONAL_ENDPOINTS AWS_REGION",
+			of: "aws env", harmless: "AWS_STS_REGIONAL_ENDPOINTS AWS_REGION",
 			conflicts: "AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_ROLE_SESSION_NAME",
 		},
 		"keys beside files": {

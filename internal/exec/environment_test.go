@@ -48,6 +48,7 @@ func (c *container) forAWS(files bool) {
 	c.terms.Variables["AWS_SHARED_CREDENTIALS_FILE"] = v1alpha1.MountPath + "/aws/credentials"
 	c.terms.Variables["AWS_CONFIG_FILE"] = v1alpha1.MountPath + "/aws/config"
 	c.terms.Variables["AWS_PROFILE"] = "default"
+	c.terms.Variables["AWS_ROLE_ARN"], c.terms.Variables["AWS_WEB_IDENTITY_TOKEN_FILE"] = "", ""
 }
 
 // TestEnvironment_TheSDKUsesWhatWasGranted, whatever else the container has: set by the Job, by the image, or by a
@@ -83,21 +84,30 @@ func TestEnvironment_TheSDKUsesWhatWasGranted(t *testing.T) {
 	}
 }
 
+// TestEnvironment_WhatIsLeftOutIsTold has the role of a Pod's account, and keys. Beside files the grant itself sets the
+// role to nothing, and nothing is told of it.
 func TestEnvironment_WhatIsLeftOutIsTold(t *testing.T) {
-	c := delivered(t)
-	c.forAWS(true)
-	c.environment = append(
-		c.environment,
-		"AWS_ROLE_ARN=of-the-accounts",
-		"AWS_SECRET_ACCESS_KEY=of-its-own",
-		"AWS_MAX_ATTEMPTS=7",
-		"GITHUB_TOKEN=of-another-client",
-	)
-	code, stdout, stderr := c.runs("sh", "-c", `echo $AWS_ROLE_ARN$AWS_SECRET_ACCESS_KEY $AWS_MAX_ATTEMPTS $GITHUB_TOKEN`)
-	const want = "valetkey-exec: AWS_ROLE_ARN, AWS_SECRET_ACCESS_KEY are not passed on to the command: " +
-		"the AWS SDKs could use them instead of the granted credential\n"
-	if code != 0 || stdout != "7 of-another-client" || stderr != want {
-		t.Errorf("%d: %s %s", code, stdout, stderr)
+	for kind, test := range map[string]struct {
+		files     bool
+		set, told string
+	}{
+		"beside files":     {true, "AWS_ROLE_ARN AWS_ACCESS_KEY AWS_SECRET_KEY", "AWS_ACCESS_KEY, AWS_SECRET_KEY"},
+		"beside variables": {false, "AWS_ROLE_ARN AWS_PROFILE AWS_SECRET_ACCESS_KEY", "AWS_PROFILE, AWS_ROLE_ARN"},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			c := delivered(t)
+			c.forAWS(test.files)
+			c.environment = append(c.environment, "AWS_MAX_ATTEMPTS=7", "GITHUB_TOKEN=of-another-client")
+			for _, name := range strings.Fields(test.set) {
+				c.environment = append(c.environment, name+"=of-its-own")
+			}
+			code, stdout, stderr := c.runs("sh", "-c", "env | grep -c of-its-own; echo $AWS_MAX_ATTEMPTS $GITHUB_TOKEN")
+			want := "valetkey-exec: " + test.told + " are not passed on to the command: " +
+				"the AWS SDKs could use them instead of the granted credential\n"
+			if code != 0 || stdout != "0\n7 of-another-client" || stderr != want {
+				t.Errorf("%d: %s %s", code, stdout, stderr)
+			}
+		})
 	}
 }
 
