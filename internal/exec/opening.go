@@ -18,8 +18,8 @@ const (
 )
 
 // openTells reports whether the text ends within a number that tells a part of a secret, if it is a word of one's
-// beginning, behind so many bytes of it. Such a number is held back like the beginning of a secret that is written as it
-// is. Behind numbers that were redacted any digit may go on with them.
+// beginning, behind so many bytes of it. Such a number is held back like the beginning of a secret that is written as
+// it is. Behind numbers that were redacted any digit may go on with them.
 func (d *dump) openTells(begun int) bool {
 	if d.open == len(d.text) || !isAlphanumeric(d.text[d.open]) {
 		return false
