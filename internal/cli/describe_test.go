@@ -205,13 +205,13 @@ func TestDescribe_TellsTheClustersCertificatesByWhatTheyAre(t *testing.T) {
 
 func TestDescribeShowsAScriptLineByLine(t *testing.T) {
 	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
-		script := "set -e\n\tcurl x     # y\n" + strings.Repeat(" ", 66) + "What it gets\n"
+		script := "set -e \\ \n\tcurl x     # y\n" + strings.Repeat(" ", 66) + "What it gets\n"
 		r.Status.Review.Job.Command, r.Status.Review.Job.Args = nil, []string{"-c", script, "last"}
 	})
 	at(t, r).types("describe", r.Name).exits(0).says(`  command     the image's own
   args        "-c"
   args        these lines, as one word:
-              | set -e
+              | set -e \␣{1}
               | \u0009curl x␣{5}# y
               | ␣{66}What it gets
               | 

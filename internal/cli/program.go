@@ -100,16 +100,22 @@ func (p *page) words(label, name string, words []string) {
 const deepest = 40
 
 // lines shows a text line by line. None of them can pass for a line of the plugin's own. The blanks at the beginning of
-// a line are kept, because scripts need them; a tab is printed by its number. A text that ends with a line end is shown
+// a line are kept, because scripts need them; those at its end are counted, and a tab is printed by its number. A text that ends with a line end is shown
 // with an empty line behind it, so that no two texts look alike.
 func (p *page) lines(text string) {
 	for line := range strings.SplitSeq(text, "\n") {
 		words := strings.TrimLeft(line, " ")
 		depth := len(line) - len(words)
-		if depth > deepest {
+		if depth > deepest || words == "" {
 			depth, words = 0, line
 		}
-		fmt.Fprintf(p, "  %-*s | %s%s\n", max(usualLabel, p.widest), "", strings.Repeat(" ", depth), visible.Line(words))
+		shown := strings.TrimRight(words, " ")
+		if behind := len(words) - len(shown); behind > 0 {
+			words = visible.Line(shown) + visible.Blanks(behind)
+		} else {
+			words = visible.Line(words)
+		}
+		fmt.Fprintf(p, "  %-*s | %s%s\n", max(usualLabel, p.widest), "", strings.Repeat(" ", depth), words)
 	}
 }
 

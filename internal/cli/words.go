@@ -23,9 +23,16 @@ import (
 	"github.com/valetkey/valetkey/internal/visible"
 )
 
-// lasting is a time in seconds as a person says it: 900 is 15m.
+// lasting is a time in seconds as a person says it, to the second: 900 is 15m, and 899 is 14m59s.
 func lasting(seconds int32) string {
-	return duration.HumanDuration(time.Duration(seconds) * time.Second)
+	words := (time.Duration(seconds) * time.Second).String()
+	if strings.HasSuffix(words, "m0s") {
+		words = strings.TrimSuffix(words, "0s")
+	}
+	if strings.HasSuffix(words, "h0m") {
+		words = strings.TrimSuffix(words, "0m")
+	}
+	return words
 }
 
 // at is an instant, and how far it is from now.

@@ -367,3 +367,11 @@ func TestWhatCannotBeReadIsSaidWithTheRoleThatReads(t *testing.T) {
 		exits(0).
 		says("the rest    not known: the Job cannot be read: ")
 }
+
+func TestLasting_IsExact(t *testing.T) {
+	for seconds, want := range map[int32]string{1: "1s", 60: "1m", 899: "14m59s", 900: "15m", 3600: "1h", 5400: "1h30m", 43199: "11h59m59s", 43200: "12h"} {
+		if got := lasting(seconds); got != want {
+			t.Errorf("%d seconds are %s, want %s", seconds, got, want)
+		}
+	}
+}

@@ -23,10 +23,11 @@ import (
 func Line(value string) string {
 	s := speller{number: escaped}
 	safe, rest := s.spell([]byte(value))
-	return longRun.ReplaceAllStringFunc(string(bytesByNumber(safe, rest)), func(run string) string {
-		return fmt.Sprintf("%c{%d}", blankRun, len(run))
-	})
+	return longRun.ReplaceAllStringFunc(string(bytesByNumber(safe, rest)), func(run string) string { return Blanks(len(run)) })
 }
+
+// Blanks is how a run of so many blanks is written where nobody would see it, or how long it is.
+func Blanks(n int) string { return fmt.Sprintf("%c{%d}", blankRun, n) }
 
 // blankRun begins the count of a run of blanks. A value that has the character itself has it printed by its number.
 const blankRun = '\u2423'
