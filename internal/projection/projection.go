@@ -150,26 +150,39 @@ func deadline(job *batchv1.Job, left time.Duration) int64 {
 // seconds rounds down: a Pod never outlives its TTL by rounding.
 func seconds(left time.Duration) int64 { return max(int64(left/time.Second), 1) }
 
-// StartPatch is the one JSON merge patch that starts a Job, guarded by its UID and resourceVersion: whoever changed the Job since
-// it was looked at makes the API server refuse it as a conflict. Without those two, or without the whole of [Annotations], no
-// patch is made.
+// StartPatch is the one JSON patch (RFC 6902) that starts a Job, guarded by its UID and its generation: whoever changed
+// what it would run, or deleted it, since it was looked at makes the API server refuse it as invalid. What moves beside
+// that, such as its annotations, does not: an administrator of the namespace can write those for ever. Without the guard,
+// or without the whole of [Annotations], no patch is made.
 func StartPatch(job *batchv1.Job, annotations map[string]string, left time.Duration) ([]byte, error) {
-	if job.UID == "" || job.ResourceVersion == "" {
-		return nil, errors.New("a Job is started only as it was looked at: its UID and resourceVersion are needed")
+	if job.UID == "" || job.Generation == 0 {
+		return nil, errors.New("a Job is started only as it was looked at: its UID and generation are needed")
 	}
 	for _, name := range needed() {
 		if annotations[name] == "" {
 			return nil, fmt.Errorf("a Job is not started without the annotation %s", name)
 		}
 	}
-	return json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": job.ResourceVersion, "uid": job.UID},
-		"spec": map[string]any{
-			"suspend":               false,
-			"activeDeadlineSeconds": deadline(job, left),
-			"template":              map[string]any{"metadata": map[string]any{"annotations": annotations}},
-		},
+	notes := maps.Clone(annotations)
+	for key, value := range job.Spec.Template.Annotations {
+		if _, ours := notes[key]; !ours {
+			notes[key] = value
+		}
+	}
+	return json.Marshal([]operation{
+		{"test", "/metadata/uid", job.UID},
+		{"test", "/metadata/generation", job.Generation},
+		{"replace", "/spec/suspend", false},
+		{"add", "/spec/activeDeadlineSeconds", deadline(job, left)},
+		{"add", "/spec/template/metadata/annotations", notes},
 	})
+}
+
+// operation of a JSON patch.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
 }
 
 // TrialPod is the Pod of a grant's Job, for a dry run: as the job-controller would make it, without the labels that

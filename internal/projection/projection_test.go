@@ -44,7 +44,7 @@ func grant() *v1alpha1.CapabilityGrant {
 func job() *batchv1.Job {
 	yes := true
 	return &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{Name: "valetkey-publish-pr-184", Namespace: "agents", UID: "j", ResourceVersion: "42"},
+		ObjectMeta: metav1.ObjectMeta{Name: "valetkey-publish-pr-184", Namespace: "agents", UID: "j", Generation: 3},
 		Spec: batchv1.JobSpec{Suspend: &yes, Template: corev1.PodTemplateSpec{
 			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}, Annotations: map[string]string{"note": "kept"}},
 			Spec: corev1.PodSpec{
@@ -202,6 +202,24 @@ func list(text string) []string {
 	return strings.Split(text, ",")
 }
 
+// started is a Job as the API server leaves it after a start patch.
+func started(j *batchv1.Job, patch []byte) (*batchv1.Job, error) {
+	decoded, err := jsonpatch.DecodePatch(patch)
+	if err != nil {
+		return nil, err
+	}
+	before, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	after, err := decoded.Apply(before)
+	if err != nil {
+		return nil, err
+	}
+	patched := &batchv1.Job{}
+	return patched, json.Unmarshal(after, patched)
+}
+
 // apply does to a Job what the API server does with a merge patch.
 func apply(t *testing.T, j *batchv1.Job, patch []byte) *batchv1.Job {
 	t.Helper()
@@ -229,7 +247,10 @@ func TestTheStartPatchChangesWhatItMustAndNothingElse(t *testing.T) {
 	want, no, deadline := job(), false, int64(90)
 	want.Spec.Suspend, want.Spec.ActiveDeadlineSeconds = &no, &deadline
 	maps.Copy(want.Spec.Template.Annotations, notes)
-	got := apply(t, job(), patch)
+	got, err := started(job(), patch)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -246,27 +267,33 @@ func TestTheStartPatchIsRefusedByAJobThatChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var guard struct {
-		Metadata struct{ UID, ResourceVersion string }
-	}
-	if err := json.Unmarshal(patch, &guard); err != nil {
-		t.Fatal(err)
-	}
-	if guard.Metadata.UID != "j" || guard.Metadata.ResourceVersion != "42" {
-		t.Errorf("the patch is guarded by %+v: the API server would let it pass", guard.Metadata)
+	for name, row := range map[string]struct {
+		change func(*batchv1.Job)
+		starts bool
+	}{
+		"as it was":                  {func(*batchv1.Job) {}, true},
+		"with another note":          {func(j *batchv1.Job) { j.Annotations, j.ResourceVersion = map[string]string{"x": "1"}, "43" }, true},
+		"another of its name":        {func(j *batchv1.Job) { j.UID = "k" }, false},
+		"what it would run, changed": {func(j *batchv1.Job) { j.Generation++ }, false},
+	} {
+		changed := job()
+		row.change(changed)
+		if _, err := started(changed, patch); (err == nil) != row.starts {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
 func TestNoStartPatchIsMadeWithoutItsGuard(t *testing.T) {
 	whole := func() map[string]string { return projection.Annotations(grant(), job(), 1, files(t), nil, time.Minute) }
 	tests := map[string]func(*batchv1.Job, map[string]string){
-		"no UID":             func(j *batchv1.Job, _ map[string]string) { j.UID = "" },
-		"no resourceVersion": func(j *batchv1.Job, _ map[string]string) { j.ResourceVersion = "" },
-		"no grant":           func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationGrant) },
-		"no Secret":          func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationSecret) },
-		"no container":       func(_ *batchv1.Job, n map[string]string) { n[v1alpha1.AnnotationContainer] = "" },
-		"no containers":      func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationContainers) },
-		"no deadline":        func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationDeadlineSeconds) },
+		"no UID":        func(j *batchv1.Job, _ map[string]string) { j.UID = "" },
+		"no generation": func(j *batchv1.Job, _ map[string]string) { j.Generation = 0 },
+		"no grant":      func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationGrant) },
+		"no Secret":     func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationSecret) },
+		"no container":  func(_ *batchv1.Job, n map[string]string) { n[v1alpha1.AnnotationContainer] = "" },
+		"no containers": func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationContainers) },
+		"no deadline":   func(_ *batchv1.Job, n map[string]string) { delete(n, v1alpha1.AnnotationDeadlineSeconds) },
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -308,7 +335,7 @@ func TestAnnotations_KeepTheShorterDeadline(t *testing.T) {
 			t.Errorf("a template with a deadline of %d s gives one of %s s within a minute", own, got)
 		}
 		patch, err := projection.StartPatch(j, projection.Annotations(grant(), j, 1, files(t), nil, time.Minute), time.Minute)
-		if err != nil || !strings.Contains(string(patch), `"activeDeadlineSeconds":`+want) {
+		if err != nil || !strings.Contains(string(patch), `/spec/activeDeadlineSeconds","value":`+want) {
 			t.Errorf("%s, %v", patch, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -34,6 +35,9 @@ func (e *Env) watched(c client.WithWatch, faults *Faults) client.WithWatch {
 		if err := do(); err != nil {
 			return err
 		}
+		if err := moved(ctx, c, last, object); err != nil {
+			return err
+		}
 		if faults == nil {
 			e.seen(ctx, last, object)
 		}
@@ -51,6 +55,9 @@ func (e *Env) watched(c client.WithWatch, faults *Faults) client.WithWatch {
 				}
 				if created := object.GetCreationTimestamp(); created.IsZero() {
 					object.SetCreationTimestamp(metav1.NewTime(e.Clock.Now()))
+				}
+				if job, ok := object.(*batchv1.Job); ok {
+					job.Generation = 1
 				}
 				return c.Create(ctx, object, opts...)
 			})
@@ -70,6 +77,17 @@ func (e *Env) watched(c client.WithWatch, faults *Faults) client.WithWatch {
 			return write(ctx, "update "+name, object, func() error { return c.SubResource(name).Update(ctx, object, opts...) })
 		},
 	})
+}
+
+// moved counts a Job's generation on where its spec was changed.
+func moved(ctx context.Context, c client.Client, last, now client.Object) error {
+	before, was := last.(*batchv1.Job)
+	job, is := now.(*batchv1.Job)
+	if !was || !is || equality.Semantic.DeepEqual(before.Spec, job.Spec) {
+		return nil
+	}
+	job.Generation = before.Generation + 1
+	return c.Update(ctx, job)
 }
 
 // read is what is stored of an object; nil if nothing is.

@@ -29,6 +29,10 @@ import (
 	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
+// mostUnstored is how often a grant's end is looked at again because somebody else has written the grant, as whoever may
+// revoke it can do for ever.
+const mostUnstored = 3
+
 // stop stores why the grant ends, once it is in the audit log, and takes the Secrets away at once: of many grants that expire together none
 // then waits until the others' Jobs and back ends have been told.
 func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, stop v1alpha1.GrantStop) error {
@@ -46,12 +50,13 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, stop.Message)
 	})
 	switch {
-	case errors.Is(err, errAgain):
+	case errors.Is(err, errAgain) && mem.unstored < mostUnstored:
+		mem.unstored++
 		return err
 	case err != nil:
 		return errors.Join(err, c.stopUnstored(ctx, g, mem))
 	}
-	mem.credential = nil
+	mem.credential, mem.unstored = nil, 0
 	return c.deleteSecrets(ctx, g, g.Status.Attempt)
 }
 

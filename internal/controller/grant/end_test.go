@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -251,15 +252,26 @@ func TestEnds_APodThatTheJobControllerLeavesIsDeleted(t *testing.T) {
 	}
 }
 
-// TestStop_WhatIsNotStoredIsDoneAllTheSame: a status that the API server refuses keeps no credential working.
+// TestStop_WhatIsNotStoredIsDoneAllTheSame: a status that the API server refuses keeps no credential working, and nor
+// does somebody who writes the grant again and again.
 func TestStop_WhatIsNotStoredIsDoneAllTheSame(t *testing.T) {
+	for name, refusal := range map[string]error{
+		"it is too large":      errors.New("etcdserver: request is too large"),
+		"others write it, too": apierrors.NewConflict(schema.GroupResource{Resource: "capabilitygrants"}, key().Name, errors.New("changed")),
+	} {
+		t.Run(name, func(t *testing.T) { expectStopped(t, refusal) })
+	}
+}
+
+func expectStopped(t *testing.T, refusal error) {
+	t.Helper()
 	e := newEnv(t)
 	e.delivered()
 	secret := e.grant().Status.SecretName
 	e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
-	e.statusRefused = errors.New("etcdserver: request is too large")
-	for range 3 {
-		if _, err := e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()}); err == nil {
+	e.statusRefused = refusal
+	for range 5 {
+		if _, err := e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()}); err == nil && !apierrors.IsConflict(refusal) {
 			t.Error("what could not be stored is not told")
 		}
 	}

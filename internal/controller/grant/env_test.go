@@ -197,7 +197,7 @@ func (e *env) ask(edits ...func(*batchv1.Job)) {
 	r.Spec = v1alpha1.CapabilityRequestSpec{Capability: "publish", TaskID: "t", Actor: "a", Repo: "web-app", Environment: "preview", Container: "publish",
 		TTLSeconds: ptr.To[int32](600), Requester: v1alpha1.Identity{Username: bot}}
 	labels := map[string]string{v1alpha1.LabelRequest: r.Name}
-	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: policy.JobName(r), UID: "job", Labels: labels, CreationTimestamp: created}}
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: policy.JobName(r), UID: "job", Generation: 1, Labels: labels, CreationTimestamp: created}}
 	job.Spec.BackoffLimit, job.Spec.Template.Labels = ptr.To[int32](0), labels
 	job.Spec.Template.Spec = corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, AutomountServiceAccountToken: ptr.To(false),
 		Containers: []corev1.Container{{Name: "publish", Image: image, Command: []string{"/publish"}}}}

@@ -24,9 +24,6 @@ import (
 	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
-// maxConflicts bounds how often a Job that somebody keeps changing is patched again with the same credential.
-const maxConflicts = 10
-
 // beginAttempt stores the attempt before anything is minted under its number, and with it the latest instant at which what may
 // be minted could still work. The Secrets of earlier attempts go.
 func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, attempt int32) error {
@@ -49,7 +46,7 @@ func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGra
 		return err
 	}
 	mem.AttemptFacts = lifecycle.AttemptFacts{Began: attempt, BeganAt: now}
-	mem.credential, mem.conflicts, mem.writes, mem.claim = nil, 0, 0, g.ResourceVersion
+	mem.credential, mem.writes, mem.claim = nil, 0, g.ResourceVersion
 	return c.deleteSecrets(ctx, g, attempt-1)
 }
 
@@ -300,7 +297,7 @@ func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGran
 	return err
 }
 
-// startJob is the commit point: one patch, guarded by the Job's resourceVersion.
+// startJob is the commit point: one patch, guarded by what the Job would run.
 func (c *Controller) startJob(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	left := g.Status.ExpiresAt.Sub(c.Clock.Now())
 	if left < time.Second {
@@ -327,27 +324,25 @@ func (c *Controller) startJob(ctx context.Context, g *v1alpha1.CapabilityGrant, 
 	if err != nil {
 		return err
 	}
-	err = c.Client.Patch(ctx, job, client.RawPatch(types.MergePatchType, patch))
-	if apierrors.IsConflict(err) {
-		return c.startConflict(mem)
-	}
-	if err != nil {
-		return &writeError{"starting the Job", err}
+	looked := job.DeepCopy()
+	if err := c.Client.Patch(ctx, job, client.RawPatch(types.JSONPatchType, patch)); err != nil {
+		return c.notStarted(ctx, looked, err)
 	}
 	mem.job, mem.credential = job, nil
 	return nil
 }
 
-// startConflict: somebody changed the Job in between, as its requester can for ever. The same credential is tried again, a
-// bounded number of times.
-func (c *Controller) startConflict(mem *memory) error {
-	mem.conflicts++
-	if mem.conflicts < maxConflicts {
-		return nil
+// notStarted tells a Job that is another one now, which the watch will show, from one that the API server does not let
+// start.
+func (c *Controller) notStarted(ctx context.Context, looked *batchv1.Job, err error) error {
+	now := &batchv1.Job{}
+	switch getting := c.Live.Get(ctx, client.ObjectKeyFromObject(looked), now); {
+	case apierrors.IsNotFound(getting):
+		return errAgain
+	case getting == nil && (now.UID != looked.UID || now.Generation != looked.Generation):
+		return errAgain
 	}
-	mem.Failure = lifecycle.Failure{Message: "the Job was changed again and again while it was to be started"}
-	mem.NotBefore = c.Clock.Now().Add(backoff(mem.Began))
-	return nil
+	return &writeError{"starting the Job", err}
 }
 
 func (c *Controller) recordDelivery(ctx context.Context, g *v1alpha1.CapabilityGrant, f lifecycle.Facts) error {

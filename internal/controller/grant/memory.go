@@ -37,8 +37,8 @@ type memory struct {
 	issuedAt time.Time
 	// stopping is why the grant stops, as this process recorded it.
 	stopping string
-	// conflicts counts how often the start patch met a Job that had changed.
-	conflicts int
+	// unstored counts how often somebody else wrote the grant while its end was to be stored.
+	unstored int
 	// writes counts how often the API server refused the present write, and recorded is the last attempt whose credential
 	// is in the audit log.
 	writes, recorded int32
