@@ -163,6 +163,15 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 		{"it pushes aside what the cluster needs", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.PriorityClassName = "system-cluster-critical"
 		}, "priorityClassName must not be system-cluster-critical"},
+		{"it keeps Pods of others away", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.Affinity = awayFrom(corev1.PodAffinityTerm{Namespaces: []string{"others"}})
+		}, "[0].namespaces must not be set"},
+		{"it keeps everybody's Pods away", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.Affinity = awayFrom(corev1.PodAffinityTerm{NamespaceSelector: &metav1.LabelSelector{}})
+		}, "namespaceSelector must not be set"},
+		{"it keeps Pods of its namespace away", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.Affinity = awayFrom(corev1.PodAffinityTerm{LabelSelector: &metav1.LabelSelector{}})
+		}, ""},
 		{"it has a priority of its own", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) { pod.PriorityClassName = "high" }, ""},
 		{"a volume has the reserved name", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Volumes = []corev1.Volume{{Name: "valetkey"}}
@@ -404,4 +413,10 @@ func TestWhereNoRunnerIsListedAnyStepWillDo(t *testing.T) {
 	if err := CheckJob(job, newRequest(), newCapability()); err != nil {
 		t.Error(err)
 	}
+}
+
+// awayFrom keeps Pods off each node of the operating system of the Pod's own.
+func awayFrom(term corev1.PodAffinityTerm) *corev1.Affinity {
+	term.TopologyKey = "kubernetes.io/os"
+	return &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term}}}
 }

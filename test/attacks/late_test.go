@@ -154,12 +154,16 @@ func (w *world) asNodeController() dynamic.Interface {
 }
 
 func enrolmentRows() []row {
-	const rule = "valetkey-jobs-elsewhere"
+	const rule = "valetkey-elsewhere"
 	early := func(w *world) *unstructured.Unstructured {
 		return w.job0("q", set("metadata.namespace", plain), set("spec.suspend", true), label("metadata.annotations", "valetkey.dev/created-by", mallory))
 	}
+	pod := func(w *world) *unstructured.Unstructured {
+		return w.pod0("p", set("metadata.namespace", plain), label("metadata.labels", "valetkey.dev/request", "q"))
+	}
 	return []row{
 		{name: "a Job for a credential that is made before its namespace is enrolled", by: mallory, rule: rule, words: "made in enrolled namespaces", try: creates(early)},
+		{name: "a Pod with a request's label where no namespace is enrolled, to be remembered", by: mallory, rule: rule, words: "made in enrolled namespaces", try: creates(pod)},
 		{name: "a Job that becomes one for a credential before its namespace is enrolled", by: mallory, rule: rule, words: "made in enrolled namespaces", try: inPlain(`{"metadata":{"labels":{"valetkey.dev/request":"q"}}}`)},
 	}
 }

@@ -7,7 +7,9 @@ package integration
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -172,6 +175,45 @@ func TestAPolicyThatIsHeldAllowsNothing(t *testing.T) {
 	})
 	j.must(j.w.admin.Patch(t.Context(), owned, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
 	awaitGone(t, j.w, p)
+}
+
+// TestQuotas_OfTheSampleKeepOthersFromBeingPushedAside: whatever an agent's ordinary Jobs say, no Pod of theirs makes the
+// operator, or somebody else's Pod, leave its node or find none.
+func TestQuotas_OfTheSampleKeepOthersFromBeingPushedAside(t *testing.T) {
+	j := begin(t, "pushed-aside")
+	j.enrol("agents-with-quotas")
+	sample, err := os.ReadFile(filepath.Join(stage.root, "config", "samples", "namespace.yaml"))
+	j.must(err)
+	quotas := 0
+	for document := range strings.SplitSeq(string(sample), "\n---\n") {
+		quota := &corev1.ResourceQuota{}
+		j.must(yaml.Unmarshal([]byte(document), quota))
+		if quota.Kind == "ResourceQuota" {
+			quotas++
+			quota.Namespace = j.namespace
+			j.must(j.w.admin.Create(t.Context(), quota))
+			await(t, j.w, quota, "counted", func(q *corev1.ResourceQuota) bool { return len(q.Status.Hard) > 0 })
+		}
+	}
+	if quotas == 0 {
+		t.Fatal("the sample has no quota")
+	}
+	everywhere := corev1.PodAffinityTerm{TopologyKey: "kubernetes.io/os", NamespaceSelector: &metav1.LabelSelector{}}
+	for name, change := range map[string]func(*corev1.PodSpec){
+		"node":    func(pod *corev1.PodSpec) { pod.PriorityClassName = "system-node-critical" },
+		"cluster": func(pod *corev1.PodSpec) { pod.PriorityClassName = "system-cluster-critical" },
+		"away": func(pod *corev1.PodSpec) {
+			pod.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{everywhere}}}
+		},
+		"ordinary": func(*corev1.PodSpec) {},
+	} {
+		pod := &corev1.Pod{ObjectMeta: j.meta(name), Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "example.com/c"}}}}
+		change(&pod.Spec)
+		err := j.w.admin.Create(t.Context(), pod, client.DryRunAll)
+		if refused := err != nil && strings.Contains(err.Error(), "exceeded quota"); refused != (name != "ordinary") || err != nil && !refused {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestAGrantEndsWhenItsTimeIsUp(t *testing.T) {
