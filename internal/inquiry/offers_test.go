@@ -24,8 +24,12 @@ import (
 	"github.com/valetkey/valetkey/internal/inquiry"
 )
 
+func noon() time.Time { return time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC) }
+
+func forbidden() error { return apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("no")) }
+
 // inquirer may not list the kinds that are named.
-func inquirer(t *testing.T, objects []client.Object, forbidden ...client.ObjectList) *inquiry.Inquirer {
+func inquirer(t *testing.T, objects []client.Object, hidden ...client.ObjectList) *inquiry.Inquirer {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
@@ -39,15 +43,15 @@ func inquirer(t *testing.T, objects []client.Object, forbidden ...client.ObjectL
 			if err != nil {
 				return err
 			}
-			for _, f := range forbidden {
+			for _, f := range hidden {
 				if no, err := c.GroupVersionKindFor(f); err == nil && no == kind {
-					return apierrors.NewForbidden(schema.GroupResource{Resource: kind.Kind}, "", errors.New("no"))
+					return forbidden()
 				}
 			}
 			return c.List(ctx, list, opts...)
 		},
 	}).Build()
-	q, err := inquiry.New(c, testingclock.NewFakePassiveClock(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)))
+	q, err := inquiry.New(c, testingclock.NewFakePassiveClock(noon()))
 	if err != nil {
 		t.Fatal(err)
 	}
