@@ -115,10 +115,10 @@ func (r refusal) texts() []string {
 	var all []string
 	last := v1alpha1.Acceptance("")
 	for _, m := range r.misses {
-		switch {
-		case m.needs == "":
+		switch m.needs {
+		case "":
 			all = append(all, m.text)
-		case m.needs == last:
+		case last:
 			all[len(all)-1] += ", and " + m.text
 		default:
 			all = append(all, fmt.Sprintf("does not accept %s: %s", m.needs, m.text))
