@@ -21,6 +21,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/projection"
 )
 
 // Inquirer reads as somebody.
@@ -83,10 +84,14 @@ func (q *Inquirer) Would(ctx context.Context, who v1alpha1.Identity, a Ask) (Fou
 	request.Spec = v1alpha1.CapabilityRequestSpec{Capability: a.Capability, Repo: a.Repo, Environment: a.Environment, TTLSeconds: a.TTLSeconds,
 		TaskID: a.TaskID, Requester: who}
 	found := Found{Facts: policy.Facts{Request: request, Now: q.clock.Now()}}
-	return found, q.catalogue(ctx, &found)
+	if err := q.catalogue(ctx, &found); err != nil {
+		return found, err
+	}
+	return found, q.surroundings(ctx, &found)
 }
 
-// Of is what a request that exists is decided from. Whether the requester could read Secrets or approve is the operator's to ask.
+// Of is what a request that exists is decided from. As the operator does, it looks at the namespace, and at who could
+// read the credential, until the Job is started.
 func (q *Inquirer) Of(ctx context.Context, request *v1alpha1.CapabilityRequest) (Found, error) {
 	found := Found{Facts: policy.Facts{Request: request, Now: q.clock.Now(), Seen: request.Status.SeenDecisions, Granted: request.Status.GrantName != ""}}
 	if review := request.Status.Review; review != nil {
@@ -99,11 +104,19 @@ func (q *Inquirer) Of(ctx context.Context, request *v1alpha1.CapabilityRequest) 
 	unread := len(found.Unread)
 	there, err := q.read(ctx, &found, "the Job", client.ObjectKey{Namespace: request.Namespace, Name: policy.JobName(request)}, job)
 	found.Blind = found.Blind || len(found.Unread) > unread
-	if err != nil || !there {
+	if err != nil {
 		return found, err
 	}
-	found.Facts.Job = job
-	return found, q.risks(ctx, &found)
+	if there {
+		found.Facts.Job = job
+		if err := q.risks(ctx, &found); err != nil {
+			return found, err
+		}
+		if _, _, started := projection.Started(job); started {
+			return found, nil
+		}
+	}
+	return found, q.surroundings(ctx, &found)
 }
 
 // policiesUnread names the role that is missing.
@@ -166,7 +179,7 @@ func (q *Inquirer) risks(ctx context.Context, found *Found) error {
 	if in.Capability == nil {
 		return nil
 	}
-	for _, name := range policy.ConfigMapNames(found.Facts.Job) {
+	for _, name := range inputs(found, &in) {
 		content, unread := &corev1.ConfigMap{}, len(found.Unread)
 		there, err := q.read(ctx, found, "ConfigMap "+name, client.ObjectKey{Namespace: found.Facts.Request.Namespace, Name: name}, content)
 		if err != nil {
@@ -181,6 +194,16 @@ func (q *Inquirer) risks(ctx context.Context, found *Found) error {
 		found.Facts.JobProblems = append(found.Facts.JobProblems, problems.Error())
 	}
 	return nil
+}
+
+// inputs are the ConfigMaps to read. Once its Job was started, a Pod reads copies of those that were reviewed.
+func inputs(found *Found, in *policy.ReviewInput) []string {
+	review := found.Facts.Request.Status.Review
+	if _, _, started := projection.Started(found.Facts.Job); started && review != nil {
+		in.Copied = slices.Concat([]v1alpha1.ReviewedInput{}, review.Inputs)
+		return nil
+	}
+	return policy.ConfigMapNames(found.Facts.Job)
 }
 
 // read gets one object; false when it is not there, or may not be read, which is noted.

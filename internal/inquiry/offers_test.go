@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	testingclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -23,12 +24,18 @@ import (
 	"github.com/valetkey/valetkey/internal/inquiry"
 )
 
+func noon() time.Time { return time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC) }
+
+func forbidden() error { return apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("no")) }
+
 // inquirer may not list the kinds that are named.
-func inquirer(t *testing.T, objects []client.Object, forbidden ...client.ObjectList) *inquiry.Inquirer {
+func inquirer(t *testing.T, objects []client.Object, hidden ...client.ObjectList) *inquiry.Inquirer {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
@@ -36,15 +43,15 @@ func inquirer(t *testing.T, objects []client.Object, forbidden ...client.ObjectL
 			if err != nil {
 				return err
 			}
-			for _, f := range forbidden {
+			for _, f := range hidden {
 				if no, err := c.GroupVersionKindFor(f); err == nil && no == kind {
-					return apierrors.NewForbidden(schema.GroupResource{Resource: kind.Kind}, "", errors.New("no"))
+					return forbidden()
 				}
 			}
 			return c.List(ctx, list, opts...)
 		},
 	}).Build()
-	q, err := inquiry.New(c, testingclock.NewFakePassiveClock(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)))
+	q, err := inquiry.New(c, testingclock.NewFakePassiveClock(noon()))
 	if err != nil {
 		t.Fatal(err)
 	}

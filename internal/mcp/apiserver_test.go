@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,6 +56,8 @@ type apiServer struct {
 	answers chan string
 	// cut ends the watches of a kind at once.
 	cut string
+	// may is what the agent may do beside, such as "get secrets".
+	may []string
 	// uids counts what was created.
 	uids int
 }
@@ -66,13 +69,16 @@ func kinds() map[string]schema.GroupVersionKind {
 		"capabilityrequests": ours.WithKind("CapabilityRequest"), "capabilitygrants": ours.WithKind("CapabilityGrant"),
 		"capabilities": ours.WithKind("Capability"), "capabilitypolicies": ours.WithKind("CapabilityPolicy"),
 		"jobs": {Group: "batch", Version: "v1", Kind: "Job"}, "namespaces": {Version: "v1", Kind: "Namespace"},
-		"selfsubjectreviews": {Group: "authentication.k8s.io", Version: "v1", Kind: "SelfSubjectReview"},
+		"selfsubjectreviews":       {Group: "authentication.k8s.io", Version: "v1", Kind: "SelfSubjectReview"},
+		"selfsubjectaccessreviews": {Group: "authorization.k8s.io", Version: "v1", Kind: "SelfSubjectAccessReview"},
+		"clusterrolebindings":      {Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "ClusterRoleBinding"},
 	}
 }
 
 func newAPIServer(t *testing.T, clock clock.PassiveClock, objects ...client.Object) *apiServer {
 	t.Helper()
-	return &apiServer{clock: clock, refusals: map[string]error{}, WithWatch: fake.NewClientBuilder().WithScheme(newScheme(t)).
+	noRoles := apierrors.NewForbidden(schema.GroupResource{Resource: "clusterrolebindings"}, "", errors.New("not an agent"))
+	return &apiServer{clock: clock, refusals: map[string]error{"GET clusterrolebindings": noRoles}, WithWatch: fake.NewClientBuilder().WithScheme(newScheme(t)).
 		WithObjects(objects...).WithStatusSubresource(&v1alpha1.CapabilityRequest{}, &v1alpha1.CapabilityGrant{}).Build()}
 }
 
@@ -94,7 +100,7 @@ func (a *apiServer) agent(t *testing.T) client.WithWatch {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	for resource, kind := range kinds() {
 		scope := meta.RESTScopeNamespace
-		if slices.Contains([]string{"capabilities", "capabilitypolicies", "namespaces", "selfsubjectreviews"}, resource) {
+		if slices.Contains([]string{"capabilities", "capabilitypolicies", "namespaces", "selfsubjectreviews", "selfsubjectaccessreviews", "clusterrolebindings"}, resource) {
 			scope = meta.RESTScopeRoot
 		}
 		mapper.Add(kind, scope)
@@ -174,6 +180,9 @@ func (a *apiServer) created(r *http.Request, resource string, o *unstructured.Un
 		review.Status.UserInfo.Username = agent
 		return answered(review, nil)
 	}
+	if resource == "selfsubjectaccessreviews" {
+		return a.mayIt(r)
+	}
 	if err := json.NewDecoder(r.Body).Decode(o); err != nil {
 		return nil, err
 	}
@@ -190,6 +199,19 @@ func (a *apiServer) created(r *http.Request, resource string, o *unstructured.Un
 		o.SetAnnotations(map[string]string{v1alpha1.AnnotationCreatedBy: agent})
 	}
 	return answered(o, a.Create(r.Context(), o))
+}
+
+// mayIt says what the agent may do.
+func (a *apiServer) mayIt(r *http.Request) (*http.Response, error) {
+	review := &authorizationv1.SelfSubjectAccessReview{}
+	if err := json.NewDecoder(r.Body).Decode(review); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	asks := review.Spec.ResourceAttributes
+	review.Status.Allowed = slices.Contains(a.may, asks.Verb+" "+asks.Resource)
+	return answered(review, nil)
 }
 
 // deleted wants to be told which request it is, and that the Pod of a Job goes with it.

@@ -88,8 +88,12 @@ func (s *Server) beforehand(found inquiry.Found, w *wish, c *call) *answer {
 			return &a
 		}
 		facts.Job = policy.AsHeld(w.job(), w.request.Spec.Requester.Username)
-		_, facts.Risks, _ = policy.NewReview(policy.ReviewInput{Request: w.request, Job: facts.Job, Capability: facts.Capability,
+		_, risks, problems := policy.NewReview(policy.ReviewInput{Request: w.request, Job: facts.Job, Capability: facts.Capability,
 			Provider: &v1alpha1.CapabilityProvider{}, Now: facts.Now})
+		facts.Risks = slices.Concat(risks, facts.Risks)
+		if problems != nil {
+			facts.JobProblems = append(facts.JobProblems, problems.Error())
+		}
 	}
 	facts.Request = w.request
 	d, all := policy.Explain(facts)

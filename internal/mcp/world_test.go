@@ -190,7 +190,7 @@ func (w *world) expectChanges(want ...string) {
 	w.Helper()
 	var got []string
 	for _, call := range w.api.seen() {
-		if (strings.HasPrefix(call, "POST") || strings.HasPrefix(call, "DELETE")) && !strings.Contains(call, "selfsubjectreviews") {
+		if (strings.HasPrefix(call, "POST") || strings.HasPrefix(call, "DELETE")) && !strings.Contains(call, "/selfsubject") {
 			verb, path, _ := strings.Cut(call, " ")
 			got = append(got, verb+" "+strings.TrimPrefix(path[strings.Index(path, agents)+len(agents):], "/"))
 		}
@@ -315,7 +315,9 @@ func previews() *v1alpha1.CapabilityPolicy {
 func rehearsals() *v1alpha1.CapabilityPolicy { return allow("rehearsals", "rehearsal") }
 
 func enrolled(level string) *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: agents, Labels: map[string]string{"pod-security.kubernetes.io/enforce": level}}}
+	return &corev1.Namespace{Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}},
+		ObjectMeta: metav1.ObjectMeta{Name: agents,
+			Labels: map[string]string{v1alpha1.LabelEnrolled: "true", "pod-security.kubernetes.io/enforce": level}}}
 }
 
 // awaitProgress returns when whatever waits has said something with these words.

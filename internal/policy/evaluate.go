@@ -31,6 +31,9 @@ type Facts struct {
 	Policies []*Compiled
 	// Risks are what only a policy's accept can take.
 	Risks []Risk
+	// Unprotected is what [Unprotected] says of the request's namespace; empty where that was not looked at, or is
+	// looked at before.
+	Unprotected string
 	// Digest is that of status.review; empty before the review.
 	Digest string
 	// ReviewedAt is when the review was written. The timeout for approvals counts from here.
@@ -97,7 +100,7 @@ func Evaluate(f Facts) Decision {
 		e.vars = variables(f.Request, f.Capability, f.Job)
 	}
 	steps := []func() *Decision{
-		e.notStamped, e.deniedByPerson, e.noSuchCapability, e.nameRefused, e.jobTooLarge, e.deniedByPolicy,
+		e.unprotected, e.notStamped, e.deniedByPerson, e.noSuchCapability, e.nameRefused, e.jobTooLarge, e.deniedByPolicy,
 		e.notAllowed, e.notServed, e.jobRefused, e.capabilityNotReady, e.awaitingJob, e.awaitingApproval,
 	}
 	for _, step := range steps {

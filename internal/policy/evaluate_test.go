@@ -596,7 +596,7 @@ func TestALongMessageIsCutBetweenCharacters(t *testing.T) {
 	w := newWorld()
 	for i := range maxListed {
 		p := allow(fmt.Sprint("p", i))
-		p.Spec.When = when("false", strings.Repeat("日本", 80))
+		p.Spec.When = when("false", strings.Repeat("日本", 79)+fmt.Sprint(i))
 		w.policies = append(w.policies[:i], p)
 	}
 	got := w.decide(t).Message

@@ -19,7 +19,7 @@ type miss struct {
 	far distance
 	// needs is set when the miss is a risk that the policy does not accept.
 	needs v1alpha1.Acceptance
-	// text goes on after "policy x".
+	// text goes on after "policy x"; of a risk, it says what the risk is.
 	text string
 }
 
@@ -172,12 +172,18 @@ func (e *evaluation) termMisses(c *Compiled) []miss {
 		found = append(found, miss{far: near, text: fmt.Sprintf("names nobody who may give the %d approvals that capability %s asks for",
 			required, e.Capability.Name)})
 	}
+	var risks []miss
 	for _, risk := range e.Risks {
 		if !slices.Contains(c.policy.Spec.Accept, risk.Needs) {
-			found = append(found, miss{far: near, needs: risk.Needs, text: fmt.Sprintf("does not accept %s: %s", risk.Needs, risk.Message)})
+			risks = append(risks, miss{far: near, needs: risk.Needs, text: risk.Message})
 		}
 	}
-	return found
+	// Risks that need the same are told together, where the first of them is.
+	first := func(m miss) int {
+		return slices.IndexFunc(e.Risks, func(r Risk) bool { return r.Needs == m.needs })
+	}
+	slices.SortStableFunc(risks, func(a, b miss) int { return cmp.Compare(first(a), first(b)) })
+	return append(found, risks...)
 }
 
 // longest is the longest lifetime that a policy allows, in seconds.

@@ -74,21 +74,58 @@ func (e *evaluation) refuse(nearest []refusal) *Decision {
 		d.Reason = v1alpha1.ReasonRequesterTooStrong
 	}
 	d.Policy = nearest[0].policy.reference()
-	told := make([]string, len(nearest))
-	for i, r := range nearest {
-		told[i] = r.String()
-	}
-	d.Message = strings.Join(told, "; ")
+	d.Message = describe(nearest)
 	return d
 }
 
-// String is a sentence: policy x allows …, and asks ….
-func (r refusal) String() string {
-	texts := make([]string, len(r.misses))
-	for i, m := range r.misses {
-		texts[i] = m.text
+// describe says what the policies miss. What several of them miss is said once, with all their names, where the nearest
+// of them is told of.
+func describe(nearest []refusal) string {
+	var texts []string
+	by := map[string][]string{}
+	for _, r := range nearest {
+		for _, text := range r.texts() {
+			if by[text] == nil {
+				texts = append(texts, text)
+			}
+			by[text] = append(by[text], r.policy.name())
+		}
 	}
-	return "policy " + r.policy.name() + " " + strings.Join(texts, ", and ")
+	var told []string
+	for i, text := range texts {
+		if i > 0 && slices.Equal(by[text], by[texts[i-1]]) {
+			told[len(told)-1] += ", and " + text
+			continue
+		}
+		told = append(told, subject(by[text])+" "+text)
+	}
+	return strings.Join(told, "; ")
+}
+
+// subject begins a sentence about policies.
+func subject(names []string) string {
+	if len(names) == 1 {
+		return "policy " + names[0]
+	}
+	return "each of the policies " + list(names)
+}
+
+// texts go on after "policy x". All risks that need the same to be accepted are one text.
+func (r refusal) texts() []string {
+	var all []string
+	last := v1alpha1.Acceptance("")
+	for _, m := range r.misses {
+		switch m.needs {
+		case "":
+			all = append(all, m.text)
+		case last:
+			all[len(all)-1] += ", and " + m.text
+		default:
+			all = append(all, fmt.Sprintf("does not accept %s: %s", m.needs, m.text))
+		}
+		last = m.needs
+	}
+	return slices.Compact(all)
 }
 
 func (m miss) requesterTooStrong() bool {

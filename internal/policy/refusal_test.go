@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
+
+	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -49,9 +50,46 @@ func wholly(f Facts) string {
 		}
 	}
 	slices.SortFunc(all, refusal.compare)
-	var words []string
-	for _, r := range all[:min(len(all), maxListed)] {
-		words = append(words, r.String())
+	return Clip(describe(all[:min(len(all), maxListed)]), maxMessageLength)
+}
+
+func TestRefusal_WhatSeveralPoliciesMissIsSaidOnce(t *testing.T) {
+	strong := []Risk{{v1alpha1.AcceptSecretReader, "bot may get Secrets (RoleBinding edit)"},
+		{v1alpha1.AcceptRequesterMayApprove, "bot may approve requests"},
+		{v1alpha1.AcceptSecretReader, "runner may get Secrets (RoleBinding edit)"}}
+	const tooStrong = "does not accept SecretReader: bot may get Secrets (RoleBinding edit), and runner may get Secrets " +
+		"(RoleBinding edit), and does not accept RequesterMayApprove: bot may approve requests"
+	accepts := func(p *v1alpha1.CapabilityPolicySpec) {
+		p.Accept = []v1alpha1.Acceptance{v1alpha1.AcceptRequesterMayApprove}
 	}
-	return Clip(strings.Join(words, "; "), maxMessageLength)
+	elsewhere := func(p *v1alpha1.CapabilityPolicySpec) { p.Repos = []string{"api"} }
+	short := func(p *v1alpha1.CapabilityPolicySpec) { p.MaxTTLSeconds = ptr.To[int32](300) }
+	for name, row := range map[string]struct {
+		risks    []Risk
+		policies []func(*v1alpha1.CapabilityPolicySpec)
+		want     string
+	}{
+		"one policy":              {strong, []func(*v1alpha1.CapabilityPolicySpec){nil}, "policy p0 " + tooStrong},
+		"three that say the same": {strong, []func(*v1alpha1.CapabilityPolicySpec){nil, nil, nil}, "each of the policies p0, p1, p2 " + tooStrong},
+		"one misses more": {strong, []func(*v1alpha1.CapabilityPolicySpec){nil, elsewhere},
+			"each of the policies p0, p1 " + tooStrong + "; policy p1 allows repos api"},
+		"one accepts a part": {strong, []func(*v1alpha1.CapabilityPolicySpec){accepts, nil},
+			"each of the policies p0, p1 does not accept SecretReader: bot may get Secrets (RoleBinding edit), and runner may get Secrets " +
+				"(RoleBinding edit); policy p1 does not accept RequesterMayApprove: bot may approve requests"},
+		"fields": {nil, []func(*v1alpha1.CapabilityPolicySpec){elsewhere, elsewhere, short},
+			"policy p2 allows ttlSeconds up to 300; each of the policies p0, p1 allows repos api"},
+	} {
+		w := newWorld()
+		w.Risks, w.Policies = row.risks, nil
+		for i, edit := range row.policies {
+			p := allow(fmt.Sprintf("p%d", i))
+			if edit != nil {
+				edit(&p.Spec)
+			}
+			w.Policies = append(w.Policies, newCompiler(t).Compile(p))
+		}
+		if got := Evaluate(w.Facts); got.Verdict != Deny || got.Message != row.want {
+			t.Errorf("%s: %s: %s\nwant %s", name, got.Verdict, got.Message, row.want)
+		}
+	}
 }

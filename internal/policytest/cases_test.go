@@ -113,7 +113,7 @@ cases:
   request: {namespace: agents}
   expect: {decision: Deny, message: no policy lets carol ask for publish}
 - name: without a word all is as the defaults say
-  expect: {decision: Deny, message: "allows environments preview, and does not accept UnpinnedImage: the image example.com/step:latest of container step is not named by digest, and does not accept UnpinnedImage"}
+  expect: {decision: Deny, message: "allows environments preview, and does not accept UnpinnedImage: the image example.com/step:latest of container step is not named by digest, and the image example.com/beside:latest"}
 `, "IMAGE", image)).test(t)
 	expectAllPassed(t, report, 6)
 }

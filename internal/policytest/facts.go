@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/exposure"
 	"github.com/valetkey/valetkey/internal/policy"
 )
 
@@ -196,17 +197,16 @@ func (w *world) activeOf(t *testCase) map[string]int {
 	return w.active[*t.Active]
 }
 
-// exposure are the risks that the operator asks the authorizer about.
+// exposure are the risks that the operator finds in roles and bindings, in its words.
 func (t *testCase) exposure(r *v1alpha1.CapabilityRequest) []policy.Risk {
-	var all []policy.Risk
-	for _, needs := range t.Risks {
-		can := "read Secrets"
-		if needs == v1alpha1.AcceptRequesterMayApprove {
-			can = "approve requests"
+	questions := exposure.About(r.Name)
+	found := exposure.New(r.Namespace, questions)
+	for i, q := range questions {
+		if slices.Contains(t.Risks, q.Needs) {
+			found.Add(r.Spec.Requester.Username, "the case says so", i)
 		}
-		all = append(all, policy.Risk{Needs: needs, Message: fmt.Sprintf("%s may %s in namespace %s", r.Spec.Requester.Username, can, r.Namespace)})
 	}
-	return all
+	return found.List()
 }
 
 // taken says why the API server would not take the request.

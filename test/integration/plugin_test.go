@@ -428,7 +428,7 @@ func TestCanSaysWhatTheServerWouldSay(t *testing.T) {
 	agent := j.agentTypes()
 	agent.types(asks("--ttl", "15m")...).exits(0).says("yes, after 1 approval, from group release-managers\n", "requester   system:serviceaccount:agents:web-app-bot\n")
 	agent.types("can", capability, "--repo", "web-app", "--env", "rehearsal").exits(0).says("yes, without anybody's approval\n")
-	agent.types("can", capability, "--repo", "payments", "--env", "rehearsal", "--ttl", "1h").exits(1).says("no: policy rehearsals allows repos web-app, and allows ttlSeconds up to 900",
+	agent.types("can", capability, "--repo", "payments", "--env", "rehearsal", "--ttl", "1h").exits(1).says("no: ", "allows repos web-app", "allows ttlSeconds up to 900",
 		"  rehearsals  repos: web-app; the request has payments\n  rehearsals  maxTTLSeconds: up to 900; the request has 3600\n")
 	agent.types("can", "publish-preview", "--repo", "web-app", "--env", j.name).exits(1).says(`no: there is no capability "publish-preview"; policies let this requester ask for publish-preview-build`)
 
@@ -442,7 +442,7 @@ func TestCanSaysWhatTheServerWouldSay(t *testing.T) {
 		Repos: []string{"web-app"}, Environments: []string{j.name}, Requesters: []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "admin"}}}})
 	other := *j
 	other.namespace = "default"
-	other.adminTypes().types(asks()...).exits(1).says("no: a policy would allow it, but the request would not be taken: the API server's rule valetkey-requests refuses it: this namespace is not enrolled")
+	other.adminTypes().types(asks()...).exits(1).says("no: namespace default is not enrolled: a cluster administrator labels it valetkey.dev/enrolled=true")
 	agent.types("can", capability, "--repo", "no/../repo", "--env", j.name).exits(1)
 
 	// Whoever may not read the catalogue, or be somebody else, is told so.

@@ -149,7 +149,7 @@ func (c *CapabilityController) check(ctx context.Context, capability *v1alpha1.C
 	err := c.Client.Get(ctx, client.ObjectKey{Name: capability.Spec.ProviderRef.Name}, p)
 	if apierrors.IsNotFound(err) {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotFound,
-			Message: fmt.Sprintf("there is no CapabilityProvider %q", capability.Spec.ProviderRef.Name)}
+			Message: fmt.Sprintf("its provider %q does not exist", capability.Spec.ProviderRef.Name)}
 	}
 	if err != nil {
 		return err
@@ -163,7 +163,7 @@ func (c *CapabilityController) check(ctx context.Context, capability *v1alpha1.C
 	}
 	if err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
-			Message: fmt.Sprintf("CapabilityProvider %q is not ready: %s", p.Name, err)}
+			Message: fmt.Sprintf("its provider %q is not ready: %s", p.Name, err)}
 	}
 	return backend.CheckCapability(ctx, capability, p)
 }

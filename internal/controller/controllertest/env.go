@@ -136,7 +136,7 @@ func New(t testing.TB, minimum time.Duration, mode v1alpha1.RevocationMode) *Env
 	e.Store(
 		&v1alpha1.CapabilityProvider{
 			ObjectMeta: metav1.ObjectMeta{Name: "aws"},
-			Spec:       v1alpha1.CapabilityProviderSpec{AWS: &v1alpha1.AWSProvider{}},
+			Spec:       v1alpha1.CapabilityProviderSpec{AWS: &v1alpha1.AWSProvider{Region: "eu-central-1"}},
 			Status:     v1alpha1.CapabilityProviderStatus{Conditions: ready},
 		},
 	)
@@ -145,12 +145,16 @@ func New(t testing.TB, minimum time.Duration, mode v1alpha1.RevocationMode) *Env
 			ObjectMeta: metav1.ObjectMeta{Name: Capability},
 			Status:     v1alpha1.CapabilityStatus{Conditions: ready},
 			Spec: v1alpha1.CapabilitySpec{
+				Description:       "Publish what was built.",
 				ProviderRef:       v1alpha1.ProviderReference{Name: "aws"},
 				DefaultTTLSeconds: 60,
 				MaxTTLSeconds:     3600,
 				AWS: &v1alpha1.AWSCapability{
-					RoleARN: "arn:aws:iam::123456789012:role/publisher",
-					Scope:   []v1alpha1.AWSStatement{{Actions: []string{"s3:PutObject"}, Resources: []string{"*"}}},
+					RoleARN:            "arn:aws:iam::123456789012:role/publisher",
+					ServiceAccountName: "publisher",
+					Scope: []v1alpha1.AWSStatement{
+						{Actions: []string{"s3:PutObject"}, Resources: []string{"arn:aws:s3:::previews/${request.repo}/*"}},
+					},
 				},
 			},
 		},

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/exposure"
 	"github.com/valetkey/valetkey/internal/rbac"
 )
 
@@ -30,13 +31,13 @@ type (
 
 // askEach asks the API server about the requester and each ServiceAccount of the namespace. The questions about
 // Secrets are shared by all requests of the namespace for a moment.
-func (e *exposure) askEach(ctx context.Context, other string, risks *risks) error {
+func (e *look) askEach(ctx context.Context, other string, risks *exposure.Risks) error {
 	subjects, tooMany, err := e.subjects(ctx)
 	if err != nil {
 		return err
 	}
 	if tooMany {
-		risks.unknown(fmt.Sprintf("who may read Secrets or approve requests in namespace %s is not known: "+
+		risks.Unknown(fmt.Sprintf("who may read Secrets or approve requests in namespace %s is not known: "+
 			"the API server has %s, and the namespace has more than %d ServiceAccounts, more than are asked about "+
 			"one by one; remove those that are not used, or use another namespace", e.namespace, other, MostAccounts))
 		return nil
@@ -46,7 +47,7 @@ func (e *exposure) askEach(ctx context.Context, other string, risks *risks) erro
 	group.SetLimit(lookupsAtOnce)
 	for i := range allowed {
 		group.Go(func() error {
-			may, err := e.allowed(ctx, subjects[i/len(e.questions)], e.questions[i%len(e.questions)].access)
+			may, err := e.allowed(ctx, subjects[i/len(e.questions)], e.questions[i%len(e.questions)].Access)
 			allowed[i] = may
 			return err
 		})
@@ -56,7 +57,7 @@ func (e *exposure) askEach(ctx context.Context, other string, risks *risks) erro
 	}
 	for i, may := range allowed {
 		if may {
-			risks.add(subjects[i/len(e.questions)].Username, "the API server says so", i%len(e.questions))
+			risks.Add(subjects[i/len(e.questions)].Username, exposure.Asked, i%len(e.questions))
 		}
 	}
 	return nil
@@ -64,7 +65,7 @@ func (e *exposure) askEach(ctx context.Context, other string, risks *risks) erro
 
 // subjects are the requester and the ServiceAccounts of the namespace. Of too many, no more are read than it takes
 // to see that.
-func (e *exposure) subjects(ctx context.Context) (subjects []v1alpha1.Identity, tooMany bool, err error) {
+func (e *look) subjects(ctx context.Context) (subjects []v1alpha1.Identity, tooMany bool, err error) {
 	listed, err := e.Answers.of("accounts/"+e.namespace, answersLast, func() (any, error) {
 		accounts := &corev1.ServiceAccountList{}
 		return accounts, e.lookups.Do(ctx, e.namespace, func() error {
@@ -86,7 +87,7 @@ func (e *exposure) subjects(ctx context.Context) (subjects []v1alpha1.Identity, 
 }
 
 // allowed is what the API server says, now or within the last moment.
-func (e *exposure) allowed(ctx context.Context, who v1alpha1.Identity, access rbac.Access) (bool, error) {
+func (e *look) allowed(ctx context.Context, who v1alpha1.Identity, access rbac.Access) (bool, error) {
 	spec := e.review(who, access)
 	key, err := json.Marshal(spec)
 	if err != nil {
@@ -102,7 +103,7 @@ func (e *exposure) allowed(ctx context.Context, who v1alpha1.Identity, access rb
 	return answer.(bool), nil
 }
 
-func (e *exposure) askAccess(ctx context.Context, spec reviewSpec) (reviewStatus, error) {
+func (e *look) askAccess(ctx context.Context, spec reviewSpec) (reviewStatus, error) {
 	review := &authorizationv1.SubjectAccessReview{Spec: spec}
 	err := e.lookups.Do(ctx, e.namespace, func() error { return e.Access.Create(ctx, review) })
 	if err != nil {
@@ -111,7 +112,7 @@ func (e *exposure) askAccess(ctx context.Context, spec reviewSpec) (reviewStatus
 	return review.Status, nil
 }
 
-func (e *exposure) review(who v1alpha1.Identity, access rbac.Access) reviewSpec {
+func (e *look) review(who v1alpha1.Identity, access rbac.Access) reviewSpec {
 	extra := make(map[string]authorizationv1.ExtraValue, len(who.Extra))
 	for key, value := range who.Extra {
 		extra[key] = authorizationv1.ExtraValue(value)

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/exposure"
 	"github.com/valetkey/valetkey/internal/rbac"
 )
 
@@ -31,13 +32,13 @@ var errViewsDiffer = errors.New("roles have just changed, and the API server and
 //   - a SelfSubjectRulesReview is incomplete where an authorizer cannot list its rules, as no webhook can;
 //   - a SubjectAccessReview that says no gives the reason of each authorizer that has one, and RBAC's is known;
 //   - its answer is the one that RBAC gives.
-func (e *exposure) otherAuthorizer(ctx context.Context, moment Moment) (string, error) {
+func (e *look) otherAuthorizer(ctx context.Context, moment Moment) (string, error) {
 	if other, err := e.unlisted(ctx); other != "" || err != nil {
 		return other, err
 	}
 	everybody := e.everybody()
 	stands := isAccount(e.requester, e.namespace) && !e.Answers.knows(everybody) // for every account of the namespace
-	if stands || moment == Issuing && !privileged(e.requester) {
+	if stands || moment == Issuing && !exposure.Privileged(e.requester) {
 		if other, err := e.compare(ctx, e.requester, e.asks); other != "" || err != nil {
 			return other, err
 		}
@@ -46,7 +47,7 @@ func (e *exposure) otherAuthorizer(ctx context.Context, moment Moment) (string, 
 		return "", nil
 	}
 	name, groups := serviceaccount.MakeUsername(e.namespace, Nobody), rbac.GroupsOf(e.namespace)
-	roles, first := rbac.Reader{Objects: e.Cache}, []rbac.Access{e.questions[0].access}
+	roles, first := rbac.Reader{Objects: e.Cache}, []rbac.Access{e.questions[0].Access}
 	may, err := roles.Of(ctx, e.namespace, rbac.User(name, groups), first)
 	if err != nil {
 		return "", err
@@ -56,7 +57,7 @@ func (e *exposure) otherAuthorizer(ctx context.Context, moment Moment) (string, 
 
 // everybody is what is remembered once the API server gave RBAC's answer about any account of the namespace: no
 // other authorizer gives them all something, as far as it shows.
-func (e *exposure) everybody() string { return "as RBAC/" + e.namespace + "/" + e.accounts.Basis }
+func (e *look) everybody() string { return "as RBAC/" + e.namespace + "/" + e.accounts.Basis }
 
 // isAccount reports whether somebody is a ServiceAccount of a namespace, with the groups that every one of them is in.
 func isAccount(who v1alpha1.Identity, namespace string) bool {
@@ -69,7 +70,7 @@ func isAccount(who v1alpha1.Identity, namespace string) bool {
 }
 
 // unlisted says whether an authorizer cannot list its rules.
-func (e *exposure) unlisted(ctx context.Context) (string, error) {
+func (e *look) unlisted(ctx context.Context) (string, error) {
 	answer, err := e.Answers.of("authorizers", authorizersLast, func() (any, error) {
 		review := &authorizationv1.SelfSubjectRulesReview{}
 		review.Spec.Namespace = e.namespace
@@ -88,8 +89,8 @@ func (e *exposure) unlisted(ctx context.Context) (string, error) {
 // compare asks the API server the first question about somebody, and says which other authorizer shows in its
 // answer. The answer is believed for as long as no role or binding of theirs changes, within the time for which the
 // authorizers are.
-func (e *exposure) compare(ctx context.Context, who v1alpha1.Identity, found rbac.Rights) (string, error) {
-	spec := e.review(who, e.questions[0].access)
+func (e *look) compare(ctx context.Context, who v1alpha1.Identity, found rbac.Rights) (string, error) {
+	spec := e.review(who, e.questions[0].Access)
 	key, err := json.Marshal(spec)
 	if err != nil {
 		return "", err

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
 )
 
 // InForce is how long after it was stored an admission rule is taken to be in force in every API server. What was created
@@ -79,24 +79,9 @@ func (o *Observer) Guarded(ctx context.Context) error {
 
 // Protection says what a namespace lacks that agents work in; its reason is empty when it lacks nothing.
 func Protection(ns *corev1.Namespace) Fence {
-	name := ns.Name
-	unsafe := func(message string) Fence {
-		return Fence{Reason: v1alpha1.ReasonNamespaceUnsafe, Final: true, Message: message}
-	}
-	switch {
-	case ns.DeletionTimestamp != nil:
-		return unsafe("namespace " + name + " is being deleted")
-	case ns.Labels[v1alpha1.LabelEnrolled] != "true":
-		return unsafe("namespace " + name + " is not enrolled: a cluster administrator labels it " + v1alpha1.LabelEnrolled + "=true")
-	}
-	if !slices.Contains(ns.Spec.Finalizers, corev1.FinalizerKubernetes) {
-		return unsafe("namespace " + name + " lacks the finalizer kubernetes, and would go from under its grants; make it anew")
-	}
-	const enforce = "pod-security.kubernetes.io/enforce"
-	switch ns.Labels[enforce] {
-	case "baseline", "restricted":
+	lacks := policy.Unprotected(ns)
+	if lacks == "" {
 		return Fence{}
-	default:
-		return unsafe("namespace " + name + " needs Pod Security: a cluster administrator labels it " + enforce + "=baseline or restricted")
 	}
+	return Fence{Reason: v1alpha1.ReasonNamespaceUnsafe, Final: true, Message: lacks}
 }

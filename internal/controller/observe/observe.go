@@ -112,10 +112,10 @@ func (o *Observer) catalogue(ctx context.Context, found *Observation) error {
 		return err
 	}
 	found.Provider = prov
-	if prov.DeletionTimestamp != nil {
+	if prov.DeletionTimestamp != nil && found.Facts.CapabilityReady {
 		found.notReady(fmt.Sprintf("its provider %q is being deleted", prov.Name))
 	}
-	if ok, message := ready(prov.Status.Conditions, prov.Generation); !ok {
+	if ok, message := ready(prov.Status.Conditions, prov.Generation); !ok && found.Facts.CapabilityReady {
 		found.notReady(fmt.Sprintf("its provider %q is not ready: %s", prov.Name, message))
 	}
 	backend, err := o.Providers.For(prov)
