@@ -83,6 +83,9 @@ func (a *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 	if _, err := render(c, provider.Longest(c)); err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
 	}
+	if err := checkPartition(c.Spec.AWS, p.Spec.AWS); err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
+	}
 	return a.options.Identities.Check(ctx, c.Name, c.Spec.AWS.ServiceAccountName)
 }
 
@@ -114,6 +117,7 @@ func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	asked := assumption{
 		region: settings.Region, endpoint: settings.STSEndpoint, role: capability.RoleARN,
 		session: l.Session(), policy: scope.Document, token: token, duration: sessionTime(l.TTL),
+		longest: longest(capability.Scope),
 	}
 	answer, err := a.sts.assume(ctx, asked)
 	if err != nil {

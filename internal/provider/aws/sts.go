@@ -25,6 +25,8 @@ type assumption struct {
 	region, endpoint, role, session, policy string
 	token                                   identity.Token
 	duration                                time.Duration
+	// longest says which template makes the policy long; empty for a policy that is made of none.
+	longest string
 }
 
 // assume asks once. The SDK's own retries are off: the controller backs off, and each try is an attempt of its own in the audit
@@ -40,7 +42,7 @@ func (c *stsClient) assume(ctx context.Context, a assumption) (*session, error) 
 		WebIdentityToken: aws.String(a.token.Reveal()),
 	})
 	if err != nil {
-		return nil, classify(err)
+		return nil, classify(err, a)
 	}
 	s := &session{}
 	if c := answer.Credentials; c != nil {

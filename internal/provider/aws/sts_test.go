@@ -24,6 +24,7 @@ func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 func TestWithoutAnEndpointAWSsOwnOfTheRegionIsAsked(t *testing.T) {
 	for region, want := range map[string]string{
 		"us-east-1": "sts.us-east-1.amazonaws.com", "eu-central-1": "sts.eu-central-1.amazonaws.com",
+		"me-south-1": "sts.me-south-1.amazonaws.com",
 		"cn-north-1": "sts.cn-north-1.amazonaws.com.cn", "us-gov-west-1": "sts.us-gov-west-1.amazonaws.com",
 		"made-up-1": "sts.made-up-1.amazonaws.com",
 	} {
