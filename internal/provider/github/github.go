@@ -65,6 +65,9 @@ type token struct {
 	provider.Unprintable
 	reveal func() string
 	api    string
+	// about names its installation, and since is when it was answered.
+	about string
+	since time.Time
 }
 
 // New makes the back end.
@@ -146,7 +149,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, &provider.Error{Class: provider.Final,
 			Message: "GitHub answered with the proof that it was sent, and not with a token; it is not used"}
 	}
-	t := &token{api: settings.APIURL, reveal: answer.token}
+	t := &token{api: settings.APIURL, reveal: answer.token, about: about(settings, wanted), since: g.options.Clock.Now()}
 	if answer.token() != "" {
 		g.hold(mine, t)
 	}
@@ -154,7 +157,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		// What is not what was asked for is given to nobody, and ended if GitHub does that.
 		cleanUp, cancel := provider.CleanUp(ctx)
 		defer cancel()
-		if answer.token() != "" && t.end(cleanUp) == nil {
+		if answer.token() != "" && t.end(cleanUp, g.options.Clock.Now()) == nil {
 			g.end(mine)
 		}
 		return nil, problem
@@ -215,7 +218,7 @@ func (g *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 		case t == nil:
 			mode = v1alpha1.RevocationAtExpiry
 		default:
-			if err := t.end(ctx); err != nil {
+			if err := t.end(ctx, g.options.Clock.Now()); err != nil {
 				return provider.Revoked{}, err
 			}
 			g.end(a)
