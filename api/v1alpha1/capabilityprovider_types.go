@@ -89,11 +89,12 @@ type GitHubProvider struct {
 
 // GCPProvider is a provider of a workload identity pool of Google Cloud that trusts this cluster's issuer.
 type GCPProvider struct {
-	// workloadIdentityProvider is the provider's resource name, with the project's number. The identities' tokens are for the audience
+	// workloadIdentityProvider is the provider's resource name, with the project's number:
+	// projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER. The identities' tokens are for the audience
 	// https://iam.googleapis.com/ and this name; only one that the operator was started with (--gcp-audience) is used.
 	// +required
 	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:Pattern=`^projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}$')",message="write projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER: with the number of the project and not its ID, with the provider behind the pool, and without https://iam.googleapis.com/ before it"
 	WorkloadIdentityProvider string `json:"workloadIdentityProvider"`
 	// stsEndpoint is the URL of the Security Token Service; empty means Google's own. Only a URL that the operator was started with
 	// (--gcp-endpoint) is used: an identity's token is sent nowhere else.

@@ -6,7 +6,6 @@ package gcp
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -174,23 +173,6 @@ func (c *calls) believe(host string, response *http.Response) error {
 	return nil
 }
 
-// codeOf is the code of a refusal: STS has it as OAuth does, the other API as Google's others do.
-func codeOf(body []byte) string {
-	var oauth struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal(body, &oauth) == nil {
-		return oauth.Error
-	}
-	var google struct {
-		Error struct {
-			Status string `json:"status"`
-		} `json:"error"`
-	}
-	_ = json.Unmarshal(body, &google) // what cannot be read has no code
-	return google.Error.Status
-}
-
 // failure sorts what went wrong by the status and the code that Google answered to the last call. Not one word of an answer is repeated.
 func (c *calls) failure() error {
 	what := [...]string{"asking Google", "exchanging the identity's token", "impersonating the service account", "narrowing the token"}[min(c.made, 3)]
@@ -210,35 +192,8 @@ func (c *calls) failure() error {
 	case c.status >= http.StatusInternalServerError:
 		e.Refused, e.Message = false, fmt.Sprintf("%s: Google failed: status %d", what, c.status)
 	default:
-		class, words := verdict(c.code)
+		class, words := verdict(c.made, c.code)
 		e.Class, e.Message = class, fmt.Sprintf("%s: Google refused, status %d: %s", what, c.status, words)
 	}
 	return e
-}
-
-// verdict knows the codes that are documented, and what a person should know of them.
-func verdict(code string) (provider.Class, string) {
-	switch code {
-	// Clocks differ, and keys are fetched late.
-	case "invalid_grant":
-		return provider.Retryable, "it could not verify the identity's token; compare the cluster's issuer, its keys, the audience and the attribute condition with the workload identity provider"
-	case "invalid_target":
-		return provider.Final, "there is no such workload identity provider, or it is disabled"
-	case "invalid_request", "invalid_scope":
-		return provider.Final, "the scopes or the boundary are not what it accepts"
-	case "unauthorized_client", "access_denied":
-		return provider.Final, "the workload identity provider does not accept the capability's identity"
-	case "PERMISSION_DENIED":
-		return provider.Final, "the service account does not exist, its API is not enabled, or it lets the capability's identity not impersonate it (roles/iam.workloadIdentityUser)"
-	case "NOT_FOUND":
-		return provider.Final, "there is no such service account"
-	case "INVALID_ARGUMENT":
-		return provider.Final, "it gives no token of these scopes for so long: more than an hour needs iam.allowServiceAccountCredentialLifetimeExtension"
-	case "FAILED_PRECONDITION":
-		return provider.Final, "the service account is disabled"
-	case "UNAUTHENTICATED":
-		return provider.Retryable, "it does not accept the federated token"
-	default:
-		return provider.Final, "with a code that it does not document"
-	}
 }
