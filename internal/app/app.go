@@ -77,6 +77,7 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	}
 	// The API server's own priority and fairness is the limit; a client's would let a burst of requests wait for minutes.
 	config.QPS = -1
+	goStraight(config)
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
@@ -92,7 +93,7 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	if err != nil {
 		return err
 	}
-	tracing, flush, err := telemetry.Export(ctx, o.traceEndpoint, logger.WithName("traces"))
+	tracing, flush, err := telemetry.Export(ctx, o.traceEndpoint, byProxy(o.outbound), logger.WithName("traces"))
 	if err != nil {
 		return err
 	}
