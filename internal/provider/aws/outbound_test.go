@@ -4,7 +4,6 @@
 package aws_test
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -50,21 +49,16 @@ func iamStandIn(s *stsStandIn) func(http.ResponseWriter, *http.Request) bool {
 func TestOutbound_STSAndIAMAreReachedAsTheOperatorIsTold(t *testing.T) {
 	w := newWorld(t)
 	w.sts.elsewhere = iamStandIn(w.sts)
-	outboundtest.Run(t, outboundtest.BackEnd{Server: w.sts, Use: func(t *testing.T, url, bundle string, way outbound.Settings) error {
-		a := aws.New(aws.Options{Endpoints: []string{url}, Audiences: []string{audience}, Outbound: way, Identities: identities(t), Clock: w.clock})
-		l := w.lease()
-		l.Capability.Spec.AWS.RevokerRoleARN = revoker
-		l.Provider.Spec.AWS = &v1alpha1.AWSProvider{Region: "us-east-1", STSEndpoint: url, IAMEndpoint: url, Audience: audience, CABundle: bundle}
-		issued := l.Issued(a.Handle(l), w.clock.Now().Add(time.Hour))
-		if _, err := a.Issue(t.Context(), l); err != nil {
-			return err
-		}
-		revoked, err := a.Revoke(t.Context(), issued)
-		if err == nil && revoked.Mode != v1alpha1.RevocationImmediate {
-			err = errors.New("the session was not denied")
-		}
-		return err
-	}})
+	outboundtest.Run(t, outboundtest.BackEnd{Server: w.sts, Clock: w.clock, Ends: v1alpha1.RevocationImmediate,
+		New: func(t *testing.T, url string, way outbound.Settings) provider.Provider {
+			return aws.New(aws.Options{Endpoints: []string{url}, Audiences: []string{audience}, Outbound: way, Identities: identities(t), Clock: w.clock})
+		},
+		Lease: func(url, bundle string) provider.Lease {
+			l := w.lease()
+			l.Capability.Spec.AWS.RevokerRoleARN = revoker
+			l.Provider.Spec.AWS = &v1alpha1.AWSProvider{Region: "us-east-1", STSEndpoint: url, IAMEndpoint: url, Audience: audience, CABundle: bundle}
+			return l
+		}})
 }
 
 // TestOutbound_ARevokerThatReachesNothingSaysWhy: a session is not said to be denied, and the message names the flag.

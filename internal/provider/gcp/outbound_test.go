@@ -10,6 +10,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/gcp"
 	"github.com/valetkey/valetkey/internal/provider/outbound"
 	"github.com/valetkey/valetkey/internal/provider/outbound/outboundtest"
@@ -17,12 +18,14 @@ import (
 
 func TestOutbound_GoogleIsReachedAsTheOperatorIsTold(t *testing.T) {
 	w := newWorld(t)
-	outboundtest.Run(t, outboundtest.BackEnd{Server: w.gate, Use: func(t *testing.T, url, bundle string, way outbound.Settings) error {
-		g := gcp.New(gcp.Options{Endpoints: []string{url}, Audiences: []string{audience}, Outbound: way,
-			Identities: identity.NewSource(w.api, identities), Clock: clock.RealClock{}})
-		l := w.lease()
-		l.Provider.Spec.GCP = &v1alpha1.GCPProvider{WorkloadIdentityProvider: pool, STSEndpoint: url, IAMCredentialsEndpoint: url, CABundle: bundle}
-		_, err := g.Issue(t.Context(), l)
-		return err
-	}})
+	outboundtest.Run(t, outboundtest.BackEnd{Server: w.gate, Clock: clock.RealClock{}, Ends: v1alpha1.RevocationAtExpiry,
+		New: func(_ *testing.T, url string, way outbound.Settings) provider.Provider {
+			return gcp.New(gcp.Options{Endpoints: []string{url}, Audiences: []string{audience}, Outbound: way,
+				Identities: identity.NewSource(w.api, identities), Clock: clock.RealClock{}})
+		},
+		Lease: func(url, bundle string) provider.Lease {
+			l := w.lease()
+			l.Provider.Spec.GCP = &v1alpha1.GCPProvider{WorkloadIdentityProvider: pool, STSEndpoint: url, IAMCredentialsEndpoint: url, CABundle: bundle}
+			return l
+		}})
 }

@@ -4,6 +4,7 @@
 package vault_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,7 +86,11 @@ func askVault(t *testing.T, said map[string]map[string]any) (o outcome) {
 		_ = json.NewEncoder(w).Encode(said[r.URL.Path])
 	}))
 	defer server.Close()
-	l := leaseOf(server.URL, "", func(handle string) { o.kept += handle + "\n" })
+	l := leaseOf(server.URL, "")
+	l.Keep = func(_ context.Context, handle string) error {
+		o.kept += handle + "\n"
+		return nil
+	}
 	v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
 	l.Handle = v.Handle(l)
 	o.credential, o.err = v.Issue(t.Context(), l)

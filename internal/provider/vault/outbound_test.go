@@ -4,7 +4,6 @@
 package vault_test
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"testing"
@@ -35,21 +34,15 @@ func standIn(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestOutbound_VaultIsReachedAsTheOperatorIsTold(t *testing.T) {
-	outboundtest.Run(t, outboundtest.BackEnd{Server: http.HandlerFunc(standIn), Use: func(t *testing.T, url, bundle string, way outbound.Settings) error {
-		v := vault.New(vault.Options{Addresses: []string{url}, Audiences: []string{"vault"}, Outbound: way, Identities: identityOf(t), Clock: clock.RealClock{}})
-		handle := ""
-		l := leaseOf(url, bundle, func(text string) { handle = text })
-		l.Handle = v.Handle(l)
-		if _, err := v.Issue(t.Context(), l); err != nil {
-			return err
-		}
-		_, err := v.Revoke(t.Context(), l.Issued(handle, time.Now().Add(time.Hour)))
-		return err
-	}})
+	outboundtest.Run(t, outboundtest.BackEnd{Server: http.HandlerFunc(standIn), Clock: clock.RealClock{}, Ends: v1alpha1.RevocationImmediate,
+		New: func(t *testing.T, url string, way outbound.Settings) provider.Provider {
+			return vault.New(vault.Options{Addresses: []string{url}, Audiences: []string{"vault"}, Outbound: way, Identities: identityOf(t), Clock: clock.RealClock{}})
+		},
+		Lease: leaseOf})
 }
 
-// leaseOf is of a Vault at a URL. It tells each handle that is to be kept.
-func leaseOf(url, bundle string, keep func(handle string)) provider.Lease {
+// leaseOf is of a Vault at a URL.
+func leaseOf(url, bundle string) provider.Lease {
 	return provider.Lease{
 		ID: "9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731", Attempt: 1, TTL: 15 * time.Minute,
 		Values: provider.Values{Repo: "web-app", Environment: "preview", Namespace: "agents"},
@@ -58,9 +51,5 @@ func leaseOf(url, bundle string, keep func(handle string)) provider.Lease {
 			Variables: []v1alpha1.VaultVariable{{Name: "PASSWORD", Value: "${data.password}"}}}}},
 		Provider: &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{Vault: &v1alpha1.VaultProvider{
 			Address: url, AuthPath: "jwt", Audience: "vault", CABundle: bundle}}},
-		Keep: func(_ context.Context, handle string) error {
-			keep(handle)
-			return nil
-		},
 	}
 }

@@ -4,11 +4,18 @@
 package outboundtest
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"k8s.io/utils/clock"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
@@ -20,8 +27,38 @@ const host = "backend.example.com"
 type BackEnd struct {
 	// Server answers what the back end asks.
 	Server http.Handler
-	// Use issues a credential by a provider whose servers are all at a URL, and ends it after the provider is gone.
-	Use func(t *testing.T, url, bundle string, way outbound.Settings) error
+	// New makes the back end, of an operator that allows the URL of its servers.
+	New func(t *testing.T, url string, way outbound.Settings) provider.Provider
+	// Lease is of a provider whose servers are all at a URL.
+	Lease func(url, bundle string) provider.Lease
+	// Ends is how a credential ends there.
+	Ends v1alpha1.RevocationMode
+	// Clock is the present time.
+	Clock clock.PassiveClock
+}
+
+// use issues a credential, and ends it by what the grant keeps of it, after the provider is gone.
+func (b BackEnd) use(t *testing.T, url, bundle string, way outbound.Settings) error {
+	t.Helper()
+	p, l := b.New(t, url, way), b.Lease(url, bundle)
+	if err := p.CheckProvider(l.Provider); err != nil {
+		t.Errorf("the provider is not ready: %v", err)
+	}
+	handle := p.Handle(l)
+	l.Handle = handle
+	l.Keep = func(_ context.Context, kept string) error {
+		handle = kept
+		return nil
+	}
+	if _, err := p.Issue(t.Context(), l); err != nil {
+		return err
+	}
+	*l.Provider = v1alpha1.CapabilityProvider{}
+	revoked, err := p.Revoke(t.Context(), l.Issued(handle, b.Clock.Now().Add(time.Hour)))
+	if err == nil && revoked.Mode != b.Ends {
+		err = fmt.Errorf("it ended %s, not %s", revoked.Mode, b.Ends)
+	}
+	return err
 }
 
 // row is one way to a server.
@@ -47,6 +84,7 @@ func Run(t *testing.T, b BackEnd) {
 		asked.Add(1)
 		b.Server.ServeHTTP(w, r)
 	}))
+	b.expectBadBundleRefused(t, byName)
 	for _, r := range rows(t, company, others) {
 		t.Run(r.name, func(t *testing.T) {
 			asked.Store(0)
@@ -60,8 +98,22 @@ func Run(t *testing.T, b BackEnd) {
 			if r.proxy != nil {
 				way.Proxy = outbound.Proxy(r.proxy.URL, nil)
 			}
-			r.expect(t, b.Use(t, url, r.bundle, way), asked.Load())
+			r.expect(t, b.use(t, url, r.bundle, way), asked.Load())
 		})
+	}
+}
+
+// expectBadBundleRefused: what cannot be read is said before anything is issued.
+func (b BackEnd) expectBadBundleRefused(t *testing.T, url string) {
+	t.Helper()
+	p, l := b.New(t, url, outbound.Settings{}), b.Lease(url, "hunter2")
+	const words = "caBundle holds no certificate in PEM"
+	problem := (*provider.NotReadyError)(nil)
+	if err := p.CheckProvider(l.Provider); !errors.As(err, &problem) || err.Error() != words {
+		t.Errorf("the provider is ready: %v", err)
+	}
+	if _, err := p.Issue(t.Context(), l); !provider.IsFinal(err) || !provider.IsRefused(err) || err.Error() != words {
+		t.Errorf("it was issued: %v", err)
 	}
 }
 
