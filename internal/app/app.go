@@ -71,13 +71,12 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer, clock clo
 }
 
 func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) error {
-	config, err := ctrl.GetConfig()
+	config, err := clusterConfig()
 	if err != nil {
-		return fmt.Errorf("no cluster: run inside one, or set KUBECONFIG: %w", err)
+		return err
 	}
 	// The API server's own priority and fairness is the limit; a client's would let a burst of requests wait for minutes.
 	config.QPS = -1
-	goStraight(config)
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err

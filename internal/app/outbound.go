@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
@@ -72,6 +73,16 @@ func readAuthorities(path string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("want a file of certificate authorities in PEM that can be read: %w", err)
 	}
 	return outbound.BesideSystem(text)
+}
+
+// clusterConfig is how the operator, and who checks it, reach the API server.
+func clusterConfig() (*rest.Config, error) {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no cluster: run inside one, or set KUBECONFIG: %w", err)
+	}
+	goStraight(config)
+	return config, nil
 }
 
 // goStraight has the API server reached without a proxy, unless a kubeconfig names one: client-go would otherwise use
