@@ -75,6 +75,7 @@ func TestOutbound_AKeyInTheFileOfAuthoritiesIsNotRepeated(t *testing.T) {
 
 // TestOutbound_TheAPIServerIsReachedStraight unless a kubeconfig says otherwise.
 func TestOutbound_TheAPIServerIsReachedStraight(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://nobody-named-it.example.com:3128")
 	config := &rest.Config{}
 	goStraight(config)
 	request := &http.Request{URL: &url.URL{Scheme: "https", Host: "10.96.0.1"}}
@@ -93,6 +94,7 @@ func TestOutbound_TheAPIServerIsReachedStraight(t *testing.T) {
 
 // TestOutbound_TracesGoTheSameWay: by the proxy that a flag names, and never by one that the environment does.
 func TestOutbound_TracesGoTheSameWay(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://nobody-named-it.example.com:3128")
 	request := &http.Request{URL: &url.URL{Scheme: "https", Host: "collector.example.com:4318"}}
 	for flag, want := range map[string]string{"--verbose": "", "--https-proxy=http://proxy.example.com:3128": "proxy.example.com:3128"} {
 		o, err := parse([]string{flag, log(t)})
