@@ -106,7 +106,7 @@ func read(flags *pflag.FlagSet, args []string) error {
 			problems = append(problems, explain(flags, args[0], err))
 		}
 		if flags.NArg() > 0 {
-			problems = append(problems, fmt.Errorf("%q: only flags are expected", flags.Arg(0)))
+			problems = append(problems, fmt.Errorf("%s: only flags are expected", shown(flags.Arg(0))))
 		}
 		args = args[n:]
 	}
