@@ -69,6 +69,10 @@ test-limits: ## Make a thousand requests at once, under three limits, and kill t
 test-conformance: ## Ask of every back end what every back end must do, and print the table
 	go test -tags integration -count=1 -json -timeout 30m -run DoesWhatEveryBackEndDoes ./internal/provider/... | go run ./hack/matrix
 
+.PHONY: test-clients
+test-clients: ## Ask AWS's command line, and its SDKs for Python and JavaScript, which credential they use
+	NODE_PATH=$$(hack/clients.sh) go test -tags clients -count=1 -v -run TestCredential_ ./internal/provider/aws/
+
 .PHONY: test-mutation
 test-mutation: ## Take out each admission rule in turn; each must be missed by an attack
 	go test -tags mutation -count=1 -v -timeout 60m ./test/attacks/...
@@ -138,7 +142,7 @@ fmt-check:
 
 .PHONY: lint
 lint: ## Lint, the direction of imports included
-	$(LINT) run --build-tags $(TAGS),mutation,heavy
+	$(LINT) run --build-tags $(TAGS),mutation,heavy,clients
 
 .PHONY: vulnerable
 vulnerable: ## Look for known vulnerable dependencies, where the database can be reached

@@ -85,6 +85,11 @@ type GitHubProvider struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
 	Signer string `json:"signer"`
+	// caBundle is the authority, in PEM, of the API's certificate. If it is set, it alone is
+	// trusted. Otherwise the system's authorities are, and those of --ca-file.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16384
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // GCPProvider is a provider of a workload identity pool of Google Cloud that trusts this cluster's issuer.
@@ -108,6 +113,11 @@ type GCPProvider struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
 	IAMCredentialsEndpoint string `json:"iamCredentialsEndpoint,omitempty"`
+	// caBundle is the authority, in PEM, of the endpoints' certificates. If it is set, it alone is
+	// trusted. Otherwise the system's authorities are, and those of --ca-file.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16384
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // VaultProvider is a Vault server, and the auth method by which the operator logs in as a capability's identity.
@@ -135,7 +145,8 @@ type VaultProvider struct {
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9.:/_-]+$`
 	Audience string `json:"audience,omitempty"`
-	// caBundle is the authority, in PEM, of the server's certificate. Without it the system's are trusted.
+	// caBundle is the authority, in PEM, of the server's certificate. If it is set, it alone is
+	// trusted. Otherwise the system's authorities are, and those of --ca-file.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16384
 	CABundle string `json:"caBundle,omitempty"`
@@ -185,6 +196,11 @@ type AWSProvider struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9.:/_-]*$`
 	Audience string `json:"audience,omitempty"`
+	// caBundle is the authority, in PEM, of the certificates of STS and IAM. If it is set, it alone is
+	// trusted. Otherwise the system's authorities are, and those of --ca-file.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16384
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // CapabilityProviderStatus is what the operator found.

@@ -35,6 +35,9 @@ const (
 	ReasonScopeInvalid = "ScopeInvalid"
 	// ReasonIdentityInvalid: a capability's ServiceAccount is missing or does not name the capability.
 	ReasonIdentityInvalid = "IdentityInvalid"
+	// ReasonBeingDeleted: a capability, its provider or an Allow policy is being deleted. It allows nothing from then on,
+	// though a finalizer or the garbage collector may hold the object for long.
+	ReasonBeingDeleted = "BeingDeleted"
 	// ReasonNameImpossible: a policy names a repo or an environment that no request for its capabilities can have, or
 	// a capability that there is not. It is in force, but that name matches nothing.
 	ReasonNameImpossible = "NameImpossible"
@@ -85,6 +88,8 @@ const (
 	ReasonJobRefused = "JobRefused"
 	// ReasonJobTimedOut: the Job did not appear in time. Final.
 	ReasonJobTimedOut = "JobTimedOut"
+	// ReasonWithdrawn: the request is being deleted, and something holds it. Final.
+	ReasonWithdrawn = "Withdrawn"
 	// ReasonReviewChanged: what was reviewed has changed. Final: create another request.
 	ReasonReviewChanged = "ReviewChanged"
 	// ReasonNotGuarded: the request or its Job is older than the admission rules. Final: create them again.

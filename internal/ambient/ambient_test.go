@@ -17,7 +17,8 @@ import (
 func granted() map[string][]string {
 	return map[string][]string{
 		"aws files": strings.Fields(
-			"AWS_REGION AWS_DEFAULT_REGION AWS_EC2_METADATA_DISABLED AWS_SHARED_CREDENTIALS_FILE AWS_CONFIG_FILE AWS_PROFILE",
+			`AWS_REGION AWS_DEFAULT_REGION AWS_EC2_METADATA_DISABLED AWS_SHARED_CREDENTIALS_FILE AWS_CONFIG_FILE AWS_PROFILE
+			AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE`,
 		),
 		"aws env": strings.Fields(
 			`AWS_REGION AWS_DEFAULT_REGION AWS_EC2_METADATA_DISABLED AWS_ENDPOINT_URL
@@ -37,7 +38,7 @@ func granted() map[string][]string {
 func TestVariables_WhatAClientWouldRatherTakeIsFound(t *testing.T) {
 	for name, test := range map[string]struct{ of, conflicts, harmless string }{
 		"a role of the Pod's account": {
-			of: "aws files", harmless: "AWS_STS_REGIONAL_ENDPOINTS AWS_REGION",
+			of: "aws env", harmless: "AWS_STS_REGIONAL_ENDPOINTS AWS_REGION",
 			conflicts: "AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_ROLE_SESSION_NAME",
 		},
 		"keys beside files": {
@@ -103,10 +104,42 @@ func TestVariables_WhatAClientWouldRatherTakeIsFound(t *testing.T) {
 			conflicts: "GH_TOKEN GITHUB_TOKEN GH_ENTERPRISE_TOKEN GITHUB_ENTERPRISE_TOKEN GH_CONFIG_DIR GITHUB_PAT",
 		},
 		"what git asks first": {
-			of: "github files", harmless: "GIT_AUTHOR_NAME GIT_DIR",
+			of: "github files", harmless: "GIT_AUTHOR_NAME GIT_CONFIG_NOSYSTEM",
 			conflicts: `
 				GIT_ASKPASS SSH_ASKPASS GIT_SSH_COMMAND SSH_AUTH_SOCK GIT_CONFIG_SYSTEM GIT_CONFIG_COUNT
 				GIT_CONFIG_KEY_0 GIT_CONFIG_VALUE_0 GIT_CONFIG_PARAMETERS`,
+		},
+		"a repository, templates and programs of another's": {
+			of: "github files", harmless: "GIT_WORK_TREE GIT_TRACE GIT_TRACE_CURL GIT_COMMIT GIT_TERMINAL_PROMPT XDG_CACHE_HOME",
+			conflicts: "GIT_DIR GIT_COMMON_DIR GIT_TEMPLATE_DIR GIT_EXEC_PATH GIT_PROXY_SSL_KEY",
+		},
+		"folders and files of passwords": {
+			of: "github files", harmless: "XDG_DATA_HOME NETRCS",
+			conflicts: "XDG_CONFIG_HOME NETRC",
+		},
+		"what git reads one day": {
+			of: "github env", harmless: "GITTER",
+			conflicts: "GIT_SOMETHING_NEW",
+		},
+		"flags and passwords of Google's clients": {
+			of: "gcp env", harmless: "XDG_CONFIG_HOME",
+			conflicts: "BIGQUERYRC NETRC",
+		},
+		"what Ansible and Skaffold take": {
+			of: "kubernetes", harmless: "K8S_AUTH_VERIFY_SSL SKAFFOLD_DEFAULT_REPO",
+			conflicts: `
+				K8S_AUTH_KUBECONFIG K8S_AUTH_API_KEY K8S_AUTH_CONTEXT K8S_AUTH_HOST SKAFFOLD_KUBECONFIG
+				SKAFFOLD_KUBE_CONTEXT`,
+		},
+		"OpenBao's names, Terraform's and Ansible's": {
+			of: "vault's own", harmless: "BAO_ADDR BAO_NAMESPACE ANSIBLE_CONFIG",
+			conflicts: `
+				BAO_TOKEN BAO_AGENT_ADDR TERRAFORM_VAULT_USERNAME ANSIBLE_HASHI_VAULT_TOKEN
+				ANSIBLE_HASHI_VAULT_ROLE_ID`,
+		},
+		"what psql runs first": {
+			of: "vault postgres", harmless: "PSQL_PAGER PSQL_HISTORY",
+			conflicts: "PSQLRC",
 		},
 		"a token file beside tokens": {
 			of: "github env", harmless: "GITHUB_SERVER_URL",
@@ -157,6 +190,7 @@ func TestFiles_AreThoseOfTheGrantsClientsAlone(t *testing.T) {
 	}
 	want := []ambient.Conflict{
 		{Client: "git and GitHub's clients", Name: ".netrc"},
+		{Client: "git and GitHub's clients", Name: "_netrc"},
 		{Client: "git and GitHub's clients", Name: ".config/gh/hosts.yml"},
 	}
 	if diff := cmp.Diff(want, ambient.Files(granted()["github env"])); diff != "" {

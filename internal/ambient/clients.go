@@ -37,15 +37,18 @@ func aws() Client {
 
 // google are Google's libraries, gcloud and its kin, and Terraform's provider. A credentials file comes first in the
 // libraries; gcloud takes an account of its own configuration, or impersonates another, before the granted token.
+// bq takes any flag from the file that BIGQUERYRC names. Python's requests, by which Google's library for Python sends,
+// puts a password from the file that NETRC names in the place of the token.
 //
 // Sources: https://cloud.google.com/docs/authentication/application-default-credentials;
 // cloud.google.com/go/auth/credentials; https://cloud.google.com/sdk/docs/properties (each property is a variable
 // CLOUDSDK_SECTION_PROPERTY) and /sdk/docs/authenticate;
-// https://registry.terraform.io/providers/hashicorp/google/latest/docs/guides/provider_reference.
+// https://registry.terraform.io/providers/hashicorp/google/latest/docs/guides/provider_reference;
+// https://cloud.google.com/bigquery/docs/bq-command-line-tool; get_netrc_auth in utils.py of github.com/psf/requests.
 func google() Client {
 	return Client{
 		Name:  "Google's libraries and gcloud",
-		Reads: []string{"GOOGLE_*", "CLOUDSDK_*", "GCLOUD_*", "GCE_METADATA_*", "BOTO_CONFIG", "BOTO_PATH"},
+		Reads: strings.Fields("GOOGLE_* CLOUDSDK_* GCLOUD_* GCE_METADATA_* BOTO_CONFIG BOTO_PATH BIGQUERYRC NETRC"),
 		Harmless: strings.Fields(`
 			GOOGLE_CLOUD_PROJECT GOOGLE_PROJECT GOOGLE_CLOUD_QUOTA_PROJECT GOOGLE_CLOUD_CPP_USER_PROJECT
 			GOOGLE_BILLING_PROJECT GCLOUD_PROJECT GOOGLE_REGION GOOGLE_ZONE GCLOUD_REGION GCLOUD_ZONE
@@ -59,37 +62,41 @@ func google() Client {
 
 // kubernetes are kubectl, the client libraries, Helm and Terraform's provider. client-go, kubectl and the libraries for
 // Python and Java take the kubeconfig that KUBECONFIG names before a ServiceAccount's token, so that the address of the
-// API server which each container has is harmless. Fabric8's library for Java reads KUBERNETES_* before any kubeconfig.
+// API server which each container has is harmless. Fabric8's library for Java reads KUBERNETES_* before any kubeconfig,
+// Ansible's collection K8S_AUTH_*, and Skaffold takes its flags from SKAFFOLD_*.
 //
 // Sources: https://pkg.go.dev/k8s.io/client-go/tools/clientcmd; https://kubernetes.io/docs/reference/kubectl/kubectl/;
 // https://github.com/fabric8io/kubernetes-client#configuring-the-client; https://helm.sh/docs/helm/helm/;
-// https://registry.terraform.io/providers/hashicorp/kubernetes/latest/docs.
+// https://registry.terraform.io/providers/hashicorp/kubernetes/latest/docs;
+// https://docs.ansible.com/ansible/latest/collections/kubernetes/core/k8s_module.html;
+// https://skaffold.dev/docs/references/cli/.
 func kubernetes() Client {
 	return Client{
 		Name:  "the clients of Kubernetes",
-		Reads: []string{"KUBE*", "HELM_KUBE*"},
+		Reads: []string{"KUBE*", "HELM_KUBE*", "K8S_AUTH_*", "SKAFFOLD_KUBE*"},
 		Harmless: strings.Fields(`
 			KUBERNETES_SERVICE_* KUBERNETES_PORT KUBERNETES_PORT_* KUBERNETES_NAMESPACE KUBECACHEDIR KUBE_EDITOR
 			KUBECTL_EXTERNAL_DIFF KUBECTL_COMMAND_HEADERS KUBECTL_APPLYSET KUBECTL_PORT_FORWARD_WEBSOCKETS
-			KUBECTL_REMOTE_COMMAND_WEBSOCKETS KUBE_CACHE_MUTATION_DETECTOR KUBE_FEATURE_*`),
+			KUBECTL_REMOTE_COMMAND_WEBSOCKETS KUBE_CACHE_MUTATION_DETECTOR KUBE_FEATURE_* K8S_AUTH_VERIFY_SSL
+			K8S_AUTH_SSL_CA_CERT`),
 	}
 }
 
 // github are GitHub's command line, git over HTTPS and SSH, and programs that read a token. gh takes GH_TOKEN before
-// GITHUB_TOKEN, and either before what it stored; git asks what GIT_ASKPASS names, and reads configuration from
-// variables over all files. libcurl, by which git speaks HTTPS, takes a password from ~/.netrc before git asks any
-// helper.
+// GITHUB_TOKEN, and either before what it stored below XDG_CONFIG_HOME or GH_CONFIG_DIR; git asks what GIT_ASKPASS
+// names, and reads configuration from variables over all files, from the repository that GIT_DIR or GIT_COMMON_DIR
+// names after the granted file, and from a template into each new repository. libcurl, by which git speaks HTTPS, takes
+// a password from ~/.netrc before git asks any helper; Python's requests and the go command take NETRC for it.
 //
-// Sources: https://cli.github.com/manual/gh_help_environment; https://git-scm.com/docs/git-config#ENVIRONMENT;
-// https://git-scm.com/docs/gitcredentials; https://git-scm.com/docs/git#_environment_variables; CURLOPT_NETRC in git's
-// http.c; https://docs.github.com/en/actions/reference/workflows-and-actions/variables for what a workflow's step
-// finds.
+// Sources: https://cli.github.com/manual/gh_help_environment; ConfigDir in pkg/config of github.com/cli/go-gh;
+// https://git-scm.com/docs/git-config#ENVIRONMENT; https://git-scm.com/docs/gitcredentials;
+// https://git-scm.com/docs/git#_environment_variables; CURLOPT_NETRC in git's http.c; get_netrc_auth in utils.py of
+// github.com/psf/requests; `go help goauth`;
+// https://docs.github.com/en/actions/reference/workflows-and-actions/variables for what a workflow's step finds.
 func github() Client {
 	return Client{
-		Name: "git and GitHub's clients",
-		Reads: strings.Fields(`
-			GITHUB_* GH_* GIT_ASKPASS GIT_CONFIG GIT_CONFIG_* GIT_SSH GIT_SSH_COMMAND GIT_PROXY_COMMAND GIT_SSL_CERT
-			GIT_SSL_KEY SSH_ASKPASS SSH_AUTH_SOCK`),
+		Name:  "git and GitHub's clients",
+		Reads: strings.Fields("GITHUB_* GH_* GIT_* SSH_ASKPASS SSH_AUTH_SOCK NETRC XDG_CONFIG_HOME"),
 		Harmless: strings.Fields(`
 			GITHUB_ACTION GITHUB_ACTIONS GITHUB_ACTION_PATH GITHUB_ACTION_REF GITHUB_ACTION_REPOSITORY GITHUB_ACTOR
 			GITHUB_ACTOR_ID GITHUB_API_URL GITHUB_BASE_REF GITHUB_ENV GITHUB_EVENT_NAME GITHUB_EVENT_PATH GITHUB_GRAPHQL_URL
@@ -97,39 +104,57 @@ func github() Client {
 			GITHUB_REF_TYPE GITHUB_REPOSITORY GITHUB_REPOSITORY_ID GITHUB_REPOSITORY_OWNER GITHUB_REPOSITORY_OWNER_ID
 			GITHUB_RETENTION_DAYS GITHUB_RUN_ATTEMPT GITHUB_RUN_ID GITHUB_RUN_NUMBER GITHUB_SERVER_URL GITHUB_SHA
 			GITHUB_STEP_SUMMARY GITHUB_TRIGGERING_ACTOR GITHUB_WORKFLOW GITHUB_WORKFLOW_REF GITHUB_WORKFLOW_SHA
-			GITHUB_WORKSPACE GIT_CONFIG_NOSYSTEM GH_HOST GH_REPO GH_EDITOR GH_BROWSER GH_DEBUG GH_PAGER GH_FORCE_TTY
+			GITHUB_WORKSPACE GH_HOST GH_REPO GH_EDITOR GH_BROWSER GH_DEBUG GH_PAGER GH_FORCE_TTY
 			GH_NO_UPDATE_NOTIFIER GH_NO_EXTENSION_UPDATE_NOTIFIER GH_PROMPT_DISABLED GH_PATH GH_MDWIDTH GH_COLOR_LABELS
-			GH_ACCESSIBLE_COLORS GH_ACCESSIBLE_PROMPTER GH_SPINNER_DISABLED GH_TELEMETRY`),
-		Files: []string{".netrc", ".config/gh/hosts.yml"},
+			GH_ACCESSIBLE_COLORS GH_ACCESSIBLE_PROMPTER GH_SPINNER_DISABLED GH_TELEMETRY
+			GIT_ADVICE GIT_ALLOW_PROTOCOL GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_ATTR_NOSYSTEM GIT_ATTR_SOURCE GIT_AUTHOR_*
+			GIT_CEILING_DIRECTORIES GIT_COMMITTER_* GIT_CONFIG_NOSYSTEM GIT_CURL_VERBOSE GIT_DEFAULT_* GIT_DIFF_OPTS
+			GIT_DISCOVERY_ACROSS_FILESYSTEM GIT_EDITOR GIT_EXTERNAL_DIFF GIT_FLUSH GIT_GLOB_PATHSPECS GIT_HTTP_LOW_SPEED_*
+			GIT_HTTP_MAX_REQUESTS GIT_HTTP_USER_AGENT GIT_ICASE_PATHSPECS GIT_INDEX_FILE GIT_INDEX_VERSION
+			GIT_LFS_PROGRESS GIT_LFS_SKIP_PUSH GIT_LFS_SKIP_SMUDGE GIT_LITERAL_PATHSPECS GIT_MERGE_* GIT_NAMESPACE
+			GIT_NOGLOB_PATHSPECS GIT_NOTES_* GIT_NO_LAZY_FETCH GIT_NO_REPLACE_OBJECTS GIT_OBJECT_DIRECTORY
+			GIT_OPTIONAL_LOCKS GIT_PAGER GIT_PRINT_SHA1_ELLIPSIS GIT_PROGRESS_DELAY GIT_PROTOCOL GIT_PROTOCOL_FROM_USER
+			GIT_PUSH_OPTION_* GIT_REFLOG_ACTION GIT_REF_PARANOIA GIT_SEQUENCE_EDITOR GIT_SSL_CAINFO GIT_SSL_CAPATH
+			GIT_SSL_CIPHER_LIST GIT_SSL_NO_VERIFY GIT_SSL_VERSION GIT_TERMINAL_PROMPT GIT_TRACE GIT_TRACE_* GIT_TRACE2
+			GIT_TRACE2_* GIT_USER_AGENT GIT_WORK_TREE
+			GIT_BRANCH GIT_COMMIT GIT_DEPTH GIT_REF GIT_REVISION GIT_SHA GIT_STRATEGY GIT_TAG`),
+		Files: []string{".netrc", "_netrc", ".config/gh/hosts.yml"},
 	}
 }
 
-// vault is Vault's command line and what uses its library: a token of the environment comes before one that was stored,
-// and an agent or a proxy can be told to put its own token in the place of the one that it is shown.
+// vault is Vault's command line, OpenBao's, and what uses their libraries: a token of the environment comes before one
+// that was stored, and an agent or a proxy can be told to put its own token in the place of the one that it is shown.
+// OpenBao reads BAO_* before VAULT_*; Terraform's provider and Ansible's collection read variables of their own first.
 //
 // Sources: https://developer.hashicorp.com/vault/docs/commands#configure-environment-variables;
-// github.com/hashicorp/vault/api, client.go;
-// https://developer.hashicorp.com/vault/docs/agent-and-proxy/proxy/apiproxy#forcing-auto-auth-token.
+// github.com/hashicorp/vault/api, client.go; github.com/openbao/openbao/api, ReadBaoVariable;
+// https://developer.hashicorp.com/vault/docs/agent-and-proxy/proxy/apiproxy#forcing-auto-auth-token;
+// https://registry.terraform.io/providers/hashicorp/vault/latest/docs;
+// https://docs.ansible.com/ansible/latest/collections/community/hashi_vault/hashi_vault_lookup.html.
 func vault() Client {
-	return Client{
+	c := Client{
 		Name:  "Vault's clients",
-		Reads: []string{"VAULT_*"},
-		Harmless: strings.Fields(`
-			VAULT_ADDR VAULT_NAMESPACE VAULT_CACERT VAULT_CACERT_BYTES VAULT_CAPATH VAULT_TLS_SERVER_NAME VAULT_SKIP_VERIFY
-			VAULT_SRV_LOOKUP VAULT_HTTP_PROXY VAULT_CLIENT_TIMEOUT VAULT_MAX_RETRIES VAULT_RATE_LIMIT
-			VAULT_DISABLE_REDIRECTS VAULT_FORMAT VAULT_LOG_LEVEL VAULT_CLI_NO_COLOR VAULT_WRAP_TTL`),
+		Reads: []string{"VAULT_*", "BAO_*", "TERRAFORM_VAULT_*", "ANSIBLE_HASHI_VAULT_*"},
 	}
+	for _, name := range strings.Fields(`
+		ADDR NAMESPACE CACERT CACERT_BYTES CAPATH TLS_SERVER_NAME SKIP_VERIFY SRV_LOOKUP HTTP_PROXY CLIENT_TIMEOUT
+		MAX_RETRIES RATE_LIMIT DISABLE_REDIRECTS FORMAT LOG_LEVEL CLI_NO_COLOR WRAP_TTL`) {
+		c.Harmless = append(c.Harmless, "VAULT_"+name, "BAO_"+name)
+	}
+	return c
 }
 
 // postgres is libpq, and what reads the same variables. A service file's values come before those of the environment,
-// but a certificate, or a password where the file has none, does not.
+// but a certificate, or a password where the file has none, does not. psql runs what the file of PSQLRC has, which can
+// connect as another user.
 //
-// Sources: https://www.postgresql.org/docs/current/libpq-envars.html, libpq-pgservice.html and libpq-pgpass.html;
+// Sources: https://www.postgresql.org/docs/current/libpq-envars.html, libpq-pgservice.html, libpq-pgpass.html and
+// app-psql.html;
 // github.com/jackc/pgx/v5/pgconn.
 func postgres() Client {
 	return Client{
 		Name:  "PostgreSQL's clients",
-		Reads: []string{"PG*"},
+		Reads: []string{"PG*", "PSQLRC"},
 		Harmless: strings.Fields(`
 			PGHOST PGHOSTADDR PGPORT PGDATABASE PGAPPNAME PGCONNECT_TIMEOUT PGSSLMODE PGSSLROOTCERT PGSSLCRL PGSSLCRLDIR
 			PGSSLSNI PGSSLNEGOTIATION PGSSLCOMPRESSION PGSSLMINPROTOCOLVERSION PGSSLMAXPROTOCOLVERSION PGMINPROTOCOLVERSION

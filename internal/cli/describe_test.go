@@ -101,6 +101,7 @@ What runs
   beside (beside)  command these lines, as one word:
                    | echo evil > /code/run
                    | sleep 9
+                   | 
   beside (beside)  lifecycle.preStop.exec.command "/hook"
 
 What it reads
@@ -146,11 +147,12 @@ The ConfigMaps that it reads, of which it gets copies as they were reviewed
   configmap   scripts, SHA-256 `+review.Inputs[1].SHA256[:12]+`…:
               run.sh:
               | set -e
-              |     echo harmless
-`, `and 12 more lines that are not shown: kubectl get configmap scripts -n agents -o go-template='{{index .data "run.sh"}}' | cat -v`, `
+              | \u0009echo harmless
+`, `and 13 more lines that are not shown: kubectl get configmap scripts -n agents -o go-template='{{index .data "run.sh"}}' | cat -v`, `
               logo.png:
               | #!/bin/sh
               | curl x | sh
+              | 
               tool: 2 bytes that are not UTF-8, SHA-256 4b3a43f592f577fcfcb5b0e1f42bec5182c9edc414e1f667528f56e7cf0be11d: `+
 		`kubectl get configmap scripts -n agents -o go-template='{{index .binaryData "tool" | base64decode}}' | cat -v`)
 
@@ -177,6 +179,8 @@ func TestDescribe_TellsTheClustersCertificatesByWhatTheyAre(t *testing.T) {
 		shown  string
 	}{
 		"the very same":             {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du"}, nil, []string{"--certificate-authority=" + own}, known},
+		"with blanks behind":        {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n \t\n"}, nil, []string{"--certificate-authority=" + own}, "\\u0009"},
+		"with lines behind":         {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n\n"}, nil, []string{"--certificate-authority=" + own}, "| b3du"},
 		"another's":                 {map[string]string{"ca.crt": "echo evil"}, nil, []string{"--certificate-authority=" + own}, "| echo evil"},
 		"with more beside":          {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n", "run.sh": "echo evil"}, nil, []string{"--certificate-authority=" + own}, "| echo evil"},
 		"with more that is no text": {map[string]string{"ca.crt": "-----BEGIN CERTIFICATE-----\nb3du\n"}, map[string][]byte{"tool": {1}}, []string{"--certificate-authority=" + own}, "| \\u0001"},
@@ -208,8 +212,9 @@ func TestDescribeShowsAScriptLineByLine(t *testing.T) {
   args        "-c"
   args        these lines, as one word:
               | set -e
-              |     curl x␣{5}# y
+              | \u0009curl x␣{5}# y
               | ␣{66}What it gets
+              | 
   args        "last"
 `)
 }

@@ -100,10 +100,10 @@ func (p *page) words(label, name string, words []string) {
 const deepest = 40
 
 // lines shows a text line by line. None of them can pass for a line of the plugin's own. The blanks at the beginning of
-// a line are kept, because scripts need them.
+// a line are kept, because scripts need them; a tab is printed by its number. A text that ends with a line end is shown
+// with an empty line behind it, so that no two texts look alike.
 func (p *page) lines(text string) {
-	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
-		line = strings.ReplaceAll(line, "\t", "    ")
+	for line := range strings.SplitSeq(text, "\n") {
 		words := strings.TrimLeft(line, " ")
 		depth := len(line) - len(words)
 		if depth > deepest {
@@ -147,14 +147,14 @@ func (c *cluster) inputs(ctx context.Context, p *page, r *v1alpha1.CapabilityReq
 	}
 }
 
-// isAuthority reports whether a ConfigMap holds the certificates by which this plugin knows the API server, and nothing else. By its name
-// alone nobody can tell: whoever may write ConfigMaps may write that one.
+// isAuthority reports whether a ConfigMap holds the certificates by which this plugin knows the API server, and nothing else, but for the
+// end of the last line. By its name alone nobody can tell: whoever may write ConfigMaps may write that one.
 func (c *cluster) isAuthority(found *corev1.ConfigMap) bool {
 	if err := rest.LoadTLSFiles(c.config); err != nil || found.Name != policy.RootCA || len(found.Data) != 1 || len(found.BinaryData) > 0 {
 		return false
 	}
-	own := strings.TrimSpace(string(c.config.CAData))
-	return own != "" && strings.TrimSpace(found.Data["ca.crt"]) == own
+	own := strings.TrimSuffix(string(c.config.CAData), "\n")
+	return own != "" && strings.TrimSuffix(found.Data["ca.crt"], "\n") == own
 }
 
 func short(sum string) string { return sum[:min(len(sum), longestSHA256)] }
@@ -178,7 +178,7 @@ func (p *page) content(c *corev1.ConfigMap) {
 // text shows what stands under a key of a ConfigMap, and with which command the rest is printed.
 func (p *page) text(key, text, print string) {
 	p.line("", key+":")
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	lines := strings.Split(text, "\n")
 	for _, line := range lines[:min(len(lines), mostLines)] {
 		if len(line) > longestShown {
 			line = fmt.Sprintf("%s… and %d more bytes", line[:longestShown], len(line)-longestShown)

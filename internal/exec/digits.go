@@ -51,6 +51,10 @@ func (d *dump) addDigits(l *lane, digits []byte) {
 	for range len(digits) / 2 {
 		l.of = append(l.of, int32(len(d.numbers)-1)) //nolint:gosec // a text has fewer
 	}
+	first := byte(d.numbers[len(d.numbers)-1].values[hexadecimals] >> (4*len(digits) - 8))
+	if !d.values.has[first] {
+		return // every window that ends in this number has its first byte
+	}
 	window := d.values.digits.window
 	for at := max(0, len(l.digits)-len(digits)-window+2); at+window <= len(l.digits); at += 2 {
 		if _, known := d.values.bytes[string(l.digits[at:at+window])]; known {
@@ -97,6 +101,9 @@ func (d *dump) begins() (from, count int) {
 		if k := d.startOf(l.digits); k > 0 {
 			from, count = min(from, d.numbers[l.of[(len(l.digits)-k)/2]].from), max(count, k/2)
 		}
+	}
+	if count < telling && d.openTells(count) {
+		count = telling
 	}
 	d.from, d.count = d.beginsDigits(from, count)
 	d.known = true

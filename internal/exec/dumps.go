@@ -24,7 +24,7 @@ type dump struct {
 	*patterns
 	text    []byte
 	numbers []number
-	lanes   [3]lane
+	lanes   [4]lane
 	found   func(from, to int)
 	// digits are the hexadecimal ones of the last stretch of numbers, which begins at digitsFrom.
 	digits     []byte
@@ -42,14 +42,14 @@ type dump struct {
 	from, count int
 	// last is set if nothing comes behind the text, or not soon.
 	last bool
-	// numbered is set once the present line has a number.
-	numbered bool
-	space    []byte
+	// numbered is set once the present line has a number. within is set if the text begins in the middle of a line.
+	numbered, within bool
+	space            []byte
 }
 
 func newDump(p *patterns, found func(from, to int)) dump {
 	d := dump{patterns: p, found: found}
-	d.lanes[1].offsets, d.lanes[2].offsets, d.lanes[2].columns = true, true, true
+	d.lanes[1].offsets, d.lanes[2].offsets, d.lanes[2].columns, d.lanes[3].columns = true, true, true, true
 	d.enough = [4]int{max(p.values.window, 1), max((p.values.window-1)/2, 1), 1, 1}
 	return d
 }
@@ -213,26 +213,37 @@ func (d *dump) sign(i int) {
 
 // number takes what may be one.
 func (d *dump) number(from, to int) {
+	n, digits, ok := d.numberAt(from, to)
+	if !ok {
+		d.word()
+		return
+	}
+	d.add(n, digits)
+}
+
+// numberAt reads letters and digits as a number, and returns its digits. It is not ok if they are none.
+func (d *dump) numberAt(from, to int) (n number, digits []byte, ok bool) {
 	digits, only := d.text[from:to], bases
 	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
 		digits, only = digits[2:], hexadecimals
 	}
 	if !hexadecimal(digits) {
-		d.word()
-		return
+		return n, digits, false
 	}
 	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'b' && len(bytes.Trim(digits[2:], "01")) == 0 {
 		digits, only = digits[2:], twos
 	}
 	negative := from > 0 && d.text[from-1] == '-' && (from < 2 || !isAlphanumeric(d.text[from-2]))
-	n := number{from: from, to: to, negative: negative}
+	n = number{from: from, to: to, negative: negative}
 	n.read(digits, only)
-	d.add(n, digits)
+	return n, digits, true
 }
 
 // add gives a number to each lane.
 func (d *dump) add(n number, digits []byte) {
-	d.numbered = true
+	if !d.numbered {
+		d.firstOfLine(n.from, n.to)
+	}
 	if last := len(d.numbers) - 1; last >= 0 && n.from-d.numbers[last].to > longestGap {
 		for i := range d.lanes {
 			d.lanes[i].apart()
@@ -249,13 +260,13 @@ func (d *dump) add(n number, digits []byte) {
 	cut := n.to < len(d.text) && isAlphanumeric(d.text[n.to]) && d.signs[d.text[n.to]]&foreignSign != 0
 	for i := range d.lanes {
 		l := &d.lanes[i]
-		if cut && l.offsets {
+		if l.over || cut && (l.offsets || l.columns) {
 			l.word()
 			continue
 		}
 		data := len(l.numbers)
 		suspect := l.take(len(d.numbers)-1, length, size, plausible, &d.enough)
-		if l.offsets && len(l.numbers) > data {
+		if (l.offsets || l.columns) && len(l.numbers) > data {
 			d.addDigits(l, digits)
 		}
 		if l.columns && !l.over && l.bytes > 0 && (l.marked || l.offset >= leastOffset) {
@@ -263,6 +274,23 @@ func (d *dump) add(n number, digits []byte) {
 		}
 		if suspect {
 			d.check(l, l.suspects|l.before)
+		}
+	}
+}
+
+// firstOfLine is called with the first number of a line. If the line begins with that number, and a blank follows, the
+// bytes may stand behind the numbers once more, as characters. The lanes without offsets then redact the whole line.
+// Otherwise the line is no such dump, and the lane that looks for that column leaves the line out.
+func (d *dump) firstOfLine(from, to int) {
+	d.numbered = true
+	for from > 0 && blank(d.text[from-1:from]) {
+		from--
+	}
+	begins := from == 0 && !d.within || from > 0 && d.text[from-1] == '\n'
+	begins = begins && blank(d.text[to:min(to+1, len(d.text))])
+	for i := range d.lanes {
+		if l := &d.lanes[i]; !l.offsets {
+			l.marked, l.over = begins, l.columns && !begins
 		}
 	}
 }
@@ -335,8 +363,8 @@ func (d *dump) check(l *lane, suspects ways) {
 	}
 }
 
-// redact reports a stretch, with the last byte as a character if that stands behind it. A line that begins with an offset, or that ends with the same bytes as characters, goes as
-// a whole from there on.
+// redact reports a stretch, with the last byte as a character if that stands behind it. If whole is set, which is for
+// lines that may end with the same bytes as characters, the rest of the line is redacted, too.
 func (d *dump) redact(from, to int, whole bool) {
 	if to+2 < len(d.text) && d.text[to] == ' ' && d.text[to+1] == '\'' {
 		if end, is := character(d.text, to+1); is == yes {

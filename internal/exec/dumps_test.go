@@ -66,8 +66,11 @@ func everyDump() map[string]dumped {
 							continue // one byte in a line of a log
 						}
 						for _, column := range []string{"", "  %s", "  >%s<"} {
-							if column == "  %s" && (base == "o" || base == "d") || column != "" && offset == "" {
+							if column == "  %s" && (base == "o" || base == "d") {
 								continue // nobody writes so
+							}
+							if column != "" && offset == "" && perLine*size < 4 {
+								continue // as the page says
 							}
 							d := dumped{format: fmt.Sprintf("%%0%d%s", width, base), size: size, big: big, perLine: perLine,
 								offset: offset, column: column}

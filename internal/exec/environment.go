@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/valetkey/valetkey/internal/ambient"
@@ -32,12 +34,7 @@ func (h *held) environment(container []string) (command []string, left []ambient
 
 // noFiles refuses files below the home folder that a client would prefer to the granted credential.
 func noFiles(files []ambient.Conflict, container []string) error {
-	home := ""
-	for _, entry := range container {
-		if value, found := strings.CutPrefix(entry, "HOME="); found {
-			home = value
-		}
-	}
+	home := homeOf(container)
 	if home == "" {
 		return nil
 	}
@@ -52,6 +49,24 @@ func noFiles(files []ambient.Conflict, container []string) error {
 		}
 	}
 	return nil
+}
+
+// homeOf is where clients look for a home folder's files: where HOME says, or, if it says nothing, where the list of
+// users does.
+func homeOf(container []string) string {
+	home := ""
+	for _, entry := range container {
+		if value, found := strings.CutPrefix(entry, "HOME="); found {
+			home = value
+		}
+	}
+	if home != "" {
+		return home
+	}
+	if u, err := user.LookupId(strconv.Itoa(os.Getuid())); err == nil {
+		return u.HomeDir
+	}
+	return "" // a user that is in no list has none
 }
 
 // told is a line about what was left out, for whoever wonders where it went. It has names, and no values.

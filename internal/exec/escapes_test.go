@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,6 +80,32 @@ func TestEscapes_AnyPunctuationIsFound(t *testing.T) {
 		}
 		if whole > 0 {
 			t.Errorf("%s: %d of %d came through", w.name, whole, tried)
+		}
+	}
+}
+
+// TestLayouts_NothingElseIsUndoneInThem has secrets with signs that look like escapes, and puts a colour, or the
+// number of a line, between any two of their characters.
+func TestLayouts_NothingElseIsUndoneInThem(t *testing.T) {
+	beside := regexp.MustCompile(`\x1b[\[(][\d;]*[mKB]|(?m)^ *\d+\b`)
+	for _, secret := range []string{`8TW5G*R5FTa\1'U\64Sw!`, `rT5%41x+Qz!p\u0041K7w_m`, `a=41Zq7&lt;pR\x2fTT9.b-c`, `q&#65;W\\n7dZ%255k)p=3D4f`} {
+		for at := 1; at < len(secret); at++ {
+			for name, text := range map[string]string{
+				"a colour":        secret[:at] + "\x1b[31m" + secret[at:] + "\x1b[0m\n",
+				"its end":         "\x1b[1;32m" + secret[:at] + "\x1b[0m" + secret[at:] + "\n",
+				"its other end":   "\x1b[32m" + secret[:at] + "\x1b(B\x1b[m" + secret[at:] + "\n",
+				"a line's number": "     7\t" + secret[:at] + "\n     8\t" + secret[at:] + "\n",
+			} {
+				if strings.Contains(name, "number") && (at < 8 || len(secret)-at < 8) {
+					continue
+				}
+				for _, size := range []int{1, 3, len(text)} {
+					left := scrubbed(t, secret, "before\n"+text, func() int { return size })
+					if told := toldOf(left, beside); told != "before#" {
+						t.Errorf("%s at %d of %q, by %d: %q", name, at, secret, size, left)
+					}
+				}
+			}
 		}
 	}
 }

@@ -1,8 +1,8 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package exec runs one command with the credential of its container: in that command's environment alone, with what the command writes
-// scrubbed of it, and no longer than the grant lives.
+// Package exec runs one command with the credential of its container: in that command's environment alone, with what
+// the command writes scrubbed of it, and no longer than the grant lives.
 package exec
 
 import (
@@ -40,9 +40,10 @@ const usage = `Usage: valetkey-exec -- COMMAND [ARGUMENT…]
        valetkey-exec install DIR
        valetkey-exec --version
 
-Runs a command with the credential of its container: in its environment alone, with its output scrubbed of it, until the grant is over.
-It ends as the command does; 124 says that the grant was over, 125 that there was no credential, or none that is safe to use, 126 and
-127 that the command could not be run.
+Runs a command with the credential of its container: in its environment alone, with its output
+scrubbed of it, until the grant is over. It ends as the command does; 124 says that the grant was
+over, 125 that there was no credential, or none that is safe to use, 126 and 127 that the command
+could not be run.
 
 install copies this program into a folder, for an image that does not have it.
 `
@@ -142,7 +143,8 @@ func (o Options) run(cmd *exec.Cmd, pipes *pipes, held *held) int {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	code := o.follow(cmd, pipes, held, signals, ended)
-	// What the command wrote is written before this process ends; one that it left running, or whoever reads nothing, is not waited for.
+	// What the command wrote is written before this process ends. A process that the command left running, or a reader
+	// that reads nothing, is not waited for.
 	select {
 	case <-written:
 	case <-o.Clock.After(grace):

@@ -33,6 +33,8 @@ type patterns struct {
 	reach int
 	// signs says what each byte means for the scan, and introducers which bytes can begin an escape.
 	signs, introducers [256]sign
+	// languages are those that are undone in layers: layouts, too, if a form has what looks like an escape.
+	languages []language
 	// values are the secrets as they are, for whatever writes numbers.
 	values values
 }
@@ -116,12 +118,15 @@ func introducers() (all [256]sign) {
 
 // newPatterns makes them of secret values. Values that are too short to be looked for are left out.
 func newPatterns(secrets []string) *patterns {
-	p := &patterns{signs: signs(), introducers: introducers()}
+	p := &patterns{signs: signs(), introducers: introducers(), languages: languages[:]}
 	secrets = slices.DeleteFunc(slices.Clone(secrets), func(s string) bool { return len(p.only(s, solidSign)) < shortest })
 	p.values = newValues(secrets)
 	forms, cores := map[string]struct{}{}, map[string]struct{}{}
 	for _, secret := range secrets {
 		for _, form := range formsOf(secret) {
+			if p.only(form, coreSign) != p.only(p.unescaped(form), coreSign) {
+				p.languages = slices.Concat(languages[:], layouts[:])
+			}
 			for _, written := range []string{form, p.unescaped(form)} {
 				forms[p.only(written, solidSign)] = struct{}{}
 				cores[p.only(written, coreSign)] = struct{}{}

@@ -61,7 +61,7 @@ func frame(name string) *regexp.Regexp {
 	case strings.Contains(name, "numbered"):
 		return regexp.MustCompile(`(?m)^[ \[(#]*\d*`)
 	case strings.Contains(name, "colours"):
-		return regexp.MustCompile(`\x1b\[?[\d;]*[mK]?`)
+		return regexp.MustCompile(`\x1b[\[(]?[\d;]*[mKB]?`)
 	case strings.Contains(name, "logger"):
 		return regexp.MustCompile(`(?m)^[=| ]*0[0-9a-f]*:?`)
 	case strings.HasPrefix(name, "gdb"):

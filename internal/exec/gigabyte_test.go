@@ -24,8 +24,8 @@ import (
 
 const gigabyte = 1 << 30
 
-// flood writes so many bytes of a program's output, in which secrets are planted at random places and in random forms, in pieces of random
-// size; the same each time. It returns how many there were.
+// flood writes so many bytes of a program's output, in which secrets are planted at random places and in random forms, in
+// pieces of random size; the same each time. It returns how many there were.
 func flood(w io.Writer, size int, secrets []string) (planted int, err error) {
 	r := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // a test's own choice, the same each time
 	line := []byte(

@@ -9,7 +9,8 @@ import "bytes"
 // known about the program that wrote it: where a lane leaves out what is data, another one does not.
 type lane struct {
 	// offsets leaves out the first number of each line, and whatever stands before a colon and a blank. columns leaves
-	// out what repeats a line's bytes as characters, behind them.
+	// out what repeats a line's bytes as characters, behind them. With columns alone, only lines that begin with a
+	// number and a blank are read.
 	offsets, columns bool
 
 	// numbers are the data, as indices. runs says in which ways so many of them in a row, up to the last one, can be
@@ -24,7 +25,7 @@ type lane struct {
 
 	// Of the present line: how many numbers, and how many bytes they are if hexadecimal or binary; begun is set once
 	// the first number was seen, over once no data follows, marked if the whole line goes: it has an offset of so many
-	// digits, or the data stand once more as characters.
+	// digits, or begins with data, or the data stand once more as characters.
 	taken, bytes, offset int
 	begun, over, marked  bool
 	// atLine is the state at the line's beginning.
@@ -66,7 +67,7 @@ func (l *lane) restart() {
 }
 
 // word is called for what is no number.
-func (l *lane) word() { l.over = l.over || l.offsets && l.taken > 0 }
+func (l *lane) word() { l.over = l.over || (l.offsets || l.columns) && l.taken > 0 }
 
 // apart is called where a number stands too far from the last one.
 func (l *lane) apart() {
@@ -74,11 +75,9 @@ func (l *lane) apart() {
 	l.digits, l.of = l.digits[:0], l.of[:0]
 }
 
-// take adds a number, unless it is none of the data, and reports whether a secret may end with it or before it.
+// take adds a number, unless it is the line's offset, and reports whether a secret may end with it or before it. It is
+// not called once the line's data are over.
 func (l *lane) take(index, digits, bytes int, plausible ways, enough *[4]int) bool {
-	if l.over {
-		return false
-	}
 	if l.offsets && !l.begun {
 		l.begun, l.offset = true, digits
 		return false

@@ -30,9 +30,10 @@ const deepest = 4
 // languages has more of them than there is time for.
 const mostDeep = 24
 
-// language is one in which characters are escaped.
+// language is one in which characters are escaped, or layout: what stands for nothing.
 type language struct {
-	// first is the byte that escapes begin with, itself how that byte is escaped, begin what each begins with.
+	// first is the byte that escapes begin with, itself how that byte is escaped, if it can be, begin what each begins
+	// with.
 	first         byte
 	itself, begin string
 	// octal is how many digits an octal number has at most; printf %b takes one more than C.
@@ -49,10 +50,15 @@ var languages = [...]language{
 	{first: '\'', itself: `''`, begin: `''`, quote: true}, {first: '\'', itself: `'\''`, begin: `'\''`, quote: true},
 }
 
+// layouts are what programs paint a text with, and what they write at the beginning of each of its lines. Where it
+// stands within what looks like an escape, but is the secret's own, as between the backslash and the 1 of \1, it has to
+// be left out alone: nothing else may be undone.
+var layouts = [...]language{{first: '\x1b', begin: "\x1b"}, {first: '\n', begin: "\n"}}
+
 // findLayers looks through the escapes of each language in the text, the last of which ends here if last is set.
 func (s *scrubber) findLayers(last bool) {
-	for k := range languages {
-		in := &languages[k]
+	for k := range s.languages {
+		in := &s.languages[k]
 		for i := s.nextExact(s.text, 0, in, !last); i < len(s.text); {
 			from := s.before(s.text, i)
 			end := from + s.undo(&s.layers[0], s.text[from:], in, i-from, !last)
@@ -106,15 +112,15 @@ func (s *scrubber) below(depth int, more bool, enough func() bool) bool {
 		return false
 	}
 	l, below := &s.layers[depth], &s.layers[depth+1]
-	for k := range languages {
+	for k := range s.languages {
 		if s.deep < len(l.bytes) {
 			return false
 		}
-		if s.nextExact(l.bytes, 0, &languages[k], more) == len(l.bytes) {
+		if s.nextExact(l.bytes, 0, &s.languages[k], more) == len(l.bytes) {
 			continue
 		}
 		s.deep -= len(l.bytes)
-		s.undo(below, l.bytes, &languages[k], len(l.bytes), more)
+		s.undo(below, l.bytes, &s.languages[k], len(l.bytes), more)
 		if enough() {
 			return true
 		}
@@ -216,7 +222,7 @@ func (l *layer) copy(plain []byte, at int) {
 // exactly undoes one escape; its size is 0 if its end may be yet to come. What is no escape stands for itself. A byte
 // that is itself escaped is undone once, and what stands behind it is left to the next layer.
 func (p *patterns) exactly(text []byte, in *language, more bool) symbol {
-	if bytes.HasPrefix(text, []byte(in.itself)) {
+	if in.itself != "" && bytes.HasPrefix(text, []byte(in.itself)) {
 		return symbol{size: len(in.itself), value: [utf8.UTFMax]byte{in.first}, n: 1, written: true}
 	}
 	if in.quote || !p.introduces(text) {

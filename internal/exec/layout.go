@@ -46,10 +46,16 @@ func behindBlanks(text []byte, at int) int {
 	return at
 }
 
-// colour leaves out a control sequence of a terminal, with which programs paint a part of a word.
+// colour leaves out a control sequence of a terminal, with which programs paint a part of a word, and the choice of
+// characters, which terminfo has go before the end of a colour.
 func colour(text []byte, more bool) symbol {
 	if len(text) > 1 && text[1] != '[' {
-		return plainSymbol(text[0])
+		switch {
+		case text[1] != '(' && text[1] != ')':
+			return plainSymbol(text[0])
+		case len(text) > 2:
+			return leftOut(3, true)
+		}
 	}
 	for i := 2; i < len(text); i++ {
 		if text[i] >= '@' && text[i] <= '~' {

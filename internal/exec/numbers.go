@@ -23,6 +23,8 @@ type values struct {
 	// digit, digitStarts their beginnings, which are shorter.
 	digits             *words
 	bytes, digitStarts map[string]struct{}
+	// heads are the first bytes of each secret, as many as the first words that begin in its first word can have.
+	heads []string
 }
 
 // fewestDigits is how many hexadecimal digits of a secret in a row are enough to redact them.
@@ -42,6 +44,7 @@ func newValues(secrets []string) values {
 }
 
 func (v *values) add(secret string) {
+	v.heads = append(v.heads, secret[:min(len(secret), 2*longestWord-1)])
 	digits := hex.EncodeToString([]byte(secret))
 	v.digits.add(digits)
 	for i := 0; i+v.digits.window <= len(digits); i += 2 {

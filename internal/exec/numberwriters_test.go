@@ -33,6 +33,11 @@ func octalWords(line []byte) string {
 	return b.String()
 }
 
+// aligned writes as many columns at least, as before what stands behind the last, short line.
+func aligned(columns int, group func([]byte) string) func([]byte) string {
+	return func(line []byte) string { return fmt.Sprintf("%-*s", columns, group(line)) }
+}
+
 func numberWriters() []writer {
 	pair := func(before string) func([]byte) string { return groups(1, before, "%02x", false) }
 	numbers := func(text string) []int {
@@ -60,6 +65,13 @@ func numberWriters() []writer {
 		{"od -t x8", dumps(16, "%07o", groups(8, " ", "%02x", true), "", "")},
 		{"od -t u1", dumps(16, "%07o", groups(1, " ", "%3d", false), "", "")},
 		{"od -An -t x2", dumps(16, "", groups(2, " ", "%02x", true), "", "")},
+		{"no offsets, od -An -t x1z", dumps(16, "", pair(" "), "  ", ">%s<")},
+		{"no offsets, od -An -t x1z -w8", dumps(8, "", pair(" "), "  ", ">%s<")},
+		{"no offsets, od -An -t x2z -w6", dumps(6, "", groups(2, " ", "%02x", true), "  ", ">%s<")},
+		{"no offsets, xxd -c 8", dumps(8, "", aligned(21, groups(2, " ", "%02x", false)), "", "%s")},
+		{"no offsets, xxd -c 14 -g 4", dumps(14, "", aligned(34, groups(4, " ", "%02x", false)), "", "%s")},
+		{"no offsets, xxd -c 4 -g 1", dumps(4, "", aligned(14, pair(" ")), "", "%s")},
+		{"no offsets, hexdump -C", dumps(16, "", aligned(50, pair(" ")), "", "|%s|")},
 		{"od -c", dumps(16, "%07o", groups(1, "   ", "%c", false), "", "")},
 		{"openssl, with colons", func(text string) string {
 			return inLines(45, "    ", "\n")(strings.TrimRight(each("%02x:")(text), ":"))

@@ -118,7 +118,8 @@ func (p *pipes) copy() <-chan struct{} {
 	return done
 }
 
-// copy returns when there is nothing more to read, or nobody to write to: then the command is told so by its next write.
+// copy returns when there is nothing more to read, or nobody to write to: then the command is told so by its next
+// write.
 func (s stream) copy() error {
 	defer func() { _ = s.from.Close() }()
 	buffer, timed := make([]byte, readSize), false

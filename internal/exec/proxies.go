@@ -15,16 +15,17 @@ const loopback = "127.0.0.1"
 // proxy: HTTP_PROXY and its like name one for Google's libraries, too, and the proxy would be sent the token.
 //
 // Go, .NET and Node read NO_PROXY first; Python, curl, Ruby and PHP read no_proxy first; Python reads any mix of small
-// and capital letters, and some libraries of Node prefer npm_config_no_proxy. A client reads only the first that it
-// finds: the address is added to each that is there, and to the two usual ones. A list that is missing is made of the
-// other one, for it would hide that from clients that read it first.
+// and capital letters, some libraries of Node prefer npm_config_no_proxy, and gRPC no_grpc_proxy. A client reads only
+// the first that it finds: the address is added to each that is there, and to the two usual ones. A list that is missing
+// is made of the other one, for it would hide that from clients that read it first.
 func reachedDirectly(environment []string) []string {
 	const capital, small = "NO_PROXY", "no_proxy"
 	environment = slices.Clone(environment)
 	lists := map[string]string{}
 	for i, entry := range environment {
 		name, list, _ := strings.Cut(entry, "=")
-		if plain := strings.ToLower(name); strings.HasSuffix(plain, small) || strings.HasSuffix(plain, "noproxy") {
+		plain := strings.ToLower(name)
+		if strings.HasSuffix(plain, small) || strings.HasSuffix(plain, "noproxy") || plain == "no_grpc_proxy" {
 			lists[name] = list
 			environment[i] = name + "=" + withLoopback(list)
 		}

@@ -80,6 +80,7 @@ func TestGoogle_ListsOfWhatIsExceptedStay(t *testing.T) {
 		{[]string{"no_proxy=a"}, "NO_PROXY=a,127.0.0.1\nno_proxy=a,127.0.0.1"},
 		{[]string{"no_proxy=a", "NO_PROXY=b"}, "NO_PROXY=b,127.0.0.1\nno_proxy=a,127.0.0.1"},
 		{[]string{"no_proxy=*"}, "NO_PROXY=*\nno_proxy=*"},
+		{[]string{"no_grpc_proxy=a"}, "NO_PROXY=127.0.0.1\nno_grpc_proxy=a,127.0.0.1\nno_proxy=127.0.0.1"},
 		{[]string{"npm_config_no_proxy=a", "npm_config_noproxy=b", "No_Proxy=c"},
 			"NO_PROXY=127.0.0.1\nNo_Proxy=c,127.0.0.1\nno_proxy=127.0.0.1\n" +
 				"npm_config_no_proxy=a,127.0.0.1\nnpm_config_noproxy=b,127.0.0.1"},
@@ -87,7 +88,7 @@ func TestGoogle_ListsOfWhatIsExceptedStay(t *testing.T) {
 		c := delivered(t)
 		c.forGoogle("ya29.granted", time.Now().Add(time.Hour))
 		c.environment = append([]string{"PATH=/usr/bin:/bin"}, test.own...)
-		if _, stdout, stderr := c.runs("sh", "-c", "env | grep -i no_*proxy | LC_ALL=C sort"); stdout != test.want {
+		if _, stdout, stderr := c.runs("sh", "-c", "env | grep -i ^n.*proxy | LC_ALL=C sort"); stdout != test.want {
 			t.Errorf("%v:\n%s %s; want\n%s", test.own, stdout, stderr, test.want)
 		}
 	}

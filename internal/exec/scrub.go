@@ -183,6 +183,9 @@ func (s *scrubber) write(end int) error {
 		s.inside = false
 	}
 	from := max(min(s.context(), end), end-before)
+	if from > 0 {
+		s.dump.within = s.text[from-1] != '\n'
+	}
 	s.text, s.next = append(s.text[:0], s.text[from:]...), end-from
 	_, err := s.out.Write(s.clean)
 	return err

@@ -310,6 +310,7 @@ func brokenWriters() []writer {
 			return inLines(10, `'`, "' +\n")(base64.StdEncoding.EncodeToString([]byte(text)))
 		}},
 		{"colours within", inLines(5, "\x1b[01;31m\x1b[K", "\x1b[m\x1b[K")},
+		{"colours within, of terminfo", inLines(5, "\x1b[31m", "\x1b(B\x1b[m")},
 	}
 	for _, number := range []string{"%6d\t", "%d:", "%d: ", "%03d ", "%d) ", "%d)", "[%d] ", "(%d) ", "#%d ", "%d. ", "%d - ",
 		"%4d | ", "%d|"} {

@@ -48,6 +48,9 @@ func (q *Inquirer) Offers(ctx context.Context, who v1alpha1.Identity, namespace 
 	}
 	var offers []Offer
 	for i := range capabilities.Items {
+		if capabilities.Items[i].DeletionTimestamp != nil {
+			continue
+		}
 		o := Offer{Capability: capabilities.Items[i]}
 		request := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: namespace},
 			Spec: v1alpha1.CapabilityRequestSpec{Capability: o.Capability.Name, Requester: who}}
@@ -70,7 +73,7 @@ func (o *Offer) add(compiled *policy.Compiled, p *v1alpha1.CapabilityPolicy, r *
 	case !compiled.Concerns(r):
 	case p.Spec.Effect == v1alpha1.EffectDeny:
 		o.Denies = append(o.Denies, *p)
-	case compiled.Err() == nil:
+	case compiled.Err() == nil && !compiled.Leaving():
 		o.Allows = append(o.Allows, *p)
 	}
 }

@@ -67,6 +67,10 @@ type clause struct {
 // Such an Allow allows nothing, and such a Deny refuses all that its other fields match.
 func (c *Compiled) Err() error { return c.err }
 
+// Leaving reports whether the policy is being deleted. Whoever deleted it has withdrawn what it allows, however long a
+// finalizer or the garbage collector holds it; a Deny refuses until it is gone.
+func (c *Compiled) Leaving() bool { return c.policy.DeletionTimestamp != nil }
+
 // Compile compiles a policy. It never returns nil; see [Compiled.Err]. It keeps a copy: whoever stores a status has its object
 // emptied and filled again, and a policy that is empty for a moment would refuse everything.
 func (c *Compiler) Compile(p *v1alpha1.CapabilityPolicy) *Compiled {

@@ -160,10 +160,14 @@ func (e *evaluation) deniedByPerson() *Decision {
 }
 
 func (e *evaluation) noSuchCapability() *Decision {
-	if e.Capability != nil {
+	message := fmt.Sprintf("there is no capability %q", e.Request.Spec.Capability)
+	switch {
+	case e.Capability == nil:
+	case e.Capability.DeletionTimestamp != nil:
+		message = fmt.Sprintf("capability %q is being deleted", e.Request.Spec.Capability)
+	default:
 		return nil
 	}
-	message := fmt.Sprintf("there is no capability %q", e.Request.Spec.Capability)
 	return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPolicy, Message: message + e.whatMayBeAsked()}
 }
 

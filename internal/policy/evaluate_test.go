@@ -353,6 +353,24 @@ func TestWhatCannotBeFoundOutOrIsAwaitedWaits(t *testing.T) {
 			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{"there is no capability"},
 		},
 		{
+			name:    "the capability is being deleted, and something holds it",
+			given:   func(w *world) { w.Capability.DeletionTimestamp, w.Granted = leaving(), true },
+			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{`capability "publish-preview-build" is being deleted`},
+		},
+		{
+			name:    "the policy is being deleted, and something holds it",
+			given:   func(w *world) { w.policies[0].DeletionTimestamp, w.Granted = leaving(), true },
+			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "preview-builds", says: []string{"is being deleted, so it allows nothing"},
+		},
+		{
+			name: "a Deny policy that is being deleted refuses until it is gone", given: func(w *world) {
+				p := deny("freeze")
+				p.DeletionTimestamp = leaving()
+				w.add(p)
+			},
+			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "freeze", says: []string{"policy freeze denies it"},
+		},
+		{
 			name: "the capability is not Ready", given: func(w *world) { w.CapabilityReady, w.CapabilityMessage = false, "its provider does not exist" },
 			verdict: Indeterminate, reason: v1alpha1.ReasonIndeterminate,
 			says: []string{"capability publish-preview-build is not Ready: its provider does not exist"},

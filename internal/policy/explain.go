@@ -27,7 +27,7 @@ const (
 
 // Clause is one thing that a policy asks of a request.
 type Clause struct {
-	// Field of the policy's spec, such as repos or when[0].
+	// Field of the policy's spec, such as repos or when[0], or metadata.deletionTimestamp.
 	Field string `json:"field"`
 	// Holds says whether the request fits.
 	Holds Holds `json:"holds"`
@@ -199,7 +199,11 @@ func (e *evaluation) expressionClauses(p *Compiled) []Clause {
 // termClauses are those that an Allow alone has: lifetime, risks, approval and limit.
 func (e *evaluation) termClauses(p *Compiled) []Clause {
 	ttl, longest := TTL(e.Request, e.Capability), e.longest(p)
-	all := []Clause{{"maxTTLSeconds", holds(ttl >= 1 && ttl <= longest), fmt.Sprintf("up to %d; the request has %d", longest, ttl)}}
+	var all []Clause
+	if p.Leaving() {
+		all = append(all, Clause{"metadata.deletionTimestamp", HoldsNo, "the policy is being deleted, so it allows nothing"})
+	}
+	all = append(all, Clause{"maxTTLSeconds", holds(ttl >= 1 && ttl <= longest), fmt.Sprintf("up to %d; the request has %d", longest, ttl)})
 	for _, risk := range e.Risks {
 		all = append(all, Clause{"accept", holds(slices.Contains(p.policy.Spec.Accept, risk.Needs)), fmt.Sprintf("%s: %s", risk.Needs, risk.Message)})
 	}

@@ -126,6 +126,9 @@ func (c *Compiled) matchesEnvironment(asked names.Asked) bool {
 // What depends on a Job that is not there yet is left open.
 func (e *evaluation) misses(c *Compiled) []miss {
 	found := slices.Concat(c.fieldMisses(e.Request, e.asked()), e.termMisses(c))
+	if c.Leaving() {
+		return append(found, miss{far: near, text: "is being deleted, so it allows nothing"})
+	}
 	if c.err != nil {
 		return append(found, miss{far: near, text: "is not valid, so it allows nothing: " + oneLine(c.err)})
 	}

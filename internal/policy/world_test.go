@@ -27,6 +27,9 @@ const (
 // noon is when the review was written.
 func noon() time.Time { return time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC) }
 
+// leaving is the deletionTimestamp of an object that a finalizer holds.
+func leaving() *metav1.Time { return &metav1.Time{Time: noon()} }
+
 // world is what a case changes before it asks for a decision.
 type world struct {
 	Facts

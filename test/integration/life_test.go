@@ -155,6 +155,25 @@ func TestAWithdrawnPolicyEndsTheGrantsThatItAllowed(t *testing.T) {
 	j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn)
 }
 
+// TestAPolicyThatIsHeldAllowsNothing: the garbage collector holds an object that is deleted in the foreground, as Argo CD
+// does it, while anybody's object names it as its owner.
+func TestAPolicyThatIsHeldAllowsNothing(t *testing.T) {
+	j := begin(t, "held")
+	p := j.allow()
+	j.ask()
+	j.awaitDelivered()
+	owned := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: j.namespace, Name: "held", Finalizers: []string{"example.com/keep"},
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(p, v1alpha1.GroupVersion.WithKind("CapabilityPolicy"))}}}
+	j.must(j.w.admin.Create(t.Context(), owned))
+	j.must(j.w.admin.Delete(t.Context(), p, client.PropagationPolicy(metav1.DeletePropagationForeground)))
+	j.awaitEnd(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn)
+	await(t, j.w, p, "held, and said to allow nothing", func(p *v1alpha1.CapabilityPolicy) bool {
+		return p.DeletionTimestamp != nil && condition(p.Status.Conditions, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonBeingDeleted
+	})
+	j.must(j.w.admin.Patch(t.Context(), owned, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+	awaitGone(t, j.w, p)
+}
+
 func TestAGrantEndsWhenItsTimeIsUp(t *testing.T) {
 	j := begin(t, "overstayed")
 	j.allow()

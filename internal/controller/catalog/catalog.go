@@ -5,6 +5,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,11 +49,19 @@ func (w Writer) observed(generation int64, found error, observed *int64, conditi
 	meta.SetStatusCondition(conditions, c)
 }
 
+// leaving says of an object that is being deleted that it is of no more use, whatever holds it.
+func leaving(o client.Object) error {
+	if o.GetDeletionTimestamp() == nil {
+		return nil
+	}
+	return &provider.NotReadyError{Reason: v1alpha1.ReasonBeingDeleted, Message: "it is being deleted, and allows nothing any more"}
+}
+
 // stalls reports whether what is wrong is in the object itself or in how the operator was started. What is missing beside it can come
 // with the next object that is applied, and what could not be found out with the next look.
 func stalls(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonIndeterminate, v1alpha1.ReasonProviderNotFound, v1alpha1.ReasonProviderNotReady, v1alpha1.ReasonIdentityInvalid,
+	case v1alpha1.ReasonBeingDeleted, v1alpha1.ReasonIndeterminate, v1alpha1.ReasonProviderNotFound, v1alpha1.ReasonProviderNotReady, v1alpha1.ReasonIdentityInvalid,
 		v1alpha1.ReasonNameImpossible:
 		return false
 	}
@@ -105,7 +114,7 @@ func (c *ProviderController) Reconcile(ctx context.Context, key ctrl.Request) (c
 	backend, err := c.Providers.For(p)
 	if err == nil {
 		p.Status.Type = backend.Type()
-		err = backend.CheckProvider(p)
+		err = cmp.Or(leaving(p), backend.CheckProvider(p))
 	}
 	c.observed(p.Generation, err, &p.Status.ObservedGeneration, &p.Status.Conditions)
 	return c.store(ctx, stored, p)
@@ -145,9 +154,12 @@ func (c *CapabilityController) check(ctx context.Context, capability *v1alpha1.C
 	if err != nil {
 		return err
 	}
+	if err := leaving(capability); err != nil {
+		return err
+	}
 	backend, err := c.Providers.For(p)
 	if err == nil {
-		err = backend.CheckProvider(p)
+		err = cmp.Or(leaving(p), backend.CheckProvider(p))
 	}
 	if err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady,
@@ -182,6 +194,9 @@ func (c *PolicyController) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 // means that the capabilities, which say how names are written, could not be read.
 func (c *PolicyController) check(ctx context.Context, p *v1alpha1.CapabilityPolicy) (found, err error) {
 	compiled := c.Policies.Get(p)
+	if compiled.Leaving() && p.Spec.Effect == v1alpha1.EffectAllow {
+		return leaving(p), nil
+	}
 	if invalid := compiled.Err(); invalid != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonExpressionInvalid, Message: invalid.Error()}, nil
 	}

@@ -95,6 +95,51 @@ func TestPolicy_WhatMeansNothingIsSaid(t *testing.T) {
 	}
 }
 
+// TestReady_WhatIsBeingDeletedIsOfNoUse though a finalizer holds it.
+func TestReady_WhatIsBeingDeletedIsOfNoUse(t *testing.T) {
+	for effect, want := range map[v1alpha1.PolicyEffect]string{
+		v1alpha1.EffectAllow: v1alpha1.ReasonBeingDeleted,
+		v1alpha1.EffectDeny:  v1alpha1.ReasonReady,
+	} {
+		p := &v1alpha1.CapabilityPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p", Generation: 1, Finalizers: []string{"example.com/keep"}},
+			Spec: v1alpha1.CapabilityPolicySpec{Effect: effect}}
+		scheme := runtime.NewScheme()
+		if err := v1alpha1.AddToScheme(scheme); err != nil {
+			t.Fatal(err)
+		}
+		c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(p).WithObjects(p).Build()
+		compiler, err := policy.NewCompiler()
+		if err != nil {
+			t.Fatal(err)
+		}
+		policies := observe.NewPolicies(c, compiler)
+		controller := &PolicyController{Writer: Writer{Client: c, Clock: clocktesting.NewFakePassiveClock(time.Unix(60, 0))}, Policies: policies}
+		reconcile := func() string {
+			t.Helper()
+			if _, err := controller.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(p)}); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+				t.Fatal(err)
+			}
+			return meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady).Reason
+		}
+		if got := reconcile(); got != v1alpha1.ReasonReady {
+			t.Errorf("%s, before: %s", effect, got)
+		}
+		if err := c.Delete(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if got := reconcile(); got != want {
+			t.Errorf("%s, being deleted: %s, want %s", effect, got, want)
+		}
+		list, err := policies.List(t.Context())
+		if err != nil || len(list) != 1 || !list[0].Leaving() {
+			t.Errorf("%s: what was compiled before is used on: %v", effect, err)
+		}
+	}
+}
+
 // TestStore_AConflictIsTriedAgain: whoever labels an object does not bring it back, for what is watched is its spec.
 func TestStore_AConflictIsTriedAgain(t *testing.T) {
 	scheme := runtime.NewScheme()

@@ -112,6 +112,9 @@ func (o *Observer) catalogue(ctx context.Context, found *Observation) error {
 		return err
 	}
 	found.Provider = prov
+	if prov.DeletionTimestamp != nil {
+		found.notReady(fmt.Sprintf("its provider %q is being deleted", prov.Name))
+	}
 	if ok, message := ready(prov.Status.Conditions, prov.Generation); !ok {
 		found.notReady(fmt.Sprintf("its provider %q is not ready: %s", prov.Name, message))
 	}

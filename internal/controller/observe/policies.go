@@ -25,8 +25,9 @@ type Policies struct {
 }
 
 type generation struct {
-	number int64
-	policy *policy.Compiled
+	number  int64
+	leaving bool
+	policy  *policy.Compiled
 }
 
 // NewPolicies reads policies from the reader, which is the cache.
@@ -63,8 +64,9 @@ func (p *Policies) Get(item *v1alpha1.CapabilityPolicy) *policy.Compiled {
 }
 
 func (p *Policies) compile(item *v1alpha1.CapabilityPolicy) generation {
-	if g, ok := p.compiled[item.UID]; ok && g.number == item.Generation {
+	leaving := item.DeletionTimestamp != nil
+	if g, ok := p.compiled[item.UID]; ok && g.number == item.Generation && g.leaving == leaving {
 		return g
 	}
-	return generation{number: item.Generation, policy: p.compiler.Compile(item)}
+	return generation{number: item.Generation, leaving: leaving, policy: p.compiler.Compile(item)}
 }

@@ -59,11 +59,16 @@ type Controller struct {
 func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
 	stored := &v1alpha1.CapabilityRequest{}
 	err := c.Client.Get(ctx, key.NamespacedName, stored)
-	if apierrors.IsNotFound(err) || err == nil && stored.DeletionTimestamp != nil {
+	if apierrors.IsNotFound(err) {
 		return ctrl.Result{}, c.gone(ctx, key.NamespacedName)
 	}
 	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if stored.DeletionTimestamp != nil {
+		if err := c.gone(ctx, key.NamespacedName); err != nil {
+			return ctrl.Result{}, err
+		}
 	}
 	request := stored.DeepCopy()
 	outcome, err := c.step(ctx, request)

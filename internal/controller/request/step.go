@@ -36,6 +36,10 @@ func (c *Controller) step(ctx context.Context, r *v1alpha1.CapabilityRequest) (o
 	if lease, err := c.adopt(ctx, r); lease != "" || err != nil {
 		return outcome{lease: lease}, err
 	}
+	if r.DeletionTimestamp != nil {
+		// Whoever asked can hold it there for as long as they like, by an object of theirs that names it as its owner.
+		return c.refuse(ctx, r, v1alpha1.ReasonWithdrawn, "the request is being deleted; nothing can be approved any more", nil)
+	}
 	found, err := c.Observer.Observe(ctx, r)
 	if err != nil {
 		return outcome{}, err

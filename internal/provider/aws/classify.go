@@ -78,8 +78,8 @@ func notVerified(sentence string) verdict {
 // classify sorts what went wrong by the code and the status that STS answered. Not one word of an answer is repeated.
 func classify(err error, a assumption) error {
 	unreadable := &provider.Error{Class: provider.Retryable, Message: "STS did not answer, or not in a form that can be read"}
-	if outbound.Untrusted(err) {
-		return &provider.Error{Class: provider.Retryable, Refused: true, Message: "the certificate of STS is not one that the operator trusts; nothing was sent"}
+	if why := outbound.Unsent("STS", err); why != "" {
+		return &provider.Error{Class: provider.Retryable, Refused: true, Message: why}
 	}
 	var answer smithy.APIError
 	var response *awshttp.ResponseError

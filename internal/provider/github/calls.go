@@ -19,14 +19,23 @@ import (
 	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
+// api is an API of GitHub, and how it is reached: also from memory, when the provider is gone.
+type api struct {
+	url, bundle string
+	outbound    outbound.Settings
+	// about is what messages say of whom was asked.
+	about string
+}
+
 // with calls the API with a token, once, and returns the status that it answered, zero for none: go-github's clients remember that they
 // were throttled, and the controller backs off itself.
-//
-// About is what messages say of whom was asked.
-func with(api, bearer, about string, call func(*github.Client) (*github.Response, error)) (int, error) {
-	direct := outbound.Client(nil)
-	defer direct.CloseIdleConnections()
-	client, err := github.NewClient(github.WithHTTPClient(direct), github.WithURLs(&api, nil), github.WithAuthToken(bearer))
+func (a api) with(bearer string, call func(*github.Client) (*github.Response, error)) (int, error) {
+	connection, err := a.outbound.Client(a.bundle)
+	if err != nil {
+		return 0, refused(err)
+	}
+	defer connection.CloseIdleConnections()
+	client, err := github.NewClient(github.WithHTTPClient(connection), github.WithURLs(&a.url, nil), github.WithAuthToken(bearer))
 	if err != nil {
 		return 0, &provider.Error{Class: provider.Final, Refused: true, Message: "the provider's apiURL is not one of an API"}
 	}
@@ -36,22 +45,22 @@ func with(api, bearer, about string, call func(*github.Client) (*github.Response
 		status = response.StatusCode
 	}
 	if err != nil {
-		return status, classify(about, err, response)
+		return status, classify(a.about, err, response)
 	}
 	return status, nil
 }
 
-func issue(ctx context.Context, settings *v1alpha1.GitHubProvider, proof string, w wanted) (a answer, err error) {
-	path := fmt.Sprintf("app/installations/%d/access_tokens", settings.InstallationID)
-	_, err = with(settings.APIURL, proof, about(settings, w), func(c *github.Client) (*github.Response, error) {
+func (a api) issue(ctx context.Context, installation int64, proof string, w wanted) (said answer, err error) {
+	path := fmt.Sprintf("app/installations/%d/access_tokens", installation)
+	_, err = a.with(proof, func(c *github.Client) (*github.Response, error) {
 		request, err := c.NewRequest(ctx, http.MethodPost, path,
 			&github.InstallationTokenOptions{Repositories: []string{w.repository}, Permissions: typed(w.permissions)})
 		if err != nil {
 			return nil, err
 		}
-		return c.Do(request, &a)
+		return c.Do(request, &said)
 	})
-	return a, err
+	return said, err
 }
 
 // about names the installation, which messages of GitHub's do not.
@@ -65,9 +74,7 @@ const settles = time.Minute
 
 // end has the token end itself. That GitHub does not accept it afterwards is the proof.
 func (t *token) end(ctx context.Context, now time.Time) error {
-	status, err := with(t.api, t.reveal(), t.about, func(c *github.Client) (*github.Response, error) {
-		return c.Apps.RevokeInstallationToken(ctx)
-	})
+	status, err := t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) { return c.Apps.RevokeInstallationToken(ctx) })
 	switch {
 	case status != http.StatusUnauthorized:
 		if err != nil {
@@ -77,7 +84,7 @@ func (t *token) end(ctx context.Context, now time.Time) error {
 		return &provider.Error{Class: provider.Retryable, Message: "GitHub does not know the token that was just issued, " +
 			"or not yet; it is asked again until a minute has passed since"}
 	}
-	status, err = with(t.api, t.reveal(), t.about, func(c *github.Client) (*github.Response, error) {
+	status, err = t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) {
 		_, response, err := c.Apps.ListRepos(ctx, &github.ListOptions{PerPage: 1})
 		return response, err
 	})

@@ -19,9 +19,8 @@ import (
 
 // classify sorts what went wrong by the status that GitHub answered. Not one word of an answer is repeated.
 func classify(about string, err error, response *github.Response) error {
-	if outbound.Untrusted(err) {
-		return &provider.Error{Class: provider.Retryable, Refused: true,
-			Message: "the certificate of GitHub is not one that the operator trusts; nothing was sent"}
+	if why := outbound.Unsent("GitHub", err); why != "" {
+		return &provider.Error{Class: provider.Retryable, Refused: true, Message: why}
 	}
 	if response == nil || response.Response == nil {
 		return &provider.Error{Class: provider.Retryable, Message: "GitHub did not answer"}

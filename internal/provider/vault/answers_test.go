@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -78,16 +77,8 @@ type outcome struct {
 // issueFrom asks a server for a lease of a quarter of an hour, and has its handles stored by keep.
 func issueFrom(t *testing.T, url string, keep func(context.Context, string) error) (*provider.Credential, error) {
 	t.Helper()
-	l := provider.Lease{
-		ID: "9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731", Attempt: 1, TTL: 15 * time.Minute,
-		Values: provider.Values{Repo: "web-app", Environment: "preview", Namespace: "agents"},
-		Capability: &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "read"}, Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{
-			ServiceAccountName: "reader", Role: "reader", Path: "database/creds/previews", Revocation: v1alpha1.VaultImmediate,
-			Variables: []v1alpha1.VaultVariable{{Name: "PASSWORD", Value: "${data.password}"}}}}},
-		Provider: &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{Vault: &v1alpha1.VaultProvider{
-			Address: url, AuthPath: "jwt", Audience: "vault"}}},
-		Keep: keep,
-	}
+	l := leaseOf(url, "")
+	l.Keep = keep
 	v := vault.New(vault.Options{Addresses: []string{url}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
 	l.Handle = v.Handle(l)
 	return v.Issue(t.Context(), l)

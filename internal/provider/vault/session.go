@@ -5,7 +5,6 @@ package vault
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,22 +32,10 @@ type session struct {
 	sent func() []string
 }
 
-// authorities are those of the bundle, or nil, the system's, for an empty one.
-func authorities(bundle string) (*x509.CertPool, error) {
-	if bundle == "" {
-		return nil, nil
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(bundle)) {
-		return nil, errors.New("caBundle holds no certificate in PEM")
-	}
-	return roots, nil
-}
-
 // client asks one server, once per call. What the operator's environment says of Vault is put aside: no token, no namespace and no
 // header come from there.
-func (h handle) client(direct *http.Client) (*api.Client, error) {
-	c, err := api.NewClient(&api.Config{Address: h.Server.Address, HttpClient: direct, MaxRetries: -1, DisableRedirects: true})
+func (h handle) client(connection *http.Client) (*api.Client, error) {
+	c, err := api.NewClient(&api.Config{Address: h.Server.Address, HttpClient: connection, MaxRetries: -1, DisableRedirects: true})
 	if err != nil {
 		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: "the provider's address is not one of a server"}
 	}
@@ -62,7 +49,7 @@ func (h handle) client(direct *http.Client) (*api.Client, error) {
 
 // logIn proves to Vault who the capability's identity is. The JWT and the Kubernetes auth method are asked alike.
 func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
-	roots, err := authorities(h.Server.CABundle)
+	connection, err := v.options.Outbound.Client(h.Server.CABundle)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -70,12 +57,11 @@ func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	direct := outbound.Client(roots)
-	c, err := h.client(direct)
+	c, err := h.client(connection)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{client: c, http: direct}
+	s := &session{client: c, http: connection}
 	what := "logging in with role " + h.Role
 	answer, err := c.Logical().WriteWithContext(ctx, "auth/"+h.Server.AuthPath+"/login", map[string]any{"role": h.Role, "jwt": token.Reveal()})
 	if err == nil {
@@ -242,12 +228,12 @@ func classify(what string, err error) error {
 	}
 	e := &provider.Error{Class: provider.Retryable, Message: what + ": Vault did not answer, or not in a form that can be read"}
 	refused, isKnown := knownRefusal(err)
-	switch code := status(err); {
+	switch code, unsent := status(err), outbound.Unsent("Vault", err); {
 	case isKnown:
 		refused.Message = what + ": Vault refused: " + refused.Message
 		return refused
-	case outbound.Untrusted(err):
-		e.Refused, e.Message = true, "the certificate of Vault is not one that the operator trusts; nothing was sent"
+	case unsent != "":
+		e.Refused, e.Message = true, unsent
 	case code == 0:
 	case code == http.StatusTooManyRequests:
 		e.Class, e.Refused, e.Message = provider.Throttled, true, "Vault throttles"

@@ -30,12 +30,14 @@ type Identities interface {
 	Token(ctx context.Context, capability, account, audience string) (identity.Token, error)
 }
 
-// Options of the back end. All are required.
+// Options of the back end. All but Outbound are required.
 type Options struct {
 	// Addresses that providers may name.
 	Addresses []string
 	// Audiences that providers may name.
 	Audiences []string
+	// Outbound says how addresses are reached.
+	Outbound outbound.Settings
 	// Identities makes the tokens.
 	Identities Identities
 	// Clock is the present time.
@@ -65,7 +67,7 @@ func (v *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonAudienceNotAllowed,
 			Message: fmt.Sprintf("audience %s is not allowed; start the operator with --vault-audience=%s", s.Audience, s.Audience)}
 	}
-	if _, err := authorities(s.CABundle); err != nil {
+	if err := outbound.CheckBundle(s.CABundle); err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: err.Error()}
 	}
 	return nil
