@@ -85,15 +85,21 @@ type GitHubProvider struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
 	Signer string `json:"signer"`
+	// caBundle is the authority, in PEM, of the API's certificate. If it is set, it alone is
+	// trusted. Otherwise the system's authorities are, and those of --ca-file.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16384
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // GCPProvider is a provider of a workload identity pool of Google Cloud that trusts this cluster's issuer.
 type GCPProvider struct {
-	// workloadIdentityProvider is the provider's resource name, with the project's number. The identities' tokens are for the audience
+	// workloadIdentityProvider is the provider's resource name, with the project's number:
+	// projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER. The identities' tokens are for the audience
 	// https://iam.googleapis.com/ and this name; only one that the operator was started with (--gcp-audience) is used.
 	// +required
 	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:Pattern=`^projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}$')",message="write projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER: with the number of the project and not its ID, with the provider behind the pool, and without https://iam.googleapis.com/ before it"
 	WorkloadIdentityProvider string `json:"workloadIdentityProvider"`
 	// stsEndpoint is the URL of the Security Token Service; empty means Google's own. Only a URL that the operator was started with
 	// (--gcp-endpoint) is used: an identity's token is sent nowhere else.
@@ -107,6 +113,11 @@ type GCPProvider struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:Pattern=`^https?://[a-z0-9.-]+(:[0-9]{1,5})?$`
 	IAMCredentialsEndpoint string `json:"iamCredentialsEndpoint,omitempty"`
+	// caBundle is the authority, in PEM, of the endpoints' certificates. If it is set, it alone is
+	// trusted. Otherwise the system's authorities are, and those of --ca-file.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16384
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // VaultProvider is a Vault server, and the auth method by which the operator logs in as a capability's identity.
@@ -134,7 +145,8 @@ type VaultProvider struct {
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9.:/_-]+$`
 	Audience string `json:"audience,omitempty"`
-	// caBundle is the authority, in PEM, of the server's certificate. Without it the system's are trusted.
+	// caBundle is the authority, in PEM, of the server's certificate. If it is set, it alone is
+	// trusted. Otherwise the system's authorities are, and those of --ca-file.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16384
 	CABundle string `json:"caBundle,omitempty"`
@@ -184,6 +196,11 @@ type AWSProvider struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9.:/_-]*$`
 	Audience string `json:"audience,omitempty"`
+	// caBundle is the authority, in PEM, of the certificates of STS and IAM. If it is set, it alone is
+	// trusted. Otherwise the system's authorities are, and those of --ca-file.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16384
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // CapabilityProviderStatus is what the operator found.

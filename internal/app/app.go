@@ -71,9 +71,9 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer, clock clo
 }
 
 func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) error {
-	config, err := ctrl.GetConfig()
+	config, err := clusterConfig()
 	if err != nil {
-		return fmt.Errorf("no cluster: run inside one, or set KUBECONFIG: %w", err)
+		return err
 	}
 	// The API server's own priority and fairness is the limit; a client's would let a burst of requests wait for minutes.
 	config.QPS = -1
@@ -92,7 +92,7 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	if err != nil {
 		return err
 	}
-	tracing, flush, err := telemetry.Export(ctx, o.traceEndpoint, logger.WithName("traces"))
+	tracing, flush, err := telemetry.Export(ctx, o.traceEndpoint, byProxy(o.outbound), logger.WithName("traces"))
 	if err != nil {
 		return err
 	}

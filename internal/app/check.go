@@ -18,7 +18,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -71,9 +70,9 @@ type inquiry struct {
 
 func newInquiry(o options, to io.Writer) (inquiry, error) {
 	i := inquiry{o: o, to: to}
-	config, err := ctrl.GetConfig()
+	config, err := clusterConfig()
 	if err != nil {
-		return i, fmt.Errorf("no cluster: run inside one, or set KUBECONFIG: %w", err)
+		return i, err
 	}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {

@@ -26,7 +26,7 @@ func (o *options) groups() []group {
 		add   func(*pflag.FlagSet)
 	}{
 		{"Where it works", o.addNamespaces}, {"The audit log", o.addAudit}, {"Requests and people", o.addRequests},
-		{"AWS", o.addAWS}, {"Kubernetes", o.addKubernetes}, {"Vault", o.addVault}, {"Google Cloud", o.addGCP}, {"GitHub", o.addGitHub},
+		{"The way to back ends", o.addOutbound}, {"AWS", o.addAWS}, {"Kubernetes", o.addKubernetes}, {"Vault", o.addVault}, {"Google Cloud", o.addGCP}, {"GitHub", o.addGitHub},
 		{"Signing keys, and tokens for internal services", o.addTokens}, {"Replicas", o.addReplicas}, {"Looking at it", o.addLooks},
 	} {
 		flags := pflag.NewFlagSet(g.title, pflag.ContinueOnError)
@@ -54,6 +54,12 @@ func (o *options) addRequests(f *pflag.FlagSet) {
 	f.DurationVar(&o.retention, "retention", 7*24*time.Hour, "how long an ended request and its grant are kept")
 	f.StringVar(&o.identityExtraKey, "identity-extra-key", "", "`key` of a user's extra, such as example.com/employee-id, whose value is the same for one person under every user name; nobody approves twice, or their own request, under another name (default: none, the user name alone)")
 	f.IntVar(&o.workers, "workers", 64, "how many requests, and grants, are worked on at the same time")
+}
+
+func (o *options) addOutbound(f *pflag.FlagSet) {
+	f.StringVar(&o.httpsProxy, "https-proxy", "", "`URL` of a forward proxy by which https:// back ends and collectors of traces are reached, such as http://proxy.example.com:3128 (default: none, and no variable of the environment names one)")
+	f.StringArrayVar(&o.noProxy, "no-proxy", nil, "`host`, domain, address or range of addresses that is reached without the proxy, as in NO_PROXY; can be repeated (default: loopback alone)")
+	f.StringVar(&o.caFile, "ca-file", "", "`path` of a file of certificate authorities, in PEM, that are trusted beside the system's by back ends without a caBundle of their own, and for the proxy; it is read at the start (default: none)")
 }
 
 func (o *options) addAWS(f *pflag.FlagSet) {

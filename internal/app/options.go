@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/utils/clock"
 
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 	"github.com/valetkey/valetkey/internal/signer"
 )
 
@@ -23,6 +24,10 @@ type options struct {
 	watchNamespaces     []string
 	namespace           string
 	identitiesNamespace string
+	httpsProxy          string
+	noProxy             []string
+	caFile              string
+	outbound            outbound.Settings
 	awsEndpoints        []string
 	awsAudiences        []string
 	kubernetesServers   []string
@@ -65,9 +70,10 @@ func parse(args []string) (options, error) {
 	if errors.Is(problems, pflag.ErrHelp) {
 		return o, pflag.ErrHelp
 	}
-	made, err := makeSigners(o.signerPlaces)
-	o.signers = made
-	return o, errors.Join(problems, o.validate(flags.Changed), err)
+	way, wrongWay := o.makeOutbound(flags.Changed)
+	made, wrongSigners := makeSigners(o.signerPlaces)
+	o.outbound, o.signers = way, made
+	return o, errors.Join(problems, o.validate(flags.Changed), wrongWay, wrongSigners)
 }
 
 // parseWhere reads the flags that say where the operator works, of which checks know no others.
@@ -100,7 +106,7 @@ func read(flags *pflag.FlagSet, args []string) error {
 			problems = append(problems, explain(flags, args[0], err))
 		}
 		if flags.NArg() > 0 {
-			problems = append(problems, fmt.Errorf("%q: only flags are expected", flags.Arg(0)))
+			problems = append(problems, fmt.Errorf("%s: only flags are expected", shown(flags.Arg(0))))
 		}
 		args = args[n:]
 	}

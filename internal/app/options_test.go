@@ -79,6 +79,7 @@ func absurdPlaces() []absurd {
 		{"--trace-endpoint=collector:4318", `--trace-endpoint "collector:4318": want the URL of a server, such as https://collector.example.com:4318`},
 		{"--github-api=https://github.example.com/api/v4", `--github-api "https://github.example.com/api/v4": want the URL of a server, such as https://github.example.com/api/v3`},
 		{"--kubernetes-server=http://kubernetes.default.svc", `--kubernetes-server "http://kubernetes.default.svc": want the URL of a server, such as https://kubernetes.default.svc`},
+		{"--no-proxy=example.com", "--no-proxy: it is of no use without --https-proxy: name the proxy's URL, or leave it out"},
 		{"--aws-audience=", `--aws-audience "": want an audience, without blanks`},
 		{"--vault-audience=a --vault-audience=a", `--vault-audience "a": it is given twice: keep one`},
 		{"--identity-extra-key=", `--identity-extra-key "": want a key such as example.com/employee-id`},
@@ -91,6 +92,42 @@ func absurdPlaces() []absurd {
 		{"--health-address=0", `--health-address "0": want HOST:PORT or :PORT, such as :8080`},
 		{"--health-address=:8080", `--metrics-address ":8080": --health-address ":8080" is there already: want another port`},
 		{"--health-address=127.0.0.1:8080", `--metrics-address ":8080": --health-address "127.0.0.1:8080" is there already: want another port`},
+	}
+}
+
+func absurdProxies() []absurd {
+	const (
+		proxy    = "want the URL of a proxy, such as http://proxy.example.com:3128"
+		password = "a flag is no place for a password, since whoever may read the Pod reads it: leave out what stands before the @, " +
+			"and have the proxy know the operator by its address"
+		entry = "want one host, domain, address or range of addresses, such as vault.example.com, .example.com, 10.0.0.7 or 10.0.0.0/8; " +
+			"repeat the flag for another"
+		by = "--https-proxy=http://proxy.example.com:3128 "
+	)
+	return []absurd{
+		{"--https-proxy=", `--https-proxy "": ` + proxy},
+		{"--https-proxy=proxy.example.com:3128", `--https-proxy "proxy.example.com:3128": ` + proxy},
+		{"--https-proxy=http://", `--https-proxy "http://": ` + proxy},
+		{"--https-proxy=http://:3128", `--https-proxy "http://:3128": ` + proxy},
+		{"--https-proxy=http://proxy.example.com:31288888", `--https-proxy "http://proxy.example.com:31288888": ` + proxy},
+		{"--https-proxy=http://proxy.example.com/path", `--https-proxy "http://proxy.example.com/path": ` + proxy},
+		{"--https-proxy=http://proxy.example.com?key=hunter2", `--https-proxy "http://proxy.example.com?…": ` + proxy},
+		{"--https-proxy=socks5://proxy.example.com:1080", `--https-proxy "socks5://proxy.example.com:1080": ` + proxy},
+		{"--https-proxy=http://me:hunter2@proxy.example.com:3128", `--https-proxy "…@proxy.example.com:3128": ` + password},
+		{"--https-proxy=me:hunter2@proxy.example.com:3128", `--https-proxy "…@proxy.example.com:3128": ` + password},
+		{"--https-proxy=http://me:hun%zzter2@proxy.example.com", `--https-proxy "…@proxy.example.com": ` + password},
+		{"--https-proxy= http://me:hunter2@proxy.example.com", `"…@proxy.example.com": only flags are expected` + "\n" + `--https-proxy "": ` + proxy},
+		{strings.TrimSpace(by + by), "--https-proxy: it is given twice: keep one"},
+		{by + "--no-proxy=", `--no-proxy "": ` + entry},
+		{by + "--no-proxy=*", `--no-proxy "*": ` + entry},
+		{by + "--no-proxy=a.example.com,b.example.com", `--no-proxy "a.example.com,b.example.com": ` + entry},
+		{by + "--no-proxy=https://a.example.com", `--no-proxy "https://a.example.com": ` + entry},
+		{by + "--no-proxy=svc --no-proxy=svc", `--no-proxy "svc": it is given twice: keep one`},
+		{"--ca-file=", `--ca-file "": want the absolute path of a file of certificate authorities in PEM`},
+		{"--ca-file=ca.crt", `--ca-file "ca.crt": want the absolute path of a file of certificate authorities in PEM`},
+		{"--ca-file=/nowhere/ca.crt", `--ca-file "/nowhere/ca.crt": want a file of certificate authorities in PEM that can be read: open /nowhere/ca.crt: no such file or directory`},
+		{"--ca-file=/proc/self", `--ca-file "/proc/self": want a file of certificate authorities in PEM that can be read: read /proc/self: is a directory`},
+		{"--ca-file=/dev/null", `--ca-file "/dev/null": it holds no certificate in PEM`},
 	}
 }
 
@@ -118,7 +155,7 @@ func absurdKeysAndWords() []absurd {
 }
 
 func TestWhatCannotWorkIsRefusedByTheFlagItsValueAndWhatToDo(t *testing.T) {
-	for _, row := range slices.Concat(absurdNamesAndNumbers(), absurdPlaces(), absurdKeysAndWords()) {
+	for _, row := range slices.Concat(absurdNamesAndNumbers(), absurdPlaces(), absurdProxies(), absurdKeysAndWords()) {
 		t.Run(row.args, func(t *testing.T) {
 			_, err := parse(append([]string{log(t)}, strings.Split(row.args, " ")...))
 			if err == nil || err.Error() != row.want {

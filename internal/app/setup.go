@@ -144,13 +144,13 @@ func newProviders(mgr ctrl.Manager, o options, tracing trace.TracerProvider) (pr
 		return provider.Set{}, err
 	}
 	return provider.NewSet(
-		instrument.Wrap(aws.New(aws.Options{Endpoints: o.awsEndpoints, Audiences: o.awsAudiences, Identities: identities, Clock: o.clock})),
+		instrument.Wrap(aws.New(aws.Options{Endpoints: o.awsEndpoints, Audiences: o.awsAudiences, Outbound: o.outbound, Identities: identities, Clock: o.clock})),
 		instrument.Wrap(kubernetesprovider.New(kubernetesprovider.Options{Servers: o.kubernetesServers, CA: authority(mgr.GetConfig()), Namespace: o.identitiesNamespace,
 			OperatorNamespace: o.namespace, Identities: identities, Roles: mgr.GetClient()})),
-		instrument.Wrap(vault.New(vault.Options{Addresses: o.vaultAddresses, Audiences: o.vaultAudiences, Identities: identities, Clock: o.clock})),
-		instrument.Wrap(gcp.New(gcp.Options{Endpoints: o.gcpEndpoints, Audiences: o.gcpAudiences, Identities: identities, Clock: o.clock})),
+		instrument.Wrap(vault.New(vault.Options{Addresses: o.vaultAddresses, Audiences: o.vaultAudiences, Outbound: o.outbound, Identities: identities, Clock: o.clock})),
+		instrument.Wrap(gcp.New(gcp.Options{Endpoints: o.gcpEndpoints, Audiences: o.gcpAudiences, Outbound: o.outbound, Identities: identities, Clock: o.clock})),
 		instrument.Wrap(tokens),
-		instrument.Wrap(github.New(github.Options{APIs: o.githubAPIs, Signers: o.signers, Clock: o.clock})),
+		instrument.Wrap(github.New(github.Options{APIs: o.githubAPIs, Outbound: o.outbound, Signers: o.signers, Clock: o.clock})),
 	), nil
 }
 

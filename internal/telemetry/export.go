@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"regexp"
 	"time"
@@ -27,13 +28,15 @@ const flushTime = 5 * time.Second
 
 // Export makes tracers whose spans go to a collector at a URL, and what sends the last of them. Without a URL they go nowhere. Spans wait
 // in a queue of limited size; those for which there is no room, and those that the collector does not take, are lost. Nobody waits for them.
-func Export(ctx context.Context, endpoint string, log logr.Logger) (trace.TracerProvider, func(), error) {
+//
+// Proxy says by which proxy a request to the collector goes; no variable of the environment does.
+func Export(ctx context.Context, endpoint string, proxy func(*http.Request) (*url.URL, error), log logr.Logger) (trace.TracerProvider, func(), error) {
 	if endpoint == "" {
 		return noop.NewTracerProvider(), func() {}, nil
 	}
 	// The library logs settings that it cannot parse, headers with their secrets among them.
 	otel.SetLogger(logr.Discard())
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint+"/v1/traces"))
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint+"/v1/traces"), otlptracehttp.WithProxy(proxy))
 	if err != nil {
 		return nil, nil, errors.New("traces cannot be exported: see the variables OTEL_EXPORTER_OTLP_*")
 	}

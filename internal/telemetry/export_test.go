@@ -9,6 +9,7 @@ import (
 	stdlog "log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -39,7 +40,7 @@ func TestACollectorsAnswerIsNotRepeated(t *testing.T) {
 		}
 	}))
 	defer collector.Close()
-	provider, flush, err := Export(t.Context(), collector.URL, log)
+	provider, flush, err := Export(t.Context(), collector.URL, http.ProxyURL(nil), log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestWhySpansAreLostIsSaidInOurOwnWords(t *testing.T) {
 		text.Reset()
 		// In milliseconds. Who answers may take longer than a moment.
 		t.Setenv("OTEL_BSP_EXPORT_TIMEOUT", map[bool]string{true: "100", false: "4000"}[endpoint == hangs.URL])
-		provider, flush, err := Export(t.Context(), endpoint, log)
+		provider, flush, err := Export(t.Context(), endpoint, http.ProxyURL(nil), log)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,8 +87,28 @@ func TestWhySpansAreLostIsSaidInOurOwnWords(t *testing.T) {
 	}
 }
 
+// TestExport_GoesByTheProxyThatItIsTold: a proxy is asked for the collector of an http:// URL itself.
+func TestExport_GoesByTheProxyThatItIsTold(t *testing.T) {
+	asked := ""
+	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked = r.URL.String() }))
+	defer proxy.Close()
+	at, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, flush, err := Export(t.Context(), "http://collector.invalid", http.ProxyURL(at), logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	NewTraces(provider).Ended(granted(v1alpha1.OutcomeCompleted, func(*v1alpha1.CapabilityGrantStatus) {}), after(0))
+	flush()
+	if asked != "http://collector.invalid/v1/traces" {
+		t.Errorf("the proxy was asked for %q", asked)
+	}
+}
+
 func TestWithoutAnEndpointNothingIsTold(t *testing.T) {
-	provider, flush, err := Export(t.Context(), "", logr.Discard())
+	provider, flush, err := Export(t.Context(), "", nil, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +130,7 @@ func BenchmarkAGrant(b *testing.B) {
 	g := granted(v1alpha1.OutcomeCompleted, func(*v1alpha1.CapabilityGrantStatus) {})
 	for _, test := range []struct{ name, endpoint string }{{"off", ""}, {"taken", takes.URL}, {"hanging", hangs.URL}} {
 		b.Run(test.name, func(b *testing.B) {
-			provider, _, err := Export(b.Context(), test.endpoint, logr.Discard())
+			provider, _, err := Export(b.Context(), test.endpoint, http.ProxyURL(nil), logr.Discard())
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -134,6 +134,7 @@ func TestWhatTheKindsRefuse(t *testing.T) {
 		{"an endpoint with a user", aProvider, "spec.aws.stsEndpoint", "https://me@sts.example.com", "spec.aws.stsEndpoint"},
 		{"an endpoint with a path", aProvider, "spec.aws.stsEndpoint", "https://sts.example.com/proxy?to=x", "spec.aws.stsEndpoint"},
 		{"a region that is none", aProvider, "spec.aws.region", "us east", "spec.aws.region"},
+		{"more authorities than a grant can keep", aProvider, "spec.aws.caBundle", strings.Repeat("a", 16_385), "may not be more than 16384"},
 		{"an empty audience", aProvider, "spec.aws.audience", "", "spec.aws.audience"},
 
 		{"an Allow without requesters", aPolicy, "spec.requesters", nil, "an Allow policy names its requesters"},

@@ -191,7 +191,7 @@ func TestDeny_NoSpellingOfARepositoryOfGitHubIsPastIt(t *testing.T) {
 		j.asks = name
 		j.asksFor(func(r *v1alpha1.CapabilityRequest) { r.Spec.Repo, r.Spec.Environment = "pay", name })
 		g := await(t, j.w, j.grantObject(), "ended", func(g *v1alpha1.CapabilityGrant) bool { return g.Status.EndedAt != nil })
-		if c := condition(g.Status.Conditions, v1alpha1.ConditionIssued); g.Status.Outcome != v1alpha1.OutcomeIssueFailed || !strings.Contains(c.Message, "one that was renamed is asked for by its new name") {
+		if c := condition(g.Status.Conditions, v1alpha1.ConditionIssued); g.Status.Outcome != v1alpha1.OutcomeIssueFailed || !strings.Contains(c.Message, "one that was renamed or transferred is asked for by its new name") {
 			t.Errorf("the grant ended with %s: %s", g.Status.Outcome, c.Message)
 		}
 		j.expectNothingIssued()

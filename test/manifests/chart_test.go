@@ -99,6 +99,11 @@ func TestChart(t *testing.T) {
 			"additional properties 'imag'":          {"--set", "imag=x"},
 			"'/args/0': 'verbose' does not match":   {"--set", image, "--set", "args={verbose}"},
 			"'/args/0': 'not' failed":               {"--set", image, "--set", "args={--watch-namespace=agents}"},
+			"at '/args/0': 'not' failed":            {"--set", image, "--set", "args={--https-proxy=http://me:hunter2@proxy.example.com}"},
+			"httpsProxy: want the URL of a proxy":   {"--set", image, "--set", "httpsProxy=http://me:hunter2@proxy.example.com"},
+			"'/noProxy/0': 'a,b' does not match":    {"--set", image, "--set-json", `noProxy=["a,b"]`},
+			"'/noProxy/0': '*' does not match":      {"--set", image, "--set", "noProxy={*}"},
+			"'/caFile': 'ca.crt' does not match":    {"--set", image, "--set", "caFile=ca.crt"},
 			"'/audiences': minItems":                {"--set", image, "--set-json", "audiences=[]"},
 			"'/audiences/0': 'a,b' does not match":  {"--set", image, "--set-json", `audiences=["a,b"]`},
 			"'/audit/storage': 'much' does not ":    {"--set", image, "--set", "audit.storage=much"},
@@ -108,7 +113,7 @@ func TestChart(t *testing.T) {
 			"'/networkPolicy/enabled': got string":  {"--set", image, "--set", "networkPolicy.enabled=perhaps"},
 			"'/imagePullPolicy': value must be one": {"--set", image, "--set", "imagePullPolicy=Sometimes"},
 		} {
-			if out, err := h.run(ctx, append([]string{"template", "valetkey", h.chart}, args...)...); err == nil || !strings.Contains(out, words) {
+			if out, err := h.run(ctx, append([]string{"template", "valetkey", h.chart}, args...)...); err == nil || !strings.Contains(out, words) || strings.Contains(out, "hunter2") {
 				t.Errorf("%v: %v\n%s\nwant %q", args, err, out, words)
 			}
 		}
@@ -139,7 +144,8 @@ func TestChart(t *testing.T) {
 			"--set", "imagePullSecrets[0].name=pull", "--set", "audit.storageClassName=fast", "--set", "audit.storage=5Gi", "--set", "resources.limits.memory=1Gi",
 			"--set", "nodeSelector.pool=infra", "--set", "tolerations[0].key=infra", "--set", "env[0].name=A", "--set", "env[0].value=b",
 			"--set", "volumes[0].name=keys", "--set", "volumes[0].secret.secretName=keys", "--set", "volumeMounts[0].name=keys", "--set", "volumeMounts[0].mountPath=/keys",
-			"--set", "networkPolicy.egress[0].ports[0].port=8200", "--set", "audiences={vault,mine}")
+			"--set", "networkPolicy.egress[0].ports[0].port=8200", "--set", "audiences={vault,mine}",
+			"--set", "httpsProxy=http://proxy.example.com:3128", "--set", "noProxy={svc,10.0.0.0/8}", "--set", "caFile=/keys/ca.crt")
 		rendered, err := decode([]byte(out))
 		if err != nil {
 			t.Fatal(err)
@@ -162,7 +168,8 @@ func TestChart(t *testing.T) {
 				container := pod["containers"].([]any)[0].(map[string]any)
 				got := []any{pod["imagePullSecrets"], container["image"], container["args"], container["resources"].(map[string]any)["limits"],
 					pod["nodeSelector"], pod["tolerations"], container["env"], pod["volumes"], container["volumeMounts"].([]any)[1]}
-				want := []any{[]any{map[string]any{"name": "pull"}}, "example.com/v@sha256:1", []any{"--aws-endpoint=https://sts.example.com"}, map[string]any{"memory": "1Gi"},
+				flags := []any{"--aws-endpoint=https://sts.example.com", "--https-proxy=http://proxy.example.com:3128", "--no-proxy=svc", "--no-proxy=10.0.0.0/8", "--ca-file=/keys/ca.crt"}
+				want := []any{[]any{map[string]any{"name": "pull"}}, "example.com/v@sha256:1", flags, map[string]any{"memory": "1Gi"},
 					map[string]any{"pool": "infra"}, []any{map[string]any{"key": "infra"}}, []any{map[string]any{"name": "A", "value": "b"}},
 					[]any{map[string]any{"name": "keys", "secret": map[string]any{"secretName": "keys"}}}, map[string]any{"name": "keys", "mountPath": "/keys"}}
 				if diff := cmp.Diff(want, got); diff != "" {

@@ -32,12 +32,14 @@ type Identities interface {
 	Token(ctx context.Context, capability, account, audience string) (identity.Token, error)
 }
 
-// Options of the back end. All are required.
+// Options of the back end. All but Outbound are required.
 type Options struct {
 	// Endpoints that providers may name, beside AWS's own.
 	Endpoints []string
 	// Audiences that providers may name.
 	Audiences []string
+	// Outbound says how endpoints are reached.
+	Outbound outbound.Settings
 	// Identities makes the tokens.
 	Identities Identities
 	// Clock is the present time.
@@ -45,18 +47,16 @@ type Options struct {
 }
 
 // Provider is the back end.
-type Provider struct {
-	options Options
-	sts     *stsClient
-}
+type Provider struct{ options Options }
 
 // New makes the back end. It reads no environment, no file and no metadata service: the operator holds no key.
-func New(o Options) *Provider { return &Provider{options: o, sts: newSTSClient()} }
+func New(o Options) *Provider { return &Provider{options: o} }
 
 // Type names the back end.
 func (*Provider) Type() string { return provider.TypeAWS }
 
-// CheckProvider refuses endpoints and audiences that the operator was not started with: a token is sent nowhere else.
+// CheckProvider refuses endpoints and audiences that the operator was not started with: a token is sent nowhere else. A
+// caBundle that cannot be read is refused, too.
 func (a *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 	if p.Spec.AWS == nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.aws", p.Name)}
@@ -71,6 +71,9 @@ func (a *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonAudienceNotAllowed,
 			Message: fmt.Sprintf("audience %s is not allowed; start the operator with --aws-audience=%s", audience, audience)}
 	}
+	if err := outbound.CheckBundle(p.Spec.AWS.CABundle); err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: err.Error()}
+	}
 	return nil
 }
 
@@ -81,6 +84,9 @@ func (a *Provider) CheckCapability(ctx context.Context, c *v1alpha1.Capability, 
 			Message: fmt.Sprintf("the capability has no spec.aws, but its provider %q is of AWS", p.Name)}
 	}
 	if _, err := render(c, provider.Longest(c)); err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
+	}
+	if err := checkPartition(c.Spec.AWS, p.Spec.AWS); err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonScopeInvalid, Message: err.Error()}
 	}
 	return a.options.Identities.Check(ctx, c.Name, c.Spec.AWS.ServiceAccountName)
@@ -114,8 +120,14 @@ func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	asked := assumption{
 		region: settings.Region, endpoint: settings.STSEndpoint, role: capability.RoleARN,
 		session: l.Session(), policy: scope.Document, token: token, duration: sessionTime(l.TTL),
+		longest: longest(capability.Scope),
 	}
-	answer, err := a.sts.assume(ctx, asked)
+	c, err := a.connect(settings.CABundle)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	answer, err := c.assume(ctx, asked)
 	if err != nil {
 		return nil, err
 	}

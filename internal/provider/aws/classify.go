@@ -5,8 +5,10 @@ package aws
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -22,27 +24,31 @@ type verdict struct {
 	words string
 }
 
-// verdictOf knows the codes that STS documents. A code that an endpoint invents could carry anything: it is not repeated.
-func verdictOf(code string) (verdict, bool) {
-	switch code {
+// verdictOf knows the codes that STS documents, with "Exception" behind them or without: STS itself writes both. A
+// code that an endpoint invents could carry anything: it is not repeated. The sentence tells apart what STS has one
+// code for.
+func verdictOf(code, sentence string, a assumption) (verdict, bool) {
+	switch strings.TrimSuffix(code, "Exception") {
 	// Clocks differ, the issuer's keys are fetched late, web identity fails now and then: seen often, and passing.
-	case "ExpiredTokenException", "ExpiredToken":
+	case "ExpiredToken":
 		return verdict{provider.Retryable, "the identity's token is too old by the clock of STS; compare the clocks of the cluster and of STS"}, true
 	case "IDPCommunicationError":
 		return verdict{provider.Retryable, "STS could not reach the cluster's ServiceAccount issuer"}, true
 	case "InvalidIdentityToken":
-		return verdict{provider.Retryable, "STS could not verify the identity's token; compare the cluster's issuer, its published keys and the audience with the role's identity provider"}, true
+		return notVerified(sentence), true
 
-	case "AccessDenied", "AccessDeniedException":
+	case "AccessDenied":
 		return verdict{provider.Final, "the role does not exist, or its trust policy does not accept the capability's ServiceAccount"}, true
 	case "IDPRejectedClaim":
 		return verdict{provider.Final, "the identity provider rejected the token's claims"}, true
-	case "MalformedPolicyDocument", "MalformedPolicyDocumentException":
+	case "MalformedPolicyDocument":
 		return verdict{provider.Final, "the session policy made of the capability's scope is not one that STS understands"}, true
 	case "PackedPolicyTooLarge":
-		return verdict{provider.Final, "the session policy made of the capability's scope is too large; name fewer or shorter resources"}, true
-	case "RegionDisabledException":
-		return verdict{provider.Final, "STS is not activated for the account in the provider's region"}, true
+		return verdict{provider.Final, fmt.Sprintf("the session policy made of the capability's scope, of %d characters, "+
+			"is too large once STS has packed it; name fewer or shorter resources%s", len(a.policy), a.longest)}, true
+	case "RegionDisabled":
+		return verdict{provider.Final, "STS is not activated for the account in the provider's region; " +
+			"activate it in the account settings of IAM, or name another region in the provider's spec.aws.region"}, true
 	case "ValidationError", "InvalidParameterValue":
 		return verdict{provider.Final, "STS accepts neither so long a session of this role nor these names; compare the role's maximum session duration with the TTL"}, true
 	case "NoSuchEntity":
@@ -51,11 +57,29 @@ func verdictOf(code string) (verdict, bool) {
 	return verdict{}, false
 }
 
+// notVerified tells what is set up wrongly, and stays so, from keys that STS could not fetch now. The sentences are
+// those that STS answers with, and are compared as a whole or by their beginning.
+func notVerified(sentence string) verdict {
+	switch {
+	case strings.TrimRight(sentence, ". ") == "Incorrect token audience":
+		return verdict{provider.Final, "the identity provider in IAM does not list the provider's spec.aws.audience; " +
+			"add it to the identity provider's audiences"}
+	case strings.HasPrefix(sentence, "Couldn't retrieve verification key from your identity provider"):
+		return verdict{provider.Retryable, "STS could not fetch the keys of the cluster's ServiceAccount issuer; " +
+			"it passes as a rule, and if not, see whether AWS reaches the issuer's published keys"}
+	case strings.HasPrefix(sentence, "No OpenIDConnect provider found in your account"):
+		return verdict{provider.Retryable, "the role's account has no identity provider of the cluster's ServiceAccount " +
+			"issuer; create it in IAM"}
+	}
+	return verdict{provider.Retryable, "STS could not verify the identity's token; compare the cluster's issuer, " +
+		"its published keys and the audience with the role's identity provider"}
+}
+
 // classify sorts what went wrong by the code and the status that STS answered. Not one word of an answer is repeated.
-func classify(err error) error {
+func classify(err error, a assumption) error {
 	unreadable := &provider.Error{Class: provider.Retryable, Message: "STS did not answer, or not in a form that can be read"}
-	if outbound.Untrusted(err) {
-		return &provider.Error{Class: provider.Retryable, Refused: true, Message: "the certificate of STS is not one that the operator trusts; nothing was sent"}
+	if why := outbound.Unsent("STS", err); why != "" {
+		return &provider.Error{Class: provider.Retryable, Refused: true, Message: why}
 	}
 	var answer smithy.APIError
 	var response *awshttp.ResponseError
@@ -63,7 +87,7 @@ func classify(err error) error {
 		return unreadable
 	}
 	code, status := answer.ErrorCode(), response.HTTPStatusCode()
-	found, known := verdictOf(code)
+	found, known := verdictOf(code, answer.ErrorMessage(), a)
 	switch {
 	case throttles(code, status):
 		return &provider.Error{Class: provider.Throttled, Refused: true, Message: "STS throttles", RetryAfter: outbound.RetryAfter(response.Response.Header)}

@@ -50,6 +50,13 @@ type handle struct {
 	STS        string `json:"sts,omitempty"`
 	IAM        string `json:"iam,omitempty"`
 	Audience   string `json:"audience"`
+	CABundle   string `json:"caBundle,omitempty"`
+}
+
+// server is the provider as it was when the session was issued.
+func (h handle) server() *v1alpha1.CapabilityProvider {
+	return &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{AWS: &v1alpha1.AWSProvider{
+		Region: h.Region, STSEndpoint: h.STS, IAMEndpoint: h.IAM, Audience: h.Audience, CABundle: h.CABundle}}}
 }
 
 // Handle is empty for a capability without a revoker role: its sessions work until they expire.
@@ -59,7 +66,7 @@ func (*Provider) Handle(l provider.Lease) string {
 		return ""
 	}
 	text, _ := json.Marshal(handle{Capability: l.Capability.Name, Account: c.ServiceAccountName, Role: c.RoleARN, Revoker: c.RevokerRoleARN,
-		Region: p.Region, STS: p.STSEndpoint, IAM: p.IAMEndpoint, Audience: p.Audience}) // strings can always be encoded
+		Region: p.Region, STS: p.STSEndpoint, IAM: p.IAMEndpoint, Audience: p.Audience, CABundle: p.CABundle}) // strings can always be encoded
 	return string(text)
 }
 
@@ -91,7 +98,12 @@ func (a *Provider) deny(ctx context.Context, i provider.Issued, over bool) (bool
 	if json.Unmarshal([]byte(i.Handle), &h) != nil {
 		return false, &provider.Error{Class: provider.Final, Message: "the grant's revocation handle cannot be read"}
 	}
-	d, err := a.denials(ctx, i, h)
+	c, err := a.connect(h.CABundle)
+	if err != nil {
+		return false, &provider.Error{Class: provider.Retryable, Message: err.Error()}
+	}
+	defer c.close()
+	d, err := a.denials(ctx, c, i, h)
 	if err != nil {
 		return false, err
 	}
@@ -125,9 +137,8 @@ type denials struct {
 }
 
 // denials assumes the revoker role, for inline policies of the one role alone.
-func (a *Provider) denials(ctx context.Context, i provider.Issued, h handle) (denials, error) {
-	asked := &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{AWS: &v1alpha1.AWSProvider{Region: h.Region, STSEndpoint: h.STS, IAMEndpoint: h.IAM, Audience: h.Audience}}}
-	if err := a.CheckProvider(asked); err != nil {
+func (a *Provider) denials(ctx context.Context, c *connection, i provider.Issued, h handle) (denials, error) {
+	if err := a.CheckProvider(h.server()); err != nil {
 		return denials{}, &provider.Error{Class: provider.Retryable, Message: err.Error()}
 	}
 	token, err := a.options.Identities.Token(ctx, h.Capability, h.Account, h.Audience)
@@ -137,14 +148,14 @@ func (a *Provider) denials(ctx context.Context, i provider.Issued, h handle) (de
 	policy, _ := json.Marshal(policyDocument{Version: "2012-10-17", Statement: []policyStatement{{Effect: "Allow", Resource: []string{h.Role},
 		Action: []string{"iam:ListRolePolicies", "iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy"}}}}) // strings can always be encoded
 	assumed := assumption{region: h.Region, endpoint: h.STS, role: h.Revoker, session: "revoke-" + i.ID, policy: string(policy), token: token, duration: minimumSession}
-	session, err := a.sts.assume(ctx, assumed)
+	session, err := c.assume(ctx, assumed)
 	if err == nil {
 		err = session.believable(a.options.Clock.Now(), assumed)
 	}
 	if err != nil {
 		return denials{}, &provider.Error{Class: provider.Retryable, Message: "the revoker role: " + err.Error(), RetryAfter: provider.RetryAfter(err)}
 	}
-	o := iam.Options{Region: h.Region, HTTPClient: a.sts.http, Retryer: aws.NopRetryer{},
+	o := iam.Options{Region: h.Region, HTTPClient: c.http, Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider(session.keyID, session.secret, session.token)}
 	if h.IAM != "" {
 		o.BaseEndpoint = &h.IAM
@@ -235,6 +246,9 @@ func iamFailure(err error) error {
 		return nil
 	}
 	e := &provider.Error{Class: provider.Retryable, Message: "IAM did not answer, or not in a form that can be read"}
+	if why := outbound.Unsent("IAM", err); why != "" {
+		e.Message = why
+	}
 	if response := (*awshttp.ResponseError)(nil); errors.As(err, &response) {
 		e.Message, e.RetryAfter = "IAM refused the revoker role: status "+strconv.Itoa(response.HTTPStatusCode()), outbound.RetryAfter(response.Response.Header)
 		answer, code := smithy.APIError(nil), ""

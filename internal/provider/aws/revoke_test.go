@@ -4,6 +4,8 @@
 package aws
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"testing"
 
@@ -22,5 +24,14 @@ func TestIAMFailure_Throttles(t *testing.T) {
 		if provider.IsThrottled(err) != want {
 			t.Errorf("%s: %v", code, err)
 		}
+	}
+}
+
+// TestIAMFailure_SaysWhyNothingWasSent: who revokes has to know which flag is missing.
+func TestIAMFailure_SaysWhyNothingWasSent(t *testing.T) {
+	err := iamFailure(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})
+	const want = "the certificate of IAM is not one that the operator trusts (caBundle, --ca-file); nothing was sent"
+	if !provider.IsRetryable(err) || err.Error() != want {
+		t.Errorf("got %v", err)
 	}
 }

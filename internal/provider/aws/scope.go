@@ -70,10 +70,25 @@ func render(c *v1alpha1.Capability, v provider.Values) (provider.Scope, error) {
 		return provider.Scope{}, err
 	}
 	if len(text) > maxPolicyLength {
-		return provider.Scope{}, fmt.Errorf("the session policy has %d characters, STS accepts %d; name fewer or shorter resources", len(text), maxPolicyLength)
+		return provider.Scope{}, fmt.Errorf("the session policy has %d characters, STS accepts %d; "+
+			"name fewer or shorter resources%s",
+			len(text), maxPolicyLength, longest(c.Spec.AWS.Scope))
 	}
 	scope.Document = string(text)
 	return scope, nil
+}
+
+// longest says where the longest template stands.
+func longest(scope []v1alpha1.AWSStatement) string {
+	where, most := "", 0
+	for i, statement := range scope {
+		for j, template := range statement.Resources {
+			if len(template) > most {
+				where, most = fmt.Sprintf(": the longest is spec.aws.scope[%d].resources[%d]", i, j), len(template)
+			}
+		}
+	}
+	return where
 }
 
 // partition is that of an ARN: aws, aws-cn, aws-us-gov and others, which have nothing in common.

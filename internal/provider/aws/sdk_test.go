@@ -35,14 +35,14 @@ func asks(t *testing.T, ask func(t *testing.T, c *provider.Credential, environme
 				if err != nil {
 					t.Fatal(err)
 				}
-				ask(t, c, container(t, c, set))
+				ask(t, c, inContainer(t, c, set))
 			})
 		}
 	}
 }
 
-// container is the environment of a container that has a credential.
-func container(t *testing.T, c *provider.Credential, ambient map[string]string) map[string]string {
+// inContainer is the environment of a container that has a credential.
+func inContainer(t *testing.T, c *provider.Credential, ambient map[string]string) map[string]string {
 	t.Helper()
 	root, environment := t.TempDir(), map[string]string{"HOME": t.TempDir()}
 	for path, content := range c.Files() {

@@ -12,24 +12,34 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/valetkey/valetkey/internal/identity"
-	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
-// stsClient holds the SDK's calls.
-type stsClient struct{ http *http.Client }
+// connection is what leads to the servers of one provider, for one attempt.
+type connection struct{ http *http.Client }
 
-func newSTSClient() *stsClient { return &stsClient{http: outbound.Client(nil)} }
+// connect makes a connection, which whoever asked for it closes.
+func (a *Provider) connect(bundle string) (*connection, error) {
+	client, err := a.options.Outbound.Client(bundle)
+	if err != nil {
+		return nil, refused(err)
+	}
+	return &connection{http: client}, nil
+}
+
+func (c *connection) close() { c.http.CloseIdleConnections() }
 
 // assumption is what STS is asked for.
 type assumption struct {
 	region, endpoint, role, session, policy string
 	token                                   identity.Token
 	duration                                time.Duration
+	// longest says which template makes the policy long; empty for a policy that is made of none.
+	longest string
 }
 
 // assume asks once. The SDK's own retries are off: the controller backs off, and each try is an attempt of its own in the audit
 // log. The client is made of nothing but its arguments: no environment, no file, no metadata service, no credential.
-func (c *stsClient) assume(ctx context.Context, a assumption) (*session, error) {
+func (c *connection) assume(ctx context.Context, a assumption) (*session, error) {
 	o := sts.Options{Region: a.region, HTTPClient: c.http, Retryer: aws.NopRetryer{}, Credentials: aws.AnonymousCredentials{}}
 	if a.endpoint != "" {
 		o.BaseEndpoint = &a.endpoint
@@ -40,7 +50,7 @@ func (c *stsClient) assume(ctx context.Context, a assumption) (*session, error) 
 		WebIdentityToken: aws.String(a.token.Reveal()),
 	})
 	if err != nil {
-		return nil, classify(err)
+		return nil, classify(err, a)
 	}
 	s := &session{}
 	if c := answer.Credentials; c != nil {

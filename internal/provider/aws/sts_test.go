@@ -24,11 +24,12 @@ func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 func TestWithoutAnEndpointAWSsOwnOfTheRegionIsAsked(t *testing.T) {
 	for region, want := range map[string]string{
 		"us-east-1": "sts.us-east-1.amazonaws.com", "eu-central-1": "sts.eu-central-1.amazonaws.com",
+		"me-south-1": "sts.me-south-1.amazonaws.com",
 		"cn-north-1": "sts.cn-north-1.amazonaws.com.cn", "us-gov-west-1": "sts.us-gov-west-1.amazonaws.com",
 		"made-up-1": "sts.made-up-1.amazonaws.com",
 	} {
 		r := &recorder{}
-		client := &stsClient{http: &http.Client{Transport: r}}
+		client := &connection{http: &http.Client{Transport: r}}
 		_, err := client.assume(t.Context(), assumption{region: region, role: "arn:aws:iam::123456789012:role/publisher", session: "agent-x-1", policy: "{}", duration: minimumSession})
 		if r.host != want || r.scheme != "https" {
 			t.Errorf("%s: %s://%s was asked, want https://%s", region, r.scheme, r.host, want)
@@ -49,9 +50,12 @@ func TestAnSTSThatNeverAnswersIsLeft(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(done) })
-	client := newSTSClient()
+	client, err := New(Options{}).connect("")
+	if err != nil {
+		t.Fatal(err)
+	}
 	client.http.Timeout = time.Millisecond
-	_, err := client.assume(t.Context(), assumption{region: "us-east-1", endpoint: server.URL, role: "r", session: "s-s", policy: "{}", duration: minimumSession})
+	_, err = client.assume(t.Context(), assumption{region: "us-east-1", endpoint: server.URL, role: "r", session: "s-s", policy: "{}", duration: minimumSession})
 	if !provider.IsRetryable(err) || provider.IsRefused(err) {
 		t.Errorf("got %v", err)
 	}

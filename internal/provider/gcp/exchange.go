@@ -6,7 +6,6 @@ package gcp
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,18 +32,23 @@ const (
 )
 
 // exchange has Google's library ask for a federated token, for the service account's, and for the narrowed one. It remembers nothing.
-func exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject identity.Token, l provider.Lease) (*token, error) {
-	direct := outbound.Client(nil)
-	defer direct.CloseIdleConnections()
-	c := &calls{seen: []func() string{subject.Reveal}, next: direct.Transport,
+func (g *Provider) exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject identity.Token, l provider.Lease) (*token, error) {
+	client, err := g.options.Outbound.Client(p.CABundle)
+	if err != nil {
+		return nil, refused(err)
+	}
+	// The calls stand before it, and do not close what it holds.
+	next := *client
+	defer next.CloseIdleConnections()
+	c := &calls{seen: []func() string{subject.Reveal}, next: next.Transport,
 		reason: l.Session(), scopes: n.scopes, ttl: l.TTL,
 		to: map[string]string{stsHost: p.STSEndpoint, iamHost: p.IAMCredentialsEndpoint}}
-	direct.Transport = c
+	client.Transport = c
 	// The library would log every token where an environment variable tells it to.
 	silent := slog.New(slog.DiscardHandler)
 	account, err := externalaccount.NewCredentials(&externalaccount.Options{
 		Audience: "//iam.googleapis.com/" + p.WorkloadIdentityProvider, SubjectTokenType: "urn:ietf:params:oauth:token-type:jwt",
-		SubjectTokenProvider: supplier(subject.Reveal), Scopes: n.scopes, Client: direct, Logger: silent,
+		SubjectTokenProvider: supplier(subject.Reveal), Scopes: n.scopes, Client: client, Logger: silent,
 		ServiceAccountImpersonationURL:             "https://" + iamHost + "/v1/projects/-/serviceAccounts/" + url.PathEscape(n.account) + ":generateAccessToken",
 		ServiceAccountImpersonationLifetimeSeconds: int(l.TTL / time.Second),
 	})
@@ -52,7 +56,7 @@ func exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject
 		return nil, refused(errors.New("the provider is not one that Google's library accepts"))
 	}
 	if len(n.rules) > 0 {
-		account, err = downscope.NewCredentials(&downscope.Options{Credentials: account, Rules: n.rules, Client: direct, Logger: silent})
+		account, err = downscope.NewCredentials(&downscope.Options{Credentials: account, Rules: n.rules, Client: client, Logger: silent})
 		if err != nil {
 			return nil, refused(errors.New("the boundary is not one that Google's library accepts"))
 		}
@@ -88,11 +92,12 @@ type calls struct {
 	// seen are the tokens that were sent or answered so far: each call's answer is sent by the next.
 	seen []func() string
 
-	made      int
-	status    int
-	code      string
-	wait      time.Duration
-	untrusted bool
+	made   int
+	status int
+	code   string
+	wait   time.Duration
+	// unsent says why nothing was sent by the last call; empty when something may have been.
+	unsent string
 	// more is set when an answer says more of a token than was asked for, or is a token that was there before.
 	more bool
 }
@@ -118,7 +123,7 @@ var errMore = errors.New("the answer is not what was asked for")
 // RoundTrip sends one call.
 func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.made++
-	c.status, c.code, c.wait, c.untrusted = 0, "", 0, false
+	c.status, c.code, c.wait, c.unsent = 0, "", 0, ""
 	endpoint, known := c.to[r.URL.Host]
 	if !known {
 		return nil, errors.New("no host of Google's that is asked")
@@ -134,7 +139,7 @@ func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	response, err := c.next.RoundTrip(out)
 	if err != nil {
-		c.untrusted = outbound.Untrusted(err)
+		c.unsent = outbound.Unsent("Google", err)
 		return nil, err
 	}
 	c.status, c.wait = response.StatusCode, outbound.RetryAfter(response.Header)
@@ -174,23 +179,6 @@ func (c *calls) believe(host string, response *http.Response) error {
 	return nil
 }
 
-// codeOf is the code of a refusal: STS has it as OAuth does, the other API as Google's others do.
-func codeOf(body []byte) string {
-	var oauth struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal(body, &oauth) == nil {
-		return oauth.Error
-	}
-	var google struct {
-		Error struct {
-			Status string `json:"status"`
-		} `json:"error"`
-	}
-	_ = json.Unmarshal(body, &google) // what cannot be read has no code
-	return google.Error.Status
-}
-
 // failure sorts what went wrong by the status and the code that Google answered to the last call. Not one word of an answer is repeated.
 func (c *calls) failure() error {
 	what := [...]string{"asking Google", "exchanging the identity's token", "impersonating the service account", "narrowing the token"}[min(c.made, 3)]
@@ -201,8 +189,8 @@ func (c *calls) failure() error {
 		e.Class, e.Refused, e.Message = provider.Final, false, what+": Google answered with a token of another kind, "+
 			"for other scopes or for another time than was asked for, with the one that it was sent, "+
 			"or with something that this version of Valetkey does not know; it is not used"
-	case c.untrusted:
-		e.Message = what + ": the certificate is not one that the operator trusts; nothing was sent"
+	case c.unsent != "":
+		e.Message = what + ": " + c.unsent
 	case c.status == 0 || c.status < http.StatusBadRequest:
 		e.Refused, e.Message = false, what+": Google did not answer, or not in a form that can be read"
 	case c.status == http.StatusTooManyRequests || c.code == "RESOURCE_EXHAUSTED":
@@ -210,35 +198,8 @@ func (c *calls) failure() error {
 	case c.status >= http.StatusInternalServerError:
 		e.Refused, e.Message = false, fmt.Sprintf("%s: Google failed: status %d", what, c.status)
 	default:
-		class, words := verdict(c.code)
+		class, words := verdict(c.made, c.code)
 		e.Class, e.Message = class, fmt.Sprintf("%s: Google refused, status %d: %s", what, c.status, words)
 	}
 	return e
-}
-
-// verdict knows the codes that are documented, and what a person should know of them.
-func verdict(code string) (provider.Class, string) {
-	switch code {
-	// Clocks differ, and keys are fetched late.
-	case "invalid_grant":
-		return provider.Retryable, "it could not verify the identity's token; compare the cluster's issuer, its keys, the audience and the attribute condition with the workload identity provider"
-	case "invalid_target":
-		return provider.Final, "there is no such workload identity provider, or it is disabled"
-	case "invalid_request", "invalid_scope":
-		return provider.Final, "the scopes or the boundary are not what it accepts"
-	case "unauthorized_client", "access_denied":
-		return provider.Final, "the workload identity provider does not accept the capability's identity"
-	case "PERMISSION_DENIED":
-		return provider.Final, "the service account does not exist, its API is not enabled, or it lets the capability's identity not impersonate it (roles/iam.workloadIdentityUser)"
-	case "NOT_FOUND":
-		return provider.Final, "there is no such service account"
-	case "INVALID_ARGUMENT":
-		return provider.Final, "it gives no token of these scopes for so long: more than an hour needs iam.allowServiceAccountCredentialLifetimeExtension"
-	case "FAILED_PRECONDITION":
-		return provider.Final, "the service account is disabled"
-	case "UNAUTHENTICATED":
-		return provider.Retryable, "it does not accept the federated token"
-	default:
-		return provider.Final, "with a code that it does not document"
-	}
 }

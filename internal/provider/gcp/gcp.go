@@ -32,12 +32,14 @@ type Identities interface {
 	Token(ctx context.Context, capability, account, audience string) (identity.Token, error)
 }
 
-// Options of the back end. All are required.
+// Options of the back end. All but Outbound are required.
 type Options struct {
 	// Endpoints that providers may name, beside Google's own.
 	Endpoints []string
 	// Audiences that providers may have.
 	Audiences []string
+	// Outbound says how endpoints are reached.
+	Outbound outbound.Settings
 	// Identities makes the tokens.
 	Identities Identities
 	// Clock is the present time.
@@ -53,7 +55,8 @@ func New(o Options) *Provider { return &Provider{options: o} }
 // Type names the back end.
 func (*Provider) Type() string { return provider.TypeGCP }
 
-// CheckProvider refuses endpoints and audiences that the operator was not started with: a token is sent nowhere else.
+// CheckProvider refuses endpoints and audiences that the operator was not started with: a token is sent nowhere else. A
+// caBundle that cannot be read is refused, too.
 func (g *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 	if p.Spec.GCP == nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.gcp", p.Name)}
@@ -67,6 +70,9 @@ func (g *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 	if audience := audiencePrefix + p.Spec.GCP.WorkloadIdentityProvider; !slices.Contains(g.options.Audiences, audience) {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonAudienceNotAllowed,
 			Message: fmt.Sprintf("audience %s is not allowed; start the operator with --gcp-audience=%s", audience, audience)}
+	}
+	if err := outbound.CheckBundle(p.Spec.GCP.CABundle); err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: err.Error()}
 	}
 	return nil
 }
@@ -116,7 +122,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	if err != nil {
 		return nil, err
 	}
-	answer, err := exchange(ctx, settings, narrowed, token, l)
+	answer, err := g.exchange(ctx, settings, narrowed, token, l)
 	if err != nil {
 		return nil, err
 	}

@@ -61,6 +61,8 @@ type world struct {
 	api    *fake.Clientset
 	// change spoils what is answered to a call by its path, and stolen are the tokens that were in it.
 	change func(path string, answer map[string]any)
+	// refuse answers calls in Google's place, by their path; nil leaves them to it.
+	refuse func(path string) func(http.ResponseWriter)
 	// claims spoils what the cluster signs.
 	claims func(*jwt.Claims)
 
@@ -124,6 +126,12 @@ func (w *world) cluster(t *testing.T, key *ecdsa.PrivateKey) *fake.Clientset {
 
 func (w *world) spoiling(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if w.refuse != nil {
+			if refuse := w.refuse(r.URL.Path); refuse != nil {
+				refuse(rw)
+				return
+			}
+		}
 		record := httptest.NewRecorder()
 		next.ServeHTTP(record, r)
 		answer := map[string]any{}

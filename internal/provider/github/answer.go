@@ -54,7 +54,8 @@ func (a answer) believable(w wanted, now time.Time) error {
 	case !expires.After(now) || expires.After(now.Add(tokenTime+clockSkew)):
 		why = "a token that does not expire within the hour, by the operator's clock"
 	case !a.isOf(w.owner + "/" + w.repository):
-		why = "a token for other repositories than was asked for (one that was renamed is asked for by its new name)"
+		why = "a token for other repositories than was asked for " +
+			"(one that was renamed or transferred is asked for by its new name)"
 	case !a.permits(w.permissions):
 		why = "a token with other permissions than were asked for"
 	case !a.understood(w.permissions):

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -20,12 +19,23 @@ import (
 	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
+// api is an API of GitHub, and how it is reached: also from memory, when the provider is gone.
+type api struct {
+	url, bundle string
+	outbound    outbound.Settings
+	// about is what messages say of whom was asked.
+	about string
+}
+
 // with calls the API with a token, once, and returns the status that it answered, zero for none: go-github's clients remember that they
 // were throttled, and the controller backs off itself.
-func with(api, bearer string, call func(*github.Client) (*github.Response, error)) (int, error) {
-	direct := outbound.Client(nil)
-	defer direct.CloseIdleConnections()
-	client, err := github.NewClient(github.WithHTTPClient(direct), github.WithURLs(&api, nil), github.WithAuthToken(bearer))
+func (a api) with(bearer string, call func(*github.Client) (*github.Response, error)) (int, error) {
+	connection, err := a.outbound.Client(a.bundle)
+	if err != nil {
+		return 0, refused(err)
+	}
+	defer connection.CloseIdleConnections()
+	client, err := github.NewClient(github.WithHTTPClient(connection), github.WithURLs(&a.url, nil), github.WithAuthToken(bearer))
 	if err != nil {
 		return 0, &provider.Error{Class: provider.Final, Refused: true, Message: "the provider's apiURL is not one of an API"}
 	}
@@ -35,31 +45,46 @@ func with(api, bearer string, call func(*github.Client) (*github.Response, error
 		status = response.StatusCode
 	}
 	if err != nil {
-		return status, classify(err, response)
+		return status, classify(a.about, err, response)
 	}
 	return status, nil
 }
 
-func issue(ctx context.Context, settings *v1alpha1.GitHubProvider, proof string, w wanted) (a answer, err error) {
-	path := fmt.Sprintf("app/installations/%d/access_tokens", settings.InstallationID)
-	_, err = with(settings.APIURL, proof, func(c *github.Client) (*github.Response, error) {
+func (a api) issue(ctx context.Context, installation int64, proof string, w wanted) (said answer, err error) {
+	path := fmt.Sprintf("app/installations/%d/access_tokens", installation)
+	_, err = a.with(proof, func(c *github.Client) (*github.Response, error) {
 		request, err := c.NewRequest(ctx, http.MethodPost, path,
 			&github.InstallationTokenOptions{Repositories: []string{w.repository}, Permissions: typed(w.permissions)})
 		if err != nil {
 			return nil, err
 		}
-		return c.Do(request, &a)
+		return c.Do(request, &said)
 	})
-	return a, err
+	return said, err
 }
 
+// about names the installation, which messages of GitHub's do not.
+func about(settings *v1alpha1.GitHubProvider, w wanted) string {
+	return fmt.Sprintf("installation %d for %s/%s", settings.InstallationID, w.owner, w.repository)
+}
+
+// settles is how long GitHub may take until all of its servers know a new token. Those that do not know it yet answer
+// as if it were none. It is seconds as a rule. Source: https://github.com/octokit/handbook, on the replication lag.
+const settles = time.Minute
+
 // end has the token end itself. That GitHub does not accept it afterwards is the proof.
-func (t *token) end(ctx context.Context) error {
-	status, err := with(t.api, t.reveal(), func(c *github.Client) (*github.Response, error) { return c.Apps.RevokeInstallationToken(ctx) })
-	if err != nil && status != http.StatusUnauthorized {
-		return err
+func (t *token) end(ctx context.Context, now time.Time) error {
+	status, err := t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) { return c.Apps.RevokeInstallationToken(ctx) })
+	switch {
+	case status != http.StatusUnauthorized:
+		if err != nil {
+			return err
+		}
+	case now.Before(t.since.Add(settles)):
+		return &provider.Error{Class: provider.Retryable, Message: "GitHub does not know the token that was just issued, " +
+			"or not yet; it is asked again until a minute has passed since"}
 	}
-	status, err = with(t.api, t.reveal(), func(c *github.Client) (*github.Response, error) {
+	status, err = t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) {
 		_, response, err := c.Apps.ListRepos(ctx, &github.ListOptions{PerPage: 1})
 		return response, err
 	})
@@ -110,35 +135,4 @@ func gitServer(api string) *url.URL {
 		return &url.URL{Scheme: "https", Host: "github.com"}
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}
-}
-
-// classify sorts what went wrong by the status that GitHub answered. Not one word of an answer is repeated.
-func classify(err error, response *github.Response) error {
-	if outbound.Untrusted(err) {
-		return &provider.Error{Class: provider.Retryable, Refused: true, Message: "the certificate of GitHub is not one that the operator trusts; nothing was sent"}
-	}
-	if response == nil || response.Response == nil {
-		return &provider.Error{Class: provider.Retryable, Message: "GitHub did not answer"}
-	}
-	limited, abused := (*github.RateLimitError)(nil), (*github.AbuseRateLimitError)(nil)
-	code, wait := response.StatusCode, outbound.RetryAfter(response.Header)
-	refusal := func(class provider.Class, words string) error {
-		return &provider.Error{Class: class, Refused: true, RetryAfter: wait, Message: "GitHub refused: " + words}
-	}
-	switch {
-	case errors.As(err, &limited) || errors.As(err, &abused) || code == http.StatusTooManyRequests:
-		return &provider.Error{Class: provider.Throttled, Refused: true, RetryAfter: wait, Message: "GitHub throttles"}
-	case code == http.StatusUnauthorized:
-		return refusal(provider.Retryable, "the App's proof is not accepted; compare appID, the signer's key and the clocks")
-	case code == http.StatusForbidden:
-		return refusal(provider.Final, "the App may not do this; see whether its installation is suspended")
-	case code == http.StatusNotFound:
-		return refusal(provider.Final, "the App has no such installation")
-	case code == http.StatusUnprocessableEntity:
-		return refusal(provider.Final, "the installation lacks the repository, or one of the permissions")
-	case code >= http.StatusInternalServerError || code < http.StatusBadRequest:
-		return &provider.Error{Class: provider.Retryable, RetryAfter: wait, Message: fmt.Sprintf("GitHub failed: status %d", code)}
-	default:
-		return refusal(provider.Final, fmt.Sprintf("status %d", code))
-	}
 }

@@ -31,10 +31,12 @@ const (
 	OwnAPI = "https://api.github.com"
 )
 
-// Options of the back end. All are required.
+// Options of the back end. All but Outbound are required.
 type Options struct {
 	// APIs that providers may name, beside GitHub's own.
 	APIs []string
+	// Outbound says how APIs are reached.
+	Outbound outbound.Settings
 	// Signers by the names that providers know them by.
 	Signers map[string]signer.Signer
 	// Clock is the present time.
@@ -60,11 +62,13 @@ type attempt struct {
 	ended bool
 }
 
-// token is an installation's token, and where it is accepted. It cannot be printed.
+// token is an installation's token, and the API that accepts it. It cannot be printed.
 type token struct {
 	provider.Unprintable
 	reveal func() string
-	api    string
+	api    api
+	// since is when it was answered.
+	since time.Time
 }
 
 // New makes the back end.
@@ -73,7 +77,8 @@ func New(o Options) *Provider { return &Provider{options: o, attempts: map[strin
 // Type names the back end.
 func (*Provider) Type() string { return provider.TypeGitHub }
 
-// CheckProvider refuses APIs and signers that the operator was not started with: what proves to be the App is sent nowhere else.
+// CheckProvider refuses APIs and signers that the operator was not started with: what proves to be the App is sent nowhere else. A
+// caBundle that cannot be read is refused, too.
 func (g *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 	if p.Spec.GitHub == nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.github", p.Name)}
@@ -85,6 +90,9 @@ func (g *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 	if name := p.Spec.GitHub.Signer; g.options.Signers[name] == nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonSignerNotAllowed,
 			Message: fmt.Sprintf("there is no signer %q; start the operator with --signer=%s=/path/to/the/key.pem", name, name)}
+	}
+	if err := outbound.CheckBundle(p.Spec.GitHub.CABundle); err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: err.Error()}
 	}
 	return nil
 }
@@ -134,7 +142,8 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, &provider.Error{Class: provider.Retryable, Refused: true, Message: err.Error()}
 	}
 	mine := g.begin(l.Session(), now)
-	answer, err := issue(ctx, settings, proof, wanted)
+	at := api{url: settings.APIURL, bundle: settings.CABundle, outbound: g.options.Outbound, about: about(settings, wanted)}
+	answer, err := at.issue(ctx, settings.InstallationID, proof, wanted)
 	if err != nil {
 		if provider.IsRefused(err) {
 			g.end(mine)
@@ -146,7 +155,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, &provider.Error{Class: provider.Final,
 			Message: "GitHub answered with the proof that it was sent, and not with a token; it is not used"}
 	}
-	t := &token{api: settings.APIURL, reveal: answer.token}
+	t := &token{api: at, reveal: answer.token, since: g.options.Clock.Now()}
 	if answer.token() != "" {
 		g.hold(mine, t)
 	}
@@ -154,7 +163,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		// What is not what was asked for is given to nobody, and ended if GitHub does that.
 		cleanUp, cancel := provider.CleanUp(ctx)
 		defer cancel()
-		if answer.token() != "" && t.end(cleanUp) == nil {
+		if answer.token() != "" && t.end(cleanUp, g.options.Clock.Now()) == nil {
 			g.end(mine)
 		}
 		return nil, problem
@@ -215,7 +224,7 @@ func (g *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 		case t == nil:
 			mode = v1alpha1.RevocationAtExpiry
 		default:
-			if err := t.end(ctx); err != nil {
+			if err := t.end(ctx, g.options.Clock.Now()); err != nil {
 				return provider.Revoked{}, err
 			}
 			g.end(a)

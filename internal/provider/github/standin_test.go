@@ -34,9 +34,10 @@ import (
 // world is the back end with a stand-in for GitHub.
 type world struct {
 	*github.Provider
-	gate *conformance.Gate
-	url  string
-	key  string
+	github *standin.Server
+	gate   *conformance.Gate
+	url    string
+	key    string
 	// change spoils what the stand-in answers to whoever asks for a token.
 	change func(map[string]any)
 	// proof is what it was last sent.
@@ -59,6 +60,7 @@ func newWorld(t *testing.T) *world {
 	}
 	server := &standin.Server{AppID: 4711, Key: &key.PublicKey, InstallationID: 42, Owner: "Acme", Repositories: []string{"Web-App", "other", "payments"}, Renamed: map[string]string{"web-old": "payments"},
 		Permissions: map[string]string{"actions": "write", "contents": "read", "metadata": "read"}}
+	w.github = server
 	w.gate = conformance.NewGate(w.spoiling(server))
 	listening := httptest.NewServer(w.gate)
 	t.Cleanup(listening.Close)
@@ -307,7 +309,7 @@ func TestRenamed_ARepositoryIsNotReachedByItsOldName(t *testing.T) {
 	l := w.lease()
 	l.Values.Repo = "web-old"
 	c, err := w.Issue(t.Context(), l)
-	if c != nil || !provider.IsFinal(err) || !strings.Contains(err.Error(), "one that was renamed is asked for by its new name") || asked != 1 {
+	if c != nil || !provider.IsFinal(err) || !strings.Contains(err.Error(), "one that was renamed or transferred is asked for by its new name") || asked != 1 {
 		t.Fatalf("got credential %t, error %v, after %d tokens", c != nil, err, asked)
 	}
 	if revoked, err := w.Revoke(t.Context(), l.Issued("", time.Now().Add(time.Hour))); err != nil || revoked.Mode != v1alpha1.RevocationImmediate {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -25,28 +26,63 @@ const (
 	longestWait = time.Hour
 )
 
-// Client goes straight to the address that an administrator allowed, or nowhere. It follows no redirect, and no proxy variable of the
-// operator's environment: either would let something that no flag names see an identity's token. Roots are the authorities that it
-// trusts; nil means the system's.
-func Client(roots *x509.CertPool) *http.Client {
-	dialer := &net.Dialer{Timeout: AnswerTime, KeepAlive: 30 * time.Second}
-	transport := &http.Transport{
-		DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: AnswerTime,
-		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, MaxResponseHeaderBytes: answerSize,
+// Settings say how back ends are reached. The zero value goes straight to each of them, and trusts the system's
+// authorities.
+type Settings struct {
+	// Authorities are trusted for every server whose provider has no bundle of its own, and for the proxy. See
+	// [BesideSystem]; nil means the system's.
+	Authorities *x509.CertPool
+	// Proxy says by which proxy the server of a URL is reached: nil means by none. Only https:// is ever asked for, so
+	// that a proxy sees a host and a port, and nothing else. See [Proxy]; a nil function goes straight everywhere.
+	Proxy func(server *url.URL) (*url.URL, error)
+}
+
+// Client goes to the address that an administrator allowed, by the proxy that an administrator named, or nowhere. It
+// follows no redirect, and no proxy variable of the operator's environment: either would let something that no flag
+// names see an identity's token. The bundle is one provider's caBundle: if it is not empty, its authorities alone are
+// trusted for the server. It fails if the bundle is not one of [CheckBundle].
+//
+// Whoever makes a client closes its idle connections.
+func (s Settings) Client(bundle string) (*http.Client, error) {
+	trusted := s.Authorities
+	if bundle != "" {
+		trusted = x509.NewCertPool()
+		if err := addAuthorities(trusted, []byte(bundle)); err != nil {
+			return nil, bundleError(err)
+		}
+	}
+	transport := &boundedTransport{straight: newTransport(trusted)}
+	if s.Proxy != nil {
+		transport.proxy, transport.proxied = s.Proxy, s.newProxied(trusted)
 	}
 	return &http.Client{
-		Transport:     boundedTransport{transport},
+		Transport:     transport,
 		Timeout:       AnswerTime,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}
+
+func newTransport(trusted *x509.CertPool) *http.Transport {
+	return &http.Transport{
+		DialContext: newDialer().DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: AnswerTime,
+		TLSClientConfig:     &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12},
+		MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, MaxResponseHeaderBytes: answerSize,
 	}
 }
 
-// boundedTransport reads no more of an answer than a real one can have.
-type boundedTransport struct{ *http.Transport }
+func newDialer() *net.Dialer { return &net.Dialer{Timeout: AnswerTime, KeepAlive: 30 * time.Second} }
 
-func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := t.Transport.RoundTrip(r)
+// boundedTransport reads no more of an answer than a real one can have.
+type boundedTransport struct {
+	straight *http.Transport
+	// proxy and proxied are nil where no proxy is.
+	proxy   func(*url.URL) (*url.URL, error)
+	proxied *http.Transport
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.way(r.URL).RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
@@ -61,10 +97,23 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// Untrusted reports whether a call ended because the certificate is not one that the client trusts: then nothing was sent.
-func Untrusted(err error) bool {
-	untrusted := (*tls.CertificateVerificationError)(nil)
-	return errors.As(err, &untrusted)
+// way is the transport that leads to a server.
+func (t *boundedTransport) way(server *url.URL) *http.Transport {
+	if t.proxy == nil || server.Scheme != "https" {
+		return t.straight
+	}
+	if by, err := t.proxy(server); by == nil && err == nil {
+		return t.straight
+	}
+	return t.proxied // which fails where the proxy cannot be known
+}
+
+// CloseIdleConnections is what [http.Client.CloseIdleConnections] calls.
+func (t *boundedTransport) CloseIdleConnections() {
+	t.straight.CloseIdleConnections()
+	if t.proxied != nil {
+		t.proxied.CloseIdleConnections()
+	}
 }
 
 // RetryAfter reads how long a server asked to be left alone: whole seconds, up to an hour. Zero when it did not say.

@@ -1,72 +1,171 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package outbound
+package outbound_test
 
 import (
-	"encoding/pem"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"crypto/x509"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
+	"github.com/valetkey/valetkey/internal/provider/outbound/outboundtest"
 )
 
-func TestNoProxyIsAskedAndEveryWaitIsBounded(t *testing.T) {
-	client := Client(nil)
-	transport := client.Transport.(boundedTransport).Transport
-	if transport.Proxy != nil {
-		t.Error("a proxy could see an identity's token")
+// client fails the test where there is none.
+func client(t *testing.T, way outbound.Settings, bundle string) *http.Client {
+	t.Helper()
+	c, err := way.Client(bundle)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if client.Timeout != 10*time.Second || transport.TLSHandshakeTimeout == 0 || transport.TLSClientConfig.InsecureSkipVerify || transport.TLSClientConfig.RootCAs != nil {
-		t.Errorf("time-outs %s and %s, or TLS that verifies nothing", client.Timeout, transport.TLSHandshakeTimeout)
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// ways are straight, and by a proxy, to a server of the name elsewhere.example.com.
+func ways(t *testing.T, handler http.Handler) map[string]func() (string, *http.Client) {
+	company := outboundtest.NewNetwork(t)
+	byName, onLoopback := company.Serve(t, "elsewhere.example.com", handler)
+	proxy := company.Proxy(t, false)
+	return map[string]func() (string, *http.Client){
+		"straight": func() (string, *http.Client) { return onLoopback, client(t, outbound.Settings{}, company.Authority) },
+		"by a proxy": func() (string, *http.Client) {
+			return byName, client(t, outbound.Settings{Proxy: outbound.Proxy(proxy.URL, nil)}, company.Authority)
+		},
 	}
 }
 
-func TestARedirectIsNotFollowedAndAnAnswerIsBounded(t *testing.T) {
+func TestClient_NoVariableOfTheEnvironmentNamesAProxy(t *testing.T) {
+	company := outboundtest.NewNetwork(t)
+	proxy := company.Proxy(t, false)
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY"} {
+		t.Setenv(name, proxy.URL)
+	}
+	byName, _ := company.Serve(t, "backend.invalid", http.NotFoundHandler())
+	if response, err := client(t, outbound.Settings{}, company.Authority).Get(byName); err == nil {
+		_ = response.Body.Close()
+		t.Error("a proxy that no flag names could see an identity's token")
+	}
+	if heard := proxy.Heard(); len(heard) > 0 {
+		t.Errorf("the proxy was asked: %s", heard)
+	}
+}
+
+func TestClient_FollowsNoRedirectAndReadsNoMoreThanARealAnswerHas(t *testing.T) {
+	const most = 64 << 10
 	followed := false
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/elsewhere" {
 			followed = true
 			return
 		}
 		w.Header().Set("Location", "/elsewhere")
 		w.WriteHeader(http.StatusTemporaryRedirect)
-		_, _ = io.WriteString(w, strings.Repeat("x", 2*answerSize))
-	}))
-	t.Cleanup(server.Close)
-	response, err := Client(nil).Post(server.URL, "text/plain", strings.NewReader("a token"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || len(body) != answerSize || followed || response.StatusCode != http.StatusTemporaryRedirect {
-		t.Errorf("status %d, %d bytes, followed %t, %v", response.StatusCode, len(body), followed, err)
+		_, _ = io.WriteString(w, strings.Repeat("x", 2*most))
+	})
+	for name, way := range ways(t, handler) {
+		t.Run(name, func(t *testing.T) {
+			at, c := way()
+			response, err := c.Post(at, "text/plain", strings.NewReader("a token"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = response.Body.Close() }()
+			body, err := io.ReadAll(response.Body)
+			if err != nil || len(body) != most || followed || response.StatusCode != http.StatusTemporaryRedirect {
+				t.Errorf("status %d, %d bytes, followed %t, %v", response.StatusCode, len(body), followed, err)
+			}
+		})
 	}
 }
 
-func TestOnlyTheAuthoritiesThatAreNamedAreTrusted(t *testing.T) {
-	server := httptest.NewTLSServer(http.NotFoundHandler())
-	t.Cleanup(server.Close)
-	if _, err := Client(nil).Get(server.URL); !Untrusted(err) {
-		t.Errorf("got %v, want a certificate that is not trusted", err)
+func TestClient_AnAnswerThatCanBeReadInTwoWaysIsNone(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"a":1,"a":2}`) })
+	for name, way := range ways(t, handler) {
+		t.Run(name, func(t *testing.T) {
+			at, c := way()
+			if response, err := c.Get(at); err == nil {
+				_ = response.Body.Close()
+				t.Error("it was read")
+			}
+		})
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
-	response, err := Client(roots).Get(server.URL)
-	if err != nil {
+}
+
+func TestClient_EveryWaitIsBounded(t *testing.T) {
+	done := make(chan struct{})
+	defer close(done)
+	for name, way := range ways(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-done })) {
+		t.Run(name, func(t *testing.T) {
+			at, c := way()
+			if c.Timeout != outbound.AnswerTime {
+				t.Errorf("it waits %s", c.Timeout)
+			}
+			c.Timeout = time.Millisecond
+			if response, err := c.Get(at); err == nil {
+				_ = response.Body.Close()
+				t.Error("it waited")
+			}
+		})
+	}
+}
+
+func TestClient_SpeaksNoOldTLS(t *testing.T) {
+	company := outboundtest.NewNetwork(t)
+	old := httptest.NewUnstartedServer(http.NotFoundHandler())
+	old.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
+	old.Config.ErrorLog = nil
+	old.StartTLS()
+	t.Cleanup(old.Close)
+	proxy := company.Proxy(t, false)
+	company.Name("old.example.com", old.Listener.Addr().String())
+	for at, way := range map[string]outbound.Settings{old.URL: {}, "https://old.example.com": {Proxy: outbound.Proxy(proxy.URL, nil)}} {
+		response, err := client(t, way, "").Get(at)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		if alert := (tls.AlertError)(0); !errors.As(err, &alert) && (err == nil || !strings.Contains(err.Error(), "protocol version")) {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+}
+
+func TestClient_AServerWithoutTLSIsReachedStraight(t *testing.T) {
+	asked := false
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	t.Cleanup(server.Close)
+	never := func(at *url.URL) (*url.URL, error) { return nil, errors.New("a proxy was asked for " + at.String()) }
+	response, err := client(t, outbound.Settings{Proxy: never}, "").Get(server.URL)
+	if err != nil || !asked {
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
 }
 
+func TestClient_GoesNowhereWhereTheProxyCannotBeKnown(t *testing.T) {
+	asked := false
+	company := outboundtest.NewNetwork(t)
+	_, onLoopback := company.Serve(t, "backend.example.com", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	never := func(*url.URL) (*url.URL, error) { return nil, errors.New("the list cannot be read") }
+	response, err := client(t, outbound.Settings{Proxy: never}, company.Authority).Get(onLoopback)
+	if err == nil {
+		_ = response.Body.Close()
+	}
+	if err == nil || asked {
+		t.Errorf("asked %t, %v", asked, err)
+	}
+}
+
 func TestHowLongToLeaveAServerAlone(t *testing.T) {
 	for value, want := range map[string]time.Duration{"": 0, "5": 5 * time.Second, "-5": 0, "soon": 0, "999999": time.Hour, "99999999999999999999": 0} {
-		if got := RetryAfter(http.Header{"Retry-After": {value}}); got != want {
+		if got := outbound.RetryAfter(http.Header{"Retry-After": {value}}); got != want {
 			t.Errorf("%q: got %s, want %s", value, got, want)
 		}
 	}

@@ -1,13 +1,15 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package outbound
+package outbound_test
 
 import (
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 // TestClient_AnAnswerOfTwoReadingsIsNone: a check that reads the last member of a name, and a library that reads the
@@ -19,7 +21,7 @@ func TestClient_AnAnswerOfTwoReadingsIsNone(t *testing.T) {
 		`{"a":1}{"a":2}`: false, `{"a":1} x`: false, `{"a":1} ` + "\n": true, `{"policies":["root"],"policies":["default"]}`: false,
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }))
-		response, err := Client(nil).Get(server.URL)
+		response, err := client(t, outbound.Settings{}, "").Get(server.URL)
 		if (err == nil) != want {
 			t.Errorf("%s: %v", text, err)
 		}

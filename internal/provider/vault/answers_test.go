@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -75,6 +74,16 @@ type outcome struct {
 	kept string
 }
 
+// issueFrom asks a server for a lease of a quarter of an hour, and has its handles stored by keep.
+func issueFrom(t *testing.T, url string, keep func(context.Context, string) error) (*provider.Credential, error) {
+	t.Helper()
+	l := leaseOf(url, "")
+	l.Keep = keep
+	v := vault.New(vault.Options{Addresses: []string{url}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
+	l.Handle = v.Handle(l)
+	return v.Issue(t.Context(), l)
+}
+
 // askVault asks such a server.
 func askVault(t *testing.T, said map[string]map[string]any) (o outcome) {
 	t.Helper()
@@ -87,22 +96,10 @@ func askVault(t *testing.T, said map[string]map[string]any) (o outcome) {
 		_ = json.NewEncoder(w).Encode(said[r.URL.Path])
 	}))
 	defer server.Close()
-	l := provider.Lease{
-		ID: "9f8c6b6a-9c2a-4e0b-8a4d-2d7db8f80731", Attempt: 1, TTL: 15 * time.Minute,
-		Values: provider.Values{Repo: "web-app", Environment: "preview", Namespace: "agents"},
-		Capability: &v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "read"}, Spec: v1alpha1.CapabilitySpec{Vault: &v1alpha1.VaultCapability{
-			ServiceAccountName: "reader", Role: "reader", Path: "database/creds/previews", Revocation: v1alpha1.VaultImmediate,
-			Variables: []v1alpha1.VaultVariable{{Name: "PASSWORD", Value: "${data.password}"}}}}},
-		Provider: &v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{Vault: &v1alpha1.VaultProvider{
-			Address: server.URL, AuthPath: "jwt", Audience: "vault"}}},
-		Keep: func(_ context.Context, handle string) error {
-			o.kept += handle + "\n"
-			return nil
-		},
-	}
-	v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
-	l.Handle = v.Handle(l)
-	o.credential, o.err = v.Issue(t.Context(), l)
+	o.credential, o.err = issueFrom(t, server.URL, func(_ context.Context, handle string) error {
+		o.kept += handle + "\n"
+		return nil
+	})
 	return o
 }
 

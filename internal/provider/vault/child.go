@@ -38,13 +38,15 @@ type made struct {
 // serviceToken is the kind that has children and leases, and can be ended.
 const serviceToken = "service"
 
+// makingChild is what messages say of it.
+const makingChild = "making the token that the lease hangs on"
+
 // child is a token that Vault itself ends when the grant does, and with it what was leased to it: whatever becomes of
 // the operator.
 func (s *session) child(ctx context.Context, l provider.Lease) (*session, error) {
-	const what = "making the token that the lease hangs on"
 	auth, err := s.create(ctx, l)
 	if err != nil {
-		return nil, classify(what, err)
+		return nil, classify(makingChild, err)
 	}
 	token, problem := readMade(auth)
 	if problem != nil || !s.asked(token, l.TTL) {
@@ -57,7 +59,9 @@ func (s *session) child(ctx context.Context, l provider.Lease) (*session, error)
 	}
 	c.SetToken(token.ClientToken)
 	sent := func() []string { return append(s.sent(), c.Token()) }
-	return &session{client: c, http: s.http, sent: sent}, nil
+	// Vault may have made a shorter life of it than was asked for, by a limit of its own.
+	lifetime, _ := provider.Seconds(token.LeaseDuration) // it was looked at
+	return &session{client: c, http: s.http, sent: sent, lifetime: min(lifetime, s.lifetime)}, nil
 }
 
 // create returns what Vault says of the token that it made.
@@ -75,10 +79,14 @@ func (s *session) create(ctx context.Context, l provider.Lease) (json.RawMessage
 		return nil, err
 	}
 	var answer struct {
-		Auth json.RawMessage `json:"auth"`
+		Auth     json.RawMessage `json:"auth"`
+		WrapInfo any             `json:"wrap_info"`
 	}
 	if response.DecodeJSON(&answer) != nil || len(answer.Auth) == 0 {
 		return nil, errors.New("no token")
+	}
+	if answer.WrapInfo != nil {
+		return nil, wrapped(makingChild)
 	}
 	return answer.Auth, nil
 }

@@ -5,7 +5,6 @@ package vault
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,22 +32,10 @@ type session struct {
 	sent func() []string
 }
 
-// authorities are those of the bundle, or nil, the system's, for an empty one.
-func authorities(bundle string) (*x509.CertPool, error) {
-	if bundle == "" {
-		return nil, nil
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(bundle)) {
-		return nil, errors.New("caBundle holds no certificate in PEM")
-	}
-	return roots, nil
-}
-
 // client asks one server, once per call. What the operator's environment says of Vault is put aside: no token, no namespace and no
 // header come from there.
-func (h handle) client(direct *http.Client) (*api.Client, error) {
-	c, err := api.NewClient(&api.Config{Address: h.Server.Address, HttpClient: direct, MaxRetries: -1, DisableRedirects: true})
+func (h handle) client(connection *http.Client) (*api.Client, error) {
+	c, err := api.NewClient(&api.Config{Address: h.Server.Address, HttpClient: connection, MaxRetries: -1, DisableRedirects: true})
 	if err != nil {
 		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: "the provider's address is not one of a server"}
 	}
@@ -62,7 +49,7 @@ func (h handle) client(direct *http.Client) (*api.Client, error) {
 
 // logIn proves to Vault who the capability's identity is. The JWT and the Kubernetes auth method are asked alike.
 func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
-	roots, err := authorities(h.Server.CABundle)
+	connection, err := v.options.Outbound.Client(h.Server.CABundle)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -70,16 +57,15 @@ func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	direct := outbound.Client(roots)
-	c, err := h.client(direct)
+	c, err := h.client(connection)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{client: c, http: direct}
+	s := &session{client: c, http: connection}
 	what := "logging in with role " + h.Role
 	answer, err := c.Logical().WriteWithContext(ctx, "auth/"+h.Server.AuthPath+"/login", map[string]any{"role": h.Role, "jwt": token.Reveal()})
-	if err == nil && (answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "" || answer.Auth.Accessor == "") {
-		err = errors.New("no token, or one without an accessor, as batch tokens are")
+	if err == nil {
+		err = hasToken(what, answer)
 	}
 	if err != nil {
 		s.close()
@@ -98,13 +84,29 @@ func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
 	return s, nil
 }
 
+// hasToken refuses a login that could not be ended, for it gave no token with an accessor.
+func hasToken(what string, answer *api.Secret) error {
+	switch {
+	case answer != nil && answer.WrapInfo != nil:
+		return wrapped(what)
+	case answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "":
+		return errors.New("no token")
+	case answer.Auth.Accessor == "":
+		return final("%s: Vault gave a token without an accessor, as batch tokens are, which nobody can end; "+
+			"set the role's token_type to service", what)
+	}
+	return nil
+}
+
 func (s *session) close() { s.http.CloseIdleConnections() }
 
 // secret is what Vault leased. It lives no longer than a call, and is passed to nothing that prints.
 type secret struct {
 	lease    string
 	lifetime time.Duration
-	data     map[string]any
+	// ends is when the token does on which the lease hangs, and the lease with it.
+	ends time.Duration
+	data map[string]any
 	// sent are the tokens that led to it.
 	sent func() []string
 	// used are the fields that went into files and variables.
@@ -119,6 +121,10 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 	} else {
 		answer, err = s.client.Logical().WriteWithContext(ctx, q.path, q.parameters)
 	}
+	if status(err) == http.StatusForbidden {
+		return nil, final("asking for %s: Vault's policies do not allow it, "+
+			"or only wrapped (min_wrapping_ttl), which is not asked for", q.path)
+	}
 	if err != nil {
 		return nil, classify("asking for "+q.path, err)
 	}
@@ -127,16 +133,18 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 	}
 	lifetime, known := provider.Seconds(int64(answer.LeaseDuration))
 	switch {
+	case answer.WrapInfo != nil:
+		return nil, wrapped("asking for " + q.path)
 	case !known:
 		return nil, final("Vault says of the lease of what is at %s that it lives for another time than any can", q.path)
 	case answer.LeaseID == "" || answer.LeaseDuration <= 0:
 		return nil, final("Vault does not lease what is at %s: nobody could end it; for pki, set generate_lease on the role", q.path)
-	case !q.leases(answer.LeaseID) || answer.Auth != nil || answer.WrapInfo != nil:
+	case !q.leases(answer.LeaseID) || answer.Auth != nil:
 		return nil, final("Vault answered with something else than a lease of what is at %s", q.path)
 	case len(answer.Data) == 0:
 		return nil, final("what Vault leases at %s has no fields", q.path)
 	}
-	return &secret{lease: answer.LeaseID, lifetime: lifetime, data: answer.Data, sent: s.sent,
+	return &secret{lease: answer.LeaseID, lifetime: lifetime, ends: s.lifetime, data: answer.Data, sent: s.sent,
 		used: map[string]string{}}, nil
 }
 
@@ -177,7 +185,8 @@ func (s *session) end(ctx context.Context, l login) error {
 
 // stillThere: Vault has not confirmed the end. Its own words may name what it cannot reach, and are not repeated.
 func stillThere(what string, err error) error {
-	e := &provider.Error{Class: provider.Retryable, Message: what + ": Vault still knows it; see Vault's log for why it cannot end it"}
+	e := &provider.Error{Class: provider.Retryable, Message: what + ": Vault still knows it; see Vault's log " +
+		"for why it cannot end it"}
 	if err != nil && status(err) != http.StatusBadRequest {
 		return classify(what, err)
 	}
@@ -202,7 +211,7 @@ func says(err error, code int, words string) bool {
 		return false
 	}
 	line := strings.TrimSpace(answer.Errors[0])
-	return line == words || line == "1 error occurred:\n\t* "+words
+	return line == words || line == oneError+words
 }
 
 func status(err error) int {
@@ -214,17 +223,25 @@ func status(err error) int {
 
 // classify keeps the status that Vault answered, and none of its words.
 func classify(what string, err error) error {
+	if e := (*provider.Error)(nil); errors.As(err, &e) {
+		return e // said already
+	}
 	e := &provider.Error{Class: provider.Retryable, Message: what + ": Vault did not answer, or not in a form that can be read"}
-	switch code := status(err); {
-	case outbound.Untrusted(err):
-		e.Refused, e.Message = true, "the certificate of Vault is not one that the operator trusts; nothing was sent"
+	refused, isKnown := knownRefusal(err)
+	switch code, unsent := status(err), outbound.Unsent("Vault", err); {
+	case isKnown:
+		refused.Message = what + ": Vault refused: " + refused.Message
+		return refused
+	case unsent != "":
+		e.Refused, e.Message = true, unsent
 	case code == 0:
 	case code == http.StatusTooManyRequests:
 		e.Class, e.Refused, e.Message = provider.Throttled, true, "Vault throttles"
 	case code == http.StatusServiceUnavailable:
 		e.Refused, e.Message = true, "Vault is sealed, or under maintenance"
 	case code >= http.StatusInternalServerError || code == http.StatusPreconditionFailed:
-		e.Message = fmt.Sprintf("%s: Vault failed: status %d", what, code)
+		e.Message = fmt.Sprintf("%s: Vault failed: status %d; see Vault's log: what it depends on may be away, "+
+			"or may no longer accept the credential that Vault has for it", what, code)
 	case code == http.StatusForbidden:
 		e.Class, e.Refused, e.Message = provider.Final, true, what+": Vault's policies do not allow it"
 	default:

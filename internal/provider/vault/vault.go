@@ -6,6 +6,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,12 +30,14 @@ type Identities interface {
 	Token(ctx context.Context, capability, account, audience string) (identity.Token, error)
 }
 
-// Options of the back end. All are required.
+// Options of the back end. All but Outbound are required.
 type Options struct {
 	// Addresses that providers may name.
 	Addresses []string
 	// Audiences that providers may name.
 	Audiences []string
+	// Outbound says how addresses are reached.
+	Outbound outbound.Settings
 	// Identities makes the tokens.
 	Identities Identities
 	// Clock is the present time.
@@ -64,7 +67,7 @@ func (v *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonAudienceNotAllowed,
 			Message: fmt.Sprintf("audience %s is not allowed; start the operator with --vault-audience=%s", s.Audience, s.Audience)}
 	}
-	if _, err := authorities(s.CABundle); err != nil {
+	if err := outbound.CheckBundle(s.CABundle); err != nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: err.Error()}
 	}
 	return nil
@@ -220,7 +223,7 @@ func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked
 
 // granted makes the credential, and says until when it works.
 func (s *secret) granted(l provider.Lease, asked question, role string, began time.Time) (*provider.Credential, error) {
-	expires := began.Add(min(l.TTL, s.lifetime))
+	expires := began.Add(min(l.TTL, s.lifetime, s.ends))
 	if l.Capability.Spec.Vault.Revocation == v1alpha1.VaultAtExpiry {
 		// It goes on when its lease ends.
 		lifetime, err := s.works(began)
@@ -271,10 +274,13 @@ func (v *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 		return provider.Revoked{}, &provider.Error{Class: provider.Retryable, Message: err.Error(), RetryAfter: provider.RetryAfter(err)}
 	}
 	defer s.close()
+	// One that Vault cannot end does not keep the others working.
+	var stays error
 	for _, begun := range h.Begun {
-		if err := s.end(ctx, begun); err != nil {
-			return provider.Revoked{}, err
-		}
+		stays = cmp.Or(stays, s.end(ctx, begun))
+	}
+	if stays != nil {
+		return provider.Revoked{}, stays
 	}
 	// The token of this call ends by itself if this fails.
 	_ = s.endSelf(ctx)

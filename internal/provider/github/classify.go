@@ -1,0 +1,95 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package github
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-github/v88/github"
+
+	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
+)
+
+// classify sorts what went wrong by the status that GitHub answered. Not one word of an answer is repeated.
+func classify(about string, err error, response *github.Response) error {
+	if why := outbound.Unsent("GitHub", err); why != "" {
+		return &provider.Error{Class: provider.Retryable, Refused: true, Message: why}
+	}
+	if response == nil || response.Response == nil {
+		return &provider.Error{Class: provider.Retryable, Message: "GitHub did not answer"}
+	}
+	if wait, is := throttles(err, response); is {
+		return &provider.Error{Class: provider.Throttled, Refused: true, RetryAfter: wait, Message: "GitHub throttles"}
+	}
+	code, wait := response.StatusCode, outbound.RetryAfter(response.Header)
+	refusal := func(class provider.Class, words string) error {
+		return &provider.Error{Class: class, Refused: true, RetryAfter: wait, Message: "GitHub refused: " + words}
+	}
+	switch {
+	case code == http.StatusUnauthorized:
+		return refusal(provider.Retryable, "the App's proof is not accepted; compare appID, the signer's key and the clocks")
+	case code == http.StatusForbidden && said(err) == "This installation has been suspended":
+		return refusal(provider.Final, about+" is suspended; "+
+			"its account's owner can unsuspend it, in the settings of its GitHub Apps")
+	case code == http.StatusForbidden:
+		return refusal(provider.Final, "the App may not do this by "+about+"; "+
+			"see whether it is suspended, and which addresses its account lets in")
+	case code == http.StatusNotFound:
+		return refusal(provider.Final, "the App has no such installation: "+about)
+	case code == http.StatusUnprocessableEntity:
+		return refusal(provider.Final, about+" lacks the repository, or one of the permissions; "+
+			"an App has an installation of its own for each account, and the provider's spec.github.installationID names one")
+	case code >= http.StatusInternalServerError || code < http.StatusBadRequest:
+		return &provider.Error{Class: provider.Retryable, RetryAfter: wait,
+			Message: fmt.Sprintf("GitHub failed: status %d", code)}
+	default:
+		return refusal(provider.Final, fmt.Sprintf("status %d", code))
+	}
+}
+
+// said is GitHub's sentence, to be compared.
+func said(err error) string {
+	if answer := (*github.ErrorResponse)(nil); errors.As(err, &answer) {
+		return answer.Message
+	}
+	return ""
+}
+
+// unsaid is how long to leave GitHub alone where it throttles and does not say. Source:
+// https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api, as the rest of throttles.
+const unsaid = time.Minute
+
+// throttles reports whether GitHub asks to be left alone, and for how long. It does so by 429 or, as it refuses, by
+// 403: with Retry-After, with nothing left of the limit, or in its words.
+func throttles(err error, response *github.Response) (time.Duration, bool) {
+	limited, abused := (*github.RateLimitError)(nil), (*github.AbuseRateLimitError)(nil)
+	wait := outbound.RetryAfter(response.Header)
+	forbidden := response.StatusCode == http.StatusForbidden
+	secondary := forbidden && strings.HasPrefix(said(err), "You have exceeded a secondary rate limit")
+	switch {
+	case wait > 0 && (forbidden || response.StatusCode == http.StatusTooManyRequests):
+		return wait, true
+	case errors.As(err, &limited):
+		return untilReset(response.Header), true
+	case errors.As(err, &abused), secondary, response.StatusCode == http.StatusTooManyRequests:
+		return unsaid, true
+	}
+	return 0, false
+}
+
+// untilReset is how long it is until GitHub counts anew, by its own clock, and an hour at the most.
+func untilReset(h http.Header) time.Duration {
+	now, err := http.ParseTime(h.Get("Date"))
+	seconds, errReset := strconv.ParseInt(h.Get(github.HeaderRateReset), 10, 64)
+	if err != nil || errReset != nil {
+		return unsaid
+	}
+	return min(max(time.Unix(seconds, 0).Sub(now), time.Second), time.Hour)
+}
