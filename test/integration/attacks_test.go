@@ -795,7 +795,7 @@ func (j *journey) restored() *v1alpha1.CapabilityGrant {
 // TestNamesAndAnnotationsAtTheirLimitsWork: what is one over is in the table.
 func TestNamesAndAnnotationsAtTheirLimitsWork(t *testing.T) {
 	j := begin(t, strings.Repeat("n", 54))
-	huge := map[string]string{"example.com/huge": strings.Repeat("x", 256<<10-17)}
+	huge := map[string]string{"example.com/huge": strings.Repeat("x", 16<<10-len("example.com/huge"))}
 	j.allow(byAlice)
 	j.request(func(r *v1alpha1.CapabilityRequest) { r.Annotations = huge })
 	j.job(func(job *batchv1.Job) {
