@@ -19,6 +19,8 @@ type place struct {
 	text string
 	// pattern is the same as the back end reads it, with * for any characters.
 	pattern string
+	// kind is what sort of place it is: those of one kind can meet.
+	kind string
 	// actions are what may be done there. A * at their end stands for any characters.
 	actions []string
 }
@@ -72,12 +74,15 @@ func (p place) tells(parts int) error {
 	return nil
 }
 
-// mixes reports whether two places can meet, by an action that both allow, though their values are not read alike.
+// mixes reports whether two places can meet though their values are not read alike. What two actions have in common is
+// not known, as s3:GetObject and s3:GetObjectVersion read the same: a place without values, which is the same for every
+// request, is let be where no action is allowed in both.
 func (p place) mixes(other place, parts int) bool {
-	if !valueForm.MatchString(p.pattern) && !valueForm.MatchString(other.pattern) {
+	mine, theirs := valueForm.MatchString(p.pattern), valueForm.MatchString(other.pattern)
+	if !mine && !theirs || p.kind != other.kind {
 		return false
 	}
-	shared := slices.ContainsFunc(p.actions, func(a string) bool {
+	shared := mine && theirs || slices.ContainsFunc(p.actions, func(a string) bool {
 		return slices.ContainsFunc(other.actions, func(b string) bool { return meet(spell(a, 0), spell(b, 0)) })
 	})
 	return shared && head(p.pattern, parts) != head(other.pattern, parts) &&
@@ -122,24 +127,41 @@ func places(s *v1alpha1.CapabilitySpec) []place {
 		for _, statement := range s.AWS.Scope {
 			for _, resource := range statement.Resources {
 				// IAM compares actions without case.
-				all = append(all, place{resource, resource, lower(statement.Actions)})
+				all = append(all, place{resource, resource, "resource", lower(statement.Actions)})
 			}
 		}
 	case s.GCP != nil:
 		for _, rule := range s.GCP.Boundary {
 			// Which permissions two roles share is not known.
 			whole := rule.Bucket + "/" + rule.Prefix
-			all = append(all, place{"gs://" + whole, whole + Any, []string{Any}})
+			all = append(all, place{"gs://" + whole, whole + Any, "object", []string{Any}})
 		}
 	case s.Vault != nil:
-		all = append(all, place{s.Vault.Path, s.Vault.Path, []string{"path"}})
+		all = append(all, place{s.Vault.Path, s.Vault.Path, "path", []string{Any}})
 		for _, p := range s.Vault.Parameters {
-			all = append(all, place{p.Name + "=" + p.Value, p.Value, []string{"parameter " + p.Name}})
+			all = append(all, ofParameter(p)...)
 		}
 	case s.Token != nil:
 		for _, word := range s.Token.Scope {
-			all = append(all, place{word, word, []string{"scope"}})
+			all = append(all, place{word, word, "scope", []string{Any}})
 		}
+	}
+	return all
+}
+
+// ofCertificates are the parameters of Vault's engine for certificates that give a certificate its names: a list each.
+// Source: https://developer.hashicorp.com/vault/api-docs/secret/pki#generate-certificate-and-key.
+var ofCertificates = []string{"common_name", "alt_names", "ip_sans", "uri_sans", "other_sans", "user_ids"}
+
+// ofParameter are the places of one of Vault's parameters. Those of different names are different places, but for the
+// names of a certificate.
+func ofParameter(p v1alpha1.VaultParameter) []place {
+	if !slices.Contains(ofCertificates, p.Name) {
+		return []place{{p.Name + "=" + p.Value, p.Value, "parameter " + p.Name, []string{Any}}}
+	}
+	var all []place
+	for name := range strings.SplitSeq(p.Value, ",") {
+		all = append(all, place{p.Name + "=" + name, name, "name of a certificate", []string{Any}})
 	}
 	return all
 }

@@ -37,6 +37,9 @@ var refusedFields = map[string]map[string]string{
 	"PodSpec.schedulingGroup":     {"spec.template.spec.schedulingGroup": "{podGroupName: g}"},
 	"PodSpec.evictionResponders":  {"spec.template.spec.evictionResponders": "[{name: example.com/slow, priority: 100}]"},
 
+	"PodAffinityTerm.namespaces":        {"spec.template.spec.affinity": "{podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/os, namespaces: [others]}]}}"},
+	"PodAffinityTerm.namespaceSelector": {"spec.template.spec.affinity": "{podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, podAffinityTerm: {topologyKey: kubernetes.io/os, namespaceSelector: {}}}]}}"},
+
 	"Container.restartPolicyRules":        {"spec.template.spec.containers.0.restartPolicy": "Never", "spec.template.spec.containers.0.restartPolicyRules": "[{action: Restart, exitCodes: {operator: In, values: [1]}}]"},
 	"ContainerPort.hostIP":                {"spec.template.spec.containers.0.ports": "[{containerPort: 80, hostIP: 127.0.0.1}]"},
 	"Probe.terminationGracePeriodSeconds": {"spec.template.spec.containers.1.livenessProbe": "{exec: {command: [a]}, terminationGracePeriodSeconds: 80}"},

@@ -224,7 +224,11 @@ func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked
 // granted makes the credential, and says until when it works.
 func (s *secret) granted(l provider.Lease, asked question, role string, began time.Time) (*provider.Credential, error) {
 	expires := began.Add(min(l.TTL, s.lifetime, s.ends))
-	if l.Capability.Spec.Vault.Revocation == v1alpha1.VaultAtExpiry {
+	if l.Capability.Spec.Vault.Revocation == v1alpha1.VaultImmediate {
+		if err := s.goesOn(began); err != nil {
+			return nil, err
+		}
+	} else {
 		// It goes on when its lease ends.
 		lifetime, err := s.works(began)
 		if err != nil {

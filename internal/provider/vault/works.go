@@ -26,20 +26,36 @@ func (s *secret) works(from time.Time) (time.Duration, error) {
 	l := lives{from: from, longest: s.lifetime}
 	for name, value := range s.data {
 		if !l.read(name, value) {
-			return 0, final("it cannot be read until when what Vault leased works: its field %s says so, or may, in a form that is not known", shown(name))
+			return 0, final("it cannot be read until when what Vault leased works: %s says so, or may, in a form that is not known", shown(name))
 		}
 	}
 	return l.longest, nil
 }
 
-// shown is a field's name as it can be told: one that is none of Vault's could be anything.
+// speaking are the fields of Vault's own engines that say how long a secret works, or are what works so long.
+var speaking = []string{"expiration", "expires_at", "expires_at_seconds", "expire_time", "ttl", "token_ttl", "lease_duration",
+	"certificate", "ca_chain", "issuing_ca", "private_key", "signed_key", "token"}
+
+// shown is a field as it can be told: the name of one that is none of those could be anything.
 func shown(name string) string {
-	plain := func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }
-	const most = 40
-	if len(name) > most || strings.ContainsFunc(name, plain) {
-		return "of another name"
+	if slices.Contains(speaking, name) {
+		return "its field " + name
 	}
-	return name
+	return "one of its fields"
+}
+
+// goesOn says why the end of its lease would not be the end of the secret; nil if nothing says so.
+func (s *secret) goesOn(from time.Time) error {
+	const instead = "Vault would confirm that its lease is over, and it would work on; write revocation: AtExpiry"
+	for _, name := range []string{"certificate", "session_token", "security_token"} {
+		if value, is := s.data[name]; is && value != nil && value != "" {
+			return final("what Vault leased has a %s, which works until it expires: %s", name, instead)
+		}
+	}
+	if lifetime, err := s.works(from); err == nil && lifetime > s.lifetime+askingTime {
+		return final("what Vault leased says of itself that it works longer than its lease: %s", instead)
+	}
+	return nil
 }
 
 // lives collects until when the parts of a secret work.
@@ -52,7 +68,7 @@ type lives struct {
 var chain = []string{"ca_chain", "issuing_ca"}
 
 // ofTime are words in the names of fields that say how long something works.
-var ofTime = []string{"ttl", "expir", "lease", "valid", "until", "after", "duration", "lifetime", "time"}
+var ofTime = []string{"ttl", "expir", "lease", "valid", "until", "after", "duration", "lifetime", "time", "deadline", "max_age"}
 
 // read reads one field, and reports whether it was understood.
 func (l *lives) read(name string, value any) bool {
@@ -94,50 +110,55 @@ func (l *lives) read(name string, value any) bool {
 }
 
 func (l *lives) readText(name, text string) bool {
+	text = strings.TrimSpace(text)
 	if strings.Contains(text, "-----BEGIN ") {
 		return l.readPEM([]byte(text), slices.Contains(chain, name))
 	}
 	if strings.Contains(text, "-cert-v01@openssh.com") {
 		return false
 	}
-	if until, is := tokenUntil(text); is {
+	if der, err := base64.StdEncoding.DecodeString(text); err == nil {
+		if certificate, err := x509.ParseCertificate(der); err == nil {
+			l.add([]*x509.Certificate{certificate}, slices.Contains(chain, name))
+			return true
+		}
+	}
+	if until, is := tokenUntil(strings.TrimPrefix(text, "Bearer ")); is {
 		l.longest = max(l.longest, until.Sub(l.from))
 		return !until.IsZero()
 	}
-	return text == "" || !slices.ContainsFunc(ofTime, func(word string) bool { return strings.Contains(strings.ToLower(name), word) })
+	return text == "" || name != "exp" && !slices.ContainsFunc(ofTime, func(word string) bool { return strings.Contains(strings.ToLower(name), word) })
 }
 
-// readPEM reads the certificates of a text. Those of authorities that stand beside one of another's, or in a field for
-// them, are its chain.
+// readPEM reads the certificates of a text. What is neither one nor a key is not understood.
 func (l *lives) readPEM(text []byte, isChain bool) bool {
-	var own, authorities []*x509.Certificate
+	var all []*x509.Certificate
 	for block, rest := pem.Decode(text); ; block, rest = pem.Decode(rest) {
 		if block == nil {
-			if strings.Contains(string(rest), "-----BEGIN ") {
-				return false
-			}
-			break
+			l.add(all, isChain)
+			return !strings.Contains(string(rest), "-----BEGIN ")
 		}
-		if block.Type != "CERTIFICATE" {
+		if strings.HasSuffix(block.Type, " KEY") {
 			continue
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
-		switch {
-		case err != nil:
+		if block.Type != "CERTIFICATE" || err != nil {
 			return false
-		case certificate.IsCA:
-			authorities = append(authorities, certificate)
-		default:
-			own = append(own, certificate)
 		}
+		all = append(all, certificate)
 	}
+}
+
+// add counts certificates. Those of authorities that stand beside one of another's, or in a field for them, are its
+// chain.
+func (l *lives) add(all []*x509.Certificate, isChain bool) {
+	own := slices.DeleteFunc(slices.Clone(all), func(c *x509.Certificate) bool { return c.IsCA })
 	if len(own) == 0 && !isChain {
-		own = authorities
+		own = all
 	}
 	for _, certificate := range own {
 		l.longest = max(l.longest, certificate.NotAfter.Sub(l.from))
 	}
-	return true
 }
 
 // tokenUntil is until when a JSON Web Token says that it works, zero if it does not say; false if the text is none.
@@ -150,16 +171,14 @@ func tokenUntil(text string) (until time.Time, is bool) {
 	var header struct {
 		Algorithm string `json:"alg"`
 	}
-	var claims struct {
-		Expires json.Number `json:"exp"`
-	}
+	var claims map[string]json.RawMessage // names differ by case
 	for i, into := range []any{&header, &claims} {
 		decoded, err := base64.RawURLEncoding.DecodeString(parts[i])
 		if err != nil || json.Unmarshal(decoded, into) != nil {
 			return time.Time{}, i > 0 && header.Algorithm != ""
 		}
 	}
-	seconds, err := claims.Expires.Int64()
+	seconds, err := json.Number(claims["exp"]).Int64()
 	if header.Algorithm == "" {
 		return time.Time{}, false
 	}

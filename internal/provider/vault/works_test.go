@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"strings"
 	"testing"
 	"time"
 )
@@ -35,6 +36,13 @@ func certificate(t *testing.T, until time.Time, authority bool) string {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// derUntil is a certificate in base64, as an engine gives it that is asked for DER.
+func derUntil(t *testing.T, until time.Time) string {
+	t.Helper()
+	block, _ := pem.Decode([]byte(certificateUntil(t, until)))
+	return base64.StdEncoding.EncodeToString(block.Bytes)
 }
 
 // jwtUntil is a JSON Web Token that nobody signed.
@@ -76,11 +84,45 @@ func TestWorks_AsLongAsTheSecretSays(t *testing.T) {
 		"as a text says in a list":              {map[string]any{"valid_until": []any{"soon"}}, 0, true},
 		"as an SSH certificate says":            {map[string]any{"signed_key": "ssh-ed25519-cert-v01@openssh.com AAAA"}, 0, true},
 		"as what is half a certificate says":    {map[string]any{"certificate": certificateUntil(t, from.Add(time.Minute)) + "-----BEGIN CERTIFICATE-----"}, 0, true},
+		"as a certificate says that is no PEM":  {map[string]any{"certificate": derUntil(t, from.Add(720*time.Hour))}, 720 * time.Hour, false},
+		"as a certificate of another form says": {map[string]any{"certificate": strings.ReplaceAll(certificateUntil(t, from.Add(time.Minute)), "CERTIFICATE", "TRUSTED CERTIFICATE")}, 0, true},
+		"as a token says behind its kind":       {map[string]any{"token": " Bearer " + jwtUntil(from.Add(time.Hour))}, time.Hour, false},
+		"as a time says under its short name":   {map[string]any{"exp": "2030-01-01T00:00:00Z"}, 0, true},
+		"as a term says":                        {map[string]any{"max_age": "87600h"}, 0, true},
 		"by a certificate that is none":         {map[string]any{"certificate": "-----BEGIN CERTIFICATE-----"}, 0, true},
 	} {
 		got, err := (&secret{lifetime: 10 * time.Minute, data: row.data}).works(from)
 		if got != row.want || (err != nil) != row.fail {
 			t.Errorf("%s: %s, %v; want %s", name, got, err, row.want)
 		}
+	}
+}
+
+// TestGoesOn_ASecretThatItsLeaseDoesNotEndIsRefused where the grant would say that it was ended.
+func TestGoesOn_ASecretThatItsLeaseDoesNotEndIsRefused(t *testing.T) {
+	from := time.Unix(1_800_000_000, 0)
+	for name, row := range map[string]struct {
+		data  map[string]any
+		fails bool
+	}{
+		"a user of a database":        {map[string]any{"username": "u", "password": "p"}, false},
+		"with a certificate":          {map[string]any{"client_certificate": certificateUntil(t, from.Add(time.Minute)), "private_key": "k"}, false},
+		"which works longer":          {map[string]any{"client_certificate": certificateUntil(t, from.Add(time.Hour)), "private_key": "k"}, true},
+		"a certificate":               {map[string]any{"certificate": certificateUntil(t, from.Add(time.Minute))}, true},
+		"keys of AWS":                 {map[string]any{"access_key": "a", "secret_key": "s", "security_token": nil}, false},
+		"a session of AWS":            {map[string]any{"access_key": "a", "secret_key": "s", "session_token": "t"}, true},
+		"in a form that nobody knows": {map[string]any{"password": "p", "rotation_period": json.Number("5")}, false},
+	} {
+		if err := (&secret{lifetime: 10 * time.Minute, data: row.data}).goesOn(from); (err != nil) != row.fails {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestShown_TellsNoNameThatVaultMadeUp, which could be the secret.
+func TestShown_TellsNoNameThatVaultMadeUp(t *testing.T) {
+	_, err := (&secret{data: map[string]any{"correcthorsebatterystaple": json.Number("5")}}).works(time.Unix(0, 0))
+	if err == nil || strings.Contains(err.Error(), "staple") {
+		t.Errorf("it says: %v", err)
 	}
 }
