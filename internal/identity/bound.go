@@ -20,6 +20,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 // shortest is the shortest lifetime that the API server gives a token.
@@ -70,39 +71,57 @@ func (s *Source) Bind(ctx context.Context, capability, account, anchor string, t
 
 // claims are what a bound token says of itself.
 type claims struct {
-	ID         string `json:"jti"`
-	Subject    string `json:"sub"`
-	IssuedAt   int64  `json:"iat"`
-	ExpiresAt  int64  `json:"exp"`
-	Kubernetes struct {
-		Secret struct {
-			Name string    `json:"name"`
-			UID  types.UID `json:"uid"`
-		} `json:"secret"`
-	} `json:"kubernetes.io"`
+	id, subject         string
+	issuedAt, expiresAt int64
+	secret              struct {
+		name string
+		uid  types.UID
+	}
+}
+
+// object is one of JSON. Its members are told apart by case, as whoever verifies a token does.
+type object map[string]json.RawMessage
+
+func (o object) read(name string, into any) error { return json.Unmarshal(o[name], into) }
+
+// readClaims reads the payload of a token, which can be read in one way alone.
+func readClaims(payload []byte) (said claims, err error) {
+	var all, kubernetes, secret object
+	if !outbound.OneReading(payload) {
+		return said, errors.New("it says one thing twice")
+	}
+	if err := json.Unmarshal(payload, &all); err != nil {
+		return said, err
+	}
+	return said, errors.Join(all.read("jti", &said.id), all.read("sub", &said.subject), all.read("iat", &said.issuedAt),
+		all.read("exp", &said.expiresAt), all.read("kubernetes.io", &kubernetes), kubernetes.read("secret", &secret),
+		secret.read("name", &said.secret.name), secret.read("uid", &said.secret.uid))
 }
 
 // read sees that the token is what was asked for: one that is not bound could not be ended.
 func (s *Source) read(answer *authenticationv1.TokenRequest, account, anchor string, uid types.UID, seconds int64) (Bound, error) {
-	var said claims
 	parts := strings.Split(answer.Status.Token, ".")
 	if len(parts) != 3 || answer.Status.ExpirationTimestamp.IsZero() {
 		return Bound{}, errors.New("the API server's answer holds no token")
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil || json.Unmarshal(payload, &said) != nil {
+	if err != nil {
+		return Bound{}, errors.New("the API server's answer holds no token that can be read")
+	}
+	said, err := readClaims(payload)
+	if err != nil {
 		return Bound{}, errors.New("the API server's answer holds no token that can be read")
 	}
 	user := fmt.Sprintf("system:serviceaccount:%s:%s", s.namespace, account)
-	if said.Subject != user || said.ID == "" || said.Kubernetes.Secret.Name != anchor || said.Kubernetes.Secret.UID != uid {
+	if said.subject != user || said.id == "" || said.secret.name != anchor || said.secret.uid != uid {
 		return Bound{}, errors.New("the API server's token is not the one that was asked for")
 	}
 	// The answer's own time is read a moment later than the token's.
-	apart := answer.Status.ExpirationTimestamp.Sub(time.Unix(said.ExpiresAt, 0)).Abs()
-	if said.ExpiresAt-said.IssuedAt > seconds || apart > answerTime {
+	apart := answer.Status.ExpirationTimestamp.Sub(time.Unix(said.expiresAt, 0)).Abs()
+	if said.expiresAt-said.issuedAt > seconds || apart > answerTime {
 		return Bound{}, errors.New("the API server's token lives for another time than was asked for, or than is said of it")
 	}
-	return Bound{Token: Token{reveal: func() string { return answer.Status.Token }}, ID: "JTI=" + said.ID, User: user,
+	return Bound{Token: Token{reveal: func() string { return answer.Status.Token }}, ID: "JTI=" + said.id, User: user,
 		ExpiresAt: answer.Status.ExpirationTimestamp.Time}, nil
 }
 

@@ -60,6 +60,9 @@ func TestBind_ATokenThatWasNotAskedForIsGivenToNobody(t *testing.T) {
 		{"a token that says no end", func(s *said) { delete(s.claims, "exp") }, false},
 		{"a token that says no beginning", func(s *said) { delete(s.claims, "iat") }, false},
 		{"another account's", func(s *said) { s.claims["sub"] = "system:serviceaccount:identities:admin" }, false},
+		{"another account's, behind a name that is read as the same", func(s *said) {
+			s.claims["sub"], s.claims["\u017fub"] = "system:serviceaccount:identities:admin", s.claims["sub"]
+		}, false},
 		{"one that is not bound", func(s *said) { delete(s.claims, "kubernetes.io") }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -49,16 +49,7 @@ func (e *Env) watched(c client.WithWatch, faults *Faults) client.WithWatch {
 	return interceptor.NewClient(c, interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, object client.Object, opts ...client.CreateOption) error {
 			return write(ctx, "create", object, func() error {
-				e.uids++
-				if object.GetUID() == "" {
-					object.SetUID(types.UID(fmt.Sprintf("uid-%d", e.uids)))
-				}
-				if created := object.GetCreationTimestamp(); created.IsZero() {
-					object.SetCreationTimestamp(metav1.NewTime(e.Clock.Now()))
-				}
-				if job, ok := object.(*batchv1.Job); ok {
-					job.Generation = 1
-				}
+				e.born(object)
 				return c.Create(ctx, object, opts...)
 			})
 		},
@@ -77,6 +68,20 @@ func (e *Env) watched(c client.WithWatch, faults *Faults) client.WithWatch {
 			return write(ctx, "update "+name, object, func() error { return c.SubResource(name).Update(ctx, object, opts...) })
 		},
 	})
+}
+
+// born gives a new object what the API server gives it.
+func (e *Env) born(object client.Object) {
+	e.uids++
+	if object.GetUID() == "" {
+		object.SetUID(types.UID(fmt.Sprintf("uid-%d", e.uids)))
+	}
+	if created := object.GetCreationTimestamp(); created.IsZero() {
+		object.SetCreationTimestamp(metav1.NewTime(e.Clock.Now()))
+	}
+	if job, ok := object.(*batchv1.Job); ok {
+		job.Generation = 1
+	}
 }
 
 // moved counts a Job's generation on where its spec was changed.

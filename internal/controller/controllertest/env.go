@@ -122,6 +122,12 @@ func New(t testing.TB, minimum time.Duration, mode v1alpha1.RevocationMode) *Env
 			WithStatusSubresource(&v1alpha1.CapabilityRequest{}, &v1alpha1.CapabilityGrant{}, &batchv1.Job{}).Build(),
 		nil,
 	)
+	e.furnish()
+	return e
+}
+
+// furnish stores the namespace, and what can be asked for in it.
+func (e *Env) furnish() {
 	ready := []metav1.Condition{
 		{
 			Type:               v1alpha1.ConditionReady,
@@ -159,7 +165,6 @@ func New(t testing.TB, minimum time.Duration, mode v1alpha1.RevocationMode) *Env
 			},
 		},
 	)
-	return e
 }
 
 func policyOf(object client.Object) []string {

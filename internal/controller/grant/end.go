@@ -144,10 +144,11 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	return nil
 }
 
-// revokeAgain says what is missing, and tries all of it again after a while.
+// revokeAgain says what is missing, and tries all of it again after a while: what a back end asks to wait is not
+// waited for longer than without, for a credential works meanwhile.
 func (c *Controller) revokeAgain(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, why string, after time.Duration) error {
 	mem.revokeFailures++
-	mem.RevokeNotBefore = c.Clock.Now().Add(cmp.Or(after, backoff(mem.revokeFailures)))
+	mem.RevokeNotBefore = c.Clock.Now().Add(cmp.Or(min(after, longestBackoff), backoff(mem.revokeFailures)))
 	return c.held(ctx, g, why)
 }
 

@@ -259,9 +259,11 @@ func (c *Controller) tryPod(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 
 // backoff doubles from one second to five minutes.
 func backoff(attempt int32) time.Duration {
-	const most = 5 * time.Minute
-	return min(time.Second<<min(attempt-1, 20), most)
+	return min(time.Second<<min(attempt-1, 20), longestBackoff)
 }
+
+// longestBackoff is the longest time between two attempts.
+const longestBackoff = 5 * time.Minute
 
 // storeSecret audits what was issued, stores it, and stores in the status what became of it. A Secret that is there already
 // is this attempt's own: only the operator can make one, and no other process uses this number.

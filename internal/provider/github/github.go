@@ -6,6 +6,7 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -217,6 +218,8 @@ func (g *Provider) known(session string) (*attempt, *token, bool) {
 // is not known here, and works until it expires.
 func (g *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
 	mode := v1alpha1.RevocationImmediate
+	// One that GitHub does not end does not keep the others working.
+	var stays error
 	for _, session := range i.Sessions() {
 		a, t, ended := g.known(session)
 		switch {
@@ -225,10 +228,14 @@ func (g *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 			mode = v1alpha1.RevocationAtExpiry
 		default:
 			if err := t.end(ctx, g.options.Clock.Now()); err != nil {
-				return provider.Revoked{}, err
+				stays = cmp.Or(stays, err)
+				continue
 			}
 			g.end(a)
 		}
+	}
+	if stays != nil {
+		return provider.Revoked{}, stays
 	}
 	return provider.Revoked{Mode: mode}, nil
 }

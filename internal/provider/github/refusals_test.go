@@ -167,6 +167,42 @@ func TestRevoke_ATokenThatGitHubNoLongerKnowsIsEnded(t *testing.T) {
 	}
 }
 
+// TestRevoke_ATokenThatStaysKeepsNoOther working.
+func TestRevoke_ATokenThatStaysKeepsNoOther(t *testing.T) {
+	var issued, asked int
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPost:
+			issued++
+			w.WriteHeader(http.StatusCreated)
+			_ = json.NewEncoder(w).Encode(map[string]any{"token": fmt.Sprintf("ghs_new-%010d", issued), "permissions": map[string]any{"actions": "read"},
+				"expires_at": time.Now().Add(time.Hour).Format(time.RFC3339), "repository_selection": "selected",
+				"repositories": []any{map[string]any{"full_name": "acme/web-app"}}})
+		case http.MethodDelete:
+			asked++
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	defer server.Close()
+	w := newWorld(t)
+	key, err := signer.New(w.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := w.lease()
+	l.Provider.Spec.GitHub.APIURL = server.URL
+	backend := github.New(github.Options{APIs: []string{server.URL}, Signers: map[string]signer.Signer{"app": key}, Clock: clocktesting.NewFakePassiveClock(time.Now())})
+	for attempt := range int32(2) {
+		l.Attempt = attempt + 1
+		if _, err := backend.Issue(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := backend.Revoke(t.Context(), l.Issued("", time.Now().Add(time.Hour))); err == nil || asked != issued {
+		t.Errorf("%d of %d tokens were asked to end: %v", asked, issued, err)
+	}
+}
+
 // TestIssue_OfAnInstallationOverManyRepositoriesOneIsAskedFor: what the token is for is not read page by page.
 func TestIssue_OfAnInstallationOverManyRepositoriesOneIsAskedFor(t *testing.T) {
 	w := newWorld(t)

@@ -6,6 +6,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -196,13 +197,17 @@ func refused(err error) error {
 // Revoke deletes the anchors of the lease's attempts. The API server then says of each that it is not there; and of a token that
 // this process issued, that it does not accept it.
 func (k *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
+	// One that stays does not keep the others working.
+	var stays error
 	for _, session := range i.Sessions() {
-		if err := k.options.Identities.Unbind(ctx, anchor(session)); err != nil {
-			return provider.Revoked{}, err
+		err := k.options.Identities.Unbind(ctx, anchor(session))
+		if err == nil {
+			err = k.confirm(ctx, anchor(session))
 		}
-		if err := k.confirm(ctx, anchor(session)); err != nil {
-			return provider.Revoked{}, err
-		}
+		stays = cmp.Or(stays, err)
+	}
+	if stays != nil {
+		return provider.Revoked{}, stays
 	}
 	return provider.Revoked{Mode: v1alpha1.RevocationImmediate, Lingers: remembers + finishes,
 		LeavesOpen: i.Handle == leavesOpen}, nil

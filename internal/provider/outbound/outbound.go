@@ -90,7 +90,7 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := errors.Join(err, response.Body.Close()); err != nil {
 		return nil, err
 	}
-	if !oneReading(body) {
+	if !OneReading(body) {
 		return nil, errTwoReadings
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))

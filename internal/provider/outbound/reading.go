@@ -14,9 +14,9 @@ import (
 // a library takes.
 var errTwoReadings = errors.New("the answer says one thing twice")
 
-// oneReading reports whether a text can be read in one way alone: no object of JSON has a member twice, and nothing
+// OneReading reports whether a text can be read in one way alone: no object of JSON has a member twice, and nothing
 // stands behind the first one. What is no such object is for others to read.
-func oneReading(text []byte) bool {
+func OneReading(text []byte) bool {
 	var first json.RawMessage
 	d := json.NewDecoder(bytes.NewReader(text))
 	if !bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) || d.Decode(&first) != nil {

@@ -4,6 +4,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -161,18 +162,28 @@ func (q question) leases(id string) bool {
 // end ends one attempt's lease and login. That Vault answers 204 says nothing: it does so for a lease that never was. That it knows the
 // lease no more is the proof.
 func (s *session) end(ctx context.Context, l login) error {
+	var stays error
 	if l.Lease != "" {
-		what := "revoking lease " + l.Lease
-		// A lease that is gone already is no error here; what it is, lookup tells.
-		_, failure := s.client.Logical().WriteWithContext(ctx, "sys/leases/revoke", map[string]any{"lease_id": l.Lease, "sync": true})
-		if failure != nil && status(failure) != http.StatusBadRequest {
-			return classify(what, failure)
-		}
-		_, err := s.client.Logical().WriteWithContext(ctx, "sys/leases/lookup", map[string]any{"lease_id": l.Lease})
-		if !says(err, http.StatusBadRequest, "invalid lease") {
-			return stillThere(what, errors.Join(err, failure))
-		}
+		stays = s.endLease(ctx, l.Lease)
 	}
+	return cmp.Or(stays, s.endLogin(ctx, l))
+}
+
+func (s *session) endLease(ctx context.Context, lease string) error {
+	what := "revoking lease " + lease
+	// A lease that is gone already is no error here; what it is, lookup tells.
+	_, failure := s.client.Logical().WriteWithContext(ctx, "sys/leases/revoke", map[string]any{"lease_id": lease, "sync": true})
+	if failure != nil && status(failure) != http.StatusBadRequest {
+		return classify(what, failure)
+	}
+	_, err := s.client.Logical().WriteWithContext(ctx, "sys/leases/lookup", map[string]any{"lease_id": lease})
+	if !says(err, http.StatusBadRequest, "invalid lease") {
+		return stillThere(what, errors.Join(err, failure))
+	}
+	return nil
+}
+
+func (s *session) endLogin(ctx context.Context, l login) error {
 	const what = "revoking the login"
 	if _, err := s.client.Logical().WriteWithContext(ctx, "auth/token/revoke-accessor", map[string]any{"accessor": l.Accessor}); err != nil && !noAccessor(err) {
 		return classify(what, err)
