@@ -8,6 +8,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/provider"
 )
 
 // refuses has the API server refuse to stop Jobs, or to delete Secrets, until let is called.
@@ -96,6 +98,23 @@ func TestEnds_NoRefusalKeepsTheBackEndFromBeingTold(t *testing.T) {
 				t.Errorf("it does not end: %+v", e.endedCondition())
 			}
 		})
+	}
+}
+
+// TestEnds_ABackEndThatAsksForPatienceIsAskedAgainInFiveMinutes: what was issued works meanwhile.
+func TestEnds_ABackEndThatAsksForPatienceIsAskedAgainInFiveMinutes(t *testing.T) {
+	e := newEnv(t)
+	e.delivered()
+	e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
+	e.backend.NextErr(&provider.Error{Class: provider.Retryable, Message: "come back", RetryAfter: time.Hour})
+	e.over()
+	if n := e.backend.Working(); n != 1 {
+		t.Fatalf("%d credentials work", n)
+	}
+	e.clock.Step(5 * time.Minute)
+	e.over()
+	if n := e.backend.Working(); n != 0 {
+		t.Errorf("%d credentials work after five minutes", n)
 	}
 }
 
