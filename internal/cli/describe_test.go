@@ -203,6 +203,27 @@ func TestDescribe_TellsTheClustersCertificatesByWhatTheyAre(t *testing.T) {
 	}
 }
 
+// TestApart_NoTwoLinesAreShownAlike has each line of a few characters shown, as a page shows it.
+func TestApart_NoTwoLinesAreShownAlike(t *testing.T) {
+	parts := []string{`\`, "u0009", "\t", "x", "x09", " ", "\u200b", "\xff", "a"}
+	seen := map[string]string{}
+	var all func(line string, left int)
+	all = func(line string, left int) {
+		var b page
+		b.lines(line)
+		if other, is := seen[b.String()]; is && other != line {
+			t.Errorf("%q and %q are both shown as %q", line, other, b.String())
+		}
+		seen[b.String()] = line
+		for _, part := range parts {
+			if left > 0 {
+				all(line+part, left-1)
+			}
+		}
+	}
+	all("", 5)
+}
+
 func TestDescribeShowsAScriptLineByLine(t *testing.T) {
 	r := aRequest(func(r *v1alpha1.CapabilityRequest) {
 		script := "set -e \\ \n\tcurl x     # y\n" + strings.Repeat(" ", 66) + "What it gets\n"

@@ -101,7 +101,7 @@ const deepest = 40
 
 // lines shows a text line by line. None of them can pass for a line of the plugin's own. The blanks at the beginning of
 // a line are kept, because scripts need them; those at its end are counted, and a tab is printed by its number. A text that ends with a line end is shown
-// with an empty line behind it, so that no two texts look alike.
+// with an empty line behind it. No two texts look alike.
 func (p *page) lines(text string) {
 	for line := range strings.SplitSeq(text, "\n") {
 		words := strings.TrimLeft(line, " ")
@@ -109,6 +109,7 @@ func (p *page) lines(text string) {
 		if depth > deepest || words == "" {
 			depth, words = 0, line
 		}
+		words = apart(words)
 		shown := strings.TrimRight(words, " ")
 		if behind := len(words) - len(shown); behind > 0 {
 			words = visible.Line(shown) + visible.Blanks(behind)
@@ -117,6 +118,24 @@ func (p *page) lines(text string) {
 		}
 		fmt.Fprintf(p, "  %-*s | %s%s\n", max(usualLabel, p.widest), "", strings.Repeat(" ", depth), words)
 	}
+}
+
+// apart doubles the backslashes that stand before what could be a character's number, or before a character that is
+// printed by its number: a tab, and the six characters \u0009, are not shown alike.
+func apart(line string) string {
+	var b strings.Builder
+	for line != "" {
+		run := len(line) - len(strings.TrimLeft(line, `\`))
+		_, size := utf8.DecodeRuneInString(line[run:])
+		next := line[run : run+size]
+		b.WriteString(line[:run])
+		if next != "" && (next == "u" || next == "x" || visible.Line(next) != next) {
+			b.WriteString(line[:run])
+		}
+		b.WriteString(next)
+		line = line[run+size:]
+	}
+	return b.String()
 }
 
 // How much of a ConfigMap is shown: its lines, and the bytes of one.

@@ -161,6 +161,12 @@ func ofParameter(p v1alpha1.VaultParameter) []place {
 	}
 	var all []place
 	for name := range strings.SplitSeq(p.Value, ",") {
+		// A name of another kind has that in front. Names know no case, and no dot at their end.
+		_, after, typed := strings.Cut(name, ";")
+		if _, value, is := strings.Cut(after, ":"); typed && is {
+			name = value
+		}
+		name = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(name), "."))
 		all = append(all, place{p.Name + "=" + name, name, "name of a certificate", []string{Any}})
 	}
 	return all

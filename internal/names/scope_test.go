@@ -31,9 +31,14 @@ func TestCheckScope_ValuesThatMeetInOnePlace(t *testing.T) {
 		spec v1alpha1.CapabilitySpec
 		good bool
 	}{
-		"two names of a certificate": {parameters("common_name", repo+".example.com", "alt_names", environment+".example.com"), false},
-		"two in one list":            {parameters("alt_names", repo+".example.com,"+environment+".example.com"), false},
-		"the same name twice":        {parameters("common_name", repo+".example.com", "alt_names", repo+".example.com,"+repo+".example.org"), true},
+		"two names of a certificate":      {parameters("common_name", repo+".example.com", "alt_names", environment+".example.com"), false},
+		"two in one list":                 {parameters("alt_names", repo+".example.com,"+environment+".example.com"), false},
+		"two in one list, behind a blank": {parameters("alt_names", repo+".example.com, "+environment+".example.com"), false},
+		"two, in capitals":                {parameters("common_name", repo+".example.com", "alt_names", environment+".Example.com"), false},
+		"two, with a dot at the end":      {parameters("common_name", repo+".example.com", "alt_names", environment+".example.com."), false},
+		"two, one of another kind": {parameters("common_name", repo+".example.com",
+			"other_sans", "1.3.6.1.4.1.311.20.2.3;UTF8:"+environment+".example.com"), false},
+		"the same name twice": {parameters("common_name", repo+".example.com", "alt_names", repo+".example.com,"+repo+".example.org"), true},
 		"names in domains of their own": {parameters("common_name", repo+".repos.example.com",
 			"alt_names", environment+".environments.example.com"), true},
 		"parameters of other names": {parameters("repo", repo, "environment", environment), true},

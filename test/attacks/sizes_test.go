@@ -149,8 +149,18 @@ func sizeRows() []row {
 		row{name: "a Job under a reserved name, without the label and with 65 tolerations", by: agent, rule: "valetkey-jobs", words: "valetkey-",
 			try: jobWith(set("metadata.labels", map[string]any{}), set("spec.template.metadata.labels", map[string]any{}),
 				set(pod+"tolerations", tooMany("PodSpec.tolerations", func(i int) any { return map[string]any{"key": fmt.Sprint("k", i), "operator": "Exists"} })))},
+		row{name: "an ordinary Job of so many volumes that looking for ours takes long", by: agent, rule: "valetkey-templates", words: "may have 1024 volumes",
+			try: jobWith(set("metadata.labels", map[string]any{}), set("metadata.name", "ordinary"), set("spec.template.metadata.labels", map[string]any{}), set(pod+"volumes", ordinaryVolumes(1025)))},
 		row{name: "a Job as large as it may be is taken", by: agent, rule: rule.Sizes, shows: largestJob},
 	)
+}
+
+func ordinaryVolumes(n int) []any {
+	all := make([]any, n)
+	for i := range all {
+		all[i] = map[string]any{"name": fmt.Sprint("v", i), "emptyDir": map[string]any{}}
+	}
+	return all
 }
 
 // owners are n owners of an object.

@@ -4,10 +4,13 @@
 package vault
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -16,20 +19,24 @@ import (
 )
 
 // works is how long the secret works from an instant on, where its lease does not end it: as long as the lease, or as
-// what it says of itself. Vault's limits of a mount shorten leases, and neither certificates nor sessions of others.
+// what it says of itself. With an error, it is what the rest says. Vault's limits of a mount shorten leases, and
+// neither certificates nor sessions of others.
 //
 // It reads what Vault's engines are known to say: expiration and expires_at_seconds, in seconds since 1970; ttl,
-// token_ttl and lease_duration, in seconds; certificates and JSON Web Tokens wherever they stand. A number of another
-// name, or a text of a name that speaks of time, is not understood, and then nobody knows how long the secret works.
+// token_ttl and lease_duration, in seconds; certificates and JSON Web Tokens wherever they stand; and texts of names
+// that speak of time, as RFC 3339 or Go writes one. A number of another name, or such a text in another form, is not
+// understood, and then nobody knows how long the secret works.
 // Source: the pages of the engines at https://developer.hashicorp.com/vault/api-docs/secret.
 func (s *secret) works(from time.Time) (time.Duration, error) {
 	l := lives{from: from, longest: s.lifetime}
-	for name, value := range s.data {
-		if !l.read(name, value) {
-			return 0, final("it cannot be read until when what Vault leased works: %s says so, or may, in a form that is not known", shown(name))
+	var unknown error
+	for _, name := range slices.Sorted(maps.Keys(s.data)) {
+		if !l.read(name, s.data[name]) {
+			unknown = cmp.Or(unknown, final("it cannot be read until when what Vault leased works: %s says so, or may, in a form that is not known",
+				shown(name)))
 		}
 	}
-	return l.longest, nil
+	return l.longest, unknown
 }
 
 // speaking are the fields of Vault's own engines that say how long a secret works, or are what works so long.
@@ -52,7 +59,7 @@ func (s *secret) goesOn(from time.Time) error {
 			return final("what Vault leased has a %s, which works until it expires: %s", name, instead)
 		}
 	}
-	if lifetime, err := s.works(from); err == nil && lifetime > s.lifetime+askingTime {
+	if lifetime, _ := s.works(from); lifetime > s.lifetime+askingTime {
 		return final("what Vault leased says of itself that it works longer than its lease: %s", instead)
 	}
 	return nil
@@ -76,9 +83,13 @@ func (l *lives) read(name string, value any) bool {
 	case nil, bool:
 		return true
 	case json.Number:
-		n, err := v.Int64()
+		precise, err := v.Float64()
 		if err != nil {
 			return false
+		}
+		n, err := v.Int64()
+		if err != nil {
+			n = int64(min(math.Ceil(precise), math.MaxInt64/2)) // a part of a second, or more than there is
 		}
 		switch name {
 		case "expiration", "expires_at_seconds":
@@ -91,19 +102,25 @@ func (l *lives) read(name string, value any) bool {
 			return false
 		}
 		lifetime, known := provider.Seconds(n)
+		if !known && n > 0 {
+			lifetime = math.MaxInt64
+		}
 		l.longest = max(l.longest, lifetime)
 		return known
 	case string:
 		return l.readText(name, v)
 	case []any:
-		return !slices.ContainsFunc(v, func(element any) bool { return !l.read(name, element) })
-	case map[string]any:
-		for inner, element := range v {
-			if !l.read(inner, element) {
-				return false
-			}
+		all := true
+		for _, element := range v {
+			all = l.read(name, element) && all
 		}
-		return true
+		return all
+	case map[string]any:
+		all := true
+		for inner, element := range v {
+			all = l.read(inner, element) && all
+		}
+		return all
 	default:
 		return false
 	}
@@ -127,7 +144,16 @@ func (l *lives) readText(name, text string) bool {
 		l.longest = max(l.longest, until.Sub(l.from))
 		return !until.IsZero()
 	}
-	return text == "" || name != "exp" && !slices.ContainsFunc(ofTime, func(word string) bool { return strings.Contains(strings.ToLower(name), word) })
+	if name = strings.ToLower(name); text == "" || name != "exp" && !slices.ContainsFunc(ofTime, func(word string) bool { return strings.Contains(name, word) }) {
+		return true
+	}
+	if until, err := time.Parse(time.RFC3339, text); err == nil {
+		l.longest = max(l.longest, until.Sub(l.from))
+		return true
+	}
+	lifetime, err := time.ParseDuration(text)
+	l.longest = max(l.longest, lifetime)
+	return err == nil
 }
 
 // readPEM reads the certificates of a text. What is neither one nor a key is not understood.

@@ -80,19 +80,21 @@ func TestWorks_AsLongAsTheSecretSays(t *testing.T) {
 		"as the token says":                     {map[string]any{"token": jwtUntil(from.Add(time.Hour))}, time.Hour, false},
 		"as a token that says nothing":          {map[string]any{"token": "eyJhbGciOiJub25lIn0.e30."}, 0, true},
 		"as a number says that nobody knows":    {map[string]any{"works_for": json.Number("3600")}, 0, true},
-		"as a time says that nobody reads":      {map[string]any{"expire_time": "2030-01-01T00:00:00Z"}, 0, true},
+		"as a time says that nobody reads":      {map[string]any{"expire_time": "on 1 January 2030"}, 0, true},
+		"as a time says":                        {map[string]any{"expire_time": from.Add(time.Hour).UTC().Format(time.RFC3339)}, time.Hour, false},
+		"as a part of a second says":            {map[string]any{"ttl": json.Number("3600.5")}, 3601 * time.Second, false},
 		"as a text says in a list":              {map[string]any{"valid_until": []any{"soon"}}, 0, true},
 		"as an SSH certificate says":            {map[string]any{"signed_key": "ssh-ed25519-cert-v01@openssh.com AAAA"}, 0, true},
 		"as what is half a certificate says":    {map[string]any{"certificate": certificateUntil(t, from.Add(time.Minute)) + "-----BEGIN CERTIFICATE-----"}, 0, true},
 		"as a certificate says that is no PEM":  {map[string]any{"certificate": derUntil(t, from.Add(720*time.Hour))}, 720 * time.Hour, false},
 		"as a certificate of another form says": {map[string]any{"certificate": strings.ReplaceAll(certificateUntil(t, from.Add(time.Minute)), "CERTIFICATE", "TRUSTED CERTIFICATE")}, 0, true},
 		"as a token says behind its kind":       {map[string]any{"token": " Bearer " + jwtUntil(from.Add(time.Hour))}, time.Hour, false},
-		"as a time says under its short name":   {map[string]any{"exp": "2030-01-01T00:00:00Z"}, 0, true},
-		"as a term says":                        {map[string]any{"max_age": "87600h"}, 0, true},
+		"as a time says under its short name":   {map[string]any{"exp": from.Add(time.Hour).UTC().Format(time.RFC3339)}, time.Hour, false},
+		"as a term says":                        {map[string]any{"max_age": "87600h"}, 87600 * time.Hour, false},
 		"by a certificate that is none":         {map[string]any{"certificate": "-----BEGIN CERTIFICATE-----"}, 0, true},
 	} {
 		got, err := (&secret{lifetime: 10 * time.Minute, data: row.data}).works(from)
-		if got != row.want || (err != nil) != row.fail {
+		if (err != nil) != row.fail || err == nil && got != row.want {
 			t.Errorf("%s: %s, %v; want %s", name, got, err, row.want)
 		}
 	}
@@ -105,13 +107,15 @@ func TestGoesOn_ASecretThatItsLeaseDoesNotEndIsRefused(t *testing.T) {
 		data  map[string]any
 		fails bool
 	}{
-		"a user of a database":        {map[string]any{"username": "u", "password": "p"}, false},
-		"with a certificate":          {map[string]any{"client_certificate": certificateUntil(t, from.Add(time.Minute)), "private_key": "k"}, false},
-		"which works longer":          {map[string]any{"client_certificate": certificateUntil(t, from.Add(time.Hour)), "private_key": "k"}, true},
-		"a certificate":               {map[string]any{"certificate": certificateUntil(t, from.Add(time.Minute))}, true},
-		"keys of AWS":                 {map[string]any{"access_key": "a", "secret_key": "s", "security_token": nil}, false},
-		"a session of AWS":            {map[string]any{"access_key": "a", "secret_key": "s", "session_token": "t"}, true},
-		"in a form that nobody knows": {map[string]any{"password": "p", "rotation_period": json.Number("5")}, false},
+		"a user of a database":                   {map[string]any{"username": "u", "password": "p"}, false},
+		"with a certificate":                     {map[string]any{"client_certificate": certificateUntil(t, from.Add(time.Minute)), "private_key": "k"}, false},
+		"which works longer":                     {map[string]any{"client_certificate": certificateUntil(t, from.Add(time.Hour)), "private_key": "k"}, true},
+		"a certificate":                          {map[string]any{"certificate": certificateUntil(t, from.Add(time.Minute))}, true},
+		"keys of AWS":                            {map[string]any{"access_key": "a", "secret_key": "s", "security_token": nil}, false},
+		"a session of AWS":                       {map[string]any{"access_key": "a", "secret_key": "s", "session_token": "t"}, true},
+		"which says so beside what nobody knows": {map[string]any{"client_certificate": certificateUntil(t, from.Add(time.Hour)), "private_key_bits": json.Number("2048")}, true},
+		"for ever":                               {map[string]any{"password": "p", "expiration": json.Number("9223372036854775807")}, true},
+		"in a form that nobody knows":            {map[string]any{"password": "p", "rotation_period": json.Number("5")}, false},
 	} {
 		if err := (&secret{lifetime: 10 * time.Minute, data: row.data}).goesOn(from); (err != nil) != row.fails {
 			t.Errorf("%s: %v", name, err)
