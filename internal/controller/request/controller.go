@@ -89,11 +89,40 @@ func (c *Controller) write(ctx context.Context, before, after *v1alpha1.Capabili
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	if err := c.Client.Status().Update(ctx, after); err != nil {
+	if err := c.update(ctx, before, after); err != nil {
 		return err
 	}
 	c.announce(before, after, lease)
 	return nil
+}
+
+// mostWriters is how many writes of others in a row the storing of a status gives way to.
+const mostWriters = 20
+
+// update stores a status, guarded by resourceVersion. Whoever may write the request can move that for ever, by notes that
+// say nothing: where no more than that has changed, the same is stored again at once.
+func (c *Controller) update(ctx context.Context, looked, changed *v1alpha1.CapabilityRequest) error {
+	err := c.Client.Status().Update(ctx, changed)
+	for range mostWriters {
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		now := &v1alpha1.CapabilityRequest{}
+		if getting := c.Live.Get(ctx, client.ObjectKeyFromObject(looked), now); getting != nil || !sameRequest(looked, now) {
+			return err
+		}
+		status := changed.Status
+		now.DeepCopyInto(changed)
+		changed.Status = status
+		err = c.Client.Status().Update(ctx, changed)
+	}
+	return err
+}
+
+// sameRequest reports whether a request says still what it said.
+func sameRequest(a, b *v1alpha1.CapabilityRequest) bool {
+	return a.UID == b.UID && a.Generation == b.Generation && a.DeletionTimestamp.Equal(b.DeletionTimestamp) &&
+		equality.Semantic.DeepEqual(a.Decisions, b.Decisions) && equality.Semantic.DeepEqual(a.Status, b.Status)
 }
 
 // reasonOf keeps an error short: the API server's own words can be long, and repeat what a user wrote.
