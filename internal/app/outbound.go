@@ -42,6 +42,9 @@ func (o options) checkProxy(given func(flag string) bool) error {
 		if given("no-proxy") {
 			problems = append(problems, errors.New("--no-proxy: it is of no use without --https-proxy: name the proxy's URL, or leave it out"))
 		}
+	case !strings.Contains(o.httpsProxy, "@") && strings.Contains(o.httpsProxy, "%"):
+		problems = append(problems, refuse("https-proxy", "…", "want the URL of a proxy without anything escaped, which could be a password, such as "+
+			"http://proxy.example.com:3128"))
 	case strings.Contains(o.httpsProxy, "@"):
 		problems = append(problems, refuse("https-proxy", o.httpsProxy, "a flag is no place for a password, since whoever may read the Pod reads it: "+
 			"leave out what stands before the @, and have the proxy know the operator by its address"))

@@ -18,6 +18,9 @@ import (
 // leastSecondsKept is how long a Job must stay after its end, in seconds: the grant's end is read from it.
 const leastSecondsKept = 600
 
+// operatorPriority is the PriorityClass that the operator brings: what has it makes others leave their nodes.
+const operatorPriority = "valetkey"
+
 // fields says which fields of a Job's spec have what [Fields] refuses.
 func fields(spec *batchv1.JobSpec) findings {
 	var f findings
@@ -63,8 +66,9 @@ func combinations(spec *batchv1.JobSpec) findings {
 	if kept := spec.TTLSecondsAfterFinished; kept != nil {
 		f.add(*kept < leastSecondsKept, "ttlSecondsAfterFinished must be at least %d: the grant's end is read from the Job", leastSecondsKept)
 	}
-	f.add(strings.HasPrefix(pod.PriorityClassName, "system-"), "priorityClassName must not be %s: Pods that a node or the cluster needs "+
-		"would make room for it; use a PriorityClass of your own", pod.PriorityClassName)
+	f.add(strings.HasPrefix(pod.PriorityClassName, "system-") || pod.PriorityClassName == operatorPriority,
+		"priorityClassName must not be %s: Pods that a node or the cluster needs would make room for it; "+
+			"use a PriorityClass of your own", pod.PriorityClassName)
 	for _, v := range pod.Volumes {
 		f.add(v.Name == v1alpha1.VolumeName, "the volume name %s is reserved", v.Name)
 	}

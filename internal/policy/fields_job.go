@@ -66,8 +66,8 @@ func podFields() []Field {
 			anyStep(unless(reviewed(Placement, "where it runs", "schedulerName"), "default-scheduler")),
 			reviewed(Program, "what runs its containers", "runtimeClassName"),
 			reviewed(Network, "under which name it is known, also to itself", "hostname", "subdomain", "setHostnameAsFQDN", "hostnameOverride"),
-			anyStep(reviewed(Placement, "when it is scheduled, and which Pods make room for it; those of Kubernetes itself, system-*, are "+
-				"refused", "priorityClassName")),
+			anyStep(reviewed(Placement, "when it is scheduled, and which Pods make room for it; those of Kubernetes itself, system-*, "+
+				"and the operator's own are refused", "priorityClassName")),
 			harmless("the API server writes it, for its priorityClassName", "priority"),
 			among(harmless("when it is scheduled, and before whom", "preemptionPolicy"), "PreemptLowerPriority", "Never"),
 			harmless("whether it counts as ready", "readinessGates"),

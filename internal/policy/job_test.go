@@ -172,6 +172,9 @@ func TestAStepThatOthersCouldReachIsRefused(t *testing.T) {
 		{"it keeps Pods of its namespace away", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Affinity = awayFrom(corev1.PodAffinityTerm{LabelSelector: &metav1.LabelSelector{}})
 		}, ""},
+		{"it pushes aside what the operator needs", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
+			pod.PriorityClassName = "valetkey"
+		}, "priorityClassName must not be valetkey"},
 		{"it has a priority of its own", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) { pod.PriorityClassName = "high" }, ""},
 		{"a volume has the reserved name", func(_ *batchv1.Job, pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Volumes = []corev1.Volume{{Name: "valetkey"}}

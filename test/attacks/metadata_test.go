@@ -78,6 +78,11 @@ func metadataRows() []row {
 			return withResource("memory")(ctx, w, "")
 		}},
 	}
+	all = append(all,
+		row{name: "a request whose creator says at length who manages it", by: agent, rule: "valetkey-stamp-requester",
+			shows: managedAtBirth(func(w *world) *unstructured.Unstructured { return w.request0("q") })},
+		row{name: "a Job whose creator says at length who manages it", by: agent, rule: "valetkey-hold-job",
+			shows: managedAtBirth(func(w *world) *unstructured.Unstructured { return w.job0("q") })})
 	for kind, name := range map[string]string{request: waiting, grant: granted, job: "valetkey-" + granted} {
 		rules := map[string]string{request: "valetkey-requests", grant: "valetkey-grants", job: "valetkey-jobs-frozen"}
 		all = append(all, row{name: "a " + kind + " that nine managers apply to", by: mallory, rule: rules[kind], words: "at most 8 managers", try: applied(kind, name, 9)})
@@ -161,4 +166,26 @@ func withPullSecret(ctx context.Context, w *world, _ string) error {
 	set("spec.imagePullSecrets", []any{map[string]any{"name": "changing"}})(o.Object)
 	_, err = w.asJobController().Resource(kinds["Pod"]).Namespace(namespace).Create(ctx, normal(o.Object), metav1.CreateOptions{DryRun: dryRun})
 	return err
+}
+
+// managedAtBirth creates an object that says itself who manages it, at length, and wants nothing of that stored.
+func managedAtBirth(make func(*world) *unstructured.Unstructured) func(context.Context, *world) error {
+	return func(ctx context.Context, w *world) error {
+		fields := map[string]any{}
+		for i := range 3000 {
+			fields[fmt.Sprint("f:", strings.Repeat("a", 100), i)] = map[string]any{}
+		}
+		o := make(w)
+		set("metadata.managedFields", []any{map[string]any{"manager": "m0", "operation": "Update", "apiVersion": o.GetAPIVersion(),
+			"fieldsType": "FieldsV1", "fieldsV1": map[string]any{"f:metadata": map[string]any{"f:annotations": fields}}}})(o.Object)
+		stored, err := w.clients[agent].Resource(kinds[o.GetKind()]).Namespace(namespace).Create(ctx, normal(o.Object), metav1.CreateOptions{DryRun: dryRun})
+		if err != nil {
+			return err
+		}
+		text, err := json.Marshal(stored.Object["metadata"])
+		if err == nil && len(text) > 16<<10 {
+			err = fmt.Errorf("%d bytes of metadata are stored", len(text))
+		}
+		return err
+	}
 }

@@ -20,6 +20,8 @@ import (
 const (
 	// AnswerTime bounds one call: the controller tries again later.
 	AnswerTime = 10 * time.Second
+	// connectTime bounds the making of a connection. It is over before the call is, so that the call says which failed.
+	connectTime = AnswerTime / 2
 	// answerSize bounds what is read of an answer; a real one has a few KiB.
 	answerSize = 64 << 10
 	// longestWait is the longest that a back end is left alone because it asked for it.
@@ -64,13 +66,13 @@ func (s Settings) Client(bundle string) (*http.Client, error) {
 
 func newTransport(trusted *x509.CertPool) *http.Transport {
 	return &http.Transport{
-		DialContext: newDialer().DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: AnswerTime,
+		DialContext: newDialer().DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: connectTime,
 		TLSClientConfig:     &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12},
 		MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, MaxResponseHeaderBytes: answerSize,
 	}
 }
 
-func newDialer() *net.Dialer { return &net.Dialer{Timeout: AnswerTime, KeepAlive: 30 * time.Second} }
+func newDialer() *net.Dialer { return &net.Dialer{Timeout: connectTime, KeepAlive: 30 * time.Second} }
 
 // boundedTransport reads no more of an answer than a real one can have.
 type boundedTransport struct {

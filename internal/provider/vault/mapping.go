@@ -58,8 +58,8 @@ func (s *secret) fill(template string) (string, error) {
 		if !found {
 			missing = name
 		}
-		s.used[name] = text(value)
-		return s.used[name]
+		s.used[name] = value
+		return text(value)
 	})
 	if missing != "" {
 		return "", final("what Vault leased has no field %q", missing)
@@ -78,19 +78,34 @@ var public = []string{
 func (s *secret) secrets() []string {
 	var secret, all []string
 	for _, name := range slices.Sorted(maps.Keys(s.used)) {
-		value := s.used[name]
-		if value == "" {
-			continue
-		}
-		all = append(all, value)
+		values := slices.DeleteFunc(append([]string{text(s.used[name])}, texts(s.used[name])...), func(v string) bool { return v == "" })
+		all = append(all, values...)
 		if !slices.Contains(public, name) {
-			secret = append(secret, value)
+			secret = append(secret, values...)
 		}
 	}
 	if len(secret) == 0 {
-		return all
+		secret = all
 	}
-	return secret
+	slices.Sort(secret)
+	return slices.Compact(secret)
+}
+
+// texts are those within a list or an object: each is a secret of its own, wherever it stands alone.
+func texts(value any) (all []string) {
+	switch v := value.(type) {
+	case string:
+		all = []string{v}
+	case []any:
+		for _, one := range v {
+			all = append(all, texts(one)...)
+		}
+	case map[string]any:
+		for _, one := range v {
+			all = append(all, texts(one)...)
+		}
+	}
+	return all
 }
 
 // postgres writes what PostgreSQL's clients read. The service file carries the password, too: libpq takes no password file that a group

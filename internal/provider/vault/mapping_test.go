@@ -12,15 +12,17 @@ import (
 func TestSecrets_NamesAreNone(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		used map[string]string
+		used map[string]any
 		want []string
 	}{
-		{"a user and a password", map[string]string{"username": "u", "password": "p"}, []string{"p"}},
-		{"a token of a cluster", map[string]string{"service_account_name": "deployer", "service_account_namespace": "previews",
+		{"a user and a password", map[string]any{"username": "u", "password": "p"}, []string{"p"}},
+		{"a token of a cluster", map[string]any{"service_account_name": "deployer", "service_account_namespace": "previews",
 			"service_account_token": "t"}, []string{"t"}},
-		{"what is not known", map[string]string{"username": "u", "something": "s"}, []string{"s"}},
-		{"nothing but names", map[string]string{"username": "u"}, []string{"u"}},
-		{"nothing in it", map[string]string{"username": "", "password": ""}, nil},
+		{"what is not known", map[string]any{"username": "u", "something": "s"}, []string{"s"}},
+		{"a list", map[string]any{"codes": []any{"b", "a"}}, []string{"a", "b", "b\na"}},
+		{"an object", map[string]any{"account": map[string]any{"password": "p"}}, []string{"p", `{"password":"p"}`}},
+		{"nothing but names", map[string]any{"username": "u"}, []string{"u"}},
+		{"nothing in it", map[string]any{"username": "", "password": ""}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := (&secret{used: tt.used}).secrets(); !slices.Equal(got, tt.want) {

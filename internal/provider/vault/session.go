@@ -111,7 +111,7 @@ type secret struct {
 	// sent are the tokens that led to it.
 	sent func() []string
 	// used are the fields that went into files and variables.
-	used map[string]string
+	used map[string]any
 }
 
 func (s *session) ask(ctx context.Context, q question) (*secret, error) {
@@ -146,7 +146,7 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 		return nil, final("what Vault leases at %s has no fields", q.path)
 	}
 	return &secret{lease: answer.LeaseID, lifetime: lifetime, ends: s.lifetime, data: answer.Data, sent: s.sent,
-		used: map[string]string{}}, nil
+		used: map[string]any{}}, nil
 }
 
 // leaseForm is what stands behind the path in a lease's ID: random letters and digits, and in a namespace a dot and
