@@ -25,7 +25,7 @@ Valetkey, is refused. One table in the code is the source of this page, of the a
 | refused | stays unset, or has one of the values that the table lists |
 | reviewed | part of the digest, and shown to whoever decides |
 | input | names something outside of the Job whose content can change: a ConfigMap is copied as it was reviewed, anything else has to be accepted by a policy |
-| harmless | part of the digest, and not shown: no decision depends on it |
+| harmless | part of the digest, and not shown: it gives nobody power, though a program can look at it |
 
 The column *runner* says whether a step that a capability's runner lists may have the field: *listed*
 fields are compared with the runner's, *any* are not looked at, and the others must be left out.

@@ -116,7 +116,7 @@ func absurdProxies() []absurd {
 		{"--https-proxy=http://me:hunter2@proxy.example.com:3128", `--https-proxy "…@proxy.example.com:3128": ` + password},
 		{"--https-proxy=me:hunter2@proxy.example.com:3128", `--https-proxy "…@proxy.example.com:3128": ` + password},
 		{"--https-proxy=http://me:hun%zzter2@proxy.example.com", `--https-proxy "…@proxy.example.com": ` + password},
-		{"--https-proxy=http://me%3Ahunter2%40proxy.example.com:3128", `--https-proxy "…": want the URL of a proxy without anything escaped`},
+		{"--https-proxy=http://me%3Ahunter2%40proxy.example.com:3128", `--https-proxy "…": want the URL of a proxy without anything escaped, which could be a password, such as http://proxy.example.com:3128`},
 		{"--https-proxy= http://me:hunter2@proxy.example.com", `"…@proxy.example.com": only flags are expected` + "\n" + `--https-proxy "": ` + proxy},
 		{strings.TrimSpace(by + by), "--https-proxy: it is given twice: keep one"},
 		{by + "--no-proxy=", `--no-proxy "": ` + entry},

@@ -16,7 +16,8 @@ const (
 	Reviewed Class = "reviewed"
 	// Input fields name something outside of the Job whose content can change. It has to be pinned, or a policy has to accept it.
 	Input Class = "input"
-	// Harmless fields are part of the digest and need not be shown: no decision depends on them.
+	// Harmless fields are part of the digest and need not be shown: they give nobody power. A program can look at them, as
+	// at the time of day.
 	Harmless Class = "harmless"
 )
 

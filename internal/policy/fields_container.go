@@ -83,7 +83,8 @@ func probeFields() []Field {
 	return slices.Concat(
 		of("Probe", handlers("httpGet", "tcpSocket", "grpc"),
 			reviewed(NoDanger, "see its own fields; the step's have none, for the kubelet writes into an event what it prints", "exec"),
-			harmless("how often it is asked", "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"),
+			asked("initialDelaySeconds", "0"), asked("timeoutSeconds", "1"), asked("periodSeconds", "10"),
+			asked("successThreshold", "1"), asked("failureThreshold", "3"),
 			refused("a container that fails it would hold up the Pod's end", "terminationGracePeriodSeconds")),
 		of("Lifecycle", refused("the kubelet looks at no deadline while it runs", "postStart"),
 			handlers("preStop"),
@@ -99,6 +100,11 @@ func probeFields() []Field {
 			among(harmless("how it asks", "mode"), "Plaintext", "TLS")),
 		of("SleepAction", among(harmless("a granted Pod has five seconds to end, and may not sleep for longer", "seconds"), "0", "1", "2", "3", "4", "5")),
 	)
+}
+
+// asked is a number of a probe, with the API server's default: a command that is asked late enough never runs.
+func asked(name, value string) []Field {
+	return anyStep(unless(reviewed(Program, "when, and how often, it is asked", name), value))
 }
 
 func handlers(names ...string) []Field { return reviewed(NoDanger, "see its own fields", names...) }

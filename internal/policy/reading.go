@@ -56,11 +56,12 @@ func (l Line) String() string {
 type ContainerKind string
 
 // The kinds of containers: the one that gets the credential, those that end before it, those that run all the time,
-// and those that run beside it.
+// and those that run beside it, which the kubelet starts before it or behind it.
 const (
 	Step    ContainerKind = "step"
 	Init    ContainerKind = "init"
 	Sidecar ContainerKind = "sidecar"
+	Ahead   ContainerKind = "beside, started first"
 	Beside  ContainerKind = "beside"
 )
 
@@ -82,10 +83,12 @@ func kinds(pod *corev1.PodSpec, step string) map[string]ContainerKind {
 			all[c.Name] = Sidecar
 		}
 	}
+	kind := Ahead
 	for _, c := range pod.Containers {
-		all[c.Name] = Beside
+		if all[c.Name] = kind; c.Name == step {
+			all[c.Name], kind = Step, Beside
+		}
 	}
-	all[step] = Step
 	return all
 }
 

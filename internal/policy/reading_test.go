@@ -37,6 +37,7 @@ func TestReading_ShowsTheMostDangerousFirstAndTheStepBeforeTheOthers(t *testing.
 		{Program, "publish", "image", nil, `"` + image + `"`, Step},
 		{Program, "publish", "command", []string{"/scripts/publish-preview.sh"}, "", Step},
 		{Program, "publish", "args", []string{"--fast"}, "", Step},
+		{Program, "publish", "livenessProbe.periodSeconds", nil, "3", Step},
 		{Program, "publish", "lifecycle.preStop.exec.command", []string{"sh", "-c", "a\nb"}, "", Step},
 		{Program, "fetch", "image", nil, `"` + image + `"`, Init},
 		{Program, "fetch", "command", []string{"fetch", "--all"}, "", Init},
@@ -164,5 +165,36 @@ func TestReading_SaysHowEachContainerRuns(t *testing.T) {
 	want := []string{"decision (beside)", "fetch (init)", "mesh (sidecar)", "publish (step)", "the Pod"}
 	if got := slices.Sorted(maps.Keys(labels)); !slices.Equal(got, want) {
 		t.Errorf("%q; want %q", got, want)
+	}
+}
+
+// TestReading_TellsWhatStartsBeforeTheStep: it can leave something for it.
+func TestReading_TellsWhatStartsBeforeTheStep(t *testing.T) {
+	for _, names := range [][]string{{"a", "publish", "b"}, {"publish", "a"}, {"a", "publish"}} {
+		job := newJob()
+		pod := &job.Spec.Template.Spec
+		step := pod.Containers[0]
+		pod.Containers = nil
+		for _, name := range names {
+			c := corev1.Container{Name: name, Image: image}
+			if name == step.Name {
+				c = step
+			}
+			pod.Containers = append(pod.Containers, c)
+		}
+		for _, line := range Reading(&job.Spec, step.Name) {
+			want := Beside
+			switch {
+			case line.Container == "":
+				continue
+			case line.Container == step.Name:
+				want = Step
+			case slices.Index(names, line.Container) < slices.Index(names, step.Name):
+				want = Ahead
+			}
+			if line.Kind != want {
+				t.Errorf("%v: %s is %q, want %q", names, line.Container, line.Kind, want)
+			}
+		}
 	}
 }
