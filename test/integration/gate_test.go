@@ -67,7 +67,7 @@ func stepOf(r *http.Request, body []byte) string {
 		return "storing the Secret"
 	case kind == "secrets":
 		return "deleting the Secret"
-	case kind == "jobs" && bytes.Contains(body, []byte(`"suspend":false`)):
+	case kind == "jobs" && bytes.Contains(body, []byte(`"/spec/suspend","value":false`)):
 		return "starting the Job"
 	case kind == "jobs":
 		return "stopping the Job"
