@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/google/go-github/v88/github"
@@ -133,6 +134,10 @@ func gitServer(api string) *url.URL {
 	u, err := url.Parse(api)
 	if err != nil || outbound.Server(api) == OwnAPI {
 		return &url.URL{Scheme: "https", Host: "github.com"}
+	}
+	// An enterprise with data residency has its API beside git's server.
+	if name, is := strings.CutPrefix(u.Host, "api."); is && strings.HasSuffix(name, ".ghe.com") {
+		return &url.URL{Scheme: u.Scheme, Host: name}
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}
 }
