@@ -33,7 +33,7 @@ func (s *shell) describe() *cobra.Command {
 			if done, err := s.structured(o, c, r); done {
 				return err
 			}
-			_, err = fmt.Fprintf(s.Out, "%s\n%s\n", s.page(cmd.Context(), c, r), next(r))
+			_, err = fmt.Fprintf(s.Out, "%s\n%s\n", s.page(cmd.Context(), c, r), next(r, c.grantOf(cmd.Context(), r)))
 			return err
 		}}
 	o.addOf(cmd, "words for a person if not set", "json", "yaml")
@@ -186,6 +186,9 @@ func (s *shell) granted(ctx context.Context, p *page, c *cluster, r *v1alpha1.Ca
 	}
 	if stop := status.Stop; stop != nil {
 		p.line("stopped", fmt.Sprintf("%s: %s", stop.Reason, stop.Message))
+		if status.EndedAt == nil {
+			p.line("waits for", said(status.Conditions, v1alpha1.ConditionEnded))
+		}
 	}
 	if status.EndedAt != nil {
 		p.line("ended", s.at(status.EndedAt.Time))
@@ -209,8 +212,17 @@ func (s *shell) revocation(r *v1alpha1.Revocation) string {
 	return words
 }
 
+// grantOf reads a request's grant; nil if there is none, or it cannot be read.
+func (c *cluster) grantOf(ctx context.Context, r *v1alpha1.CapabilityRequest) *v1alpha1.CapabilityGrant {
+	g := &v1alpha1.CapabilityGrant{}
+	if r.Status.GrantName == "" || c.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: r.Status.GrantName}, g) != nil {
+		return nil
+	}
+	return g
+}
+
 // next is what a person can do now.
-func next(r *v1alpha1.CapabilityRequest) string {
+func next(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) string {
 	command := func(verb string) string {
 		return visible.Sprintf("kubectl valetkey %s %s -n %s", verb, r.Name, r.Namespace)
 	}
@@ -219,6 +231,8 @@ func next(r *v1alpha1.CapabilityRequest) string {
 		return "next: " + command("why") + " tells it policy by policy; a request never changes: create another"
 	case r.Status.EndedAt != nil:
 		return "next: nothing; it has ended"
+	case g != nil && g.Status.Stop != nil:
+		return "next: nothing, if it ends in a while; docs/runbooks/ValetkeyRevocationUnconfirmed.md, if it does not"
 	case r.Status.GrantName != "":
 		return "next: " + command("revoke") + " ends it at once"
 	case reasonOf(r.Status.Conditions, v1alpha1.ConditionAllowed) == v1alpha1.ReasonAwaitingApproval:

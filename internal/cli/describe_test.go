@@ -298,6 +298,13 @@ func TestDescribeTellsTheWholeLifeOfARequest(t *testing.T) {
 			Reason: v1alpha1.ReasonStarting, Message: "container publish does not run yet: ErrImagePull: no such digest"})
 	})
 	at(t, granted, starting).types("describe", granted.Name).exits(0).says("step        container publish does not run yet: ErrImagePull: no such digest\n")
+	ending := aGrant(granted.Name, func(g *v1alpha1.CapabilityGrant) {
+		g.Status.Stop = &v1alpha1.GrantStop{Reason: v1alpha1.ReasonRevokedByAnnotation, Message: "revoked by alice"}
+		g.Status.Conditions = append(g.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionEnded, Status: metav1.ConditionFalse,
+			Reason: v1alpha1.ReasonEnding, Message: "the back end has not confirmed that the credential is revoked: STS is down"})
+	})
+	at(t, granted, ending).types("describe", granted.Name).exits(0).says("waits for   the back end has not confirmed that the credential is revoked: STS is down\n",
+		"next: nothing, if it ends in a while; docs/runbooks/ValetkeyRevocationUnconfirmed.md, if it does not\n")
 
 	ended := aRequest(func(r *v1alpha1.CapabilityRequest) {
 		r.Status.GrantName, r.Status.EndedAt = r.Name, &metav1.Time{Time: noon()}
