@@ -17,6 +17,7 @@ fi
 folder="${XDG_CACHE_HOME:-$HOME/.cache}/valetkey/clients-$(sha256sum package-lock.json | cut -c1-16)"
 if [[ ! -d $folder ]]; then
   echo "fetching the packages of hack/pins/clients with npm" >&2
+  mkdir -p "${folder%/*}"
   unfinished=$(mktemp -d "$folder.XXXXXX")
   cp package.json package-lock.json "$unfinished"
   npm ci --prefix "$unfinished" --no-audit --no-fund >&2

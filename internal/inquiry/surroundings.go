@@ -28,6 +28,9 @@ func (q *Inquirer) surroundings(ctx context.Context, found *Found) error {
 	if there {
 		found.Facts.Unprotected = policy.Unprotected(ns)
 	}
+	if found.Facts.Job == nil && found.Facts.Request.UID != "" {
+		return nil // Of a request that waits for its Job the operator does not ask yet.
+	}
 	return q.exposure(ctx, found)
 }
 

@@ -200,8 +200,9 @@ func TestQuotas_OfTheSampleKeepOthersFromBeingPushedAside(t *testing.T) {
 	}
 	everywhere := corev1.PodAffinityTerm{TopologyKey: "kubernetes.io/os", NamespaceSelector: &metav1.LabelSelector{}}
 	for name, change := range map[string]func(*corev1.PodSpec){
-		"node":    func(pod *corev1.PodSpec) { pod.PriorityClassName = "system-node-critical" },
-		"cluster": func(pod *corev1.PodSpec) { pod.PriorityClassName = "system-cluster-critical" },
+		"node":     func(pod *corev1.PodSpec) { pod.PriorityClassName = "system-node-critical" },
+		"cluster":  func(pod *corev1.PodSpec) { pod.PriorityClassName = "system-cluster-critical" },
+		"operator": func(pod *corev1.PodSpec) { pod.PriorityClassName = "valetkey" },
 		"away": func(pod *corev1.PodSpec) {
 			pod.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{everywhere}}}
 		},

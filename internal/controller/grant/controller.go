@@ -25,6 +25,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/controller/stored"
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/telemetry"
 )
@@ -142,7 +143,8 @@ func (c *Controller) write(ctx context.Context, grant *v1alpha1.CapabilityGrant,
 	if equality.Semantic.DeepEqual(grant.Status, changed.Status) {
 		return nil
 	}
-	err := c.update(ctx, grant, changed)
+	err := stored.Status(ctx, c.Client, c.Live, grant, changed, sameGrant,
+		func(from, to *v1alpha1.CapabilityGrant) { to.Status = from.Status })
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		c.recall(grant).written = nil
 		return errAgain
@@ -153,29 +155,6 @@ func (c *Controller) write(ctx context.Context, grant *v1alpha1.CapabilityGrant,
 	*grant = *changed
 	c.recall(grant).written = grant.DeepCopy()
 	return nil
-}
-
-// mostWriters is how many writes of others in a row the storing of a status gives way to.
-const mostWriters = 20
-
-// update stores a status, guarded by resourceVersion. Whoever may write the grant can move that for ever, by notes that
-// say nothing: where no more than that has changed, the same is stored again at once.
-func (c *Controller) update(ctx context.Context, looked, changed *v1alpha1.CapabilityGrant) error {
-	err := c.Client.Status().Update(ctx, changed)
-	for range mostWriters {
-		if !apierrors.IsConflict(err) {
-			return err
-		}
-		now := &v1alpha1.CapabilityGrant{}
-		if getting := c.Live.Get(ctx, client.ObjectKeyFromObject(looked), now); getting != nil || !sameGrant(looked, now) {
-			return err
-		}
-		status := changed.Status
-		now.DeepCopyInto(changed)
-		changed.Status = status
-		err = c.Client.Status().Update(ctx, changed)
-	}
-	return err
 }
 
 // sameGrant reports whether a grant says still what it said.

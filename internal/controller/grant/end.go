@@ -54,7 +54,7 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		mem.unstored++
 		return err
 	case err != nil:
-		return errors.Join(err, c.stopUnstored(ctx, g, mem))
+		return cmp.Or(c.stopUnstored(ctx, g, mem), err)
 	}
 	mem.credential, mem.unstored = nil, 0
 	return c.deleteSecrets(ctx, g, g.Status.Attempt)
@@ -69,7 +69,13 @@ func (c *Controller) stopUnstored(ctx context.Context, g *v1alpha1.CapabilityGra
 	if apierrors.IsNotFound(stopping) || apierrors.IsInvalid(stopping) {
 		stopping = nil
 	}
-	_, revoking := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g)
+	var revoking error
+	if now := c.Clock.Now(); !now.Before(mem.RevokeNotBefore) {
+		if _, revoking = c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g); revoking != nil {
+			mem.revokeFailures++
+			mem.RevokeNotBefore = now.Add(cmp.Or(min(provider.RetryAfter(revoking), longestBackoff), backoff(mem.revokeFailures)))
+		}
+	}
 	return errors.Join(c.deleteSecrets(ctx, g, g.Status.Attempt), stopping, revoking)
 }
 
@@ -144,8 +150,8 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	return nil
 }
 
-// revokeAgain says what is missing, and tries all of it again after a while: what a back end asks to wait is not
-// waited for longer than without, for a credential works meanwhile.
+// revokeAgain says what is missing, and tries all of it again after a while. However long a back end asks to wait, it is
+// no more than five minutes, for a credential works meanwhile.
 func (c *Controller) revokeAgain(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, why string, after time.Duration) error {
 	mem.revokeFailures++
 	mem.RevokeNotBefore = c.Clock.Now().Add(cmp.Or(min(after, longestBackoff), backoff(mem.revokeFailures)))

@@ -337,6 +337,9 @@ func (c *Controller) startJob(ctx context.Context, g *v1alpha1.CapabilityGrant, 
 // notStarted tells a Job that is another one now, which the watch will show, from one that the API server does not let
 // start.
 func (c *Controller) notStarted(ctx context.Context, looked *batchv1.Job, err error) error {
+	if apierrors.IsConflict(err) {
+		return errAgain
+	}
 	now := &batchv1.Job{}
 	switch getting := c.Live.Get(ctx, client.ObjectKeyFromObject(looked), now); {
 	case apierrors.IsNotFound(getting):

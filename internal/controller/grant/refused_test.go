@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -115,6 +116,25 @@ func TestEnds_ABackEndThatAsksForPatienceIsAskedAgainInFiveMinutes(t *testing.T)
 	e.over()
 	if n := e.backend.Working(); n != 0 {
 		t.Errorf("%d credentials work after five minutes", n)
+	}
+}
+
+// TestStop_ABackEndThatThrottlesIsGivenTimeInAStorm, in which the end cannot be stored.
+func TestStop_ABackEndThatThrottlesIsGivenTimeInAStorm(t *testing.T) {
+	e := newEnv(t)
+	e.delivered()
+	e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
+	e.statusRefused = apierrors.NewConflict(schema.GroupResource{Resource: "capabilitygrants"}, key().Name, errors.New("changed"))
+	e.backend.Reset()
+	for range 30 {
+		e.backend.NextErr(&provider.Error{Class: provider.Throttled, Message: "throttled", RetryAfter: time.Hour})
+	}
+	for range 30 {
+		_, _ = e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()})
+		e.clock.Step(time.Second)
+	}
+	if n := len(e.backend.Calls()); n != 1 {
+		t.Errorf("it was asked %d times in half a minute", n)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/controller/stored"
 	"github.com/valetkey/valetkey/internal/limits"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/telemetry"
@@ -89,34 +90,13 @@ func (c *Controller) write(ctx context.Context, before, after *v1alpha1.Capabili
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	if err := c.update(ctx, before, after); err != nil {
+	err := stored.Status(ctx, c.Client, c.Live, before, after, sameRequest,
+		func(from, to *v1alpha1.CapabilityRequest) { to.Status = from.Status })
+	if err != nil {
 		return err
 	}
 	c.announce(before, after, lease)
 	return nil
-}
-
-// mostWriters is how many writes of others in a row the storing of a status gives way to.
-const mostWriters = 20
-
-// update stores a status, guarded by resourceVersion. Whoever may write the request can move that for ever, by notes that
-// say nothing: where no more than that has changed, the same is stored again at once.
-func (c *Controller) update(ctx context.Context, looked, changed *v1alpha1.CapabilityRequest) error {
-	err := c.Client.Status().Update(ctx, changed)
-	for range mostWriters {
-		if !apierrors.IsConflict(err) {
-			return err
-		}
-		now := &v1alpha1.CapabilityRequest{}
-		if getting := c.Live.Get(ctx, client.ObjectKeyFromObject(looked), now); getting != nil || !sameRequest(looked, now) {
-			return err
-		}
-		status := changed.Status
-		now.DeepCopyInto(changed)
-		changed.Status = status
-		err = c.Client.Status().Update(ctx, changed)
-	}
-	return err
 }
 
 // sameRequest reports whether a request says still what it said.

@@ -6,6 +6,7 @@ package request_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,13 +29,14 @@ func TestRequest_IsGrantedOnceInAStorm(t *testing.T) {
 			made[g.UID] = true
 			e.Must(client.IgnoreNotFound(e.Client.Delete(e.Context(), g)))
 		}
-		if notes++; notes%4 != 0 {
+		if notes++; notes%100 != 0 {
 			note := fmt.Appendf(nil, `{"metadata":{"annotations":{"x":"%d"}}}`, notes)
 			e.Must(e.Client.Patch(e.Context(), e.Request(r.Name), client.RawPatch(types.MergePatchType, note)))
 		}
 		return nil
 	}
 	ask(o, "a")
+	o.Advance(time.Minute)
 	if r := e.Request("a"); len(made) != 1 || r.Status.EndedAt == nil {
 		t.Errorf("%d grants were made; the request says %+v", len(made), r.Status)
 	}

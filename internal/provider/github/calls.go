@@ -136,7 +136,7 @@ func gitServer(api string) *url.URL {
 		return &url.URL{Scheme: "https", Host: "github.com"}
 	}
 	// An enterprise with data residency has its API beside git's server.
-	if name, is := strings.CutPrefix(u.Host, "api."); is && strings.HasSuffix(name, ".ghe.com") {
+	if name, is := strings.CutPrefix(u.Host, "api."); is && strings.HasSuffix(u.Hostname(), ".ghe.com") {
 		return &url.URL{Scheme: u.Scheme, Host: name}
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}

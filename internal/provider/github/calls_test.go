@@ -13,6 +13,7 @@ func TestGitServer_IsWhereGitFindsTheRepositories(t *testing.T) {
 		OwnAPI:                              "https://github.com",
 		"https://github.example.com/api/v3": "https://github.example.com",
 		"https://api.acme.ghe.com":          "https://acme.ghe.com",
+		"https://api.acme.ghe.com:443":      "https://acme.ghe.com:443",
 		"https://api.example.com/api/v3":    "https://api.example.com",
 	} {
 		if got := gitServer(api).String(); got != want {

@@ -4,6 +4,7 @@
 package vault
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -78,7 +79,8 @@ var public = []string{
 func (s *secret) secrets() []string {
 	var secret, all []string
 	for _, name := range slices.Sorted(maps.Keys(s.used)) {
-		values := slices.DeleteFunc(append([]string{text(s.used[name])}, texts(s.used[name])...), func(v string) bool { return v == "" })
+		whole := text(s.used[name])
+		values := slices.DeleteFunc(append([]string{whole}, texts(s.used[name], whole)...), func(v string) bool { return v == "" })
 		all = append(all, values...)
 		if !slices.Contains(public, name) {
 			secret = append(secret, values...)
@@ -91,18 +93,23 @@ func (s *secret) secrets() []string {
 	return slices.Compact(secret)
 }
 
-// texts are those within a list or an object: each is a secret of its own, wherever it stands alone.
-func texts(value any) (all []string) {
+// texts are those within a list or an object, as they are written in the whole of it: each is a secret of its own,
+// wherever it stands alone.
+func texts(value any, whole string) (all []string) {
 	switch v := value.(type) {
 	case string:
+		if !strings.Contains(whole, v) {
+			escaped, _ := json.Marshal(v) // a string always can be
+			v = strings.Trim(string(escaped), `"`)
+		}
 		all = []string{v}
 	case []any:
 		for _, one := range v {
-			all = append(all, texts(one)...)
+			all = append(all, texts(one, whole)...)
 		}
 	case map[string]any:
 		for _, one := range v {
-			all = append(all, texts(one)...)
+			all = append(all, texts(one, whole)...)
 		}
 	}
 	return all

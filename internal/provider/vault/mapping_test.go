@@ -21,6 +21,8 @@ func TestSecrets_NamesAreNone(t *testing.T) {
 		{"what is not known", map[string]any{"username": "u", "something": "s"}, []string{"s"}},
 		{"a list", map[string]any{"codes": []any{"b", "a"}}, []string{"a", "b", "b\na"}},
 		{"an object", map[string]any{"account": map[string]any{"password": "p"}}, []string{"p", `{"password":"p"}`}},
+		{"an object that is written with escapes", map[string]any{"account": map[string]any{"password": "p&s\"s"}},
+			[]string{`p\u0026s\"s`, `{"password":"p\u0026s\"s"}`}},
 		{"nothing but names", map[string]any{"username": "u"}, []string{"u"}},
 		{"nothing in it", map[string]any{"username": "", "password": ""}, nil},
 	} {

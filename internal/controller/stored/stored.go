@@ -1,0 +1,43 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stored stores the status of an object that others change meanwhile.
+package stored
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// mostWriters is how many writes of others in a row the storing of a status gives way to. With a few milliseconds for
+// each try, nobody keeps that up by less than thousands of writes in the same seconds.
+const mostWriters = 200
+
+// Status stores the status of changed, guarded by resourceVersion. Whoever may write the object can move that for ever,
+// by notes that say nothing: where no more than that has changed, the same is stored again at once. same compares what
+// the decision was made on with what live reads past the cache; carry takes the status over to that. The error is the
+// API server's own: a conflict, if somebody has changed what matters, or goes on for too long.
+func Status[T client.Object](ctx context.Context, writer client.StatusClient, live client.Reader, looked, changed T,
+	same func(looked, now T) bool, carry func(from, to T)) error {
+	err := writer.Status().Update(ctx, changed)
+	for range mostWriters {
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		next, is := changed.DeepCopyObject().(T)
+		if !is {
+			return err
+		}
+		if getting := live.Get(ctx, client.ObjectKeyFromObject(looked), next); getting != nil || !same(looked, next) {
+			return err
+		}
+		carry(changed, next)
+		if err = writer.Status().Update(ctx, next); err == nil {
+			carry(next, changed)
+			changed.SetResourceVersion(next.GetResourceVersion())
+		}
+	}
+	return err
+}
