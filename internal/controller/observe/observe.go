@@ -6,7 +6,9 @@
 package observe
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -97,12 +99,21 @@ func (o *Observer) Observe(ctx context.Context, request *v1alpha1.CapabilityRequ
 	return found, o.review(ctx, &found)
 }
 
+// errBehind says that it has to be looked at again.
+var errBehind = errors.New("the capability has just been stored, and the operator does not know it yet")
+
 // catalogue looks up the capability, its provider and the rendered scope.
 func (o *Observer) catalogue(ctx context.Context, found *Observation) error {
 	request := found.Facts.Request
-	capability := &v1alpha1.Capability{}
-	if ok, err := get(ctx, o.Cache, client.ObjectKey{Name: request.Spec.Capability}, capability); !ok {
+	capability, key := &v1alpha1.Capability{}, client.ObjectKey{Name: request.Spec.Capability}
+	if ok, err := get(ctx, o.Cache, key, capability); err != nil {
 		return err
+	} else if !ok {
+		// The watch can be behind, and whoever asks for a capability that there is not is refused for good.
+		if there, err := get(ctx, o.Live, key, capability); there || err != nil {
+			return cmp.Or(err, errBehind)
+		}
+		return nil
 	}
 	found.Facts.Capability = capability
 	found.Facts.CapabilityReady, found.Facts.CapabilityMessage = ready(capability.Status.Conditions, capability.Generation)
