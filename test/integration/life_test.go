@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -198,6 +199,7 @@ func TestQuotas_OfTheSampleKeepOthersFromBeingPushedAside(t *testing.T) {
 	if quotas == 0 {
 		t.Fatal("the sample has no quota")
 	}
+	j.store(&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "valetkey"}, Value: 1_000_000_000})
 	everywhere := corev1.PodAffinityTerm{TopologyKey: "kubernetes.io/os", NamespaceSelector: &metav1.LabelSelector{}}
 	for name, change := range map[string]func(*corev1.PodSpec){
 		"node":     func(pod *corev1.PodSpec) { pod.PriorityClassName = "system-node-critical" },
