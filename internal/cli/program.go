@@ -100,8 +100,8 @@ func (p *page) words(label, name string, words []string) {
 const deepest = 40
 
 // lines shows a text line by line. None of them can pass for a line of the plugin's own. The blanks at the beginning of
-// a line are kept, because scripts need them; those at its end are counted, and a tab is printed by its number. A text that ends with a line end is shown
-// with an empty line behind it. No two texts look alike.
+// a line are kept, because scripts need them; those at its end are counted, and a tab is printed by its number. A text
+// that ends with a line end is shown with an empty line behind it. No two texts look alike.
 func (p *page) lines(text string) {
 	for line := range strings.SplitSeq(text, "\n") {
 		words := strings.TrimLeft(line, " ")

@@ -105,7 +105,6 @@ func sameRequest(a, b *v1alpha1.CapabilityRequest) bool {
 		equality.Semantic.DeepEqual(a.Decisions, b.Decisions) && equality.Semantic.DeepEqual(a.Status, b.Status)
 }
 
-// reasonOf keeps an error short: the API server's own words can be long, and repeat what a user wrote.
 // waitsFor says why a request waits. Nothing of a grant is secret, so what refuses one is said in its own words.
 func waitsFor(err error) string {
 	const most = 500
@@ -120,6 +119,7 @@ type refusedError struct{ error }
 
 func (e *refusedError) Unwrap() error { return e.error }
 
+// reasonOf keeps an error short: the API server's own words can be long, and repeat what a user wrote.
 func reasonOf(err error) string {
 	if reason := apierrors.ReasonForError(err); reason != "" {
 		return string(reason)

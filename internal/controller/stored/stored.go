@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// mostWriters is how many writes of others in a row the storing of a status gives way to. With a few milliseconds for
-// each try, nobody keeps that up by less than thousands of writes in the same seconds.
+// mostWriters is how many writes of others in a row the storing of a status gives way to. Between a look and a write
+// lie a few milliseconds: whoever is to come between all of them has to write without a pause for seconds.
 const mostWriters = 200
 
 // Status stores the status of changed, guarded by resourceVersion. Whoever may write the object can move that for ever,
