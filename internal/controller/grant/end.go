@@ -18,10 +18,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/controller/stored"
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/projection"
@@ -299,12 +299,8 @@ func (c *Controller) deleteSecrets(ctx context.Context, g *v1alpha1.CapabilityGr
 }
 
 func (c *Controller) release(ctx context.Context, g *v1alpha1.CapabilityGrant) error {
-	before := g.DeepCopy()
-	if !controllerutil.RemoveFinalizer(g, v1alpha1.FinalizerRevoke) {
-		return nil
-	}
-	err := c.Client.Patch(ctx, g, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-	if apierrors.IsConflict(err) {
+	err := stored.Release(ctx, c.Client, g, v1alpha1.FinalizerRevoke)
+	if apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
 		return errAgain
 	}
 	return client.IgnoreNotFound(err)

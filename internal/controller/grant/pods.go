@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/stored"
 )
 
 // releasePods lets the grant's Pods go that have ended.
@@ -46,15 +47,13 @@ func (c *Controller) letGo(ctx context.Context, request client.ObjectKey, mine f
 	var errs error
 	for i := range list.Items {
 		pod := &list.Items[i]
-		before := pod.DeepCopy()
-		if !mine(pod) || !containersEnded(pod) || !controllerutil.RemoveFinalizer(pod, v1alpha1.FinalizerSeen) {
+		if !mine(pod) || !containersEnded(pod) || !controllerutil.ContainsFinalizer(pod, v1alpha1.FinalizerSeen) {
 			continue
 		}
-		err := c.Client.Patch(ctx, pod, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-		switch {
+		switch err := stored.Release(ctx, c.Client, pod, v1alpha1.FinalizerSeen); {
 		case err == nil || apierrors.IsNotFound(err):
 			released = append(released, pod.UID)
-		case !apierrors.IsConflict(err):
+		case !apierrors.IsConflict(err) && !apierrors.IsInvalid(err):
 			errs = errors.Join(errs, fmt.Errorf("letting Pod %s go: %w", pod.Name, err))
 		}
 	}

@@ -1,13 +1,16 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package stored stores the status of an object that others change meanwhile.
+// Package stored writes objects that others change meanwhile.
 package stored
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -40,4 +43,18 @@ func Status[T client.Object](ctx context.Context, writer client.StatusClient, li
 		}
 	}
 	return err
+}
+
+// Release takes a finalizer off an object, by a JSON patch that is guarded by the object's UID and by where the finalizer
+// stands, and by nothing else that others may write. That it has none is no error. The error is the API server's own:
+// invalid, if another object has its name by now, or if other finalizers have moved this one.
+func Release(ctx context.Context, writer client.Writer, object client.Object, finalizer string) error {
+	at := slices.Index(object.GetFinalizers(), finalizer)
+	if at < 0 {
+		return nil
+	}
+	patch := fmt.Appendf(nil, `[{"op":"test","path":"/metadata/uid","value":%q},`+
+		`{"op":"test","path":"/metadata/finalizers/%d","value":%q},{"op":"remove","path":"/metadata/finalizers/%d"}]`,
+		object.GetUID(), at, finalizer, at)
+	return writer.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch))
 }
