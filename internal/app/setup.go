@@ -15,7 +15,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -215,7 +214,7 @@ func addCatalog(mgr ctrl.Manager, o options, observer *observe.Observer) error {
 	if err != nil {
 		return err
 	}
-	if err := addCapabilities(mgr, writer, observer); err != nil {
+	if err := addCapabilities(mgr, o, writer, observer); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("policy").WithOptions(controllerOptions(1)).
@@ -228,39 +227,17 @@ func addCatalog(mgr ctrl.Manager, o options, observer *observe.Observer) error {
 
 // addCapabilities looks again at capabilities whenever something changes that they depend on: their providers, their
 // ServiceAccounts, and for those of the cluster itself, roles and bindings.
-func addCapabilities(mgr ctrl.Manager, writer catalog.Writer, observer *observe.Observer) error {
-	every := everyCapability(mgr.GetClient(), func(*v1alpha1.Capability) bool { return true })
-	ofTheCluster := everyCapability(mgr.GetClient(), func(c *v1alpha1.Capability) bool { return c.Spec.Kubernetes != nil })
+func addCapabilities(mgr ctrl.Manager, o options, writer catalog.Writer, observer *observe.Observer) error {
+	every := gather(o.clock, everyCapability(mgr.GetClient(), func(*v1alpha1.Capability) bool { return true }))
+	ofTheCluster := gather(o.clock, everyCapability(mgr.GetClient(), isOfTheCluster))
 	b := ctrl.NewControllerManagedBy(mgr).Named("capability").WithOptions(controllerOptions(1)).
 		For(&v1alpha1.Capability{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.CapabilityProvider{}, handler.EnqueueRequestsFromMapFunc(every)).
-		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(every))
+		Watches(&v1alpha1.CapabilityProvider{}, every, builder.WithPredicates(saysSomethingElse())).
+		Watches(&corev1.ServiceAccount{}, every, builder.WithPredicates(saysSomethingElse()))
 	for _, kind := range rightsKinds() {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(ofTheCluster))
+		b = b.Watches(kind, ofTheCluster, builder.WithPredicates(saysSomethingElse()))
 	}
 	return b.Complete(&catalog.CapabilityController{Writer: writer, Providers: observer.Providers})
-}
-
-// rightsKinds are what says who may do what in the cluster.
-func rightsKinds() []client.Object {
-	return []client.Object{&rbacv1.Role{}, &rbacv1.RoleBinding{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}}
-}
-
-// everyCapability maps any change to the capabilities that it may be about.
-func everyCapability(reader client.Reader, about func(*v1alpha1.Capability) bool) handler.MapFunc {
-	return func(ctx context.Context, _ client.Object) []reconcile.Request {
-		list := &v1alpha1.CapabilityList{}
-		if err := reader.List(ctx, list); err != nil {
-			return nil
-		}
-		keys := make([]reconcile.Request, 0, len(list.Items))
-		for i := range list.Items {
-			if about(&list.Items[i]) {
-				keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
-			}
-		}
-		return keys
-	}
 }
 
 func everyPolicy(reader client.Reader) handler.MapFunc {
@@ -284,7 +261,7 @@ func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, told *
 		Owns(&v1alpha1.CapabilityGrant{}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
 		WatchesRawSource(request.Feed(mgr.GetCache(), ledger))
-	return onCatalogue(b, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
+	return onCatalogue(b, o.clock, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Limits: ledger,
 		Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Retention: o.retention, JobTimeout: o.jobTimeout,
@@ -309,7 +286,7 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *te
 		Watches(&v1alpha1.CapabilityPolicy{}, handler.EnqueueRequestsFromMapFunc(grant.Held(peers)),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(source.Channel(grants.Answered, grant.InTurn()))
-	if err := onCatalogue(b, livingGrants(mgr.GetClient())).Complete(grants); err != nil {
+	if err := onCatalogue(b, o.clock, livingGrants(mgr.GetClient())).Complete(grants); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("namespace").WithOptions(controllerOptions(1)).
@@ -325,16 +302,6 @@ func newPeers(mgr ctrl.Manager, o options) (grant.Peers, error) {
 		return grant.LivePeers{Reader: mgr.GetAPIReader(), Namespaces: o.watchNamespaces}, nil
 	}
 	return grant.NewCachedPeers(context.Background(), mgr.GetCache())
-}
-
-// onCatalogue looks again at what waits, or lives, whenever something that a decision depends on changes.
-func onCatalogue(b *builder.Builder, whom handler.MapFunc) *builder.Builder {
-	depends := append(guard.Kinds(), &v1alpha1.CapabilityPolicy{}, &v1alpha1.Capability{}, &v1alpha1.CapabilityProvider{}, &corev1.Namespace{})
-	depends = append(depends, rightsKinds()...)
-	for _, kind := range depends {
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(whom))
-	}
-	return b
 }
 
 func byRequestLabel(_ context.Context, object client.Object) []reconcile.Request {
@@ -365,36 +332,4 @@ func ends() predicate.Predicate {
 
 func itsNamespace(_ context.Context, object client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: object.GetNamespace()}}}
-}
-
-func waitingRequests(reader client.Reader) handler.MapFunc {
-	return func(ctx context.Context, _ client.Object) []reconcile.Request {
-		list := &v1alpha1.CapabilityRequestList{}
-		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			return nil
-		}
-		var keys []reconcile.Request
-		for i := range list.Items {
-			if r := &list.Items[i]; r.Status.EndedAt == nil && r.Status.GrantName == "" {
-				keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(r)})
-			}
-		}
-		return keys
-	}
-}
-
-func livingGrants(reader client.Reader) handler.MapFunc {
-	return func(ctx context.Context, _ client.Object) []reconcile.Request {
-		list := &v1alpha1.CapabilityGrantList{}
-		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			return nil
-		}
-		var keys []reconcile.Request
-		for i := range list.Items {
-			if g := &list.Items[i]; g.Status.EndedAt == nil {
-				keys = append(keys, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(g)})
-			}
-		}
-		return keys
-	}
 }

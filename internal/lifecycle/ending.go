@@ -204,6 +204,8 @@ func afterEndButPods(f Facts, now time.Time) Action {
 		return Action{Step: Wait, Reason: v1alpha1.ReasonGrantEnded}
 	case g.Status.Attempt > 0 && swept.IsZero():
 		return Action{Step: Sweep}
+	case f.Request.Unaware:
+		return Action{Step: Wait, Reason: v1alpha1.ReasonGrantEnded}
 	case g.DeletionTimestamp != nil && f.held(now):
 		return f.hold(now)
 	case g.DeletionTimestamp != nil || g.Status.CredentialExpiresAt == nil:

@@ -108,6 +108,8 @@ type RequestFacts struct {
 	Replaced bool
 	// Names: its status names this grant, or does not name one yet.
 	Names bool
+	// Unaware: its status says neither that it was granted nor that it has ended.
+	Unaware bool
 	// DeniedBy is who denied it, late; empty when nobody did.
 	DeniedBy string
 }

@@ -304,9 +304,15 @@ func TestNext(t *testing.T) {
 			func(f *Facts) { f.Attempt.SweptAt = now.Add(-30 * time.Minute).Add(-time.Hour) }), want: Sweep},
 		"and is released then": {facts: stopping(held, finished, issued(-time.Hour, 10*time.Minute),
 			func(f *Facts) { f.Attempt.SweptAt = now }), want: Release},
-		"and is left alone then":                                      {facts: stopping(held, finished, released), want: Wait, reason: v1alpha1.ReasonGrantEnded},
-		"an ended and deleted grant is swept before it is released":   {facts: stopping(held, finished, deleting), want: Sweep},
-		"an ended, swept and deleted grant is released":               {facts: stopping(held, finished, deleting, func(f *Facts) { f.Attempt.SweptAt = now }), want: Release},
+		"and is left alone then":                                    {facts: stopping(held, finished, released), want: Wait, reason: v1alpha1.ReasonGrantEnded},
+		"an ended and deleted grant is swept before it is released": {facts: stopping(held, finished, deleting), want: Sweep},
+		"an ended, swept and deleted grant is released":             {facts: stopping(held, finished, deleting, func(f *Facts) { f.Attempt.SweptAt = now }), want: Release},
+		"but not while its request does not know of it": {facts: stopping(held, finished, deleting, func(f *Facts) {
+			f.Attempt.SweptAt, f.Request.Unaware = now, true
+		}), want: Wait, reason: v1alpha1.ReasonGrantEnded},
+		"nor where it has expired": {facts: stopping(held, finished, issued(-time.Hour, 10*time.Minute), func(f *Facts) {
+			f.Attempt.SweptAt, f.Request.Unaware = now, true
+		}), want: Wait, reason: v1alpha1.ReasonGrantEnded},
 		"a Job that starts after the end is stopped":                  {facts: stopping(finished), want: StopJob},
 		"a Job that starts after the end is stopped before a release": {facts: stopping(finished, deleting, func(f *Facts) { f.Attempt.SweptAt = now }), want: StopJob},
 		"a grant that never began is released without a sweep":        {facts: stored(finished, deleting), want: Release},

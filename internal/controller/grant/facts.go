@@ -213,7 +213,8 @@ func requestFacts(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) li
 	if r == nil || r.DeletionTimestamp != nil {
 		return lifecycle.RequestFacts{}
 	}
-	f := lifecycle.RequestFacts{Exists: true, Names: r.Status.GrantName == "" || r.Status.GrantName == g.Name}
+	f := lifecycle.RequestFacts{Exists: true, Names: r.Status.GrantName == "" || r.Status.GrantName == g.Name,
+		Unaware: r.Status.GrantName == "" && r.Status.EndedAt == nil}
 	for _, d := range r.Decisions {
 		if d.Decision == v1alpha1.DecisionDeny && d.Digest == g.Spec.Approval.Digest {
 			f.DeniedBy = d.By

@@ -90,7 +90,11 @@ func (c *Controller) write(ctx context.Context, before, after *v1alpha1.Capabili
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	err := stored.Status(ctx, c.Client, c.Live, before, after, sameRequest,
+	same := sameRequest
+	if after.Status.EndedAt != nil || after.Status.GrantName != "" {
+		same = sameToTheEnd
+	}
+	err := stored.Status(ctx, c.Client, c.Live, before, after, same,
 		func(from, to *v1alpha1.CapabilityRequest) { to.Status = from.Status })
 	if err != nil {
 		return err
@@ -101,8 +105,13 @@ func (c *Controller) write(ctx context.Context, before, after *v1alpha1.Capabili
 
 // sameRequest reports whether a request says still what it said.
 func sameRequest(a, b *v1alpha1.CapabilityRequest) bool {
+	return sameToTheEnd(a, b) && equality.Semantic.DeepEqual(a.Decisions, b.Decisions)
+}
+
+// sameToTheEnd leaves out what people decided: no decision changes that a request was granted, or that it was refused.
+func sameToTheEnd(a, b *v1alpha1.CapabilityRequest) bool {
 	return a.UID == b.UID && a.Generation == b.Generation && a.DeletionTimestamp.Equal(b.DeletionTimestamp) &&
-		equality.Semantic.DeepEqual(a.Decisions, b.Decisions) && equality.Semantic.DeepEqual(a.Status, b.Status)
+		equality.Semantic.DeepEqual(a.Status, b.Status)
 }
 
 // waitsFor says why a request waits. Nothing of a grant is secret, so what refuses one is said in its own words.
