@@ -25,7 +25,7 @@ const (
 type Danger int
 
 const (
-	// NoDanger is that of fields which are not shown.
+	// NoDanger is that of fields which are not shown: no reviewed field's, and no input's.
 	NoDanger Danger = iota
 	// Program fields say what runs.
 	Program

@@ -14,23 +14,23 @@ func containerFields() []Field {
 			listed(reviewed(Program, "what runs", "image", "command", "args", "workingDir")),
 			listed(reviewed(Content, "what it reads", "env", "volumeMounts")),
 			reviewed(Content, "what it reads", "envFrom", "volumeDevices"),
-			notListed(harmless("what it listens on", "ports")),
-			anyStep(reviewed(NoDanger, "see its own fields", "resources")),
+			reviewed(Network, "what it listens on, and what probes call by name", "ports"),
+			anyStep(reviewed(Placement, "see its own fields", "resources")),
 			harmless("a granted Pod is not resized", "resizePolicy"),
 			only("restartPolicy", "one request is one run; an init container can be a sidecar", "Never", "Always"),
 			refused("the Pod would run again with the same credential", "restartPolicyRules"),
-			reviewed(NoDanger, "see their own fields", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"),
+			reviewed(Program, "see their own fields", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"),
 			only("terminationMessagePath", "a file of the node would lie over what is there", "/dev/termination-log"),
 			unless(among(reviewed(Content, "whether the end of its log is in its Pod's status, which the step's must not be",
 				"terminationMessagePolicy"),
 				"File", "FallbackToLogsOnError"), "File"),
 			among(harmless("when its image is looked for", "imagePullPolicy"), "Always", "IfNotPresent", "Never"),
-			anyStep(reviewed(NoDanger, "see its own fields", "securityContext")),
+			anyStep(unless(reviewed(Identity, "see its own fields", "securityContext"), empty)),
 			notListed(harmless("nobody can attach to a granted Pod", "stdin", "stdinOnce", "tty")),
 		),
 		of("ContainerPort",
-			notListed(harmless("what it listens on", "name", "containerPort")),
-			notListed(among(harmless("what it listens on", "protocol"), "TCP", "UDP", "SCTP")),
+			reviewed(Network, "what it listens on, and what probes call by name", "name", "containerPort"),
+			unless(among(reviewed(Network, "what it listens on", "protocol"), "TCP", "UDP", "SCTP"), "TCP"),
 			only("hostPort", "it would listen on the node", "0"),
 			refused("it would listen on the node", "hostIP"),
 		),
@@ -42,10 +42,10 @@ func containerFields() []Field {
 			reviewed(Content, "which of the Pod's claims it has", "claims")),
 		of("ResourceClaim", reviewed(Content, "which of the Pod's claims it has", "name", "request")),
 		of("VolumeMount", reviewed(Content, "what it reads", "name", "mountPath", "subPath", "subPathExpr"),
-			anyStep(reviewed(NoDanger, "whether it can write there", "readOnly")),
-			among(harmless("whether it can write there", "recursiveReadOnly"), "Disabled", "IfPossible", "Enabled"),
+			anyStep(reviewed(Content, "whether it can write there", "readOnly")),
+			among(reviewed(Content, "whether it can write there", "recursiveReadOnly"), "Disabled", "IfPossible", "Enabled"),
 			only("mountPropagation", "what it mounts would be seen elsewhere", "None", "HostToContainer"),
-			anyStep(reviewed(NoDanger, "what files there can do", "bindMountOptions"))),
+			anyStep(reviewed(Content, "what files there can do", "bindMountOptions"))),
 		of("VolumeDevice", reviewed(Content, "what it reads", "name", "devicePath")),
 	)
 }
@@ -80,25 +80,27 @@ func variableFields() []Field {
 
 // probeFields are those of probes and hooks: what the kubelet runs in a container, or asks on its behalf.
 func probeFields() []Field {
+	const elsewhere = "Pod Security of the namespace lets the kubelet ask nobody but the Pod itself"
 	return slices.Concat(
 		of("Probe", handlers("httpGet", "tcpSocket", "grpc"),
-			reviewed(NoDanger, "see its own fields; the step's have none, for the kubelet writes into an event what it prints", "exec"),
+			reviewed(Program, "see its own fields; the step's have none, for the kubelet writes into an event what it prints", "exec"),
 			asked("initialDelaySeconds", "0"), asked("timeoutSeconds", "1"), asked("periodSeconds", "10"),
 			asked("successThreshold", "1"), asked("failureThreshold", "3"),
 			refused("a container that fails it would hold up the Pod's end", "terminationGracePeriodSeconds")),
 		of("Lifecycle", refused("the kubelet looks at no deadline while it runs", "postStart"),
 			handlers("preStop"),
-			harmless("it is killed five seconds later", "stopSignal")),
+			reviewed(Program, "what tells it to end; it is killed five seconds later", "stopSignal")),
 		of("LifecycleHandler", handlers("exec", "httpGet", "tcpSocket", "sleep")),
 		of("ExecAction", reviewed(Program, "what runs", "command")),
-		of("HTTPGetAction", reviewed(Network, "whom the kubelet asks", "host", "port", "path", "httpHeaders"),
-			among(reviewed(NoDanger, "how it asks", "scheme"), "HTTP", "HTTPS"),
-			among(reviewed(NoDanger, "how it asks", "protocol"), "HTTP1", "HTTP2")),
+		of("HTTPGetAction", reviewed(Network, "whom the kubelet asks", "port", "path", "httpHeaders"),
+			refused(elsewhere, "host"),
+			unless(among(reviewed(Network, "how it asks", "scheme"), "HTTP", "HTTPS"), "HTTP"),
+			unless(among(reviewed(Network, "how it asks", "protocol"), "HTTP1", "HTTP2"), "HTTP1")),
 		of("HTTPHeader", reviewed(Network, "whom the kubelet asks", "name", "value")),
-		of("TCPSocketAction", reviewed(Network, "whom the kubelet asks", "host", "port")),
+		of("TCPSocketAction", reviewed(Network, "whom the kubelet asks", "port"), refused(elsewhere, "host")),
 		of("GRPCAction", reviewed(Network, "whom the kubelet asks", "port", "service"),
-			among(harmless("how it asks", "mode"), "Plaintext", "TLS")),
-		of("SleepAction", among(harmless("a granted Pod has five seconds to end, and may not sleep for longer", "seconds"), "0", "1", "2", "3", "4", "5")),
+			unless(among(reviewed(Network, "how it asks", "mode"), "Plaintext", "TLS"), "Plaintext")),
+		of("SleepAction", among(reviewed(Placement, "a granted Pod has five seconds to end, and may not sleep for longer", "seconds"), "0", "1", "2", "3", "4", "5")),
 	)
 }
 
@@ -107,7 +109,7 @@ func asked(name, value string) []Field {
 	return anyStep(unless(reviewed(Program, "when, and how often, it is asked", name), value))
 }
 
-func handlers(names ...string) []Field { return reviewed(NoDanger, "see its own fields", names...) }
+func handlers(names ...string) []Field { return reviewed(Network, "see its own fields", names...) }
 
 // securityFields are those of security contexts. Pod Security of the namespace limits them further.
 func securityFields() []Field {

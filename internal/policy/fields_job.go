@@ -25,9 +25,9 @@ func jobFields() []Field {
 			written(harmless("the hold sets it, and the grant takes it away", "suspend")),
 			written(harmless("the hold moves it to the Pod template, and the grant sets it to what is left", "activeDeadlineSeconds")),
 			anyStep(reviewed(Placement, "how long the Job and its log are kept", "ttlSecondsAfterFinished")),
-			anyStep(reviewed(NoDanger, "see its own fields", "template")),
+			anyStep(reviewed(Program, "see its own fields", "template")),
 		),
-		of("PodTemplateSpec", anyStep(reviewed(NoDanger, "see its own fields", "metadata", "spec"))),
+		of("PodTemplateSpec", anyStep(reviewed(Program, "see its own fields", "metadata", "spec"))),
 		of("ObjectMeta",
 			anyStep(reviewed(Network, "Services and network policies select Pods by them", "labels")),
 			reviewed(Content, "runtimes, network plug-ins and webhooks read them", "annotations"),
@@ -44,8 +44,9 @@ func jobFields() []Field {
 func podFields() []Field {
 	return slices.Concat(
 		of("PodSpec",
-			anyStep(reviewed(NoDanger, "see their own fields", "initContainers", "containers", "securityContext")),
-			listed(reviewed(NoDanger, "see their own fields", "volumes")),
+			anyStep(reviewed(Program, "see their own fields", "initContainers", "containers")),
+			anyStep(unless(reviewed(Identity, "see its own fields", "securityContext"), empty)),
+			listed(reviewed(Content, "see their own fields", "volumes")),
 			refused("nothing joins a Pod that holds a credential", "ephemeralContainers"),
 			needed("restartPolicy", "whoever needs a retry asks again", "Never"),
 			harmless("a granted Pod gets five seconds, whatever it says", "terminationGracePeriodSeconds"),
@@ -72,9 +73,9 @@ func podFields() []Field {
 			among(harmless("when it is scheduled, and before whom", "preemptionPolicy"), "PreemptLowerPriority", "Never"),
 			harmless("whether it counts as ready", "readinessGates"),
 			harmless("what its RuntimeClass takes of a node beside it", "overhead"),
-			anyStep(reviewed(NoDanger, "see its own fields", "resources")),
+			anyStep(reviewed(Placement, "see its own fields", "resources")),
 			harmless("whether it has a user namespace of its own", "hostUsers"),
-			anyStep(reviewed(NoDanger, "see its own fields", "os")),
+			anyStep(reviewed(Placement, "see its own fields", "os")),
 			refused("a granted Pod never changes, so nobody could open the gate", "schedulingGates"),
 			refused("Pods would be scheduled as a group", "schedulingGroup"),
 			refused("its eviction would wait for somebody", "evictionResponders"),
@@ -87,7 +88,7 @@ func podFields() []Field {
 		of("PodReadinessGate", harmless("whether it counts as ready", "conditionType")),
 		of("PodResourceClaim", input("a claim can be another one, or have other parameters, when the Pod is made",
 			"name", "resourceClaimName", "resourceClaimTemplateName")),
-		of("LocalObjectReference", anyStep(reviewed(NoDanger, "which object is named", "name"))),
+		of("LocalObjectReference", anyStep(reviewed(Identity, "which object is named", "name"))),
 	)
 }
 

@@ -13,7 +13,7 @@ func volumeFields() []Field {
 		of("Volume",
 			harmless("it tells volumes apart", "name"),
 			anyStep(reviewed(Content, "what the Pod's containers write there", "emptyDir")),
-			anyStep(reviewed(NoDanger, "see its own fields", "downwardAPI", "projected")),
+			anyStep(reviewed(Content, "see its own fields", "downwardAPI", "projected")),
 			input("a ConfigMap can change: the grant copies what was reviewed", "configMap"),
 			input("a Secret can change", "secret"),
 			input("an image that is not named by digest can be another one", "image"),
@@ -44,7 +44,7 @@ func volumeFields() []Field {
 		of("TypedObjectReference", input("what is on it can change", "apiGroup", "kind", "name", "namespace")),
 		of("ImageVolumeSource", reviewed(Content, "what it reads", "reference"),
 			only("pullPolicy", "the kubelet would ask its registry at every step, and look at no deadline meanwhile", "IfNotPresent", "Never")),
-		of("DownwardAPIVolumeSource", anyStep(reviewed(NoDanger, "see its own fields", "items")), harmless("who may read them", "defaultMode", "defaultUser")),
+		of("DownwardAPIVolumeSource", anyStep(reviewed(Content, "see its own fields", "items")), harmless("who may read them", "defaultMode", "defaultUser")),
 		of("DownwardAPIVolumeFile", reviewed(Content, "what it reads", "path", "fieldRef", "resourceFieldRef"),
 			harmless("who may read it", "mode", "user")),
 	)
@@ -58,10 +58,10 @@ func files() []Field {
 // projectionFields are those of projected volumes.
 func projectionFields() []Field {
 	return slices.Concat(
-		of("ProjectedVolumeSource", anyStep(reviewed(NoDanger, "see their own fields", "sources")), harmless("who may read them", "defaultMode", "defaultUser")),
+		of("ProjectedVolumeSource", anyStep(reviewed(Content, "see their own fields", "sources")), harmless("who may read them", "defaultMode", "defaultUser")),
 		of("VolumeProjection",
-			anyStep(reviewed(NoDanger, "see its own fields", "downwardAPI")),
-			reviewed(NoDanger, "see its own fields", "serviceAccountToken"),
+			anyStep(reviewed(Content, "see its own fields", "downwardAPI")),
+			reviewed(Identity, "see its own fields", "serviceAccountToken"),
 			input("a ConfigMap can change: the grant copies what was reviewed", "configMap"),
 			input("a Secret can change", "secret"),
 			input("a bundle can change", "clusterTrustBundle"),
@@ -69,7 +69,7 @@ func projectionFields() []Field {
 		),
 		of("SecretProjection", reviewed(Content, "what it reads", "name", "items"), harmless("whether it has to be there", "optional")),
 		of("ConfigMapProjection", reviewed(Content, "what it reads", "name", "items"), harmless("whether it has to be there", "optional")),
-		of("DownwardAPIProjection", anyStep(reviewed(NoDanger, "see its own fields", "items"))),
+		of("DownwardAPIProjection", anyStep(reviewed(Content, "see its own fields", "items"))),
 		of("ServiceAccountTokenProjection", reviewed(Identity, "what else it holds", "audience", "path"),
 			harmless("how long it works, and who may read it", "expirationSeconds", "user")),
 		of("ClusterTrustBundleProjection", input("a bundle can change", "name", "signerName", "labelSelector", "path"),

@@ -12,6 +12,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -185,13 +186,15 @@ func ConfigMapNames(job *batchv1.Job) []string {
 	return slices.Compact(names)
 }
 
-// countInputs says when a Pod reads more than the operator reads and copies for one request.
+// countInputs says when a Pod reads more than the operator reads and copies for one request, and when it names a ConfigMap
+// by what is no name: the API server takes such a volume, and the grant's list of copies could not be read.
 func countInputs(job *batchv1.Job) findings {
 	var f findings
 	references := 0
 	for _, s := range sources(&job.Spec) {
 		if s.configMap != "" {
 			references++
+			f.add(len(validation.IsDNS1123Subdomain(s.configMap)) > 0, "%s is ConfigMap %q, and no ConfigMap can have that name", s.where, s.configMap)
 		}
 	}
 	names := len(ConfigMapNames(job))

@@ -49,7 +49,7 @@ func (l Line) String() string {
 	} else if list == "env" && !strings.HasPrefix(value, "valueFrom") {
 		return strings.TrimSuffix("env "+shown+`="", `+value, ", ")
 	}
-	return list + " " + shown + ": " + value
+	return strings.TrimSuffix(list+" "+shown+": "+value, ": ")
 }
 
 // ContainerKind says how a container runs beside the step: who can change what the step finds, and when.

@@ -344,6 +344,7 @@ func TestInputs_AreBoundedBeforeAnyIsRead(t *testing.T) {
 	for says, volumes := range map[string]func(int) string{
 		"the Pod reads 33 ConfigMaps, of at most 32":         func(i int) string { return fmt.Sprint(min(i, 32)) },
 		"the Pod names ConfigMaps 257 times, of at most 256": func(int) string { return "one" },
+		`volume 0 is ConfigMap "a,b=c"`:                      func(int) string { return "a,b=c" },
 	} {
 		job := newJob()
 		for i := range 257 {

@@ -107,8 +107,14 @@ func additions(spec *batchv1.JobSpec, step string) findings {
 	return f
 }
 
+// empty is the default of a pointer to a struct none of whose fields is set.
+const empty = "{}"
+
 // isDefault reports whether a field has just what the API server writes where it is left out.
 func (s Setting) isDefault() bool {
+	if s.Field.Default == empty {
+		return s.Value.Elem().IsZero()
+	}
 	return s.Field.Default != "" && slices.Equal(texts(s.Value), []string{s.Field.Default})
 }
 

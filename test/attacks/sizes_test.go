@@ -116,9 +116,9 @@ func sizeRows() []row {
 		row{name: "a Job with more labels than fit", by: agent, rule: rule.Sizes, words: "64 labels",
 			try: jobWith(set("metadata.labels", withRequest(marks(policy.MaxJobNotes))))},
 		row{name: "more annotations than fit, on a Job that is there", by: mallory, rule: rule.Sizes, words: "labels and 64 annotations",
-			try: patches("Job", "valetkey-"+waiting, "", manyMarks("annotations"))},
+			try: patches("Job", "valetkey-"+waiting, "", manyMarks("annotations", policy.MaxJobNotes+1))},
 		row{name: "more labels than fit, on a Job that is there", by: mallory, rule: rule.Sizes, words: "64 labels",
-			try: patches("Job", "valetkey-"+waiting, "", manyMarks("labels"))},
+			try: patches("Job", "valetkey-"+waiting, "", manyMarks("labels", policy.MaxJobNotes+1))},
 		row{name: "a request with more labels than fit, so that nobody could deny it", by: agent, rule: "valetkey-requests", words: "room for decisions",
 			try: creates(func(w *world) *unstructured.Unstructured { return w.request0("q", set("metadata.labels", marks(65))) })},
 		row{name: "a request with more annotations than fit", by: agent, rule: "valetkey-requests", words: "room for decisions",
@@ -142,15 +142,32 @@ func sizeRows() []row {
 				return w.request0("q", set("metadata.ownerReferences", owners(17)))
 			})},
 		row{name: "more labels than fit, on a request that waits", by: mallory, rule: "valetkey-requests", words: "room for decisions",
-			try: patches("CapabilityRequest", waiting, "", manyMarks("labels"))},
+			try: patches("CapabilityRequest", waiting, "", manyMarks("labels", policy.MaxJobNotes+1))},
 		row{name: "a Job of 600,000 words", by: agent, rule: rule.Sizes, words: "Container.args may have", try: jobWith(set(first+"args", slices.Repeat([]any{""}, 600_000)))},
 		row{name: "a Job with 65 scheduling gates, which no other rule looks at", by: agent, rule: rule.Sizes, words: "no list of its Pod may have more than 64",
 			try: jobWith(set(pod+"schedulingGates", gates(65)))},
 		row{name: "a Job under a reserved name, without the label and with 65 tolerations", by: agent, rule: "valetkey-jobs", words: "valetkey-",
 			try: jobWith(set("metadata.labels", map[string]any{}), set("spec.template.metadata.labels", map[string]any{}),
 				set(pod+"tolerations", tooMany("PodSpec.tolerations", func(i int) any { return map[string]any{"key": fmt.Sprint("k", i), "operator": "Exists"} })))},
-		row{name: "an ordinary Job of so many volumes that looking for ours takes long", by: agent, rule: "valetkey-templates", words: "may have 1024 volumes",
+		row{name: "an ordinary Job of so many volumes that looking for ours takes long", by: agent, rule: "valetkey-templates", words: "volumes, projected sources",
 			try: jobWith(set("metadata.labels", map[string]any{}), set("metadata.name", "ordinary"), set("spec.template.metadata.labels", map[string]any{}), set(pod+"volumes", ordinaryVolumes(1025)))},
+		row{name: "an ordinary Job whose template has more labels than are looked through", by: agent, rule: "valetkey-templates", words: "may have 1024 labels",
+			try: jobWith(set("metadata.labels", map[string]any{}), set("metadata.name", "ordinary"), set("spec.template.metadata.labels", marks(1025)))},
+		row{name: "an ordinary Job whose template has more annotations than are looked through", by: agent, rule: "valetkey-templates", words: "may have 1024 labels, annotations",
+			try: jobWith(set("metadata.labels", map[string]any{}), set("metadata.name", "ordinary"), set("spec.template.metadata.labels", map[string]any{}),
+				set("spec.template.metadata.annotations", marks(1025)))},
+		row{name: "a Pod with more labels than are looked through", by: mallory, rule: "valetkey-pods", words: "may have 1024 labels",
+			try: creates(func(w *world) *unstructured.Unstructured { return w.pod0("many", set("metadata.labels", marks(1025))) })},
+		row{name: "a Pod with more volumes than are looked through", by: mallory, rule: "valetkey-pods", words: "volumes, projected sources",
+			try: creates(func(w *world) *unstructured.Unstructured { return w.pod0("many", set("spec.volumes", ordinaryVolumes(1025))) })},
+		row{name: "a Pod that gets more labels than are looked through", by: mallory, rule: "valetkey-pods", words: "may have 1024 labels",
+			try: func(ctx context.Context, w *world, by string) error {
+				return offDuty(patches("Pod", "foreign", "", manyMarks("labels", 1025)))(ctx, w, by)
+			}},
+		row{name: "a ServiceAccount with more Secrets than are looked through", by: mallory, rule: "valetkey-service-accounts", words: "1024 secrets",
+			try: creates(func(*world) *unstructured.Unstructured {
+				return object("ServiceAccount", namespace, "many", nil, set("secrets", ordinaryNames(1025)))
+			})},
 		row{name: "a Job as large as it may be is taken", by: agent, rule: rule.Sizes, shows: largestJob},
 	)
 }
@@ -159,6 +176,15 @@ func ordinaryVolumes(n int) []any {
 	all := make([]any, n)
 	for i := range all {
 		all[i] = map[string]any{"name": fmt.Sprint("v", i), "emptyDir": map[string]any{}}
+	}
+	return all
+}
+
+// ordinaryNames are n Secrets that are none of ours.
+func ordinaryNames(n int) []any {
+	all := make([]any, n)
+	for i := range all {
+		all[i] = map[string]any{"name": fmt.Sprint("s", i)}
 	}
 	return all
 }
@@ -202,10 +228,10 @@ func requirement(values []any) map[string]any {
 	return map[string]any{"key": "example.com/k", "operator": "In", "values": values}
 }
 
-// manyMarks is a patch that adds more labels or annotations than a Job may have.
-func manyMarks(of string) string {
-	all := make([]string, 0, policy.MaxJobNotes+1)
-	for name := range marks(policy.MaxJobNotes + 1) {
+// manyMarks is a patch that adds n labels or annotations.
+func manyMarks(of string, n int) string {
+	all := make([]string, 0, n)
+	for name := range marks(n) {
 		all = append(all, fmt.Sprintf("%q:\"x\"", name))
 	}
 	return fmt.Sprintf(`{"metadata":{%q:{%s}}}`, of, strings.Join(all, ","))

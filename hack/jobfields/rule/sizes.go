@@ -141,7 +141,11 @@ var small = fmt.Sprintf(`[object.spec.template.spec].all(p, p.all(k, type(p[k]) 
 
 // NotTooLarge is the condition by which rules that cost much for long lists leave Jobs with such lists to valetkey-sizes. Of a Job that
 // this rule does not look at, for want of the label, they leave out none; of the others those that it refuses by the very same expression.
-var NotTooLarge = "!('valetkey.dev/request' in object.metadata.?labels.orValue({})) || " + small
+var NotTooLarge = "!('valetkey.dev/request' in object.metadata.?labels.orValue({})) || (" + fewNotes + " && " + small + ")"
+
+// fewNotes is true of Jobs whose labels and annotations, and those of their templates, are no more than valetkey-sizes lets through.
+var fewNotes = fmt.Sprintf("['labels', 'annotations'].all(m, object.metadata[?m].orValue({}).size() <= %d "+
+	"&& object.spec.template.?metadata[?m].orValue({}).size() <= %d)", policy.MaxJobNotes, policy.MaxJobNotes)
 
 var conditions = fmt.Sprintf("  matchConditions:\n  - name: not-too-large\n    expression: >-\n      %s\n", NotTooLarge)
 
