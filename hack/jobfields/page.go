@@ -23,9 +23,9 @@ Valetkey, is refused. One table in the code is the source of this page, of the a
 | class | what it means |
 |---|---|
 | refused | stays unset, or has one of the values that the table lists |
-| reviewed | part of the digest, and shown to whoever decides |
+| reviewed | part of the digest, and shown to whoever decides, unless it is just what the API server writes where it is left out |
 | input | names something outside of the Job whose content can change: a ConfigMap is copied as it was reviewed, anything else has to be accepted by a policy |
-| harmless | part of the digest, and not shown: it gives nobody power, though a program can look at it |
+| harmless | part of the digest, and not shown: nothing of it can be found in the Pod that is not shown beside something else |
 
 The column *runner* says whether a step that a capability's runner lists may have the field: *listed*
 fields are compared with the runner's, *any* are not looked at, and the others must be left out.

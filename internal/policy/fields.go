@@ -16,8 +16,8 @@ const (
 	Reviewed Class = "reviewed"
 	// Input fields name something outside of the Job whose content can change. It has to be pinned, or a policy has to accept it.
 	Input Class = "input"
-	// Harmless fields are part of the digest and need not be shown: they give nobody power. A program can look at them, as
-	// at the time of day.
+	// Harmless fields are part of the digest, and not shown: nothing of them can be found in the Pod that is not shown
+	// beside something else.
 	Harmless Class = "harmless"
 )
 
@@ -37,11 +37,13 @@ const (
 	Identity
 	// Placement fields say where, and for how long, it runs.
 	Placement
+	// Rest fields give nobody power. A program can look at them all the same, and do another thing for it.
+	Rest
 )
 
 // String is the danger as a heading for people.
 func (d Danger) String() string {
-	return [...]string{"", "What runs", "What it reads", "Whom it talks to", "As whom it runs", "Where and how long it runs"}[d]
+	return [...]string{"", "What runs", "What it reads", "Whom it talks to", "As whom it runs", "Where and how long it runs", "What else is set"}[d]
 }
 
 // Listing says whether a step that a capability's runner lists, or its Pod, may have a field.
@@ -126,6 +128,11 @@ func reviewed(danger Danger, why string, names ...string) []Field {
 // input fields name what can change.
 func input(why string, names ...string) []Field {
 	return named(Field{Class: Input, Danger: Content, Why: why}, names)
+}
+
+// rest are fields that are shown last.
+func rest(why string, names ...string) []Field {
+	return anyStep(reviewed(Rest, why, names...))
 }
 
 // harmless fields are not shown.

@@ -259,8 +259,8 @@ func isComposite(v reflect.Value) bool {
 	for v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
-	if t := element(v.Type()); t.Kind() != reflect.Struct || isValue(t) || t == reflect.TypeFor[corev1.EmptyDirVolumeSource]() {
-		return false // What an emptyDir is made of is harmless, but that a volume is one is shown.
+	if t := element(v.Type()); t.Kind() != reflect.Struct || isValue(t) {
+		return false
 	}
 	return v.Kind() == reflect.Slice || !v.IsZero()
 }

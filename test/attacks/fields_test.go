@@ -72,6 +72,8 @@ var refusedFields = map[string]map[string]string{
 	"Volume.portworxVolume":       volumeOfKind("{portworxVolume: {volumeID: v}}"),
 	"Volume.scaleIO":              volumeOfKind("{scaleIO: {gateway: 'https://10.0.0.1', system: s, secretRef: {name: x}, volumeName: v}}"),
 	"Volume.storageos":            volumeOfKind("{storageos: {volumeName: v}}"),
+	"HTTPGetAction.host":          {"spec.template.spec.containers.0.readinessProbe": "{httpGet: {host: 169.254.169.254, port: 80}}"},
+	"TCPSocketAction.host":        {"spec.template.spec.containers.0.lifecycle": "{preStop: {tcpSocket: {host: 10.0.0.1, port: 80}}}"},
 }
 
 // otherValues has, for each field that may have some values alone, one that it may not have.
