@@ -255,11 +255,11 @@ func everyPolicy(reader client.Reader) handler.MapFunc {
 }
 
 func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
-	ledger := limits.New(o.clock)
+	ledger, said := limits.New(o.clock), builder.WithPredicates(saysSomethingElse())
 	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(inTurn(o.workers)).
-		For(&v1alpha1.CapabilityRequest{}).
-		Owns(&v1alpha1.CapabilityGrant{}).
-		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
+		For(&v1alpha1.CapabilityRequest{}, said).
+		Owns(&v1alpha1.CapabilityGrant{}, said).
+		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel), said).
 		WatchesRawSource(request.Feed(mgr.GetCache(), ledger))
 	return onCatalogue(b, o.clock, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Limits: ledger,
@@ -278,11 +278,12 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *te
 		Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Answered: make(chan event.GenericEvent),
 	}
+	said := builder.WithPredicates(saysSomethingElse())
 	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(inTurn(o.workers)).
-		Watches(&v1alpha1.CapabilityGrant{}, grant.InTurn()).
-		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel)).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(seenBy(grants))).
-		Watches(&v1alpha1.CapabilityRequest{}, &handler.EnqueueRequestForObject{}).
+		Watches(&v1alpha1.CapabilityGrant{}, grant.InTurn(), said).
+		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel), said).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(seenBy(grants)), said).
+		Watches(&v1alpha1.CapabilityRequest{}, &handler.EnqueueRequestForObject{}, said).
 		Watches(&v1alpha1.CapabilityPolicy{}, handler.EnqueueRequestsFromMapFunc(grant.Held(peers)),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(source.Channel(grants.Answered, grant.InTurn()))
