@@ -159,7 +159,9 @@ func sizeRows() []row {
 		row{name: "a Pod with more labels than are looked through", by: mallory, rule: "valetkey-pods", words: "may have 1024 labels",
 			try: creates(func(w *world) *unstructured.Unstructured { return w.pod0("many", set("metadata.labels", marks(1025))) })},
 		row{name: "a Pod with more volumes than are looked through", by: mallory, rule: "valetkey-pods", words: "volumes, projected sources",
-			try: creates(func(w *world) *unstructured.Unstructured { return w.pod0("many", set("spec.volumes", ordinaryVolumes(1025))) })},
+			try: creates(func(w *world) *unstructured.Unstructured {
+				return w.pod0("many", set("spec.volumes", ordinaryVolumes(1025)))
+			})},
 		row{name: "a Pod that gets more labels than are looked through", by: mallory, rule: "valetkey-pods", words: "may have 1024 labels",
 			try: func(ctx context.Context, w *world, by string) error {
 				return offDuty(patches("Pod", "foreign", "", manyMarks("labels", 1025)))(ctx, w, by)
