@@ -141,7 +141,13 @@ func (l *linter) capability(c *v1alpha1.Capability) {
 	if why := l.unprovided(c); why != "" {
 		l.add(SeverityError, CodeUnreadyCapability, kindCapability, c.Name, "nothing can be issued, for %s: name a provider of its own back end in providerRef", why)
 	}
-	if wide := wideResources(c); len(wide) > 0 {
+	everybodys := names.Everybodys(c)
+	if len(everybodys) > 0 {
+		l.add(SeverityWarning, CodeWildcard, kindCapability, c.Name, "every request is given %s, whatever names it has, so a Deny of a "+
+			"repo keeps from nobody what lies there for it: name a folder that no request's value is below", list(everybodys))
+	}
+	wide := slices.DeleteFunc(wideResources(c), func(one string) bool { return slices.Contains(everybodys, one) })
+	if len(wide) > 0 {
 		l.add(SeverityWarning, CodeWildcard, kindCapability, c.Name,
 			"%s reaches beyond the request: write a * only in the last part of a resource, and behind ${request.repo} or another value of the request", list(wide))
 	}
