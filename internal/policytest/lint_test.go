@@ -116,7 +116,7 @@ func TestLint_NamesThatNoRequestToGitHubCanHaveAreFound(t *testing.T) {
 		{"a Deny of another owner's", denying("  repos: [mallory/payments]\n"), []string{"impossible-name repos: no request can have mallory/payments"}},
 		{"a Deny by an expression with the owner", denying("  when: [{expression: \"request.repo == 'acme/payments'\", message: x}]\n"),
 			[]string{`impossible-name when[0]: it compares request.repo with "acme/payments", which no request has: write "payments", as those requests do`}},
-		{"a Deny by an expression in capitals", denying("  when: [{expression: \"request.environment in ['Production']\", message: x}]\n"), []string{`impossible-name write "production"`}},
+		{"a Deny by an expression in capitals", denying("  when: [{expression: \"request.environment in ['Production']\", message: x}]\n"), []string{`impossible-name write "production"`, "name-outside-scope"}},
 		{"a Deny by an expression that requests for one of two capabilities fit", onGitHub().with("aws.yaml", strings.Replace(provider, "{name: aws}", "{name: uploads}", 1)+"---"+
 			strings.NewReplacer("{name: publish}", "{name: upload}", "{name: aws}", "{name: uploads}").Replace(owned)).
 			with("deny.yaml", deny("  capabilities: ['*']\n  when: [{expression: \"request.repo == 'acme/payments'\", message: x}]\n")),
