@@ -49,8 +49,8 @@ func NewCompiler() (*Compiler, error) {
 type Compiled struct {
 	policy *v1alpha1.CapabilityPolicy
 	when   []clause
-	// texts are those of the expressions that read a name of the request, whole and in pieces.
-	texts []string
+	// texts are those of the expressions that read a name of the request.
+	texts []literal
 	err   error
 }
 
@@ -63,9 +63,10 @@ type clause struct {
 	compares []comparison
 	// opaque is set where it reads one in another form, and opaqueNot where it negates that.
 	opaque, opaqueNot bool
-	// reads are the fields of the request with a name that it can read, and texts what it holds beside them, if it
-	// reads any.
-	reads, texts []string
+	// reads are the fields of the request with a name that it can read.
+	reads []string
+	// texts are what it holds beside them, if it reads any.
+	texts []literal
 }
 
 // Err says why the policy cannot be evaluated: an expression does not compile, does not yield a bool, or could cost too much.

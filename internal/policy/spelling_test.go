@@ -163,7 +163,19 @@ func TestDeny_NoSpellingIsPastAnExpression(t *testing.T) {
 	allowed("Payments", "preview", "request.repo == 'payments' && request.environment == 'production'")
 	allowed("Payments", "preview", "request.repo == 'payments'", "request.environment == 'production'")
 	allowed("Payments", "preview", "request.actor == 'payments'")
-	denied("AAAABBBBCCCCDDDDEEEE", "preview", "request.repo in ['aaaa', 'bbbb', 'cccc', 'dddd', 'eeee', 'aaaab', 'aaaabb', 'aaaabbb', 'x']")
+	for _, exception := range []string{
+		"request.environment != 'Production'", "!(request.environment in ['Production', 'staging'])", "!request.environment.startsWith('Prod')",
+		"!request.environment.matches('^Prod')", "request.environment == 'Production' ? request.ttlSeconds > 3600 : true",
+		"!['Production'].exists(x, x == request.environment)", "request.environment != 'Production' && request.repo != 'prod'",
+	} {
+		allowed("web-app", "Production", exception)
+		denied("web-app", "production", exception)
+	}
+	denied("Payments", "preview", "request.repo in ['payments', 'Pay', 'P']")
+	denied("Payments", "preview", "request.repo == 'payments' && request.environment != 'P'")
+	denied("Payments", "preview", "request.repo.matches('^(payments|Pay)$')")
+	denied("AYM", "preview", "'xPaymentsx'.contains(request.repo)")
+	denied("AAAABBBBCCCCDDDDEEEE", "preview", "request.repo.matches('aaaa|bbbb|cccc|dddd|eeee|aaaab|aaaabb|aaaabbb|x')")
 	run(t, rows)
 }
 
