@@ -42,8 +42,9 @@ func (l *linter) outsideScope() {
 			}
 			if len(found) > 0 {
 				slices.Sort(by)
-				l.policy(SeverityWarning, CodeNameOutsideScope, p, "it tells requests apart by their %s, which the scope does not hold, of %s: "+
-					"who asks for another %s gets the same by %s: write ${request.%s} into the scope, or take another capability for each",
+				l.policy(SeverityWarning, CodeNameOutsideScope, p, "it tells requests apart by their %s, "+
+					"which the scope does not hold, of %s: who asks for another %s gets the same by %s: "+
+					"write ${request.%s} into the scope, or take another capability for each",
 					field, list(found), field, list(slices.Compact(by)), field)
 			}
 		}
