@@ -84,6 +84,11 @@ func spellValue(value string, parts int) []step {
 	return all
 }
 
+// Overlap reports whether some name could be meant by two patterns, without case and taking a star for any characters.
+func Overlap(a, b string) bool {
+	return meet(spellText(strings.ToLower(a)), spellText(strings.ToLower(b)))
+}
+
 // meet reports whether some text fits both.
 func meet(a, b []step) bool {
 	type at struct{ a, b int }

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -87,6 +88,19 @@ func CheckSpelling(c *v1alpha1.Capability, repo, environment string) error {
 	return cmp.Or(first, second)
 }
 
+// checkInternational says why a capability of Vault takes no name with a part that begins as international names do:
+// some versions write such a name of a certificate in another spelling, xn--payments- as payments.
+func checkInternational(c *v1alpha1.Capability, field, name string) error {
+	begins := func(part string) bool { return strings.HasPrefix(part, "xn--") }
+	if c.Spec.Vault == nil || !slices.ContainsFunc(strings.FieldsFunc(name, isLabelEnd), begins) {
+		return nil
+	}
+	return fmt.Errorf("%s %s is not allowed: capability %s takes no name of which a part begins with xn--, "+
+		"which Vault may read as another name", field, name, c.Name)
+}
+
+func isLabelEnd(r rune) bool { return r == '.' || r == '/' }
+
 // CheckServed says why a repository, in its one spelling, is none that the capability is for. It tells what the
 // capability is for, so ask it only of a request that a policy allows.
 func CheckServed(c *v1alpha1.Capability, repo string) error {
@@ -116,7 +130,7 @@ func checkRepo(c *v1alpha1.Capability, repo string) error {
 		return fmt.Errorf("write repo as %s, not %s: capability %s takes names of %s, so that none is a folder of another",
 			r.example(repo), repo, c.Name, count(r.parts))
 	}
-	return nil
+	return checkInternational(c, "repo", repo)
 }
 
 // example is a repository's name with the right number of parts: the last ones of a longer name.
@@ -150,7 +164,7 @@ func checkEnvironment(c *v1alpha1.Capability, environment string) error {
 		return fmt.Errorf("write environment as %s, not %s: "+
 			"capability %s takes each environment in one spelling, in lower case", right, environment, c.Name)
 	}
-	return nil
+	return checkInternational(c, "environment", environment)
 }
 
 // few lists the first names, and says how many more there are.

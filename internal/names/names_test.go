@@ -131,6 +131,10 @@ func TestCheck_AnotherSpellingIsRefusedWithTheRightOne(t *testing.T) {
 		{"Google's objects in capitals are others", withParts(onGCP(), 2), "acme/Payments", "preview", ""},
 		{"Google's buckets are in lower case", onGCP(), "payments", "Production", "write environment as production"},
 		{"Vault's in capitals may be the same", onVault(), "Payments", "preview", "write repo as payments, not Payments: capability read takes each repository in one spelling, in lower case"},
+		{"Vault's international name that is another's", onVault(), "xn--payments-", "preview", "repo xn--payments- is not allowed: capability read takes no name of which a part begins with xn--"},
+		{"Vault's international name behind a dot", onVault(), "a.xn--payments-", "preview", "repo a.xn--payments- is not allowed"},
+		{"Vault's international environment", onVault(), "payments", "xn--payments-", "environment xn--payments- is not allowed"},
+		{"Vault's name with xn-- in it", onVault(), "axn--payments", "preview", ""},
 		{"Vault's with an owner are others", withParts(onVault(), 2), "acme/payments", "preview", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -21,12 +21,24 @@ type place struct {
 	pattern string
 	// kind is what sort of place it is: those of one kind can meet.
 	kind string
+	// inParameter is set for an element of one of Vault's parameters. How the back end reads the text around its values
+	// is not known, so that text tells nothing apart.
+	inParameter bool
 	// actions are what may be done there. A * at their end stands for any characters.
 	actions []string
 }
 
 // valueForm is where a template takes a value of the request.
 var valueForm = regexp.MustCompile(`\$\{request\.(repo|environment|namespace)\}`)
+
+// values are those that a place takes, in their order.
+func (p place) values() []string {
+	var all []string
+	for _, found := range valueForm.FindAllStringSubmatch(p.pattern, -1) {
+		all = append(all, found[1])
+	}
+	return all
+}
 
 // CheckScope says why one request for the capability could get what lies within another's scope, although their names
 // differ; nil if none can. Policies compare whole names. If one scope lay within another, a Deny of the one could be
@@ -35,6 +47,11 @@ var valueForm = regexp.MustCompile(`\$\{request\.(repo|environment|namespace)\}`
 // Each place must tell which values it was filled with, whatever follows a wildcard in it, and two places that can
 // meet must tell the same values in the same way.
 func CheckScope(c *v1alpha1.Capability) error {
+	if c.Spec.Vault != nil {
+		if err := checkCertificate(c.Spec.Vault.Parameters); err != nil {
+			return err
+		}
+	}
 	all, parts := places(&c.Spec), Of(c).parts
 	for i, p := range all {
 		if err := p.tells(parts); err != nil {
@@ -42,13 +59,71 @@ func CheckScope(c *v1alpha1.Capability) error {
 		}
 		for _, other := range all[:i] {
 			if p.mixes(other, parts) {
-				return fmt.Errorf("%s and %s can be one place for requests with different names: "+
-					"begin each with a folder of its own, or give them the same values in the same order", other.text, p.text)
+				return fmt.Errorf("%s and %s can be one place for requests with different names: %s",
+					other.text, p.text, p.instead(other))
 			}
 		}
 	}
 	return nil
 }
+
+// instead says what to write for two places that mix.
+func (p place) instead(other place) string {
+	switch {
+	case p.inParameter:
+		return "give them the same values in the same order, and each a text of its own behind them"
+	case len(p.values()) == 0 || len(other.values()) == 0:
+		return "what has no value of the request is everybody's; take it out, or begin each with a folder of its own"
+	}
+	return "begin each with a folder of its own, or give them the same values in the same order"
+}
+
+// Everybodys are the places that every request for a capability is given, whatever its names are, and that hold what
+// other places give to one name alone.
+func Everybodys(c *v1alpha1.Capability) []string {
+	all := places(&c.Spec)
+	var found []string
+	for _, p := range all {
+		if slices.ContainsFunc(all, func(other place) bool { return p.kind == other.kind && p.covers(other) }) {
+			found = append(found, p.text)
+		}
+	}
+	return found
+}
+
+// ToldBy are the fields of a request (repo, environment, namespace) that decide what its credential reaches: two
+// requests that differ in another field alone are given the same. The back ends take each place of a scope for itself,
+// so a field counts if it stands in all places that take any; of Vault, whose path and parameters are one call, in any.
+func ToldBy(c *v1alpha1.Capability) []string {
+	switch {
+	case c.Spec.GitHub != nil:
+		return []string{"repo"} // The token is for this one repository.
+	case c.Spec.Token != nil:
+		return []string{"repo", "environment", "namespace"} // The token says all of them.
+	}
+	counts, with := map[string]int{}, 0
+	for _, p := range places(&c.Spec) {
+		values := p.values()
+		if len(values) > 0 {
+			with++
+		}
+		slices.Sort(values)
+		for _, value := range slices.Compact(values) {
+			counts[value]++
+		}
+	}
+	var told []string
+	for _, field := range []string{"repo", "environment", "namespace"} {
+		if counts[field] > 0 && (counts[field] == with || c.Spec.Vault != nil) {
+			told = append(told, field)
+		}
+	}
+	return told
+}
+
+// separating is what may stand between two values in one element of a parameter. Other characters can end an element,
+// as blanks do where the back end reads a list of words.
+var separating = regexp.MustCompile(`^[A-Za-z0-9._/:-]*$`)
 
 // tells says why the values cannot be read from the filled text. They can be where each value is followed by a
 // character that it cannot hold, and no wildcard stands in front. What a text ends with needs no such character.
@@ -66,7 +141,7 @@ func (p place) tells(parts int) error {
 		}
 		until, _, wild := strings.Cut(until, Any)
 		last := i+1 == len(values) && !wild
-		if !last && end(until, value, parts) < 0 {
+		if !last && (end(until, value, parts) < 0 || p.inParameter && !separating.MatchString(until)) {
 			return fmt.Errorf("%s can reach what another request is given, for what follows ${request.%s} can be part "+
 				"of another name: put a / or a : directly behind it", p.text, value)
 		}
@@ -74,19 +149,32 @@ func (p place) tells(parts int) error {
 	return nil
 }
 
-// mixes reports whether two places can meet though their values are not read alike. What two actions have in common is
-// not known, as s3:GetObject and s3:GetObjectVersion read the same: a place without values, which is the same for every
-// request, is let be where no action is allowed in both.
+// mixes reports whether two places can meet though their values are not read alike.
 func (p place) mixes(other place, parts int) bool {
-	mine, theirs := valueForm.MatchString(p.pattern), valueForm.MatchString(other.pattern)
-	if !mine && !theirs || p.kind != other.kind {
+	mine, theirs := p.values(), other.values()
+	switch {
+	case p.kind != other.kind || len(mine)+len(theirs) == 0, p.covers(other), other.covers(p):
+		return false
+	case p.inParameter && len(mine) > 0 && len(theirs) > 0 && !slices.Equal(mine, theirs):
+		return true
+	}
+	return head(p.pattern, parts) != head(other.pattern, parts) &&
+		meet(spell(p.pattern, parts), spell(other.pattern, parts))
+}
+
+// covers reports whether a place without values holds all that any request can be given at the other, and allows
+// nothing there that the other does. It is everybody's, by its own actions. What two actions have in common is not
+// known, as s3:GetObject and s3:GetObjectVersion read the same: one that holds only some of it is the place of
+// somebody else.
+func (p place) covers(other place) bool {
+	before, wild := strings.CutSuffix(p.pattern, Any)
+	at := valueForm.FindStringIndex(other.pattern)
+	if !wild || at == nil || len(p.values()) > 0 || !strings.HasPrefix(other.pattern[:at[0]], before) {
 		return false
 	}
-	shared := mine && theirs || slices.ContainsFunc(p.actions, func(a string) bool {
+	return !slices.ContainsFunc(p.actions, func(a string) bool {
 		return slices.ContainsFunc(other.actions, func(b string) bool { return meet(spell(a, 0), spell(b, 0)) })
 	})
-	return shared && head(p.pattern, parts) != head(other.pattern, parts) &&
-		meet(spell(p.pattern, parts), spell(other.pattern, parts))
 }
 
 // head is all of a pattern up to where its last value is known to end.
@@ -127,47 +215,22 @@ func places(s *v1alpha1.CapabilitySpec) []place {
 		for _, statement := range s.AWS.Scope {
 			for _, resource := range statement.Resources {
 				// IAM compares actions without case.
-				all = append(all, place{resource, resource, "resource", lower(statement.Actions)})
+				all = append(all, place{text: resource, pattern: resource, kind: "resource", actions: lower(statement.Actions)})
 			}
 		}
 	case s.GCP != nil:
 		for _, rule := range s.GCP.Boundary {
 			// Which permissions two roles share is not known.
 			whole := rule.Bucket + "/" + rule.Prefix
-			all = append(all, place{"gs://" + whole, whole + Any, "object", []string{Any}})
+			all = append(all, place{text: "gs://" + whole, pattern: whole + Any, kind: "object", actions: []string{Any}})
 		}
 	case s.Vault != nil:
-		all = append(all, place{s.Vault.Path, s.Vault.Path, "path", []string{Any}})
-		for _, p := range s.Vault.Parameters {
-			all = append(all, ofParameter(p)...)
-		}
+		all = append(all, place{text: s.Vault.Path, pattern: s.Vault.Path, kind: "path", actions: []string{Any}})
+		all = append(all, ofParameters(s.Vault.Parameters)...)
 	case s.Token != nil:
 		for _, word := range s.Token.Scope {
-			all = append(all, place{word, word, "scope", []string{Any}})
+			all = append(all, place{text: word, pattern: word, kind: "scope", actions: []string{Any}})
 		}
-	}
-	return all
-}
-
-// ofCertificates are the parameters of Vault's engine for certificates that give a certificate its names: a list each.
-// Source: https://developer.hashicorp.com/vault/api-docs/secret/pki#generate-certificate-and-key.
-var ofCertificates = []string{"common_name", "alt_names", "ip_sans", "uri_sans", "other_sans", "user_ids"}
-
-// ofParameter are the places of one of Vault's parameters. Those of different names are different places, but for the
-// names of a certificate.
-func ofParameter(p v1alpha1.VaultParameter) []place {
-	if !slices.Contains(ofCertificates, p.Name) {
-		return []place{{p.Name + "=" + p.Value, p.Value, "parameter " + p.Name, []string{Any}}}
-	}
-	var all []place
-	for name := range strings.SplitSeq(p.Value, ",") {
-		// A name of another kind has that in front. Names know no case, and no dot at their end.
-		_, after, typed := strings.Cut(name, ";")
-		if _, value, is := strings.Cut(after, ":"); typed && is {
-			name = value
-		}
-		name = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(name), "."))
-		all = append(all, place{p.Name + "=" + name, name, "name of a certificate", []string{Any}})
 	}
 	return all
 }

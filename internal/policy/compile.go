@@ -49,7 +49,9 @@ func NewCompiler() (*Compiler, error) {
 type Compiled struct {
 	policy *v1alpha1.CapabilityPolicy
 	when   []clause
-	err    error
+	// texts are those of the expressions that read a name of the request.
+	texts []literal
+	err   error
 }
 
 // clause is one expression of a policy.
@@ -61,6 +63,10 @@ type clause struct {
 	compares []comparison
 	// opaque is set where it reads one in another form, and opaqueNot where it negates that.
 	opaque, opaqueNot bool
+	// reads are the fields of the request with a name that it can read.
+	reads []string
+	// texts are what it holds beside them, if it reads any.
+	texts []literal
 }
 
 // Err says why the policy cannot be evaluated: an expression does not compile, does not yield a bool, or could cost too much.
@@ -89,6 +95,7 @@ func (c *Compiler) Compile(p *v1alpha1.CapabilityPolicy) *Compiled {
 		}
 		total += cost
 		compiled.when = append(compiled.when, made)
+		compiled.texts = append(compiled.texts, made.texts...)
 	}
 	if total > policyCostLimit {
 		problems = append(problems, fmt.Errorf("the expressions together could cost %d, of at most %d", total, policyCostLimit))
@@ -118,6 +125,9 @@ func (c *Compiler) compile(e v1alpha1.Expression) (clause, uint64, error) {
 	}
 	made := clause{program: program, usesJob: uses(ast, variableJob), message: e.Message}
 	made.compares, made.opaque, made.opaqueNot = comparisons(ast)
+	if made.reads = namesRead(ast); len(made.reads) > 0 {
+		made.texts = textsIn(ast)
+	}
 	return made, cost.Max, nil
 }
 

@@ -104,6 +104,107 @@ func TestAllow_NamesMeanWhatTheyMeanToTheBackEnd(t *testing.T) {
 	})
 }
 
+// TestDeny_NoSpellingIsPastAnExpression: where the back end tells case apart, another spelling is another name, and yet
+// what a Deny keeps out is not asked for in capitals.
+func TestDeny_NoSpellingIsPastAnExpression(t *testing.T) {
+	asking := func(repo, environment string, expressions ...string) func(*world) {
+		return func(w *world) {
+			w.Capability.Spec.AWS = &v1alpha1.AWSCapability{}
+			w.preview().Repos, w.preview().Environments = []string{"*"}, []string{"*"}
+			w.Request.Spec.Repo, w.Request.Spec.Environment = repo, environment
+			p := deny("no-payments")
+			for _, e := range expressions {
+				p.Spec.When = append(p.Spec.When, when(e, "nobody may")...)
+			}
+			w.add(p)
+		}
+	}
+	var rows []row
+	denied := func(repo, environment string, expressions ...string) {
+		rows = append(rows, row{name: repo + " " + environment + " " + strings.Join(expressions, " "), given: asking(repo, environment, expressions...), verdict: Deny,
+			reason: v1alpha1.ReasonDeniedByPolicy, policy: "no-payments", says: []string{"policy no-payments denies it"}})
+	}
+	allowed := func(repo, environment string, expressions ...string) {
+		rows = append(rows, row{name: repo + " " + environment + " " + strings.Join(expressions, " "), given: asking(repo, environment, expressions...), verdict: Allow,
+			reason: v1alpha1.ReasonAllowed, policy: "preview-builds"})
+	}
+	for _, expression := range []string{
+		"request.repo == 'payments'", "request.repo in ['payments']", "[request.repo][0] == 'payments'",
+		"string(request.repo) == 'payments'", "dyn(request.repo) == 'payments'", "request.repo + '' == 'payments'",
+		"{'payments': true}[?request.repo].orValue(false)", "!('payments' != request.repo)",
+		"['payments'].exists(x, x == request.repo)", "request.repo.startsWith('pay')", "request.repo.matches('^payments$')",
+		"(request.repo == 'payments' ? 1 : 0) == 1", "request.repo.find('^payments$') != ''",
+		"request.repo >= 'payments' && request.repo <= 'payments'", "request.repo.split('/')[0] == 'payments'",
+		"request.repo.replace('payments','') == ''", "'xpaymentsx'.contains(request.repo)", "request.repo.indexOf('payments') == 0",
+		"request.repo.charAt(0) == 'p'", "'%s'.format([request.repo]) == 'payments'",
+		"request.repo + '/' + request.environment == 'payments/preview'", "sets.contains(['payments'],[request.repo])",
+		"[request].exists(r, r.repo == 'payments')", "'pay' + 'ments' == request.repo",
+	} {
+		denied("payments", "preview", expression)
+		denied("Payments", "preview", expression)
+		denied("PAYMENTS", "Preview", expression)
+		allowed("web-app", "preview", expression)
+	}
+	for _, expression := range []string{
+		"request.repo == 'PayMents'", "request.repo in ['billing', 'PayMents']", "request.repo.startsWith('PayM')", "request.repo.contains('yM')",
+		"request.repo.matches('^Pay.*$')", "'Pay' + 'Ments' == request.repo", "['PayMents'].exists(x, x == request.repo)",
+	} {
+		denied("payments", "preview", expression)
+		denied("PAYMENTS", "preview", expression)
+		allowed("web-app", "preview", expression)
+	}
+	denied("web-app", "Production", "request.environment == 'production'")
+	denied("web-app", "production", "request.environment == 'Production'")
+	denied("Payments", "Production", "request.repo == 'payments' && request.environment == 'production'")
+	denied("Payments", "Production", "request.repo == 'payments'", "request.environment == 'production'")
+	denied("Payments", "preview", "request.repo == 'payments' && request.environment != 'Preview'")
+	denied("web-app", "Preview", "request.environment != 'preview'")
+	allowed("web-app", "preview", "request.environment != 'preview'")
+	allowed("Payments", "preview", "request.repo == 'payments' && request.environment == 'production'")
+	allowed("Payments", "preview", "request.repo == 'payments'", "request.environment == 'production'")
+	allowed("Payments", "preview", "request.actor == 'payments'")
+	for _, exception := range []string{
+		"request.environment != 'Production'", "!(request.environment in ['Production', 'staging'])", "!request.environment.startsWith('Prod')",
+		"!request.environment.matches('^Prod')", "request.environment == 'Production' ? request.ttlSeconds > 3600 : true",
+		"!['Production'].exists(x, x == request.environment)", "request.environment != 'Production' && request.repo != 'prod'",
+	} {
+		allowed("web-app", "Production", exception)
+		denied("web-app", "production", exception)
+	}
+	denied("Payments", "preview", "request.repo in ['payments', 'Pay', 'P']")
+	denied("Payments", "preview", "request.repo == 'payments' && request.environment != 'P'")
+	denied("Payments", "preview", "request.repo.matches('^(payments|Pay)$')")
+	denied("AYM", "preview", "'xPaymentsx'.contains(request.repo)")
+	denied("AAAABBBBCCCCDDDDEEEE", "preview", "request.repo.matches('aaaa|bbbb|cccc|dddd|eeee|aaaab|aaaabb|aaaabbb|x')")
+	run(t, rows)
+}
+
+func TestDeny_AnotherSpellingIsExplained(t *testing.T) {
+	w := newWorld()
+	w.Capability.Spec.AWS = &v1alpha1.AWSCapability{}
+	w.Request.Spec.Repo = "Payments"
+	p := deny("no-payments")
+	p.Spec.When = when("request.repo == 'payments'", "nobody may")
+	w.add(p)
+	decision := w.decide(t)
+	if want := "policy no-payments denies it: nobody may; a Deny compares names without case"; decision.Message != want {
+		t.Errorf("got %q, want %q", decision.Message, want)
+	}
+	_, all := Explain(w.Facts)
+	if c := all[0].Clauses[len(all[0].Clauses)-1]; all[0].Policy != "no-payments" || all[0].Matches != HoldsYes || c.Holds != HoldsYes {
+		t.Errorf("got %+v", all[0])
+	}
+}
+
+func TestAllow_AnExpressionSeesTheNameAsItIs(t *testing.T) {
+	run(t, []row{{name: "in capitals", given: func(w *world) {
+		w.Capability.Spec.AWS = &v1alpha1.AWSCapability{}
+		w.preview().Repos = []string{"*"}
+		w.preview().When = when("request.repo == 'payments'", "payments alone")
+		w.Request.Spec.Repo = "Payments"
+	}, verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "preview-builds", says: []string{"asks: payments alone"}}})
+}
+
 func TestDeny_NobodyIsPastItInCapitals(t *testing.T) {
 	forbidding := func(s v1alpha1.Subject) func(*world) {
 		return func(w *world) {

@@ -52,6 +52,9 @@ const (
 	// CodeAmbiguousScope: a request can get a scope that lies within that of another name, so that a Deny of one would
 	// not keep it from the other. The capability is not Ready.
 	CodeAmbiguousScope = "ambiguous-scope"
+	// CodeNameOutsideScope: a Deny, or an Allow that asks for more approval than another, or for other people's, tells requests apart by a repo
+	// or an environment that the capability's scope does not hold: who asks for another name gets the same.
+	CodeNameOutsideScope = "name-outside-scope"
 	// CodeRevoker: the revoker role of a capability of AWS could not end its sessions for good, or is another
 	// capability's role.
 	CodeRevoker = "revoker"
@@ -130,6 +133,7 @@ func (c *Catalogue) Lint() Findings {
 		}
 	}
 	l.shadows()
+	l.outsideScope()
 	l.accept()
 	slices.SortStableFunc(l.found, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.File, b.File), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Message, b.Message))
@@ -141,7 +145,13 @@ func (l *linter) capability(c *v1alpha1.Capability) {
 	if why := l.unprovided(c); why != "" {
 		l.add(SeverityError, CodeUnreadyCapability, kindCapability, c.Name, "nothing can be issued, for %s: name a provider of its own back end in providerRef", why)
 	}
-	if wide := wideResources(c); len(wide) > 0 {
+	everybodys := names.Everybodys(c)
+	if len(everybodys) > 0 {
+		l.add(SeverityWarning, CodeWildcard, kindCapability, c.Name, "every request is given %s, whatever names it has, so a Deny of a "+
+			"repo keeps from nobody what lies there for it: name a folder that no request's value is below", list(everybodys))
+	}
+	wide := slices.DeleteFunc(wideResources(c), func(one string) bool { return slices.Contains(everybodys, one) })
+	if len(wide) > 0 {
 		l.add(SeverityWarning, CodeWildcard, kindCapability, c.Name,
 			"%s reaches beyond the request: write a * only in the last part of a resource, and behind ${request.repo} or another value of the request", list(wide))
 	}

@@ -116,7 +116,7 @@ func TestLint_NamesThatNoRequestToGitHubCanHaveAreFound(t *testing.T) {
 		{"a Deny of another owner's", denying("  repos: [mallory/payments]\n"), []string{"impossible-name repos: no request can have mallory/payments"}},
 		{"a Deny by an expression with the owner", denying("  when: [{expression: \"request.repo == 'acme/payments'\", message: x}]\n"),
 			[]string{`impossible-name when[0]: it compares request.repo with "acme/payments", which no request has: write "payments", as those requests do`}},
-		{"a Deny by an expression in capitals", denying("  when: [{expression: \"request.environment in ['Production']\", message: x}]\n"), []string{`impossible-name write "production"`}},
+		{"a Deny by an expression in capitals", denying("  when: [{expression: \"request.environment in ['Production']\", message: x}]\n"), []string{`impossible-name write "production"`, "name-outside-scope"}},
 		{"a Deny by an expression that requests for one of two capabilities fit", onGitHub().with("aws.yaml", strings.Replace(provider, "{name: aws}", "{name: uploads}", 1)+"---"+
 			strings.NewReplacer("{name: publish}", "{name: upload}", "{name: aws}", "{name: uploads}").Replace(owned)).
 			with("deny.yaml", deny("  capabilities: ['*']\n  when: [{expression: \"request.repo == 'acme/payments'\", message: x}]\n")),
@@ -225,6 +225,10 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"two values that a dot parts", aws("s3:GetObject", "arn:aws:s3:::${request.namespace}.${request.environment}/x"), nil},
 		{"a folder of all beside a folder of each", aws("s3:GetObject", "arn:aws:s3:::previews/shared/*', 'arn:aws:s3:::previews/${request.repo}/*"),
 			[]string{"ambiguous-scope arn:aws:s3:::previews/shared/* and arn:aws:s3:::previews/${request.repo}/* can be one place", "wildcard arn:aws:s3:::previews/shared/*"}},
+		{"a folder of all, by another action", strings.Replace(aws("s3:GetObject", "arn:aws:s3:::previews/${request.repo}/*"), "scope: [", "scope: [{actions: [s3:GetObjectTagging], resources: ['arn:aws:s3:::previews/*']}, ", 1),
+			[]string{"wildcard every request is given arn:aws:s3:::previews/*, whatever names it has, so a Deny of a repo keeps from nobody"}},
+		{"a folder of somebody, by another action", strings.Replace(aws("s3:GetObject", "arn:aws:s3:::previews/${request.repo}/x"), "scope: [", "scope: [{actions: [s3:GetObjectTagging], resources: ['arn:aws:s3:::previews/payments/x']}, ", 1),
+			[]string{"ambiguous-scope arn:aws:s3:::previews/payments/x and arn:aws:s3:::previews/${request.repo}/x can be one place for requests with different names: what has no value of the request is everybody's; take it out"}},
 		{"two folders of each", aws("s3:GetObject", "arn:aws:s3:::previews/${request.repo}/*', 'arn:aws:s3:::logs/${request.environment}/*"), nil},
 		{"GitHub reads", "  github: {owner: acme, repositories: [web-app], permissions: {actions: read}}\n", nil},
 		{"GitHub writes", "  github: {owner: acme, repositories: [web-app], permissions: {contents: write, actions: read, pages: admin}}\n", []string{"write-without-approval publish (contents: write, pages: admin)"}},
