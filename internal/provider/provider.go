@@ -179,6 +179,9 @@ type Revoked struct {
 	Lingers time.Duration
 	// LeavesOpen reports whether what was opened with the credential may go on, such as a watch. Nobody can say until when.
 	LeavesOpen bool
+	// Left says to people what could not be cleared away beside, in our own words; empty when nothing is left. It takes nothing from
+	// what is confirmed.
+	Left string
 }
 
 // Set is the list of back ends.

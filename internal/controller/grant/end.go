@@ -211,7 +211,12 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 	if err != nil {
 		return provider.Revoked{}, err
 	}
-	return c.calls.revoke(ctx, backend, g.Spec.Provider.Name, provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle, Until: g.Status.CredentialExpiresAt.Time})
+	issued := provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle, Until: g.Status.CredentialExpiresAt.Time}
+	revoked, err := c.calls.revoke(ctx, backend, g.Spec.Provider.Name, issued)
+	if revoked.Left != "" {
+		c.tell(g, v1alpha1.ReasonEnding, revoked.Left)
+	}
+	return revoked, err
 }
 
 // end stores the outcome, once it is in the audit log.
