@@ -64,7 +64,12 @@ func (a answer) believable(w wanted, now time.Time) error {
 	if why == "" {
 		return nil
 	}
-	return &provider.Error{Class: provider.Final, Message: "GitHub answered with " + why + "; it is not used"}
+	return a.unused(why)
+}
+
+// unused says what is wrong with an answer, and until when what it holds works.
+func (a answer) unused(why string) error {
+	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(a.expires()), Message: "GitHub answered with " + why + "; it is not used"}
 }
 
 // isOf reports whether the token is for this one repository alone.

@@ -153,8 +153,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	}
 	if answer.token() == proof {
 		// With it, its holder would be the App. What GitHub issued, if it did, is not known, and works until it expires.
-		return nil, &provider.Error{Class: provider.Final,
-			Message: "GitHub answered with the proof that it was sent, and not with a token; it is not used"}
+		return nil, answer.unused("the proof that it was sent, and not with a token")
 	}
 	t := &token{api: at, reveal: answer.token, since: g.options.Clock.Now()}
 	if answer.token() != "" {
