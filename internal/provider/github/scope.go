@@ -24,7 +24,7 @@ type wanted struct {
 }
 
 // permissions refuses none, for which GitHub would give all that the installation has, and those that go-github does not know, which
-// would not be asked for.
+// would not be asked for. Each is one of a repository: the label of a scope says of all of them on which one.
 func permissions(c *v1alpha1.Capability) (map[string]string, error) {
 	if c.Spec.GitHub == nil || len(c.Spec.GitHub.Permissions) == 0 {
 		return nil, fmt.Errorf("capability %s has no permissions: nothing is issued unscoped", c.Name)
@@ -40,6 +40,11 @@ func permissions(c *v1alpha1.Capability) (map[string]string, error) {
 	for name := range asked {
 		if known[name] != asked[name] {
 			return nil, fmt.Errorf("capability %s: GitHub has no permission %q", c.Name, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
+		if err := checkReach(c.Name, name, asked[name]); err != nil {
+			return nil, err
 		}
 	}
 	return asked, nil
