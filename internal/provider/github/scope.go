@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-github/v88/github"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
@@ -42,10 +43,8 @@ func permissions(c *v1alpha1.Capability) (map[string]string, error) {
 			return nil, fmt.Errorf("capability %s: GitHub has no permission %q", c.Name, name)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		if err := checkReach(c.Name, name, asked[name]); err != nil {
-			return nil, err
-		}
+	if err := names.CheckPermissions(c.Spec.GitHub); err != nil {
+		return nil, fmt.Errorf("capability %s: %w", c.Name, err)
 	}
 	return asked, nil
 }
@@ -62,11 +61,11 @@ func given(p *github.InstallationPermissions) (map[string]string, error) {
 	if err != nil {
 		return nil, errors.New("the permissions cannot be read")
 	}
-	names := map[string]string{}
-	if json.Unmarshal(text, &names) != nil {
+	known := map[string]string{}
+	if json.Unmarshal(text, &known) != nil {
 		return nil, errors.New("the permissions cannot be read")
 	}
-	return names, nil
+	return known, nil
 }
 
 // render relies on the values' own check: the repo is one that the capability lists, in lower case and without its
