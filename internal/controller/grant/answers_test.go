@@ -208,7 +208,7 @@ func TestAnswer_UntilWhenItWorksIsKept(t *testing.T) {
 
 // TestAnswer_ThatSaysNoEndIsSaidToBeUnknown: nobody guesses in the status.
 func TestAnswer_ThatSaysNoEndIsSaidToBeUnknown(t *testing.T) {
-	e, _, _ := answered(t, v1alpha1.RevocationAtExpiry, func(*env, time.Time) (*provider.Credential, error) {
+	e, _, told := answered(t, v1alpha1.RevocationAtExpiry, func(*env, time.Time) (*provider.Credential, error) {
 		return nil, unusable(provider.WorksUntil(time.Time{}))
 	})
 	e.reconcile()
@@ -219,6 +219,9 @@ func TestAnswer_ThatSaysNoEndIsSaidToBeUnknown(t *testing.T) {
 	}
 	if len(s.Exposed) != 1 || !s.Exposed[0].Unknown || !s.Exposed[0].Until.After(e.clock.Now().Add(-time.Hour)) {
 		t.Errorf("exposed: %+v", s.Exposed)
+	}
+	if len(*told) == 0 || !(*told)[0].Unknown {
+		t.Errorf("the back end was told to end %+v", *told)
 	}
 	if all := e.onRecord(audit.EventRevoked); len(all) != 1 || all[0].ExposedUntil != "" {
 		t.Errorf("revoked on record: %+v", all)

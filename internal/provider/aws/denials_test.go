@@ -137,6 +137,26 @@ func TestRevoke_DeniesWhateverCannotBeTidied(t *testing.T) {
 	}
 }
 
+// TestRevoke_DeniesAsLongAsASessionCanWork: of an answer that did not say until when it works, that is as long as STS gives any.
+func TestRevoke_DeniesAsLongAsASessionCanWork(t *testing.T) {
+	iam := inlinePolicies{room: 10}
+	w, l := withIAM(t, &iam)
+	issued := l.Issued(w.Handle(l), w.clock.Now().Add(time.Hour))
+	issued.Unknown = true
+	if revoked, err := w.Revoke(t.Context(), issued); err != nil || revoked.Mode != v1alpha1.RevocationImmediate {
+		t.Fatalf("got %+v, %v", revoked, err)
+	}
+	for _, test := range []struct {
+		after time.Duration
+		want  int
+	}{{12 * time.Hour, 1}, {14 * time.Hour, 0}} {
+		w.clock.SetTime(issued.Until.Add(test.after - time.Hour))
+		if _, err := w.Revoke(t.Context(), issued); err != nil || len(iam.policies) != test.want {
+			t.Errorf("%s later the role has %d policies: %v", test.after, len(iam.policies), err)
+		}
+	}
+}
+
 // TestRevoke_TriesToTidyAgain: what could not be taken away is, when IAM lets it, and no revocation does harm to the one before.
 func TestRevoke_TriesToTidyAgain(t *testing.T) {
 	iam := inlinePolicies{room: 10, refuses: []string{"DeleteRolePolicy"}}

@@ -32,6 +32,9 @@ const (
 	spreads = time.Minute
 	// lateness is how long after a session's expiry its denial is kept, for clocks that differ.
 	lateness = 10 * time.Minute
+	// longestSession is that of STS. Source: DurationSeconds at
+	// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
+	longestSession = 12 * time.Hour
 	// denialPrefix begins the names of the inline policies that are ours: valetkey-<when it can go, in Unix seconds>-<leaseID>.
 	denialPrefix = "valetkey-"
 	// mostPages is more than a role can have of inline policies, which are 10,240 characters together. A page has 100 of
@@ -138,7 +141,11 @@ func (d denials) deny(ctx context.Context, now time.Time, i provider.Issued) (bo
 
 // denialName says when the denial can go: it is kept as long as any session of the lease can work.
 func denialName(i provider.Issued) string {
-	return fmt.Sprintf("%s%d-%s", denialPrefix, i.Until.Add(lateness).Unix(), i.ID)
+	until := i.Until.Add(lateness)
+	if i.Unknown {
+		until = until.Add(longestSession)
+	}
+	return fmt.Sprintf("%s%d-%s", denialPrefix, until.Unix(), i.ID)
 }
 
 // denial denies every session of the lease everything. The name of a session stands behind the colon of aws:userid.
