@@ -289,6 +289,10 @@ type AttemptExposure struct {
 	// way, and what the back end confirmed to have ended counts until it expires all the same.
 	// +optional
 	Answered bool `json:"answered,omitempty"`
+	// unknown is true when the back end answered with something that nobody is given, and not until when it works, or not in a form
+	// that can be read. until is then what would hold of the credential that was asked for.
+	// +optional
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 // CredentialReference identifies a credential without being one.
@@ -329,7 +333,8 @@ type Revocation struct {
 	// confirmedAt is when the back end confirmed that the credential works no more.
 	// +optional
 	ConfirmedAt *metav1.Time `json:"confirmedAt,omitempty"`
-	// exposedUntil is until when a copy of the credential would still work.
+	// exposedUntil is until when a copy of the credential would still work. With the mode AtExpiry it is missing where
+	// the back end answered with something and nobody can say until when that works.
 	// +optional
 	ExposedUntil *metav1.Time `json:"exposedUntil,omitempty"`
 	// leavesOpen is true where what was opened with the credential before it ended may go on, such as a watch: nobody can say until

@@ -206,6 +206,9 @@ func (s *shell) revocation(r *v1alpha1.Revocation) string {
 	if r.ExposedUntil != nil {
 		words += ", a copy of the credential works until " + s.at(r.ExposedUntil.Time)
 	}
+	if r.ExposedUntil == nil && r.Mode == v1alpha1.RevocationAtExpiry {
+		words += ", and nobody can say until when a copy of what was issued works"
+	}
 	if r.LeavesOpen {
 		words += ", what was opened with it may go on"
 	}

@@ -311,6 +311,8 @@ func TestDescribeTellsTheWholeLifeOfARequest(t *testing.T) {
 	})
 	at(t, ended, aGrant(ended.Name, over)).types("describe", ended.Name).exits(0).says("stopped     RevokedByAnnotation: revoked by alice@example.com: enough",
 		"revocation  AtExpiry, a copy of the credential works until 2026-11-25T12:12:00Z (in 12m)", "next: nothing; it has ended")
+	unknown := aGrant(ended.Name, over, func(g *v1alpha1.CapabilityGrant) { g.Status.Revocation.ExposedUntil = nil })
+	at(t, ended, unknown).types("describe", ended.Name).exits(0).says("revocation  AtExpiry, and nobody can say until when a copy of what was issued works\n")
 	confirmed := aGrant(ended.Name, over, func(g *v1alpha1.CapabilityGrant) {
 		g.Status.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate, ConfirmedAt: &metav1.Time{Time: noon().Add(-time.Second)}}
 	})

@@ -16,14 +16,47 @@ import (
 // latest. What was recorded before for the same attempt is replaced. An instant is stored in whole seconds, and is
 // rounded up: a credential never works longer than the status says.
 func Expose(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
-	if len(s.Exposed) == 0 && s.CredentialExpiresAt != nil {
-		// The attempts before were begun by a release that did not keep the list.
-		s.Exposed = append(s.Exposed, v1alpha1.AttemptExposure{Attempt: max(1, s.Attempt), Until: *s.CredentialExpiresAt})
-	}
+	seed(s)
 	remove(s, e.Attempt)
 	e.Until = metav1.NewTime(e.Until.Add(time.Second - 1).Truncate(time.Second))
 	s.Exposed = append(s.Exposed, e)
 	s.CredentialExpiresAt = lastExpiry(s)
+}
+
+// Learn records what the back end's answer to an attempt says of a credential that nobody is given: until when it works, the zero
+// time if it does not say. What was recorded before stays where it is later: an answer that is not used is not believed to shorten it.
+func Learn(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
+	seed(s)
+	for _, before := range s.Exposed {
+		if before.Attempt == e.Attempt && e.Until.Before(&before.Until) {
+			e.Until = before.Until
+		}
+	}
+	if e.Until.IsZero() {
+		return
+	}
+	Expose(s, e)
+	if r := s.Revocation; r != nil && r.Mode == v1alpha1.RevocationAtExpiry {
+		// It was answered after another process had ended the grant.
+		said := *r
+		said.ExposedUntil = ExposedUntil(s)
+		s.Revocation = &said
+	}
+}
+
+// ExposedUntil is until when a copy of what was issued works if nobody ends it; nil if nothing was issued, or if nobody can say.
+func ExposedUntil(s *v1alpha1.CapabilityGrantStatus) *metav1.Time {
+	if slices.ContainsFunc(s.Exposed, func(e v1alpha1.AttemptExposure) bool { return e.Unknown }) {
+		return nil
+	}
+	return s.CredentialExpiresAt
+}
+
+// seed makes the list where the attempts before were begun by a release that did not keep it.
+func seed(s *v1alpha1.CapabilityGrantStatus) {
+	if len(s.Exposed) == 0 && s.CredentialExpiresAt != nil {
+		s.Exposed = append(s.Exposed, v1alpha1.AttemptExposure{Attempt: max(1, s.Attempt), Until: *s.CredentialExpiresAt})
+	}
 }
 
 // Answered records that nothing more can come of an attempt: this process saw it through.

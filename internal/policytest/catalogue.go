@@ -161,6 +161,9 @@ func (c *Catalogue) unready(capability *v1alpha1.Capability) string {
 	if err := names.CheckScope(capability); err != nil {
 		return err.Error()
 	}
+	if err := names.CheckPermissions(capability.Spec.GitHub); err != nil {
+		return err.Error()
+	}
 	return c.unprovided(capability)
 }
 

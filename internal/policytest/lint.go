@@ -28,7 +28,8 @@ const (
 const (
 	// CodeUnknownCapability: a policy names a capability that does not exist. An Allow allows nothing by it, a Deny denies nothing.
 	CodeUnknownCapability = "unknown-capability"
-	// CodeUnreadyCapability: a capability's provider does not exist, or is of another back end, so nothing can be issued.
+	// CodeUnreadyCapability: a capability's provider does not exist, or is of another back end, or a permission of GitHub reaches
+	// further than one repository, so nothing can be issued.
 	CodeUnreadyCapability = "unready-capability"
 	// CodeInvalidExpression: an expression does not compile or could cost too much. The Allow allows nothing, the Deny denies all that its
 	// fields match.
@@ -144,6 +145,9 @@ func (c *Catalogue) Lint() Findings {
 func (l *linter) capability(c *v1alpha1.Capability) {
 	if why := l.unprovided(c); why != "" {
 		l.add(SeverityError, CodeUnreadyCapability, kindCapability, c.Name, "nothing can be issued, for %s: name a provider of its own back end in providerRef", why)
+	}
+	if err := names.CheckPermissions(c.Spec.GitHub); err != nil {
+		l.add(SeverityError, CodeUnreadyCapability, kindCapability, c.Name, "nothing can be issued: %s", err)
 	}
 	everybodys := names.Everybodys(c)
 	if len(everybodys) > 0 {

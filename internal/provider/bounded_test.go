@@ -55,7 +55,7 @@ func TestSet_EveryQuestionHasADeadline(t *testing.T) {
 		}, provider.RevokeTime},
 	} {
 		for _, fails := range []error{
-			&provider.Error{Class: provider.Retryable, Message: "IAM did not answer"}, errors.New("an error of somebody else's"),
+			&provider.Error{Class: provider.Retryable, Message: "IAM did not answer", Works: provider.Works{Unknown: true}}, errors.New("an error of somebody else's"),
 		} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -72,6 +72,10 @@ func TestSet_EveryQuestionHasADeadline(t *testing.T) {
 					}
 					if !provider.IsRetryable(err) || provider.IsRefused(err) || !strings.Contains(err.Error(), "aws-sts had not answered everything after "+ask.within.String()) {
 						t.Errorf("got %v", err)
+					}
+					own := (*provider.Error)(nil)
+					if provider.StillWorks(err).Unknown != errors.As(fails, &own) {
+						t.Errorf("what is known of the answer is lost: %v", err)
 					}
 					if strings.Contains(err.Error(), "somebody else") {
 						t.Errorf("it repeats words that nobody looked at: %v", err)

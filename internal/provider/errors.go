@@ -41,7 +41,21 @@ type Error struct {
 	Refused bool
 	// RetryAfter is how long it asked to be left alone; zero when it did not say.
 	RetryAfter time.Duration
+	// Works is until when what was issued all the same works, by the answer that is not used.
+	Works Works
 }
+
+// Works says until when something works that a back end issued and nobody is given. The zero value says that nothing is known
+// but what was asked for: see Provider.Lifetime.
+type Works struct {
+	// Until is that instant; zero when the answer does not say.
+	Until time.Time
+	// Unknown reports whether something was answered, and not until when it works, or not in a form that can be read.
+	Unknown bool
+}
+
+// WorksUntil is what an answer says of what it holds: until when, or, for the zero time, that it does not say.
+func WorksUntil(until time.Time) Works { return Works{Until: until, Unknown: until.IsZero()} }
 
 func (e *Error) Error() string { return e.Message }
 
@@ -63,6 +77,14 @@ func RetryAfter(err error) time.Duration {
 		return e.RetryAfter
 	}
 	return 0
+}
+
+// StillWorks says until when that works which was issued though issuing failed.
+func StillWorks(err error) Works {
+	if e := (*Error)(nil); errors.As(err, &e) && !e.Refused {
+		return e.Works
+	}
+	return Works{}
 }
 
 func is(err error, what func(*Error) bool) bool {

@@ -32,7 +32,7 @@ type Provider interface {
 	// Lifetime is how long a credential that is asked for about now can work at the most: the TTL, or longer where the back end
 	// has a minimum, and the time that asking takes. It is what is believed of an attempt whose end nobody saw.
 	Lifetime(ttl time.Duration) time.Duration
-	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused, RetryAfter. What
+	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused, RetryAfter, StillWorks. What
 	// a back end answered is delivered only if it is what was asked for.
 	Issue(ctx context.Context, l Lease) (*Credential, error)
 	// Handle is what Revoke needs to know beside the lease's ID, when capability and provider may be gone: no secret, and empty for most
@@ -155,6 +155,8 @@ type Issued struct {
 	Handle string
 	// Until is the latest instant at which anything that was issued can work by itself.
 	Until time.Time
+	// Unknown reports whether something was answered that may work longer than that, for the answer did not say.
+	Unknown bool
 }
 
 // Issued is what Revoke is told of the lease.
@@ -179,6 +181,9 @@ type Revoked struct {
 	Lingers time.Duration
 	// LeavesOpen reports whether what was opened with the credential may go on, such as a watch. Nobody can say until when.
 	LeavesOpen bool
+	// Left says to people what could not be cleared away beside, in our own words; empty when nothing is left. It takes nothing from
+	// what is confirmed.
+	Left string
 }
 
 // Set is the list of back ends.

@@ -109,6 +109,9 @@ func (m *Metrics) Ended(g *v1alpha1.CapabilityGrant) {
 	if revocation == v1alpha1.RevocationNone {
 		return
 	}
+	if revocation == v1alpha1.RevocationAtExpiry && s.Revocation.ExposedUntil == nil {
+		return // nobody can say how long it works, and none would say that it does not
+	}
 	exemplar.Observe(m.exposure.WithLabelValues(provider), seconds(s.EndedAt, s.Revocation.ExposedUntil), g.Spec.LeaseID)
 }
 

@@ -94,6 +94,9 @@ func TestWhatBecameOfAGrantIsCountedAndTimed(t *testing.T) {
 		s.Stop.At, s.EndedAt = *after(10), after(11.9)
 		s.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate, ConfirmedAt: after(11)}
 	}))
+	m.Ended(ended(v1alpha1.OutcomeFailed, func(s *v1alpha1.CapabilityGrantStatus) {
+		*s = v1alpha1.CapabilityGrantStatus{Outcome: s.Outcome, Revocation: &v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry}}
+	}))
 	m.Ended(ended(v1alpha1.OutcomeIssueFailed, func(s *v1alpha1.CapabilityGrantStatus) {
 		*s = v1alpha1.CapabilityGrantStatus{Outcome: s.Outcome, Stop: &v1alpha1.GrantStop{At: *after(20)}, EndedAt: after(20)}
 	}))
@@ -101,6 +104,7 @@ func TestWhatBecameOfAGrantIsCountedAndTimed(t *testing.T) {
 		"valetkey_grants_ended_total publish Expired aws-sts AtExpiry":    {1},
 		"valetkey_grants_ended_total publish Completed aws-sts Immediate": {1},
 		"valetkey_grants_ended_total publish IssueFailed aws-sts None":    {1},
+		"valetkey_grants_ended_total publish Failed aws-sts AtExpiry":     {1},
 		"valetkey_stage_duration_seconds aws-sts issue":                   {2, 4},
 		"valetkey_stage_duration_seconds aws-sts delivery":                {2, 2},
 		"valetkey_stage_duration_seconds aws-sts end":                     {3, 3},

@@ -153,7 +153,8 @@ func (c *Controller) write(ctx context.Context, grant *v1alpha1.CapabilityGrant,
 		return fmt.Errorf("storing the grant's status: %w", err)
 	}
 	*grant = *changed
-	c.recall(grant).written = grant.DeepCopy()
+	mem := c.recall(grant)
+	mem.written, mem.unsaid = grant.DeepCopy(), nil
 	return nil
 }
 

@@ -39,6 +39,12 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	stop.At = metav1.NewTime(c.Clock.Now())
 	const most = 1000
 	stop.Message = policy.Clip(stop.Message, most)
+	if mem.credential != nil {
+		// It was issued, and nobody is given it now.
+		if err := c.recordIssued(ctx, g, mem, mem.credential); err != nil {
+			return err
+		}
+	}
 	if mem.stopping != stop.Reason {
 		if err := c.record(ctx, g, audit.EventStopping, func(r *audit.Record) { r.Reason = stop.Reason }); err != nil {
 			return err
@@ -47,6 +53,9 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	}
 	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.Stop = &stop
+		if mem.credential != nil && !mem.Stored {
+			unused(s, mem.Began, mem.credential)
+		}
 		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, stop.Message)
 	})
 	switch {
@@ -129,7 +138,7 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	revocation, err := c.revokeUpstream(ctx, g)
 	if g.Abandoned() && (err != nil || kept != nil) { // it was tried once more all the same
 		if err != nil {
-			revocation, err = v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry, ExposedUntil: g.Status.CredentialExpiresAt}, nil
+			revocation, err = v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry, ExposedUntil: lifecycle.ExposedUntil(&g.Status)}, nil
 		}
 		kept = nil
 		by := fmt.Sprintf("abandoned by %s: %s", g.Annotations[v1alpha1.AnnotationAbandonedBy], g.Annotations[v1alpha1.AnnotationAbandon])
@@ -191,7 +200,7 @@ func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityG
 	case v1alpha1.RevocationNone:
 		return v1alpha1.Revocation{Mode: revoked.Mode}, nil
 	case v1alpha1.RevocationAtExpiry:
-		return v1alpha1.Revocation{Mode: revoked.Mode, ExposedUntil: g.Status.CredentialExpiresAt}, nil
+		return v1alpha1.Revocation{Mode: revoked.Mode, ExposedUntil: lifecycle.ExposedUntil(&g.Status)}, nil
 	}
 	now := metav1.NewTime(c.Clock.Now())
 	revocation := v1alpha1.Revocation{Mode: revoked.Mode, ConfirmedAt: &now, LeavesOpen: revoked.LeavesOpen}
@@ -211,7 +220,13 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 	if err != nil {
 		return provider.Revoked{}, err
 	}
-	return c.calls.revoke(ctx, backend, g.Spec.Provider.Name, provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle, Until: g.Status.CredentialExpiresAt.Time})
+	issued := provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle, Until: g.Status.CredentialExpiresAt.Time}
+	issued.Unknown = lifecycle.ExposedUntil(&g.Status) == nil
+	revoked, err := c.calls.revoke(ctx, backend, g.Spec.Provider.Name, issued)
+	if revoked.Left != "" {
+		c.tell(g, v1alpha1.ReasonEnding, revoked.Left)
+	}
+	return revoked, err
 }
 
 // end stores the outcome, once it is in the audit log.
@@ -237,7 +252,7 @@ func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *
 		c.sayRunning(g, s, f)
 		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionTrue, s.Stop.Reason, s.Stop.Message)
 		if s.IssuedAt == nil {
-			c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, v1alpha1.ReasonIssueFailed, s.Stop.Message)
+			c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, v1alpha1.ReasonIssueFailed, unissued(s))
 		}
 	})
 	if err != nil {
@@ -247,6 +262,14 @@ func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *
 	c.Metrics.Ended(g)
 	c.Traces.Ended(g, mem.requested)
 	return nil
+}
+
+// unissued says why the Job has no credential.
+func unissued(s *v1alpha1.CapabilityGrantStatus) string {
+	if s.Credential == nil {
+		return s.Stop.Message
+	}
+	return fmt.Sprintf("issued as %s, and given to nobody, for the grant was to end: %s", s.Credential.Principal, s.Stop.Message)
 }
 
 // reportUnseen says, once, that the end of the grant's containers was not seen.
@@ -360,43 +383,4 @@ func (c *Controller) keepEnded(ctx context.Context, g *v1alpha1.CapabilityGrant,
 		c.tell(g, v1alpha1.ReasonCounted, a.Message)
 	}
 	return err
-}
-
-// standing says in the words of kstatus, by which GitOps tools judge, how the grant stands.
-func (c *Controller) standing(g *v1alpha1.CapabilityGrant) {
-	s := &g.Status
-	s.ObservedGeneration = g.Generation
-	if s.EndedAt != nil {
-		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionReconciling)
-		if ended := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionEnded); ended != nil && s.Outcome != v1alpha1.OutcomeCompleted {
-			c.condition(g, s, v1alpha1.ConditionStalled, metav1.ConditionTrue, ended.Reason, string(s.Outcome)+": "+ended.Message)
-		}
-		return
-	}
-	next := awaited(s)
-	if next == nil {
-		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionReconciling)
-		return
-	}
-	c.condition(g, s, v1alpha1.ConditionReconciling, metav1.ConditionTrue, next.Reason, next.Message)
-}
-
-// awaited is the condition of a living grant that is to become True next; nil while the Job has the credential, for then it is the Job's turn.
-func awaited(s *v1alpha1.CapabilityGrantStatus) *metav1.Condition {
-	next := []string{v1alpha1.ConditionIssued, v1alpha1.ConditionDelivered}
-	if s.Stop != nil {
-		next = []string{v1alpha1.ConditionEnded}
-	}
-	for _, kind := range next {
-		if c := meta.FindStatusCondition(s.Conditions, kind); c == nil || c.Status != metav1.ConditionTrue {
-			return cmp.Or(c, &metav1.Condition{Reason: v1alpha1.ReasonWaiting})
-		}
-	}
-	return nil
-}
-
-func (c *Controller) condition(g *v1alpha1.CapabilityGrant, s *v1alpha1.CapabilityGrantStatus, kind string, status metav1.ConditionStatus, reason, message string) {
-	const most = 1500
-	meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: policy.Clip(message, most),
-		ObservedGeneration: g.Generation, LastTransitionTime: metav1.NewTime(c.Clock.Now())})
 }

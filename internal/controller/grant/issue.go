@@ -181,72 +181,6 @@ func (c *Controller) storeHandle(ctx context.Context, g *v1alpha1.CapabilityGran
 // errNotOurs: another process has begun the next attempt, or ended the grant.
 var errNotOurs = errors.New("the attempt is another process's now")
 
-// answer is what a back end said to the attempt that this process asked it for.
-type answer struct {
-	credential *provider.Credential
-	failure    error
-	at         time.Time
-}
-
-// hear takes in what the back end has answered, if it has. A credential that came when the grant was being ended already,
-// or when another process had begun the next attempt, is recorded, and forgotten.
-func (c *Controller) hear(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
-	if err := c.storeHandle(ctx, g, mem); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	heard := mem.answer
-	c.mu.Unlock()
-	if heard == nil {
-		return nil
-	}
-	var err error
-	switch {
-	case heard.failure != nil:
-		err = c.mintFailed(ctx, g, mem, heard.failure)
-	case g.Status.Stop != nil || g.Status.Attempt != mem.Began:
-		err = c.record(ctx, g, audit.EventIssued, ofAttempt(g, mem.Began, func(r *audit.Record) { r.CredentialID = heard.credential.ID() }))
-	default:
-		mem.credential, mem.issuedAt, mem.Minted = heard.credential, heard.at, true
-	}
-	if err != nil {
-		return err
-	}
-	mem.Minting = false
-	c.mu.Lock()
-	mem.answer = nil
-	c.mu.Unlock()
-	return nil
-}
-
-// mintFailed sorts the failure. What the back end refused in so many words was never issued; of anything else that is not known.
-func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, failure error) error {
-	mem.Failure = lifecycle.Failure{Final: provider.IsFinal(failure), Message: failure.Error()}
-	wait := max(backoff(mem.Began), provider.RetryAfter(failure))
-	mem.NotBefore = c.Clock.Now().Add(wait)
-	record := ofAttempt(g, mem.Began, func(r *audit.Record) { r.Reason = mem.Failure.Message })
-	if err := c.record(ctx, g, audit.EventIssueFailed, record); err != nil {
-		return err
-	}
-	if g.Status.Attempt != mem.Began {
-		// Another process has begun the next one meanwhile: the status tells of that.
-		return nil
-	}
-	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
-		if provider.IsRefused(failure) {
-			lifecycle.NeverIssued(s, mem.Began)
-		}
-		if s.Stop != nil {
-			return
-		}
-		reason := v1alpha1.ReasonBackingOff
-		if mem.Failure.Final {
-			reason = v1alpha1.ReasonIssueFailed
-		}
-		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionFalse, reason, mem.Failure.Message)
-	})
-}
-
 // tryPod asks the API server whether it would take the Job's Pod: quotas, LimitRanges, Pod Security, classes that are not
 // there and somebody's webhooks say no before anything is issued. Nothing is stored.
 func (c *Controller) tryPod(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
@@ -269,12 +203,8 @@ const longestBackoff = 5 * time.Minute
 // is this attempt's own: only the operator can make one, and no other process uses this number.
 func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	credential := mem.credential
-	if mem.recorded != mem.Began {
-		err := c.record(ctx, g, audit.EventIssued, func(r *audit.Record) { r.CredentialID = credential.ID() })
-		if err != nil {
-			return err
-		}
-		mem.recorded = mem.Began
+	if err := c.recordIssued(ctx, g, mem, credential); err != nil {
+		return err
 	}
 	issued := metav1.NewTime(mem.issuedAt)
 	expires := metav1.NewTime(mem.issuedAt.Add(time.Duration(g.Spec.TTLSeconds) * time.Second))
@@ -290,7 +220,7 @@ func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGran
 		lifecycle.Expose(s, v1alpha1.AttemptExposure{Attempt: mem.Began, Until: until, Answered: true})
 		s.IssuedAt, s.ExpiresAt = &issued, &expires
 		s.SecretName = projection.SecretName(g.UID, mem.Began)
-		s.Credential = &v1alpha1.CredentialReference{ID: credential.ID(), Principal: credential.Principal()}
+		s.Credential = reference(credential)
 		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionTrue, v1alpha1.ReasonIssued,
 			fmt.Sprintf("as %s; the credential itself works until %s", credential.Principal(),
 				s.CredentialExpiresAt.UTC().Format(time.RFC3339)))

@@ -46,6 +46,8 @@ type memory struct {
 	revokeFailures int32
 	// revocation is what this process recorded of the back end's answer.
 	revocation *v1alpha1.Revocation
+	// unsaid is what the back end answered and the API server has not stored yet.
+	unsaid []func(*v1alpha1.CapabilityGrantStatus)
 	// written is the grant as this process's own write left it, until the cache shows that or a later state.
 	written *v1alpha1.CapabilityGrant
 	// shown is the resourceVersion in which the cache last showed the grant, and claim the one in which this process
@@ -69,13 +71,19 @@ type memory struct {
 // show it yet: it would be done, and recorded, twice.
 func (m *memory) newest(cached *v1alpha1.CapabilityGrant) *v1alpha1.CapabilityGrant {
 	m.shown = cached.ResourceVersion
+	newest := cached
 	if m.written != nil {
 		if order, err := resourceversion.CompareResourceVersion(cached.ResourceVersion, m.written.ResourceVersion); err == nil && order < 0 {
-			return m.written.DeepCopy()
+			newest = m.written
+		} else {
+			m.written = nil
 		}
-		m.written = nil
 	}
-	return cached.DeepCopy()
+	newest = newest.DeepCopy()
+	for _, change := range m.unsaid {
+		change(&newest.Status)
+	}
+	return newest
 }
 
 // showsClaim reports whether the cache shows the attempt that this process began, and so all that was stored before it.

@@ -202,6 +202,9 @@ func endMessage(g *v1alpha1.CapabilityGrant) string {
 	if rev := g.Status.Revocation; rev != nil && rev.ExposedUntil != nil {
 		message += "; a copy of the credential would work until " + rev.ExposedUntil.UTC().Format("15:04:05Z")
 	}
+	if rev := g.Status.Revocation; rev != nil && rev.ExposedUntil == nil && rev.Mode == v1alpha1.RevocationAtExpiry {
+		message += "; nobody can say until when a copy of what was issued would work"
+	}
 	if rev := g.Status.Revocation; rev != nil && rev.LeavesOpen {
 		message += "; what was opened with it, such as a watch, may go on"
 	}

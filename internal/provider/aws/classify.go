@@ -83,7 +83,10 @@ func classify(err error, a assumption) error {
 	}
 	var answer smithy.APIError
 	var response *awshttp.ResponseError
-	if !errors.As(err, &answer) || !errors.As(err, &response) {
+	if errors.As(err, &response) && response.HTTPStatusCode() < http.StatusMultipleChoices {
+		unreadable.Works.Unknown = true // what it holds was issued, and nobody can read until when it works
+	}
+	if !errors.As(err, &answer) || response == nil {
 		return unreadable
 	}
 	code, status := answer.ErrorCode(), response.HTTPStatusCode()

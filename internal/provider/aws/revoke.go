@@ -4,6 +4,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,9 @@ const (
 	spreads = time.Minute
 	// lateness is how long after a session's expiry its denial is kept, for clocks that differ.
 	lateness = 10 * time.Minute
+	// longestSession is that of STS. Source: DurationSeconds at
+	// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
+	longestSession = 12 * time.Hour
 	// denialPrefix begins the names of the inline policies that are ours: valetkey-<when it can go, in Unix seconds>-<leaseID>.
 	denialPrefix = "valetkey-"
 	// mostPages is more than a role can have of inline policies, which are 10,240 characters together. A page has 100 of
@@ -70,59 +74,78 @@ func (*Provider) Handle(l provider.Lease) string {
 	return string(text)
 }
 
-// Revoke denies the lease's sessions everything, by an inline policy of the role on the sessions' names, reads it back, and takes
-// away those whose sessions have expired. Other sessions of the role go on. Where there is no revoker role, or no room for another
-// denial, the session works until it expires.
+// Revoke denies the lease's sessions everything, by an inline policy of the role on the sessions' names, and reads it back. Other
+// sessions of the role go on. Where there is no revoker role, or no room for another denial, the session works until it expires.
+// Denials whose sessions have expired are taken away afterwards: no failure of that keeps a session working.
 func (a *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
-	atExpiry := provider.Revoked{Mode: v1alpha1.RevocationAtExpiry}
 	if i.Handle == "" {
-		return atExpiry, nil
-	}
-	over := !a.options.Clock.Now().Before(i.Until)
-	denied, err := a.deny(ctx, i, over)
-	switch {
-	case over:
-		// The sessions have expired. What could not be tidied is, when the next session of the role is denied.
-		return atExpiry, nil
-	case err != nil:
-		return provider.Revoked{}, err
-	case denied:
-		return provider.Revoked{Mode: v1alpha1.RevocationImmediate, Lingers: spreads}, nil
-	default:
-		return atExpiry, nil
-	}
-}
-
-func (a *Provider) deny(ctx context.Context, i provider.Issued, over bool) (bool, error) {
-	var h handle
-	if json.Unmarshal([]byte(i.Handle), &h) != nil {
-		return false, &provider.Error{Class: provider.Final, Message: "the grant's revocation handle cannot be read"}
-	}
-	c, err := a.connect(h.CABundle)
-	if err != nil {
-		return false, &provider.Error{Class: provider.Retryable, Message: err.Error()}
-	}
-	defer c.close()
-	d, err := a.denials(ctx, c, i, h)
-	if err != nil {
-		return false, err
+		return provider.Revoked{Mode: v1alpha1.RevocationAtExpiry}, nil
 	}
 	now := a.options.Clock.Now()
-	known, err := d.tidy(ctx, now, i.ID)
-	if err != nil || over {
-		return false, err
+	over := !now.Before(i.Until)
+	d, err := a.denials(ctx, i)
+	if err != nil {
+		if over {
+			return untidy(v1alpha1.RevocationAtExpiry, err), nil
+		}
+		return provider.Revoked{}, err
 	}
-	name := known
-	if name == "" {
-		name = fmt.Sprintf("%s%d-%s", denialPrefix, i.Until.Add(lateness).Unix(), i.ID)
+	defer d.connection.close()
+	if over {
+		// The sessions have expired.
+		_, err = d.tidy(ctx, now, i)
+		return untidy(v1alpha1.RevocationAtExpiry, err), nil
 	}
-	document := denial(i.ID)
-	if known == "" {
-		if full, err := d.put(ctx, name, document); full || err != nil {
-			return false, err
+	denied, err := d.deny(ctx, now, i)
+	switch {
+	case err != nil:
+		return provider.Revoked{}, err
+	case !denied:
+		return provider.Revoked{Mode: v1alpha1.RevocationAtExpiry}, nil
+	}
+	_, err = d.tidy(ctx, now, i)
+	revoked := untidy(v1alpha1.RevocationImmediate, err)
+	revoked.Lingers = spreads
+	return revoked, nil
+}
+
+// untidy says what is left where denials could not be taken away. The next revocation for the role tries again.
+func untidy(mode v1alpha1.RevocationMode, err error) provider.Revoked {
+	r := provider.Revoked{Mode: mode}
+	if err != nil {
+		r.Left = "denials of sessions that have expired may be left in the role's inline policies, and fill them up: " + err.Error()
+	}
+	return r
+}
+
+// deny stores the denial of the lease's sessions, and reports whether IAM holds it. Those whose sessions have expired are taken away
+// before only where they are in its way.
+func (d denials) deny(ctx context.Context, now time.Time, i provider.Issued) (bool, error) {
+	name, document := denialName(i), denial(i.ID)
+	full, err := d.put(ctx, name, document)
+	if full {
+		own, stays := d.tidy(ctx, now, i)
+		full, err = d.put(ctx, name, document)
+		switch {
+		case full && own == "":
+			return false, stays
+		case full:
+			name = own
 		}
 	}
+	if err != nil {
+		return false, err
+	}
 	return d.holds(ctx, name, document)
+}
+
+// denialName says when the denial can go: it is kept as long as any session of the lease can work.
+func denialName(i provider.Issued) string {
+	until := i.Until.Add(lateness)
+	if i.Unknown {
+		until = until.Add(longestSession)
+	}
+	return fmt.Sprintf("%s%d-%s", denialPrefix, until.Unix(), i.ID)
 }
 
 // denial denies every session of the lease everything. The name of a session stands behind the colon of aws:userid.
@@ -132,44 +155,71 @@ func denial(lease string) string {
 
 // denials are the inline policies of one role, by the revoker's rights.
 type denials struct {
-	client *iam.Client
-	role   string
+	connection *connection
+	client     *iam.Client
+	role       string
 }
 
-// denials assumes the revoker role, for inline policies of the one role alone.
-func (a *Provider) denials(ctx context.Context, c *connection, i provider.Issued, h handle) (denials, error) {
+// denials assumes the revoker role, for inline policies of the one role alone. The caller closes the connection.
+func (a *Provider) denials(ctx context.Context, i provider.Issued) (denials, error) {
+	var h handle
+	if json.Unmarshal([]byte(i.Handle), &h) != nil {
+		return denials{}, &provider.Error{Class: provider.Final, Message: "the grant's revocation handle cannot be read"}
+	}
 	if err := a.CheckProvider(h.server()); err != nil {
 		return denials{}, &provider.Error{Class: provider.Retryable, Message: err.Error()}
 	}
-	token, err := a.options.Identities.Token(ctx, h.Capability, h.Account, h.Audience)
+	c, err := a.connect(h.CABundle)
 	if err != nil {
+		return denials{}, &provider.Error{Class: provider.Retryable, Message: err.Error()}
+	}
+	session, err := a.revoker(ctx, c, i, h)
+	if err != nil {
+		c.close()
 		return denials{}, err
-	}
-	policy, _ := json.Marshal(policyDocument{Version: "2012-10-17", Statement: []policyStatement{{Effect: "Allow", Resource: []string{h.Role},
-		Action: []string{"iam:ListRolePolicies", "iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy"}}}}) // strings can always be encoded
-	assumed := assumption{region: h.Region, endpoint: h.STS, role: h.Revoker, session: "revoke-" + i.ID, policy: string(policy), token: token, duration: minimumSession}
-	session, err := c.assume(ctx, assumed)
-	if err == nil {
-		err = session.believable(a.options.Clock.Now(), assumed)
-	}
-	if err != nil {
-		return denials{}, &provider.Error{Class: provider.Retryable, Message: "the revoker role: " + err.Error(), RetryAfter: provider.RetryAfter(err)}
 	}
 	o := iam.Options{Region: h.Region, HTTPClient: c.http, Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider(session.keyID, session.secret, session.token)}
 	if h.IAM != "" {
 		o.BaseEndpoint = &h.IAM
 	}
-	return denials{client: iam.New(o), role: h.Role[strings.LastIndex(h.Role, "/")+1:]}, nil
+	return denials{connection: c, client: iam.New(o), role: h.Role[strings.LastIndex(h.Role, "/")+1:]}, nil
 }
 
-// tidy takes away the denials whose sessions have expired, and returns the name of the lease's own if it is there and can stay.
-func (d denials) tidy(ctx context.Context, now time.Time, lease string) (string, error) {
+// The actions of IAM that the revoker role needs, on the role whose sessions are denied.
+const (
+	actionList   = "iam:ListRolePolicies"
+	actionGet    = "iam:GetRolePolicy"
+	actionPut    = "iam:PutRolePolicy"
+	actionDelete = "iam:DeleteRolePolicy"
+)
+
+// revoker is a session of the revoker role that can do no more than that.
+func (a *Provider) revoker(ctx context.Context, c *connection, i provider.Issued, h handle) (*session, error) {
+	token, err := a.options.Identities.Token(ctx, h.Capability, h.Account, h.Audience)
+	if err != nil {
+		return nil, err
+	}
+	policy, _ := json.Marshal(policyDocument{Version: "2012-10-17", Statement: []policyStatement{{Effect: "Allow", Resource: []string{h.Role},
+		Action: []string{actionList, actionGet, actionPut, actionDelete}}}}) // strings can always be encoded
+	assumed := assumption{region: h.Region, endpoint: h.STS, role: h.Revoker, session: "revoke-" + i.ID, policy: string(policy), token: token, duration: minimumSession}
+	session, err := c.assume(ctx, assumed)
+	if err == nil {
+		err = session.believable(a.options.Clock.Now(), assumed)
+	}
+	if err != nil {
+		return nil, &provider.Error{Class: provider.Retryable, Message: "the revoker role: " + err.Error(), RetryAfter: provider.RetryAfter(err)}
+	}
+	return session, nil
+}
+
+// tidy takes away the denials whose sessions have expired, and returns the name of the lease's own if it is there and stays long
+// enough. One that IAM does not take away keeps no other.
+func (d denials) tidy(ctx context.Context, now time.Time, i provider.Issued) (own string, stays error) {
 	names, err := d.names(ctx)
 	if err != nil {
 		return "", err
 	}
-	own := ""
 	for _, name := range names {
 		until, of, ours := parseDenial(name)
 		switch {
@@ -177,13 +227,13 @@ func (d denials) tidy(ctx context.Context, now time.Time, lease string) (string,
 		case now.After(until):
 			_, err := d.client.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &d.role, PolicyName: &name})
 			if gone := (*iamtypes.NoSuchEntityException)(nil); err != nil && !errors.As(err, &gone) {
-				return "", iamFailure(err)
+				stays = cmp.Or(stays, iamFailure(actionDelete, err))
 			}
-		case of == lease:
+		case of == i.ID && !until.Before(i.Until):
 			own = name
 		}
 	}
-	return own, nil
+	return own, stays
 }
 
 // names are those of the role's inline policies, each once. The SDK's paginator would ask for as many pages as the
@@ -195,7 +245,7 @@ func (d denials) names(ctx context.Context) ([]string, error) {
 	for range mostPages {
 		page, err := d.client.ListRolePolicies(ctx, in)
 		if err != nil {
-			return nil, iamFailure(err)
+			return nil, iamFailure(actionList, err)
 		}
 		names = append(names, page.PolicyNames...)
 		if !page.IsTruncated {
@@ -224,14 +274,14 @@ func (d denials) put(ctx context.Context, name, document string) (full bool, err
 	if limit := (*iamtypes.LimitExceededException)(nil); errors.As(err, &limit) {
 		return true, nil
 	}
-	return false, iamFailure(err)
+	return false, iamFailure(actionPut, err)
 }
 
 // holds reads a denial back.
 func (d denials) holds(ctx context.Context, name, document string) (bool, error) {
 	answer, err := d.client.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &d.role, PolicyName: &name})
 	if err != nil {
-		return false, iamFailure(err)
+		return false, iamFailure(actionGet, err)
 	}
 	stored, err := url.PathUnescape(aws.ToString(answer.PolicyDocument))
 	if err != nil || stored != document {
@@ -240,17 +290,18 @@ func (d denials) holds(ctx context.Context, name, document string) (bool, error)
 	return true, nil
 }
 
-// iamFailure keeps the status that IAM answered, and none of its words. What is refused for want of rights can be mended.
-func iamFailure(err error) error {
+// iamFailure says which action failed, and keeps the status that IAM answered and none of its words. What is refused for want of
+// rights can be mended.
+func iamFailure(action string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &provider.Error{Class: provider.Retryable, Message: "IAM did not answer, or not in a form that can be read"}
+	e := &provider.Error{Class: provider.Retryable, Message: action + ": IAM did not answer, or not in a form that can be read"}
 	if why := outbound.Unsent("IAM", err); why != "" {
 		e.Message = why
 	}
 	if response := (*awshttp.ResponseError)(nil); errors.As(err, &response) {
-		e.Message, e.RetryAfter = "IAM refused the revoker role: status "+strconv.Itoa(response.HTTPStatusCode()), outbound.RetryAfter(response.Response.Header)
+		e.Message, e.RetryAfter = "IAM refused "+action+" to the revoker role: status "+strconv.Itoa(response.HTTPStatusCode()), outbound.RetryAfter(response.Response.Header)
 		answer, code := smithy.APIError(nil), ""
 		if errors.As(err, &answer) {
 			code = answer.ErrorCode()

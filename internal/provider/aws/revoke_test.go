@@ -19,7 +19,7 @@ import (
 // TestIAMFailure_Throttles: IAM asks to be left alone by a code with status 400.
 func TestIAMFailure_Throttles(t *testing.T) {
 	for code, want := range map[string]bool{"Throttling": true, "ThrottlingException": true, "AccessDenied": false} {
-		err := iamFailure(&awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
+		err := iamFailure(actionPut, &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
 			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusBadRequest}}, Err: &smithy.GenericAPIError{Code: code}}})
 		if provider.IsThrottled(err) != want {
 			t.Errorf("%s: %v", code, err)
@@ -29,7 +29,7 @@ func TestIAMFailure_Throttles(t *testing.T) {
 
 // TestIAMFailure_SaysWhyNothingWasSent: who revokes has to know which flag is missing.
 func TestIAMFailure_SaysWhyNothingWasSent(t *testing.T) {
-	err := iamFailure(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})
+	err := iamFailure(actionPut, &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})
 	const want = "the certificate of IAM is not one that the operator trusts (caBundle, --ca-file); nothing was sent"
 	if !provider.IsRetryable(err) || err.Error() != want {
 		t.Errorf("got %v", err)

@@ -48,7 +48,8 @@ func (s *session) believable(now time.Time, asked assumption) error {
 	if why == "" {
 		return nil
 	}
-	return &provider.Error{Class: provider.Final, Message: "STS answered with " + why + "; it is not used"}
+	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(s.expires),
+		Message: "STS answered with " + why + "; it is not used"}
 }
 
 // assumedARN is the ARN of a role's session: the role's path is not part of it.
@@ -74,7 +75,8 @@ func (s *session) credential(p *v1alpha1.AWSProvider, delivery v1alpha1.Credenti
 	}
 	credential, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Message: "what STS answered cannot be projected: " + err.Error()}
+		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(s.expires),
+			Message: "what STS answered cannot be projected: " + err.Error()}
 	}
 	return credential, nil
 }

@@ -30,6 +30,25 @@ func tokenIn(host string, body []byte) string {
 	return token
 }
 
+// worksUntil is until when the token in a host's answer works.
+func worksUntil(host string, body []byte, now time.Time) provider.Works {
+	var said struct {
+		Seconds int64     `json:"expires_in"`
+		At      time.Time `json:"expireTime"`
+	}
+	// What cannot be read is zero, and so not known.
+	_ = json.Unmarshal(body, &said)
+	lifetime, known := provider.Seconds(said.Seconds)
+	switch {
+	case host != stsHost:
+		return provider.WorksUntil(said.At)
+	case known && lifetime > 0:
+		return provider.WorksUntil(now.Add(lifetime))
+	default:
+		return provider.Works{Unknown: true}
+	}
+}
+
 // asAsked reports whether an answer says no more of a token than was asked for. Google's library reads the token and
 // its end alone, and drops what else is said: of which kind it is, and for which scopes. Of a number of seconds it
 // makes an instant without looking whether there is such a one.

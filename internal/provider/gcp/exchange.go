@@ -41,7 +41,7 @@ func (g *Provider) exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narr
 	next := *client
 	defer next.CloseIdleConnections()
 	c := &calls{seen: []func() string{subject.Reveal}, next: next.Transport,
-		reason: l.Session(), scopes: n.scopes, ttl: l.TTL,
+		reason: l.Session(), scopes: n.scopes, ttl: l.TTL, now: g.options.Clock.Now,
 		to: map[string]string{stsHost: p.STSEndpoint, iamHost: p.IAMCredentialsEndpoint}}
 	client.Transport = c
 	// The library would log every token where an environment variable tells it to.
@@ -86,8 +86,9 @@ type calls struct {
 	reason string
 	// scopes that the token is to have.
 	scopes []string
-	// ttl is for how long it is asked for.
+	// ttl is for how long it is asked for, and now the present time.
 	ttl time.Duration
+	now func() time.Time
 
 	// seen are the tokens that were sent or answered so far: each call's answer is sent by the next.
 	seen []func() string
@@ -98,6 +99,8 @@ type calls struct {
 	wait   time.Duration
 	// unsent says why nothing was sent by the last call; empty when something may have been.
 	unsent string
+	// works is until when what was answered last works.
+	works provider.Works
 	// more is set when an answer says more of a token than was asked for, or is a token that was there before.
 	more bool
 }
@@ -169,8 +172,9 @@ func (c *calls) believe(host string, response *http.Response) error {
 		scopes, most = []string{wholeAccount}, longestFederated
 	}
 	token := tokenIn(host, body)
+	c.works = worksUntil(host, body, c.now())
 	repeated := slices.ContainsFunc(c.seen, func(before func() string) bool { return token != "" && before() == token })
-	if repeated || !asAsked(host, body, scopes, most) {
+	if repeated || c.works.Until.After(c.now().Add(most)) || !asAsked(host, body, scopes, most) {
 		c.more = true
 		return errMore
 	}
@@ -184,15 +188,19 @@ func (c *calls) failure() error {
 	what := [...]string{"asking Google", "exchanging the identity's token", "impersonating the service account", "narrowing the token"}[min(c.made, 3)]
 	// A token that could not be narrowed was issued, and is nobody's.
 	e := &provider.Error{Class: provider.Retryable, Refused: c.made < 3, RetryAfter: c.wait}
+	if c.made >= 3 {
+		e.Works = c.works
+	}
 	switch {
 	case c.more:
-		e.Class, e.Refused, e.Message = provider.Final, false, what+": Google answered with a token of another kind, "+
+		e.Class, e.Refused, e.Works, e.Message = provider.Final, false, c.works, what+": Google answered with a token of another kind, "+
 			"for other scopes or for another time than was asked for, with the one that it was sent, "+
 			"or with something that this version of Valetkey does not know; it is not used"
 	case c.unsent != "":
 		e.Message = what + ": " + c.unsent
 	case c.status == 0 || c.status < http.StatusBadRequest:
 		e.Refused, e.Message = false, what+": Google did not answer, or not in a form that can be read"
+		e.Works.Unknown = c.status != 0 && c.status < http.StatusMultipleChoices
 	case c.status == http.StatusTooManyRequests || c.code == "RESOURCE_EXHAUSTED":
 		e.Class, e.Message = provider.Throttled, what+": Google throttles"
 	case c.status >= http.StatusInternalServerError:

@@ -38,7 +38,8 @@ func (t *token) believable(now time.Time, ttl time.Duration) error {
 	if why == "" {
 		return nil
 	}
-	return &provider.Error{Class: provider.Final, Message: "Google answered with " + why + "; it is not used"}
+	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(t.expires),
+		Message: "Google answered with " + why + "; it is not used"}
 }
 
 // credential is what the container is given: for gcloud and its kin, for Google's libraries, or for programs that read the environment.
@@ -58,7 +59,8 @@ func (t *token) credential(p *v1alpha1.GCPProvider, l provider.Lease, account st
 	}
 	c, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Message: "what Google answered cannot be projected: " + err.Error()}
+		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(t.expires),
+			Message: "what Google answered cannot be projected: " + err.Error()}
 	}
 	return c, nil
 }

@@ -46,7 +46,7 @@ func (a answer) token() string { return field[string](a, fieldToken) }
 func (a answer) expires() time.Time { return field[time.Time](a, fieldExpires) }
 
 // believable refuses an answer that is not exactly what was asked for.
-func (a answer) believable(w wanted, now time.Time) error {
+func (a answer) believable(w wanted, now time.Time) *provider.Error {
 	why := ""
 	switch expires := a.expires(); {
 	case a.token() == "" || !provider.Plain(a.token()) || strings.ContainsAny(a.token(), "@:/"):
@@ -64,7 +64,12 @@ func (a answer) believable(w wanted, now time.Time) error {
 	if why == "" {
 		return nil
 	}
-	return &provider.Error{Class: provider.Final, Message: "GitHub answered with " + why + "; it is not used"}
+	return a.unused(why)
+}
+
+// unused says what is wrong with an answer, and until when what it holds works.
+func (a answer) unused(why string) *provider.Error {
+	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(a.expires()), Message: "GitHub answered with " + why + "; it is not used"}
 }
 
 // isOf reports whether the token is for this one repository alone.

@@ -124,7 +124,8 @@ func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.
 	}
 	credential, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Message: "what GitHub answered cannot be projected: " + err.Error()}
+		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(expires),
+			Message: "what GitHub answered cannot be projected: " + err.Error()}
 	}
 	return credential, nil
 }

@@ -46,7 +46,15 @@ func classify(about string, err error, response *github.Response) error {
 	case code == http.StatusUnprocessableEntity:
 		return refusal(provider.Final, about+" lacks the repository, or one of the permissions; "+
 			"an App has an installation of its own for each account, and the provider's spec.github.installationID names one")
-	case code >= http.StatusInternalServerError || code < http.StatusBadRequest:
+	case code < http.StatusMultipleChoices:
+		return &provider.Error{Class: provider.Retryable, Works: provider.Works{Unknown: true},
+			Message: fmt.Sprintf("GitHub answered with status %d, and nothing that can be read: it is no JSON, says one thing twice, "+
+				"or is longer than its answers are; see what stands between the operator and GitHub", code)}
+	case code < http.StatusBadRequest:
+		return &provider.Error{Class: provider.Retryable,
+			Message: fmt.Sprintf("GitHub answered with status %d, which sends elsewhere, and is not followed; "+
+				"name the API's own address in the provider's spec.github.apiURL", code)}
+	case code >= http.StatusInternalServerError:
 		return &provider.Error{Class: provider.Retryable, RetryAfter: wait,
 			Message: fmt.Sprintf("GitHub failed: status %d", code)}
 	default:

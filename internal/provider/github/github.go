@@ -153,12 +153,11 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	}
 	if answer.token() == proof {
 		// With it, its holder would be the App. What GitHub issued, if it did, is not known, and works until it expires.
-		return nil, &provider.Error{Class: provider.Final,
-			Message: "GitHub answered with the proof that it was sent, and not with a token; it is not used"}
+		return nil, answer.unused("the proof that it was sent, and not with a token")
 	}
 	t := &token{api: at, reveal: answer.token, since: g.options.Clock.Now()}
 	if answer.token() != "" {
-		g.hold(mine, t)
+		g.hold(mine, t, answer.expires())
 	}
 	if problem := answer.believable(wanted, now); problem != nil {
 		// What is not what was asked for is given to nobody, and ended if GitHub does that.
@@ -166,6 +165,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		defer cancel()
 		if answer.token() != "" && t.end(cleanUp, g.options.Clock.Now()) == nil {
 			g.end(mine)
+			problem.Works = provider.Works{}
 		}
 		return nil, problem
 	}
@@ -191,10 +191,14 @@ func (g *Provider) begin(session string, now time.Time) *attempt {
 	return a
 }
 
-func (g *Provider) hold(a *attempt, t *token) {
+// hold remembers a token as long as it works.
+func (g *Provider) hold(a *attempt, t *token, expires time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	a.token = t
+	if expires.After(a.over) {
+		a.over = expires
+	}
 }
 
 func (g *Provider) end(a *attempt) {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-github/v88/github"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/names"
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
@@ -24,7 +25,7 @@ type wanted struct {
 }
 
 // permissions refuses none, for which GitHub would give all that the installation has, and those that go-github does not know, which
-// would not be asked for.
+// would not be asked for. Each is one of a repository: the label of a scope says of all of them on which one.
 func permissions(c *v1alpha1.Capability) (map[string]string, error) {
 	if c.Spec.GitHub == nil || len(c.Spec.GitHub.Permissions) == 0 {
 		return nil, fmt.Errorf("capability %s has no permissions: nothing is issued unscoped", c.Name)
@@ -42,6 +43,9 @@ func permissions(c *v1alpha1.Capability) (map[string]string, error) {
 			return nil, fmt.Errorf("capability %s: GitHub has no permission %q", c.Name, name)
 		}
 	}
+	if err := names.CheckPermissions(c.Spec.GitHub); err != nil {
+		return nil, fmt.Errorf("capability %s: %w", c.Name, err)
+	}
 	return asked, nil
 }
 
@@ -57,11 +61,11 @@ func given(p *github.InstallationPermissions) (map[string]string, error) {
 	if err != nil {
 		return nil, errors.New("the permissions cannot be read")
 	}
-	names := map[string]string{}
-	if json.Unmarshal(text, &names) != nil {
+	known := map[string]string{}
+	if json.Unmarshal(text, &known) != nil {
 		return nil, errors.New("the permissions cannot be read")
 	}
-	return names, nil
+	return known, nil
 }
 
 // render relies on the values' own check: the repo is one that the capability lists, in lower case and without its

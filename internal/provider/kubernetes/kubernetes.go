@@ -176,13 +176,19 @@ func (k *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	k.mu.Unlock()
 	config, err := kubeconfig(l.Provider.Spec.Kubernetes.Server, ca, rights.namespace(), bound.Reveal())
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Retryable, Message: "the kubeconfig cannot be written"}
+		return nil, &provider.Error{Class: provider.Retryable, Works: provider.WorksUntil(bound.ExpiresAt),
+			Message: "the kubeconfig cannot be written"}
 	}
-	return provider.NewCredential(provider.CredentialFields{
+	credential, err := provider.NewCredential(provider.CredentialFields{
 		ID: bound.ID, Principal: bound.User, ExpiresAt: bound.ExpiresAt, Secrets: []string{bound.Reveal()},
 		Files:    map[string]string{"kubernetes/config": string(config)},
 		Pointers: map[string]string{"KUBECONFIG": v1alpha1.MountPath + "/kubernetes/config"},
 	})
+	if err != nil {
+		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(bound.ExpiresAt),
+			Message: "the API server's token cannot be projected: " + err.Error()}
+	}
+	return credential, nil
 }
 
 // refused: no token was asked for. What could not be found out may be found out later.

@@ -184,7 +184,8 @@ func credential(signed string, l provider.Lease, scope provider.Scope, expires t
 	}
 	c, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Message: "the token cannot be projected: " + err.Error()}
+		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(expires),
+			Message: "the token cannot be projected: " + err.Error()}
 	}
 	return c, nil
 }

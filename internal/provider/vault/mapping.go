@@ -93,10 +93,13 @@ func (s *secret) secrets() []string {
 	return slices.Compact(secret)
 }
 
-// texts are those within a list or an object, as they are written in the whole of it: each is a secret of its own,
-// wherever it stands alone.
+// texts are those within a list or an object, and its numbers, as they are written in the whole of it: each is a secret of its own,
+// wherever it stands alone. What is true, false or nothing can be guessed.
 func texts(value any, whole string) (all []string) {
 	switch v := value.(type) {
+	case nil, bool:
+	default:
+		all = []string{text(v)}
 	case string:
 		if !strings.Contains(whole, v) {
 			escaped, _ := json.Marshal(v) // a string always can be

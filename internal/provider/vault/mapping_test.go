@@ -4,6 +4,7 @@
 package vault
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 )
@@ -21,6 +22,14 @@ func TestSecrets_NamesAreNone(t *testing.T) {
 		{"what is not known", map[string]any{"username": "u", "something": "s"}, []string{"s"}},
 		{"a list", map[string]any{"codes": []any{"b", "a"}}, []string{"a", "b", "b\na"}},
 		{"an object", map[string]any{"account": map[string]any{"password": "p"}}, []string{"p", `{"password":"p"}`}},
+		{"a list of numbers", map[string]any{"codes": []any{json.Number("12345678"), json.Number("87654321")}},
+			[]string{"12345678", "12345678\n87654321", "87654321"}},
+		{"numbers in an object", map[string]any{"pin": map[string]any{"n": json.Number("55443322"), "deep": []any{json.Number("-1.5e7")}}},
+			[]string{"-1.5e7", "55443322", `{"deep":[-1.5e7],"n":55443322}`}},
+		{"lists in lists", map[string]any{"codes": []any{[]any{json.Number("12345678"), "a"}, []any{}}},
+			[]string{"12345678", "12345678\na\n", "a"}},
+		{"what can be guessed", map[string]any{"flags": []any{true, nil, ""}}, []string{"true\nnull\n"}},
+		{"a number alone", map[string]any{"pin": json.Number("55443322")}, []string{"55443322"}},
 		{"an object that is written with escapes", map[string]any{"account": map[string]any{"password": "p&s\"s"}},
 			[]string{`p\u0026s\"s`, `{"password":"p\u0026s\"s"}`}},
 		{"nothing but names", map[string]any{"username": "u"}, []string{"u"}},

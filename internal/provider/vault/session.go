@@ -112,6 +112,8 @@ type secret struct {
 	sent func() []string
 	// used are the fields that went into files and variables.
 	used map[string]any
+	// problem is what is wrong with the answer; nil if nothing is. It was given to Vault's client all the same.
+	problem error
 }
 
 func (s *session) ask(ctx context.Context, q question) (*secret, error) {
@@ -132,21 +134,28 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 	if answer == nil {
 		return nil, final("Vault has nothing at %s", q.path)
 	}
-	lifetime, known := provider.Seconds(int64(answer.LeaseDuration))
-	switch {
-	case answer.WrapInfo != nil:
+	if answer.WrapInfo != nil {
 		return nil, wrapped("asking for " + q.path)
-	case !known:
-		return nil, final("Vault says of the lease of what is at %s that it lives for another time than any can", q.path)
-	case answer.LeaseID == "" || answer.LeaseDuration <= 0:
-		return nil, final("Vault does not lease what is at %s: nobody could end it; for pki, set generate_lease on the role", q.path)
-	case !q.leases(answer.LeaseID) || answer.Auth != nil:
-		return nil, final("Vault answered with something else than a lease of what is at %s", q.path)
-	case len(answer.Data) == 0:
-		return nil, final("what Vault leases at %s has no fields", q.path)
 	}
+	lifetime, _ := provider.Seconds(int64(answer.LeaseDuration)) // its problem says that there is no such one
 	return &secret{lease: answer.LeaseID, lifetime: lifetime, ends: s.lifetime, data: answer.Data, sent: s.sent,
-		used: map[string]any{}}, nil
+		used: map[string]any{}, problem: q.problem(answer)}, nil
+}
+
+// problem says why an answer is not what was asked for; nil if it is.
+func (q question) problem(answer *api.Secret) error {
+	_, known := provider.Seconds(int64(answer.LeaseDuration))
+	switch {
+	case !known:
+		return final("Vault says of the lease of what is at %s that it lives for another time than any can", q.path)
+	case answer.LeaseID == "" || answer.LeaseDuration <= 0:
+		return final("Vault does not lease what is at %s: nobody could end it; for pki, set generate_lease on the role", q.path)
+	case !q.leases(answer.LeaseID) || answer.Auth != nil:
+		return final("Vault answered with something else than a lease of what is at %s", q.path)
+	case len(answer.Data) == 0:
+		return final("what Vault leases at %s has no fields", q.path)
+	}
+	return nil
 }
 
 // leaseForm is what stands behind the path in a lease's ID: random letters and digits, and in a namespace a dot and

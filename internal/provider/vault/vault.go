@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -118,6 +119,13 @@ type login struct {
 	Lease    string `json:"lease,omitempty"`
 }
 
+// outlived notes that something was leased which goes on when its lease ends: then nothing is confirmed to have ended.
+func (h *handle) outlived(is bool) {
+	if is {
+		h.Revocation = v1alpha1.VaultAtExpiry
+	}
+}
+
 func (h handle) String() string {
 	text, _ := json.Marshal(h) // strings can always be encoded
 	return string(text)
@@ -132,6 +140,7 @@ func (*Provider) Handle(l provider.Lease) string {
 	h := handle{Capability: l.Capability.Name, Account: c.ServiceAccountName, Role: c.Role, Server: *p, Revocation: c.Revocation}
 	if before, err := parse(l.Handle); err == nil {
 		h.Begun = before.Begun
+		h.outlived(before.Revocation == v1alpha1.VaultAtExpiry)
 	}
 	return h.String()
 }
@@ -182,9 +191,13 @@ func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, befor
 	if provider.IsThrottled(failure) {
 		e.Class, e.RetryAfter = provider.Throttled, provider.RetryAfter(failure)
 	}
-	// What this process was leased and gives to nobody is known to nobody: that its token has ended is enough.
+	if outlives := (*outlivesError)(nil); errors.As(failure, &outlives) {
+		e.Works = outlives.works
+		before.outlived(true)
+	}
+	// What this process was leased and gives to nobody is known to nobody: that its token has ended is enough, where that ends it.
 	if s.endSelf(ctx) == nil && l.Keep(ctx, before.String()) == nil {
-		e.Refused = provider.IsRefused(failure)
+		e.Refused = e.Works == (provider.Works{}) && provider.IsRefused(failure)
 	}
 	return e
 }
@@ -206,19 +219,63 @@ func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked
 	if err != nil {
 		return nil, err
 	}
-	credential, err := secret.granted(l, asked, h.Role, began)
+	credential, err := v.take(ctx, s, l, asked, h, secret, began)
+	if err == nil {
+		return credential, nil
+	}
+	err = secret.afterLease(err, h.Revocation, began)
+	if outlives := (*outlivesError)(nil); errors.As(err, &outlives) {
+		// Whoever ends the login must not take that for the end of the secret.
+		h.outlived(true)
+		_ = l.Keep(ctx, h.String())
+	}
+	return nil, err
+}
+
+// take makes a credential of what was leased, and has its lease stored.
+func (v *Provider) take(ctx context.Context, s *session, l provider.Lease, asked question, h handle, leased *secret, began time.Time) (
+	*provider.Credential, error) {
+	if leased.problem != nil {
+		return nil, leased.problem
+	}
+	credential, err := leased.granted(l, asked, h.Role, began)
 	if err != nil {
 		return nil, err
 	}
-	if provider.Tells(s.accessor, secret.secrets()...) {
+	if provider.Tells(s.accessor, leased.secrets()...) {
 		return nil, final("what Vault leased stands in the login's accessor, which is stored in clear")
 	}
 	// The lease's ID is stored in clear, and so only when it is known to tell nothing of the secret.
-	h.Begun[len(h.Begun)-1].Lease = secret.lease
+	h.Begun[len(h.Begun)-1].Lease = leased.lease
 	if err := l.Keep(ctx, h.String()); err != nil {
 		return nil, retryable("what Vault leased could not be stored")
 	}
 	return credential, nil
+}
+
+// outlivesError is a failure after which something works on that the end of the login does not end.
+type outlivesError struct {
+	error
+	works provider.Works
+}
+
+func (e *outlivesError) Unwrap() error { return e.error }
+
+// afterLease says of a failure until when what was leased works all the same: where the end of its lease does not end it.
+func (s *secret) afterLease(failure error, revocation v1alpha1.VaultRevocation, began time.Time) error {
+	lifetime, unknown := s.works(began)
+	switch {
+	case s.goesOn(began) != nil:
+	case s.lease == "" && lifetime <= 0:
+		return failure // what is not leased, and does not say how long it works, is none that was made for the grant
+	case s.lease != "" && revocation == v1alpha1.VaultImmediate:
+		return failure
+	}
+	works := provider.Works{Unknown: unknown != nil}
+	if lifetime > 0 {
+		works.Until = began.Add(lifetime)
+	}
+	return &outlivesError{failure, works}
 }
 
 // granted makes the credential, and says until when it works.

@@ -1,0 +1,229 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/provider"
+	providerfake "github.com/valetkey/valetkey/internal/provider/fake"
+)
+
+// leaving is a back end that confirms the end, and leaves something behind.
+type leaving struct {
+	*providerfake.Provider
+	left string
+}
+
+func (l leaving) Revoke(ctx context.Context, issued provider.Issued) (provider.Revoked, error) {
+	revoked, err := l.Provider.Revoke(ctx, issued)
+	revoked.Left = l.left
+	return revoked, err
+}
+
+// TestRevoke_WhatIsLeftBesideIsTold: it takes nothing from the confirmation, and is not lost.
+func TestRevoke_WhatIsLeftBesideIsTold(t *testing.T) {
+	e := newEnv(t)
+	const left = "IAM refused iam:DeleteRolePolicy to the revoker role: status 403"
+	e.grants.Observer.Providers = provider.NewSet(leaving{e.backend, left})
+	e.delivered()
+	e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
+	e.over()
+	if r := e.grant().Status.Revocation; r == nil || r.Mode != v1alpha1.RevocationImmediate || r.ConfirmedAt == nil {
+		t.Errorf("revocation %+v", r)
+	}
+	told := e.grants.Events.(*events.FakeRecorder).Events
+	for range len(told) {
+		if event := <-told; strings.Contains(event, left) {
+			return
+		}
+	}
+	t.Error("no event says what is left")
+}
+
+// answering is a back end whose answer a test makes, and that remembers what it was told to revoke.
+type answering struct {
+	*providerfake.Provider
+	answer func() (*provider.Credential, error)
+	told   *[]provider.Issued
+}
+
+func (a answering) Issue(context.Context, provider.Lease) (*provider.Credential, error) {
+	return a.answer()
+}
+
+func (a answering) Revoke(ctx context.Context, issued provider.Issued) (provider.Revoked, error) {
+	*a.told = append(*a.told, issued)
+	return a.Provider.Revoke(ctx, issued)
+}
+
+// answered is a grant whose back end answers so; until is when what it answers works no more, in the longest case.
+func answered(t *testing.T, mode v1alpha1.RevocationMode, answer func(e *env, until time.Time) (*provider.Credential, error)) (
+	e *env, until time.Time, told *[]provider.Issued) {
+	t.Helper()
+	e, told = newEnv(t), &[]provider.Issued{}
+	until = e.clock.Now().Add(365 * 24 * time.Hour)
+	e.backend = providerfake.New(e.clock, 15*time.Minute, mode)
+	e.grants.Observer.Providers = provider.NewSet(answering{e.backend,
+		func() (*provider.Credential, error) { return answer(e, until) }, told})
+	return e, until, told
+}
+
+// issuedUntil is a credential that works so long.
+func issuedUntil(_ *env, until time.Time) (*provider.Credential, error) {
+	return provider.NewCredential(provider.CredentialFields{ID: "ASIALATE", Principal: "late", ExpiresAt: until,
+		Secrets: []string{"a secret of the answer"}, Files: map[string]string{"fake/credential": "a secret of the answer"}})
+}
+
+func unusable(works provider.Works) error {
+	return &provider.Error{Class: provider.Final, Works: works, Message: "STS answered with another role; it is not used"}
+}
+
+// onRecord are the records of one event.
+func (e *env) onRecord(event audit.Event) (all []audit.Record) {
+	for _, r := range e.audit.records {
+		if r.Event == event {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// expectExposed sees that status and audit log say until when what nobody was given works.
+func (e *env) expectExposed(until time.Time, told []provider.Issued) {
+	e.Helper()
+	s := e.grant().Status
+	if s.EndedAt == nil || s.Revocation == nil || s.CredentialExpiresAt == nil || !s.CredentialExpiresAt.Time.Equal(until) {
+		e.Fatalf("ended %v, revocation %+v, expires %v, want %v", s.EndedAt, s.Revocation, s.CredentialExpiresAt, until)
+	}
+	if len(told) == 0 || !told[0].Until.Equal(until) {
+		e.Errorf("the back end was told to end %+v", told)
+	}
+	if s.Revocation.Mode != v1alpha1.RevocationAtExpiry {
+		return
+	}
+	if got := s.Revocation.ExposedUntil; got == nil || !got.Time.Equal(until) {
+		e.Errorf("exposed until %v, want %v", got, until)
+	}
+	at := metav1.NewTime(until)
+	for _, event := range []audit.Event{audit.EventRevoked, audit.EventEnded} {
+		all := e.onRecord(event)
+		if len(all) == 0 {
+			e.Errorf("%s is not on record", event)
+		}
+		for _, r := range all {
+			if r.ExposedUntil != auditTime(&at) {
+				e.Errorf("%s is on record with %q, want %s", event, r.ExposedUntil, auditTime(&at))
+			}
+		}
+	}
+}
+
+// TestAnswer_UntilWhenItWorksIsKept: of an answer that is not used, status and audit log say how long it works, and whoever ends
+// it is told.
+func TestAnswer_UntilWhenItWorksIsKept(t *testing.T) {
+	revoke := func(e *env) { e.annotate(v1alpha1.AnnotationRevoke, "now") }
+	stopped := func(e *env) {
+		revoke(e)
+		for range 3 {
+			_, err := e.grants.Reconcile(e.Context(), ctrl.Request{NamespacedName: key()})
+			e.must(err)
+		}
+		if e.grant().Status.Stop == nil {
+			e.Error("it was not being ended yet")
+		}
+	}
+	for name, test := range map[string]struct {
+		// meanwhile happens while the back end is asked.
+		meanwhile func(e *env)
+		answer    func(e *env, until time.Time) (*provider.Credential, error)
+		// id is what the audit log calls it.
+		id string
+	}{
+		"it is not what was asked for": {answer: func(_ *env, until time.Time) (*provider.Credential, error) {
+			return nil, unusable(provider.WorksUntil(until))
+		}},
+		"it is not what was asked for, of a grant that is being ended": {meanwhile: stopped, answer: func(_ *env, until time.Time) (*provider.Credential, error) {
+			return nil, unusable(provider.WorksUntil(until))
+		}},
+		"it comes when the grant is being ended": {meanwhile: stopped, answer: issuedUntil, id: "ASIALATE"},
+		"it comes with the revocation":           {meanwhile: revoke, answer: issuedUntil, id: "ASIALATE"},
+		"it comes when the grant is being ended, and no status can be stored": {meanwhile: func(e *env) {
+			stopped(e)
+			e.statusRefused = errors.New("somebody's rule says no")
+		}, answer: issuedUntil, id: "ASIALATE"},
+	} {
+		for _, mode := range []v1alpha1.RevocationMode{v1alpha1.RevocationAtExpiry, v1alpha1.RevocationImmediate} {
+			t.Run(name+"/"+string(mode), func(t *testing.T) {
+				asked, answers := make(chan struct{}), make(chan struct{})
+				e, until, told := answered(t, mode, func(e *env, until time.Time) (*provider.Credential, error) {
+					close(asked)
+					<-answers
+					return test.answer(e, until)
+				})
+				_, err := e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()})
+				e.must(err)
+				<-asked
+				if test.meanwhile != nil {
+					test.meanwhile(e)
+				}
+				close(answers)
+				<-e.grants.Answered
+				for range 3 {
+					_, _ = e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()})
+				}
+				if len(*told) == 0 {
+					t.Fatal("the back end was not told to end it")
+				}
+				e.statusRefused = nil
+				e.over()
+				e.expectExposed(until, *told)
+				e.grants = e.controller() // another process knows what is stored
+				e.over()
+				e.expectExposed(until, *told)
+				if all := e.onRecord(audit.EventIssued); test.id != "" && (len(all) != 1 || all[0].CredentialID != test.id) {
+					t.Errorf("issued on record: %+v", all)
+				}
+				if c := e.grant().Status.Credential; test.id != "" && (c == nil || c.ID != test.id) {
+					t.Errorf("the status names %+v", c)
+				}
+				if c := e.issuedCondition(); test.id != "" && !strings.Contains(c.Message, "issued as late, and given to nobody") {
+					t.Errorf("it says: %s", c.Message)
+				}
+			})
+		}
+	}
+}
+
+// TestAnswer_ThatSaysNoEndIsSaidToBeUnknown: nobody guesses in the status.
+func TestAnswer_ThatSaysNoEndIsSaidToBeUnknown(t *testing.T) {
+	e, _, told := answered(t, v1alpha1.RevocationAtExpiry, func(*env, time.Time) (*provider.Credential, error) {
+		return nil, unusable(provider.WorksUntil(time.Time{}))
+	})
+	e.reconcile()
+	e.over()
+	s := e.grant().Status
+	if s.EndedAt == nil || s.Revocation == nil || s.Revocation.Mode != v1alpha1.RevocationAtExpiry || s.Revocation.ExposedUntil != nil {
+		t.Errorf("ended %v, revocation %+v", s.EndedAt, s.Revocation)
+	}
+	if len(s.Exposed) != 1 || !s.Exposed[0].Unknown || !s.Exposed[0].Until.After(e.clock.Now().Add(-time.Hour)) {
+		t.Errorf("exposed: %+v", s.Exposed)
+	}
+	if len(*told) == 0 || !(*told)[0].Unknown {
+		t.Errorf("the back end was told to end %+v", *told)
+	}
+	if all := e.onRecord(audit.EventRevoked); len(all) != 1 || all[0].ExposedUntil != "" {
+		t.Errorf("revoked on record: %+v", all)
+	}
+}

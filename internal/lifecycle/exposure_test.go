@@ -1,0 +1,50 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package lifecycle
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+)
+
+// TestLearn_LengthensAndNeverShortens: of an answer that is not used, the status says what is worst.
+func TestLearn_LengthensAndNeverShortens(t *testing.T) {
+	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) metav1.Time { return metav1.NewTime(now.Add(d)) }
+	for name, test := range map[string]struct {
+		said v1alpha1.AttemptExposure
+		// until is what the attempt's entry says then, and exposed what a revocation at expiry does; nil if nobody can say.
+		until   metav1.Time
+		exposed *metav1.Time
+	}{
+		"later":   {v1alpha1.AttemptExposure{Attempt: 1, Until: at(3 * time.Hour)}, at(3 * time.Hour), new(at(3 * time.Hour))},
+		"earlier": {v1alpha1.AttemptExposure{Attempt: 1, Until: at(time.Minute)}, at(time.Hour), new(at(2 * time.Hour))},
+		"unknown": {v1alpha1.AttemptExposure{Attempt: 1, Unknown: true}, at(time.Hour), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &v1alpha1.CapabilityGrantStatus{Attempt: 2, Revocation: &v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry}}
+			Expose(s, v1alpha1.AttemptExposure{Attempt: 1, Until: at(time.Hour)})
+			Expose(s, v1alpha1.AttemptExposure{Attempt: 2, Until: at(2 * time.Hour)})
+			before := s.Revocation
+			test.said.Answered = true
+			Learn(s, test.said)
+			Learn(s, test.said)
+			if before.ExposedUntil != nil {
+				t.Error("it changed what others hold")
+			}
+			for _, e := range s.Exposed {
+				if e.Attempt == 1 && (!e.Until.Equal(&test.until) || !e.Answered || e.Unknown != test.said.Unknown) {
+					t.Errorf("got %+v", e)
+				}
+			}
+			if got := s.Revocation.ExposedUntil; len(s.Exposed) != 2 || !got.Equal(test.exposed) {
+				t.Errorf("%d attempts, exposed until %v, want %v", len(s.Exposed), got, test.exposed)
+			}
+		})
+	}
+}
