@@ -289,8 +289,8 @@ type AttemptExposure struct {
 	// way, and what the back end confirmed to have ended counts until it expires all the same.
 	// +optional
 	Answered bool `json:"answered,omitempty"`
-	// unknown is true when the back end answered with something that nobody is given, and not until when it works, or not in a form
-	// that can be read. until is then what would hold of the credential that was asked for.
+	// unknown is true when the back end answered with something that nobody is given, and not until when it works, or
+	// not in a form that can be read. until is then what would hold of the credential that was asked for.
 	// +optional
 	Unknown bool `json:"unknown,omitempty"`
 }

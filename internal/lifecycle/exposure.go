@@ -23,8 +23,9 @@ func Expose(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
 	s.CredentialExpiresAt = lastExpiry(s)
 }
 
-// Learn records what the back end's answer to an attempt says of a credential that nobody is given: until when it works, the zero
-// time if it does not say. What was recorded before stays where it is later: an answer that is not used is not believed to shorten it.
+// Learn records what the back end's answer to an attempt says of a credential that nobody is given: until when it
+// works, the zero time if it does not say. What was recorded before stays where it is later: an answer that is not
+// used is not believed to shorten it.
 func Learn(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
 	seed(s)
 	for _, before := range s.Exposed {
@@ -44,7 +45,8 @@ func Learn(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
 	}
 }
 
-// ExposedUntil is until when a copy of what was issued works if nobody ends it; nil if nothing was issued, or if nobody can say.
+// ExposedUntil is until when a copy of what was issued works if nobody ends it; nil if nothing was issued, or if
+// nobody can say.
 func ExposedUntil(s *v1alpha1.CapabilityGrantStatus) *metav1.Time {
 	if slices.ContainsFunc(s.Exposed, func(e v1alpha1.AttemptExposure) bool { return e.Unknown }) {
 		return nil

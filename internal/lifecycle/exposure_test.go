@@ -18,7 +18,8 @@ func TestLearn_LengthensAndNeverShortens(t *testing.T) {
 	at := func(d time.Duration) metav1.Time { return metav1.NewTime(now.Add(d)) }
 	for name, test := range map[string]struct {
 		said v1alpha1.AttemptExposure
-		// until is what the attempt's entry says then, and exposed what a revocation at expiry does; nil if nobody can say.
+		// until is what the attempt's entry says then, and exposed what a revocation at expiry does; nil if nobody can
+		// say.
 		until   metav1.Time
 		exposed *metav1.Time
 	}{

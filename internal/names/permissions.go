@@ -11,10 +11,12 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
-// ofRepository are the permissions that GitHub narrows to the repositories that a token is for. Whatever is not among them reaches
-// the whole organization or its members, somebody's account, or what nobody here knows. Source: "Repository permissions" at
-// https://docs.github.com/en/rest/authentication/permissions-required-for-github-apps, by the names of its tokens, which are those at
-// https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app; and of GitHub Enterprise Server.
+// ofRepository are the permissions that GitHub narrows to the repositories that a token is for. Whatever is not among
+// them reaches the whole organization or its members, somebody's account, or what nobody here knows. Source:
+// "Repository permissions" at https://docs.github.com/en/rest/authentication/permissions-required-for-github-apps, by
+// the names of its tokens, which are those at
+// https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app; and of GitHub Enterprise
+// Server.
 //
 // Packages are left out: they belong to the organization, and only some of them to a repository.
 var ofRepository = []string{
@@ -25,11 +27,12 @@ var ofRepository = []string{
 	"single_file", "statuses", "vulnerability_alerts", "workflows",
 }
 
-// permissionAdministration, where it is more than reading, is for creating repositories, too. Source: the description of its access at
-// https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app.
+// permissionAdministration, where it is more than reading, is for creating repositories, too. Source: the description
+// of its access at https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app.
 const permissionAdministration = "administration"
 
-// CheckPermissions says which permission of GitHub reaches further than the repository of a request; nil for other back ends.
+// CheckPermissions says which permission of GitHub reaches further than the repository of a request; nil for other
+// back ends.
 func CheckPermissions(g *v1alpha1.GitHubCapability) error {
 	if g == nil {
 		return nil

@@ -28,8 +28,8 @@ const (
 const (
 	// CodeUnknownCapability: a policy names a capability that does not exist. An Allow allows nothing by it, a Deny denies nothing.
 	CodeUnknownCapability = "unknown-capability"
-	// CodeUnreadyCapability: a capability's provider does not exist, or is of another back end, or a permission of GitHub reaches
-	// further than one repository, so nothing can be issued.
+	// CodeUnreadyCapability: a capability's provider does not exist, or is of another back end, or a permission of
+	// GitHub reaches further than one repository, so nothing can be issued.
 	CodeUnreadyCapability = "unready-capability"
 	// CodeInvalidExpression: an expression does not compile or could cost too much. The Allow allows nothing, the Deny denies all that its
 	// fields match.

@@ -45,8 +45,8 @@ type Error struct {
 	Works Works
 }
 
-// Works says until when something works that a back end issued and nobody is given. The zero value says that nothing is known
-// but what was asked for: see Provider.Lifetime.
+// Works says until when something works that a back end issued and nobody is given. The zero value says that nothing
+// is known but what was asked for: see Provider.Lifetime.
 type Works struct {
 	// Until is that instant; zero when the answer does not say.
 	Until time.Time

@@ -32,8 +32,8 @@ type Provider interface {
 	// Lifetime is how long a credential that is asked for about now can work at the most: the TTL, or longer where the back end
 	// has a minimum, and the time that asking takes. It is what is believed of an attempt whose end nobody saw.
 	Lifetime(ttl time.Duration) time.Duration
-	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused, RetryAfter, StillWorks. What
-	// a back end answered is delivered only if it is what was asked for.
+	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused,
+	// RetryAfter, StillWorks. What a back end answered is delivered only if it is what was asked for.
 	Issue(ctx context.Context, l Lease) (*Credential, error)
 	// Handle is what Revoke needs to know beside the lease's ID, when capability and provider may be gone: no secret, and empty for most
 	// back ends. It is stored before anything is asked for, in the place of l.Handle, which tells of the attempts before.
@@ -181,8 +181,8 @@ type Revoked struct {
 	Lingers time.Duration
 	// LeavesOpen reports whether what was opened with the credential may go on, such as a watch. Nobody can say until when.
 	LeavesOpen bool
-	// Left says to people what could not be cleared away beside, in our own words; empty when nothing is left. It takes nothing from
-	// what is confirmed.
+	// Left says to people what could not be cleared away beside, in our own words; empty when nothing is left. It
+	// takes nothing from what is confirmed.
 	Left string
 }
 

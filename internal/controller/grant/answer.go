@@ -22,8 +22,8 @@ type answer struct {
 	at         time.Time
 }
 
-// hear takes in what the back end has answered, if it has. A credential that came when the grant was being ended already,
-// or when another process had begun the next attempt, is recorded, and forgotten.
+// hear takes in what the back end has answered, if it has. A credential that came when the grant was being ended
+// already, or when another process had begun the next attempt, is recorded, and forgotten.
 func (c *Controller) hear(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	if err := c.storeHandle(ctx, g, mem); err != nil {
 		return err
@@ -54,7 +54,8 @@ func (c *Controller) hear(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 }
 
 // tooLate puts a credential that nobody is given on record, and stores until when it works.
-func (c *Controller) tooLate(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, credential *provider.Credential) error {
+func (c *Controller) tooLate(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory,
+	credential *provider.Credential) error {
 	if err := c.recordIssued(ctx, g, mem, credential); err != nil {
 		return err
 	}
@@ -69,9 +70,10 @@ func unused(s *v1alpha1.CapabilityGrantStatus, attempt int32, credential *provid
 	}
 }
 
-// storeAnswer stores what the back end answered. While the grant is being ended, a status that the API server does not store keeps
-// nothing from being revoked: the end goes on with what is known, and stores it with its own words.
-func (c *Controller) storeAnswer(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, change func(*v1alpha1.CapabilityGrantStatus)) error {
+// storeAnswer stores what the back end answered. While the grant is being ended, a status that the API server does not
+// store keeps nothing from being revoked: the end goes on with what is known, and stores it with its own words.
+func (c *Controller) storeAnswer(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory,
+	change func(*v1alpha1.CapabilityGrantStatus)) error {
 	err := c.write(ctx, g, change)
 	if err == nil || g.Status.Stop == nil {
 		return err
@@ -82,7 +84,8 @@ func (c *Controller) storeAnswer(ctx context.Context, g *v1alpha1.CapabilityGran
 }
 
 // recordIssued puts on record, once, what was issued to the attempt that this process began.
-func (c *Controller) recordIssued(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, credential *provider.Credential) error {
+func (c *Controller) recordIssued(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory,
+	credential *provider.Credential) error {
 	if mem.recorded == mem.Began {
 		return nil
 	}
@@ -99,8 +102,8 @@ func reference(c *provider.Credential) *v1alpha1.CredentialReference {
 	return &v1alpha1.CredentialReference{ID: c.ID(), Principal: c.Principal()}
 }
 
-// mintFailed sorts the failure. What the back end refused in so many words was never issued; of anything else that is not known, but
-// what its answer said.
+// mintFailed sorts the failure. What the back end refused in so many words was never issued; of anything else that is
+// not known, but what its answer said.
 func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, failure error) error {
 	mem.Failure = lifecycle.Failure{Final: provider.IsFinal(failure), Message: failure.Error()}
 	wait := max(backoff(mem.Began), provider.RetryAfter(failure))
@@ -112,11 +115,13 @@ func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant
 	return c.storeAnswer(ctx, g, mem, func(s *v1alpha1.CapabilityGrantStatus) { c.sayFailed(g, s, mem, failure) })
 }
 
-// sayFailed writes a failure into a status. Another process may have begun the next attempt meanwhile: then the status tells of
-// that, and of this one only until when that works which was answered.
-func (c *Controller) sayFailed(g *v1alpha1.CapabilityGrant, s *v1alpha1.CapabilityGrantStatus, mem *memory, failure error) {
+// sayFailed writes a failure into a status. Another process may have begun the next attempt meanwhile: then the status
+// tells of that, and of this one only until when that works which was answered.
+func (c *Controller) sayFailed(g *v1alpha1.CapabilityGrant, s *v1alpha1.CapabilityGrantStatus, mem *memory,
+	failure error) {
 	if works := provider.StillWorks(failure); works != (provider.Works{}) {
-		lifecycle.Learn(s, v1alpha1.AttemptExposure{Attempt: mem.Began, Until: metav1.NewTime(works.Until), Answered: true, Unknown: works.Unknown})
+		lifecycle.Learn(s, v1alpha1.AttemptExposure{Attempt: mem.Began, Until: metav1.NewTime(works.Until),
+			Answered: true, Unknown: works.Unknown})
 	}
 	if s.Attempt != mem.Began {
 		return

@@ -130,8 +130,8 @@ func (e *env) expectExposed(until time.Time, told []provider.Issued) {
 	}
 }
 
-// TestAnswer_UntilWhenItWorksIsKept: of an answer that is not used, status and audit log say how long it works, and whoever ends
-// it is told.
+// TestAnswer_UntilWhenItWorksIsKept: of an answer that is not used, status and audit log say how long it works, and
+// whoever ends it is told.
 func TestAnswer_UntilWhenItWorksIsKept(t *testing.T) {
 	revoke := func(e *env) { e.annotate(v1alpha1.AnnotationRevoke, "now") }
 	stopped := func(e *env) {

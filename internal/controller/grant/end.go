@@ -220,7 +220,8 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 	if err != nil {
 		return provider.Revoked{}, err
 	}
-	issued := provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle, Until: g.Status.CredentialExpiresAt.Time}
+	issued := provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle,
+		Until: g.Status.CredentialExpiresAt.Time}
 	issued.Unknown = lifecycle.ExposedUntil(&g.Status) == nil
 	revoked, err := c.calls.revoke(ctx, backend, g.Spec.Provider.Name, issued)
 	if revoked.Left != "" {

@@ -32,7 +32,8 @@ func (c *Controller) standing(g *v1alpha1.CapabilityGrant) {
 	c.condition(g, s, v1alpha1.ConditionReconciling, metav1.ConditionTrue, next.Reason, next.Message)
 }
 
-// awaited is the condition of a living grant that is to become True next; nil while the Job has the credential, for then it is the Job's turn.
+// awaited is the condition of a living grant that is to become True next; nil while the Job has the credential, for
+// then it is the Job's turn.
 func awaited(s *v1alpha1.CapabilityGrantStatus) *metav1.Condition {
 	next := []string{v1alpha1.ConditionIssued, v1alpha1.ConditionDelivered}
 	if s.Stop != nil {

@@ -137,7 +137,8 @@ func TestRevoke_DeniesWhateverCannotBeTidied(t *testing.T) {
 	}
 }
 
-// TestRevoke_DeniesAsLongAsASessionCanWork: of an answer that did not say until when it works, that is as long as STS gives any.
+// TestRevoke_DeniesAsLongAsASessionCanWork: of an answer that did not say until when it works, that is as long as STS
+// gives any.
 func TestRevoke_DeniesAsLongAsASessionCanWork(t *testing.T) {
 	iam := inlinePolicies{room: 10}
 	w, l := withIAM(t, &iam)
@@ -157,7 +158,8 @@ func TestRevoke_DeniesAsLongAsASessionCanWork(t *testing.T) {
 	}
 }
 
-// TestRevoke_TriesToTidyAgain: what could not be taken away is, when IAM lets it, and no revocation does harm to the one before.
+// TestRevoke_TriesToTidyAgain: what could not be taken away is, when IAM lets it, and no revocation does harm to the
+// one before.
 func TestRevoke_TriesToTidyAgain(t *testing.T) {
 	iam := inlinePolicies{room: 10, refuses: []string{"DeleteRolePolicy"}}
 	w, l := withIAM(t, &iam)

@@ -42,8 +42,8 @@ func iamPages(t *testing.T, page func(n int64) (names []string, marker string)) 
 	return w, asked
 }
 
-// TestRevoke_AListThatDoesNotEndIsGivenUp: an IAM that always has another page holds no worker, and keeps no session from
-// being denied.
+// TestRevoke_AListThatDoesNotEndIsGivenUp: an IAM that always has another page holds no worker, and keeps no session
+// from being denied.
 func TestRevoke_AListThatDoesNotEndIsGivenUp(t *testing.T) {
 	for name, test := range map[string]struct {
 		page func(n int64) ([]string, string)

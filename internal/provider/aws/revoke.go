@@ -74,9 +74,10 @@ func (*Provider) Handle(l provider.Lease) string {
 	return string(text)
 }
 
-// Revoke denies the lease's sessions everything, by an inline policy of the role on the sessions' names, and reads it back. Other
-// sessions of the role go on. Where there is no revoker role, or no room for another denial, the session works until it expires.
-// Denials whose sessions have expired are taken away afterwards: no failure of that keeps a session working.
+// Revoke denies the lease's sessions everything, by an inline policy of the role on the sessions' names, and reads it
+// back. Other sessions of the role go on. Where there is no revoker role, or no room for another denial, the session
+// works until it expires. Denials whose sessions have expired are taken away afterwards: no failure of that keeps a
+// session working.
 func (a *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
 	if i.Handle == "" {
 		return provider.Revoked{Mode: v1alpha1.RevocationAtExpiry}, nil
@@ -118,8 +119,8 @@ func untidy(mode v1alpha1.RevocationMode, err error) provider.Revoked {
 	return r
 }
 
-// deny stores the denial of the lease's sessions, and reports whether IAM holds it. Those whose sessions have expired are taken away
-// before only where they are in its way.
+// deny stores the denial of the lease's sessions, and reports whether IAM holds it. Those whose sessions have expired
+// are taken away before only where they are in its way.
 func (d denials) deny(ctx context.Context, now time.Time, i provider.Issued) (bool, error) {
 	name, document := denialName(i), denial(i.ID)
 	full, err := d.put(ctx, name, document)
@@ -213,8 +214,8 @@ func (a *Provider) revoker(ctx context.Context, c *connection, i provider.Issued
 	return session, nil
 }
 
-// tidy takes away the denials whose sessions have expired, and returns the name of the lease's own if it is there and stays long
-// enough. One that IAM does not take away keeps no other.
+// tidy takes away the denials whose sessions have expired, and returns the name of the lease's own if it is there and
+// stays long enough. One that IAM does not take away keeps no other.
 func (d denials) tidy(ctx context.Context, now time.Time, i provider.Issued) (own string, stays error) {
 	names, err := d.names(ctx)
 	if err != nil {
@@ -290,8 +291,8 @@ func (d denials) holds(ctx context.Context, name, document string) (bool, error)
 	return true, nil
 }
 
-// iamFailure says which action failed, and keeps the status that IAM answered and none of its words. What is refused for want of
-// rights can be mended.
+// iamFailure says which action failed, and keeps the status that IAM answered and none of its words. What is refused
+// for want of rights can be mended.
 func iamFailure(action string, err error) error {
 	if err == nil {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks: it is nobody's, and works all the same; also the account's own, of which the
-// narrowed one is made.
+// TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks: it is nobody's, and works all the same; also the account's own, of
+// which the narrowed one is made.
 func TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	narrowed := func(path string, a map[string]any) bool { return path == "/v1/token" && a["expires_in"] == nil }

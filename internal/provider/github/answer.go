@@ -69,7 +69,8 @@ func (a answer) believable(w wanted, now time.Time) *provider.Error {
 
 // unused says what is wrong with an answer, and until when what it holds works.
 func (a answer) unused(why string) *provider.Error {
-	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(a.expires()), Message: "GitHub answered with " + why + "; it is not used"}
+	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(a.expires()),
+		Message: "GitHub answered with " + why + "; it is not used"}
 }
 
 // isOf reports whether the token is for this one repository alone.

@@ -15,8 +15,8 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// beyond are the permissions that go-github knows and that are not narrowed to a repository. One that a later release of it knows is
-// in neither list, and is refused until somebody has looked it up.
+// beyond are the permissions that go-github knows and that are not narrowed to a repository. One that a later release
+// of it knows is in neither list, and is refused until somebody has looked it up.
 var beyond = strings.Fields(`blocking codespaces_user_secrets content_references copilot_messages emails followers gists
 	git_signing_ssh_public_keys gpg_keys interaction_limits keys members organization_actions_variables organization_administration
 	organization_announcement_banners organization_api_insights organization_codespaces organization_codespaces_secrets
@@ -26,7 +26,8 @@ var beyond = strings.Fields(`blocking codespaces_user_secrets content_references
 	organization_plan organization_pre_receive_hooks organization_projects organization_secrets organization_self_hosted_runners
 	organization_user_blocking packages plan profile starring team_discussions user_events watching`)
 
-// TestPermissions_WhatReachesBeyondTheRepositoryIsRefused asks for each permission that go-github knows, beside an ordinary one.
+// TestPermissions_WhatReachesBeyondTheRepositoryIsRefused asks for each permission that go-github knows, beside an
+// ordinary one.
 func TestPermissions_WhatReachesBeyondTheRepositoryIsRefused(t *testing.T) {
 	w, refused := newWorld(t), map[string]bool{}
 	for _, name := range beyond {

@@ -15,8 +15,8 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks: one that GitHub has ended works no more, and of one that it has not, the year
-// that it lives for is known, and it is ended later.
+// TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks: one that GitHub has ended works no more, and of one that it has
+// not, the year that it lives for is known, and it is ended later.
 func TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks(t *testing.T) {
 	year := time.Now().Add(365 * 24 * time.Hour).UTC().Truncate(time.Second)
 	for name, test := range map[string]struct {

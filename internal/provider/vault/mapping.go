@@ -93,8 +93,8 @@ func (s *secret) secrets() []string {
 	return slices.Compact(secret)
 }
 
-// texts are those within a list or an object, and its numbers, as they are written in the whole of it: each is a secret of its own,
-// wherever it stands alone. What is true, false or nothing can be guessed.
+// texts are those within a list or an object, and its numbers, as they are written in the whole of it: each is a
+// secret of its own, wherever it stands alone. What is true, false or nothing can be guessed.
 func texts(value any, whole string) (all []string) {
 	switch v := value.(type) {
 	case nil, bool:

@@ -27,7 +27,8 @@ func tokenUntil(until time.Time) string {
 	return part(`{"alg":"RS256"}`) + "." + part(fmt.Sprintf(`{"exp":%d}`, until.Unix())) + "." + part("signature")
 }
 
-// TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone: the end of the login ends the lease, and not what goes on without it.
+// TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone: the end of the login ends the lease, and not what goes on without
+// it.
 func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 	month := time.Now().Add(30 * 24 * time.Hour).Truncate(time.Second)
 	for name, test := range map[string]struct {

@@ -195,7 +195,8 @@ func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, befor
 		e.Works = outlives.works
 		before.outlived(true)
 	}
-	// What this process was leased and gives to nobody is known to nobody: that its token has ended is enough, where that ends it.
+	// What this process was leased and gives to nobody is known to nobody: that its token has ended is enough, where
+	// that ends it.
 	if s.endSelf(ctx) == nil && l.Keep(ctx, before.String()) == nil {
 		e.Refused = e.Works == (provider.Works{}) && provider.IsRefused(failure)
 	}
@@ -261,7 +262,8 @@ type outlivesError struct {
 
 func (e *outlivesError) Unwrap() error { return e.error }
 
-// afterLease says of a failure until when what was leased works all the same: where the end of its lease does not end it.
+// afterLease says of a failure until when what was leased works all the same: where the end of its lease does not end
+// it.
 func (s *secret) afterLease(failure error, revocation v1alpha1.VaultRevocation, began time.Time) error {
 	lifetime, unknown := s.works(began)
 	switch {
