@@ -5,7 +5,6 @@ package policy
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -13,16 +12,11 @@ import (
 	celast "github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
-
-	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
-// mostAlike bounds how many spellings of one name are tried: each costs as much as the policy itself. A policy in which
-// a name has more is taken to deny it.
-const mostAlike = 8
-
-// pieces are what texts in an expression hold of names: a regular expression has other characters around them.
-var pieces = regexp.MustCompile(`[A-Za-z0-9_-]+`)
+// What an expression of a Deny may cost in which names are compared in both ways, in the API server's units: each
+// comparison stands there twice.
+const bothWaysCostLimit = 4 * expressionCostLimit
 
 // namesRead are the fields with a name of the request that an expression can read: both, if it reads the request as a
 // whole.
@@ -42,175 +36,105 @@ func namesRead(ast *cel.Ast) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// literal is a text in an expression.
-type literal struct {
-	text string
-	// field is the name that the text is compared with; empty where that is not known.
-	field string
-	// whole is set where the name must be the text.
-	whole bool
-	// negated is set where the expression holds of what differs from the text.
-	negated bool
-}
-
-// textsIn are the texts of an expression. Of those in an unknown form, the pieces stand beside the whole.
-func textsIn(ast *cel.Ast) []literal {
-	with, negated := map[int64]literal{}, map[int64]bool{}
-	visit := func(from celast.Expr, each func(celast.Expr)) {
-		celast.PreOrderVisit(from, celast.NewExprVisitor(each))
-	}
-	root := ast.NativeRep().Expr()
-	visit(root, func(e celast.Expr) {
-		if e.Kind() != celast.CallKind {
-			return
-		}
-		comparedIn(e.AsCall(), with)
-		switch e.AsCall().FunctionName() {
-		case operators.LogicalNot, operators.NotEquals, operators.Conditional:
-			visit(e, func(inner celast.Expr) { negated[inner.ID()] = true })
-		}
-	})
-	var found []literal
-	visit(root, func(e celast.Expr) {
-		if e.Kind() != celast.LiteralKind || e.AsLiteral().Type() != types.StringType {
-			return
-		}
-		one := with[e.ID()]
-		one.text, one.negated = e.AsLiteral().Value().(string), negated[e.ID()]
-		found = append(found, one)
-		if one.field == "" {
-			for _, piece := range pieces.FindAllString(one.text, -1) {
-				one.text = piece
-				found = append(found, one)
-			}
-		}
-	})
-	return found
-}
-
-// comparedIn notes which texts a call compares with a name, by the IDs of their expressions.
-func comparedIn(call celast.CallExpr, with map[int64]literal) {
-	all := call.Args()
-	if call.IsMemberFunction() {
-		all = append([]celast.Expr{call.Target()}, all...)
-	}
-	whole := slices.Contains([]string{operators.Equals, operators.NotEquals, operators.In}, call.FunctionName())
-	if len(all) != 2 || !whole && !slices.Contains([]string{"startsWith", "endsWith", "contains"}, call.FunctionName()) {
-		return
-	}
-	for i, name := range all {
-		texts, other := []celast.Expr{all[1-i]}, all[1-i]
-		if other.Kind() == celast.ListKind {
-			texts = other.AsList().Elements()
-		}
-		if field := nameOf(name); field != "" && (whole || i == 0) {
-			for _, text := range texts {
-				with[text.ID()] = literal{field: field, whole: whole}
-			}
-		}
-	}
-}
-
 // Reads reports whether an expression of the policy can read a field of the request with a name, repo or environment.
 func (c *Compiled) Reads(field string) bool {
 	return slices.ContainsFunc(c.when, func(w clause) bool { return slices.Contains(w.reads, field) })
 }
 
-// denyingView is what the expressions of a Deny see when they deny: the request's names as they are, or else as the
-// policy writes them. Where it does not deny, and for an Allow, it is what there is. It is not known where the
-// spellings are too many, and the policy denies for that.
-func (c *Compiled) denyingView(r *v1alpha1.CapabilityRequest, vars map[string]any) (view map[string]any, known bool) {
-	if c.allows() {
-		return vars, true
+// inAnyCase is an expression of a Deny, as it denies: whoever asks chooses how a name is written, so it holds where it
+// holds for some writing, in each comparison by itself, and what it makes an exception of is written as in the policy.
+// An expression that is true stays true.
+func (c *Compiler) inAnyCase(expression string, checked *cel.Ast) (*cel.Ast, error) {
+	parsed, issues := c.env.Parse(expression) // It has the numbers by which the checked one knows the types.
+	if err := issues.Err(); err != nil {
+		return nil, err
 	}
-	alike, known := c.alike(r, vars)
-	for _, view := range append([]map[string]any{vars}, alike...) {
-		if denies, _ := c.expressionsDeny(view); denies {
-			return view, true
-		}
-	}
-	return vars, known
+	s := spelling{ExprFactory: celast.NewExprFactory(), types: checked.NativeRep().TypeMap()}
+	root := parsed.NativeRep().Expr()
+	root.SetKindCase(s.bothWays(root, true))
+	last := int64(0)
+	root.RenumberIDs(func(int64) int64 { last++; return last })
+	ast, issues := c.env.Check(parsed)
+	return ast, issues.Err()
 }
 
-// alike is what the expressions of a Deny would see if the request's names were written as the policy writes them: the
-// same but for case. A Deny compares names without case for every back end, in its expressions too. It is not known
-// where they are too many.
-func (c *Compiled) alike(r *v1alpha1.CapabilityRequest, vars map[string]any) (all []map[string]any, known bool) {
-	seen, ok := vars[variableRequest].(map[string]any)
-	if !ok {
-		return nil, true
+// spelling rewrites expressions so that they read names without case.
+type spelling struct {
+	celast.ExprFactory
+	types map[int64]*types.Type
+}
+
+// bothWays is a condition in which each comparison with a name stands as it is and without case: one of them has to
+// hold, or, under a negation, both.
+func (s spelling) bothWays(e celast.Expr, one bool) celast.Expr {
+	if e.Kind() == celast.CallKind {
+		args := e.AsCall().Args()
+		switch function := e.AsCall().FunctionName(); function {
+		case operators.LogicalAnd, operators.LogicalOr:
+			return s.NewCall(e.ID(), function, s.bothWays(args[0], one), s.bothWays(args[1], one))
+		case operators.LogicalNot:
+			return s.NewCall(e.ID(), function, s.bothWays(args[0], !one))
+		case operators.Conditional:
+			unless := s.NewCall(e.ID(), operators.LogicalNot, s.bothWays(args[0], !one))
+			return s.NewCall(e.ID(), operators.LogicalOr,
+				s.NewCall(e.ID(), operators.LogicalAnd, s.bothWays(args[0], one), s.bothWays(args[1], one)),
+				s.NewCall(e.ID(), operators.LogicalAnd, unless, s.bothWays(args[2], one)))
+		}
 	}
-	repos, environments := c.spellings(fieldRepo, r.Spec.Repo), c.spellings(fieldEnvironment, r.Spec.Environment)
-	if len(repos) > mostAlike || len(environments) > mostAlike {
-		return nil, false
+	if !s.readsName(e) {
+		return s.CopyExpr(e)
 	}
-	for _, repo := range repos {
-		for _, environment := range environments {
-			if repo == r.Spec.Repo && environment == r.Spec.Environment {
-				continue
+	function := operators.LogicalAnd
+	if one {
+		function = operators.LogicalOr
+	}
+	return s.NewCall(e.ID(), function, s.CopyExpr(e), s.withoutCase(e))
+}
+
+// isName reports whether an expression is a name of the request, also of one that stands in a list.
+func (s spelling) isName(e celast.Expr) bool {
+	if e.Kind() != celast.SelectKind || e.AsSelect().IsTestOnly() {
+		return false
+	}
+	field, of := e.AsSelect().FieldName(), e.AsSelect().Operand()
+	return (field == fieldRepo || field == fieldEnvironment) && s.isRequest(of)
+}
+
+func (s spelling) isRequest(e celast.Expr) bool {
+	t := s.types[e.ID()]
+	return t != nil && t.TypeName() == typeRequest
+}
+
+func (s spelling) readsName(e celast.Expr) (reads bool) {
+	celast.PreOrderVisit(e, celast.NewExprVisitor(func(inner celast.Expr) { reads = reads || s.isName(inner) }))
+	return reads
+}
+
+// withoutCase is a copy in which every name, and every other text that is read, is in lower case, and every text that
+// stands in the expression.
+func (s spelling) withoutCase(e celast.Expr) celast.Expr {
+	folded := s.CopyExpr(e)
+	patterns := map[int64]bool{}
+	celast.PreOrderVisit(folded, celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() == celast.CallKind && slices.Contains([]string{"matches", "find", "findAll"}, e.AsCall().FunctionName()) {
+			for _, arg := range e.AsCall().Args() {
+				patterns[arg.ID()] = true
 			}
-			request, view := maps.Clone(seen), maps.Clone(vars)
-			request[fieldRepo], request[fieldEnvironment] = repo, environment
-			view[variableRequest] = request
-			all = append(all, view)
 		}
-	}
-	return all, true
-}
-
-// spellings are a name as it is, and, if an expression reads it, in lower case, as each text writes it, and as all of
-// them do. A policy that is about everything but a text keeps that: none takes away what the name has of it.
-func (c *Compiled) spellings(field, name string) []string {
-	all := []string{name}
-	if !c.Reads(field) {
-		return all
-	}
-	add := func(spelling string) {
-		if !slices.Contains(all, spelling) && !c.excepts(field, name, spelling) {
-			all = append(all, spelling)
+	}))
+	celast.PostOrderVisit(folded, celast.NewExprVisitor(func(e celast.Expr) {
+		switch {
+		case e.Kind() == celast.LiteralKind && e.AsLiteral().Type() == types.StringType:
+			text := e.AsLiteral().Value().(string)
+			if patterns[e.ID()] {
+				text = "(?i)" + text
+			} else {
+				text = strings.ToLower(text)
+			}
+			e.SetKindCase(s.NewLiteral(e.ID(), types.String(text)))
+		case e.Kind() == celast.SelectKind && s.types[e.ID()] == types.StringType:
+			e.SetKindCase(s.NewMemberCall(e.ID(), "lowerAscii", s.CopyExpr(e)))
 		}
-	}
-	add(strings.ToLower(name))
-	whole := name
-	for _, text := range c.texts {
-		if text.field == "" || text.field == field {
-			whole = text.respell(whole)
-			add(text.respell(name))
-		}
-	}
-	add(whole)
-	return all
-}
-
-// excepts reports whether a name fits a text that an expression makes an exception of, and another spelling does not.
-func (c *Compiled) excepts(field, name, spelling string) bool {
-	return slices.ContainsFunc(c.texts, func(text literal) bool {
-		return text.negated && (text.field == "" || text.field == field) && text.fits(name) && !text.fits(spelling)
-	})
-}
-
-func (l literal) fits(name string) bool {
-	return name == l.text || !l.whole && strings.Contains(name, l.text)
-}
-
-// respell is a name in which each place that differs from the text in case alone is written as in the text, and one
-// that lies within a text of an unknown form as there.
-func (l literal) respell(name string) string {
-	lower, text := strings.ToLower(name), strings.ToLower(l.text)
-	switch {
-	case len(text) != len(l.text), text == "", l.whole && lower != text:
-		return name // Names are ASCII.
-	case l.field == "" && !l.whole && strings.Contains(text, lower):
-		at := strings.Index(text, lower)
-		return l.text[at : at+len(name)]
-	}
-	var b strings.Builder
-	for {
-		at := strings.Index(lower, text)
-		if at < 0 {
-			return b.String() + name
-		}
-		b.WriteString(name[:at] + l.text)
-		name, lower = name[at+len(text):], lower[at+len(text):]
-	}
+	}))
+	return folded
 }

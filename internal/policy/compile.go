@@ -49,9 +49,7 @@ func NewCompiler() (*Compiler, error) {
 type Compiled struct {
 	policy *v1alpha1.CapabilityPolicy
 	when   []clause
-	// texts are those of the expressions that read a name of the request.
-	texts []literal
-	err   error
+	err    error
 }
 
 // clause is one expression of a policy.
@@ -65,8 +63,6 @@ type clause struct {
 	opaque, opaqueNot bool
 	// reads are the fields of the request with a name that it can read.
 	reads []string
-	// texts are what it holds beside them, if it reads any.
-	texts []literal
 }
 
 // Err says why the policy cannot be evaluated: an expression does not compile, does not yield a bool, or could cost too much.
@@ -88,14 +84,13 @@ func (c *Compiler) Compile(p *v1alpha1.CapabilityPolicy) *Compiled {
 	}
 	var total uint64
 	for i, e := range p.Spec.When {
-		made, cost, err := c.compile(e)
+		made, cost, err := c.compile(e, p.Spec.Effect)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("when[%d]: %w", i, err))
 			continue
 		}
 		total += cost
 		compiled.when = append(compiled.when, made)
-		compiled.texts = append(compiled.texts, made.texts...)
 	}
 	if total > policyCostLimit {
 		problems = append(problems, fmt.Errorf("the expressions together could cost %d, of at most %d", total, policyCostLimit))
@@ -104,7 +99,7 @@ func (c *Compiler) Compile(p *v1alpha1.CapabilityPolicy) *Compiled {
 	return compiled
 }
 
-func (c *Compiler) compile(e v1alpha1.Expression) (clause, uint64, error) {
+func (c *Compiler) compile(e v1alpha1.Expression, effect v1alpha1.PolicyEffect) (clause, uint64, error) {
 	ast, issues := c.env.Compile(e.Expression)
 	if err := issues.Err(); err != nil {
 		return clause{}, 0, fmt.Errorf("the expression does not compile: %s", firstLine(err))
@@ -119,14 +114,17 @@ func (c *Compiler) compile(e v1alpha1.Expression) (clause, uint64, error) {
 	if cost.Max > expressionCostLimit {
 		return clause{}, 0, fmt.Errorf("the expression could cost %d, of at most %d", cost.Max, expressionCostLimit)
 	}
-	program, err := c.env.Program(ast, cel.CostLimit(expressionCostLimit))
-	if err != nil {
-		return clause{}, 0, fmt.Errorf("the expression cannot be prepared: %s", firstLine(err))
-	}
-	made := clause{program: program, usesJob: uses(ast, variableJob), message: e.Message}
+	made := clause{usesJob: uses(ast, variableJob), message: e.Message, reads: namesRead(ast)}
 	made.compares, made.opaque, made.opaqueNot = comparisons(ast)
-	if made.reads = namesRead(ast); len(made.reads) > 0 {
-		made.texts = textsIn(ast)
+	limit := uint64(expressionCostLimit)
+	if effect != v1alpha1.EffectAllow && len(made.reads) > 0 {
+		limit = bothWaysCostLimit
+		if ast, err = c.inAnyCase(e.Expression, ast); err != nil {
+			return clause{}, 0, fmt.Errorf("the expression cannot be read without case: %s", firstLine(err))
+		}
+	}
+	if made.program, err = c.env.Program(ast, cel.CostLimit(limit)); err != nil {
+		return clause{}, 0, fmt.Errorf("the expression cannot be prepared: %s", firstLine(err))
 	}
 	return made, cost.Max, nil
 }

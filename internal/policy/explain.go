@@ -180,12 +180,11 @@ func (e *evaluation) expressionClauses(p *Compiled) []Clause {
 		return nil
 	}
 	all := make([]Clause, 0, len(p.when))
-	vars, known := p.denyingView(e.Request, e.vars)
 	for i, w := range p.when {
 		c := Clause{Field: fmt.Sprintf("when[%d]", i), Holds: HoldsYes, Text: w.message}
-		switch answer, err := w.eval(vars); answer {
+		switch answer, err := w.eval(e.vars); answer {
 		case no:
-			c.Holds = holds(!known)
+			c.Holds = HoldsNo
 		case later:
 			c.Holds, c.Text = HoldsOpen, w.message+" (depends on the Job)"
 		case failed:

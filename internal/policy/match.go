@@ -40,24 +40,6 @@ func (c *Compiled) denies(r *v1alpha1.CapabilityRequest, asked names.Asked, vars
 	if c.err != nil {
 		return true, fmt.Sprintf("policy %s denies what its fields match, because it is not valid: %s", c.name(), oneLine(c.err))
 	}
-	if denies, why := c.expressionsDeny(vars); denies {
-		return true, why
-	}
-	alike, known := c.alike(r, vars)
-	if !known {
-		return true, fmt.Sprintf("policy %s denies it, because its expressions hold too many texts that are alike the repo or "+
-			"the environment but for case; write these in lower case", c.name())
-	}
-	for _, view := range alike {
-		if denies, why := c.expressionsDeny(view); denies {
-			return true, why + "; a Deny compares names without case"
-		}
-	}
-	return false, ""
-}
-
-// expressionsDeny reports whether all expressions of a Deny hold of what they see, and in which words it denies then.
-func (c *Compiled) expressionsDeny(vars map[string]any) (bool, string) {
 	var failure error
 	waits := false
 	words := make([]string, 0, len(c.when))

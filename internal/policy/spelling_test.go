@@ -176,6 +176,13 @@ func TestDeny_NoSpellingIsPastAnExpression(t *testing.T) {
 	denied("Payments", "preview", "request.repo.matches('^(payments|Pay)$')")
 	denied("AYM", "preview", "'xPaymentsx'.contains(request.repo)")
 	denied("AAAABBBBCCCCDDDDEEEE", "preview", "request.repo.matches('aaaa|bbbb|cccc|dddd|eeee|aaaab|aaaabb|aaaabbb|x')")
+	denied("web-app", "production", "request.environment == 'Production' && !('production' in job.labels)")
+	denied("web-app", "Production", "request.environment == 'production' && !request.taskID.startsWith('INC-')")
+	denied("pay-core", "preview", "request.ttlSeconds > 60 ? request.repo.startsWith('PAY') : request.repo.startsWith('pay-core')")
+	denied("foo", "Production", "request.repo != 'Foo' && request.environment == 'production'")
+	denied("foo", "Production", "request.repo != 'Foo'", "request.environment == 'production'")
+	allowed("Foo", "production", "request.repo != 'Foo' && request.environment == 'production'")
+	denied("web-app", "Production", "[request].exists(r, r.environment == 'production')")
 	run(t, rows)
 }
 
@@ -187,7 +194,7 @@ func TestDeny_AnotherSpellingIsExplained(t *testing.T) {
 	p.Spec.When = when("request.repo == 'payments'", "nobody may")
 	w.add(p)
 	decision := w.decide(t)
-	if want := "policy no-payments denies it: nobody may; a Deny compares names without case"; decision.Message != want {
+	if want := "policy no-payments denies it: nobody may"; decision.Message != want {
 		t.Errorf("got %q, want %q", decision.Message, want)
 	}
 	_, all := Explain(w.Facts)

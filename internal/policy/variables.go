@@ -21,6 +21,9 @@ const (
 	variableJob        = "job"
 )
 
+// typeRequest is the type of the variable request.
+const typeRequest = "valetkey.dev/Request"
+
 // Bounds for the estimate of what an expression could cost where the CRD sets none, or one that nobody reaches. Those of a Job
 // are checked before an expression sees it. The values of extra are few in practice, and of 1,024 groups none has anywhere near
 // the 512 characters that it may have: an estimate by the CRD's bounds would refuse expressions that cost little. The limit at
@@ -44,7 +47,7 @@ func variableTypes() map[string]*apiservercel.DeclType {
 		"extra":    apiservercel.NewMapType(text(512), apiservercel.NewListType(text(512), maxExtraValues), 64),
 	})
 	return map[string]*apiservercel.DeclType{
-		variableRequest: object("valetkey.dev/Request", map[string]*apiservercel.DeclType{
+		variableRequest: object(typeRequest, map[string]*apiservercel.DeclType{
 			"name": text(54), "namespace": text(63), "capability": text(63), "taskID": text(128), "actor": text(128),
 			"repo": text(100), "environment": text(63), "justification": text(1024),
 			"ttlSeconds": apiservercel.IntType, "requester": requester,
