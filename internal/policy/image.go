@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -19,7 +20,7 @@ func imageName(image string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the image %q is not a name that a container can be made of: %w", Clip(image, 64), err)
 	}
-	name := strings.TrimSuffix(strings.ToLower(reference.Domain(named)), ":443") + "/" + reference.Path(named)
+	name := registryName(reference.Domain(named)) + "/" + reference.Path(named)
 	if digested, ok := named.(reference.Digested); ok {
 		return name + "@" + digested.Digest().String(), nil
 	}
@@ -27,6 +28,25 @@ func imageName(image string) (string, error) {
 		name += ":" + tagged.Tag()
 	}
 	return name, nil
+}
+
+// registryName is the one spelling of a registry: its host in lower case, an address as addresses are written, and its
+// port without zeros in front, but for that of HTTPS.
+func registryName(domain string) string {
+	host, port, found := strings.Cut(strings.ToLower(domain), ":")
+	if at := strings.LastIndex(domain, "]"); at >= 0 {
+		host = strings.ToLower(domain[:at+1])
+		port, found = strings.CutPrefix(domain[at+1:], ":")
+	}
+	if address, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && address.Is6() {
+		if host = "[" + address.String() + "]"; address.Is4In6() {
+			host = address.Unmap().String()
+		}
+	}
+	if port = strings.TrimLeft(port, "0"); found && port != "443" {
+		host += ":" + port
+	}
+	return host
 }
 
 // isImage reports whether two images are the same one. Those that are no names are none.

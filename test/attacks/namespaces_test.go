@@ -57,6 +57,8 @@ func namespaceEdgeRows() []row {
 		{name: "withdrawing the enrolment through the finalizers", by: mallory, rule: rule, words: enrolled, try: finalizes(namespace, "valetkey.dev/enrolled", "false")},
 		{name: "weakening Pod Security through the finalizers", by: mallory, rule: rule, words: security, try: finalizes(namespace, "pod-security.kubernetes.io/enforce", "privileged")},
 		{name: "saying that no grant lives through the finalizers", by: mallory, rule: rule, words: inUse, try: finalizes(namespace, "valetkey.dev/in-use", "false")},
+		{name: "more labels than fit, on a namespace of agents", by: mallory, rule: rule, words: "at most 256 labels", try: patch("idle", "", manyMarks("labels", 257))},
+		{name: "more annotations than fit, on a namespace of agents, through the status", by: mallory, rule: rule, words: "256 annotations", try: patch("idle", "status", manyMarks("annotations", 257))},
 		{name: "withdrawing the enrolment where nothing lives", by: mallory, rule: rule, words: everywhere, try: patch("idle", "", `{"metadata":{"labels":{"valetkey.dev/enrolled":null}}}`)},
 		{name: "withdrawing the enrolment where nothing lives, through the status", by: mallory, rule: rule, words: everywhere,
 			try: patch("idle", "status", `{"metadata":{"labels":{"valetkey.dev/enrolled":"no"}}}`)},

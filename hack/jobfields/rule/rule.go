@@ -18,10 +18,10 @@ const Name = "valetkey-job-fields"
 // YAML is the rule and its binding. The types are those of policy.Structs, the Job's spec first.
 func YAML(types []policy.Struct) string {
 	var b strings.Builder
-	b.WriteString(head + conditions)
+	b.WriteString(head)
 	b.WriteString("  variables:\n")
 	for _, name := range inOrder(types, looksAt) {
-		entry(&b, variable(name), instances(types, name))
+		entry(&b, variable(name), shortInstances(types, name))
 	}
 	for _, s := range types {
 		if refuses(s) {
@@ -117,13 +117,6 @@ func inOrder(types []policy.Struct, looksAt func(policy.Struct) bool) []string {
 func variable(typeName string) string { return "all" + typeName }
 
 func refusedOf(typeName string) string { return "refused" + typeName }
-
-// instances finds the objects of a type, wherever in a Job's spec they are.
-func instances(types []policy.Struct, name string) string {
-	return found(types, name, func(parent string, f policy.StructField) string {
-		return fmt.Sprintf("variables.%s.map(x, x.?%s.orValue([])).flatten()", variable(parent), f.Name)
-	})
-}
 
 // found finds the objects of a type; inList is how those in a list are found.
 func found(types []policy.Struct, name string, inList func(parent string, f policy.StructField) string) string {
