@@ -62,6 +62,8 @@ func grantEdgeRows() []row {
 		{name: "the operator relabels a grant", by: operator, rule: rule, words: "labels and owner", try: patches("CapabilityGrant", granted, "", `{"metadata":{"labels":{"a":"b"}}}`)},
 		{name: "the operator adds a finalizer to a grant", by: operator, rule: rule, words: "no other finalizers", try: patches("CapabilityGrant", granted, "",
 			`{"metadata":{"finalizers":["valetkey.dev/revoke","example.com/hold"]}}`)},
+		{name: "a grant's finalizer a thousand times, each of which the operator takes off by itself", by: mallory, rule: rule, words: "no other finalizers", try: patches("CapabilityGrant", granted, "",
+			`{"metadata":{"finalizers":["`+strings.Repeat(v1alpha1.FinalizerRevoke+`","`, 1000)+v1alpha1.FinalizerRevoke+`"]}}`)},
 		{name: "an administrator removes a grant's finalizer", by: admin, rule: rule, words: "operator removes the finalizer", try: patches("CapabilityGrant", granted, "", `{"metadata":{"finalizers":null}}`)},
 		{name: "a grant that is orphaned when it goes", by: mallory, rule: rule, words: "no other finalizers", try: patches("CapabilityGrant", granted, "",
 			`{"metadata":{"finalizers":["valetkey.dev/revoke","orphan"]}}`)},

@@ -45,16 +45,20 @@ func Status[T client.Object](ctx context.Context, writer client.StatusClient, li
 	return err
 }
 
-// Release takes a finalizer off an object, by a JSON patch that is guarded by the object's UID and by where the finalizer
-// stands, and by nothing else that others may write. That it has none is no error. The error is the API server's own:
+// Release takes a finalizer off an object, however often it is there, by a JSON patch that is guarded by the object's UID
+// and by where the finalizer stands, and by nothing else that others may write. That it has none is no error. The error is the API server's own:
 // invalid, if another object has its name by now, or if other finalizers have moved this one.
 func Release(ctx context.Context, writer client.Writer, object client.Object, finalizer string) error {
-	at := slices.Index(object.GetFinalizers(), finalizer)
-	if at < 0 {
+	all := object.GetFinalizers()
+	if !slices.Contains(all, finalizer) {
 		return nil
 	}
-	patch := fmt.Appendf(nil, `[{"op":"test","path":"/metadata/uid","value":%q},`+
-		`{"op":"test","path":"/metadata/finalizers/%d","value":%q},{"op":"remove","path":"/metadata/finalizers/%d"}]`,
-		object.GetUID(), at, finalizer, at)
-	return writer.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch))
+	patch := fmt.Appendf(nil, `[{"op":"test","path":"/metadata/uid","value":%q}`, object.GetUID())
+	for at := len(all) - 1; at >= 0; at-- {
+		if all[at] == finalizer {
+			patch = fmt.Appendf(patch, `,{"op":"test","path":"/metadata/finalizers/%d","value":%q},{"op":"remove","path":"/metadata/finalizers/%d"}`,
+				at, finalizer, at)
+		}
+	}
+	return writer.Patch(ctx, object, client.RawPatch(types.JSONPatchType, append(patch, ']')))
 }

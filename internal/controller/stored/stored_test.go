@@ -27,10 +27,11 @@ func TestRelease_IsHeldUpByNothingThatOthersMayWrite(t *testing.T) {
 		"a note":                    {meanwhile: func(p *corev1.Pod) { p.Annotations = map[string]string{"x": "1"} }, stays: []string{others}},
 		"a finalizer behind it":     {meanwhile: func(p *corev1.Pod) { p.Finalizers = append(p.Finalizers, "example.com/new") }, stays: []string{others, "example.com/new"}},
 		"a finalizer that moves it": {meanwhile: func(p *corev1.Pod) { p.Finalizers = []string{ours, others} }, stays: []string{ours, others}, refused: true},
-		"another of its name":       {meanwhile: func(p *corev1.Pod) { p.UID = "2" }, stays: []string{others, ours}, refused: true},
+		"the same once more":        {meanwhile: func(p *corev1.Pod) { p.Finalizers = append(p.Finalizers, ours) }, stays: []string{others, ours}},
+		"another of its name":       {meanwhile: func(p *corev1.Pod) { p.UID = "2" }, stays: []string{ours, others, ours}, refused: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "a", UID: types.UID("1"), Finalizers: []string{others, ours}}}
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "a", UID: types.UID("1"), Finalizers: []string{ours, others, ours}}}
 			c := fake.NewClientBuilder().WithObjects(pod).Build()
 			looked, now := &corev1.Pod{}, &corev1.Pod{}
 			must(t, c.Get(t.Context(), client.ObjectKeyFromObject(pod), looked))
