@@ -8,10 +8,13 @@ package attacks
 import (
 	"context"
 	"errors"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
 // revoked is a grant that alice revoked and that has ended.
