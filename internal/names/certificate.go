@@ -12,8 +12,11 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
-// addresses is the parameter with the IP addresses of a certificate.
+// addresses is the parameter with the IP addresses of a certificate; manyForms are those whose names can be written in
+// ways that nobody could list: a URI with its default port, a slash at its end or a user, a type with noughts in front.
 const addresses = "ip_sans"
+
+var manyForms = []string{"uri_sans", "other_sans"}
 
 // ofCertificates are the parameters of Vault's engine for certificates that give a certificate its names: a list each.
 // Source: https://developer.hashicorp.com/vault/api-docs/secret/pki#generate-certificate-and-key.
@@ -50,6 +53,11 @@ func checkCertificate(parameters []v1alpha1.VaultParameter) error {
 			return fmt.Errorf("%s=%s: an address can be written in many ways, so no value of a request can be a part of one: "+
 				"write whole addresses, or use alt_names", p.Name, p.Value)
 		}
+		with := func(name string) bool { return valueForm.MatchString(name) }
+		if slices.Contains(manyForms, p.Name) && takesValues(p) && !all(elements(p), with) {
+			return fmt.Errorf("%s=%s: such a name can be written in many ways, so one without a value of the request could be "+
+				"what another request is given: leave it out, or ask for it by another capability", p.Name, p.Value)
+		}
 		for _, name := range elements(p) {
 			if fixed := valueForm.ReplaceAllString(name, ""); isName(p) &&
 				(!plainName.MatchString(fixed) || climbs.MatchString(valueForm.ReplaceAllString(name, "a"))) {
@@ -63,6 +71,10 @@ func checkCertificate(parameters []v1alpha1.VaultParameter) error {
 		}
 	}
 	return nil
+}
+
+func all(of []string, holds func(string) bool) bool {
+	return !slices.ContainsFunc(of, func(one string) bool { return !holds(one) })
 }
 
 // elements are those of a parameter's list.

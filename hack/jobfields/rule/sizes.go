@@ -134,10 +134,15 @@ const (
 	mostOfElements = 4096
 )
 
-// small is true of Jobs whose lists are not far too long.
-var small = fmt.Sprintf(`[object.spec.template.spec].all(p, p.all(k, type(p[k]) != list || (p[k].size() <= %d
-      && p[k].all(e, type(e) != map || e.all(f, type(e[f]) != list || e[f].size() <= %d))))
-      && p.map(k, type(p[k]) != list ? 0 : p[k].map(e, type(e) != map ? 0 : e.map(f, type(e[f]) != list ? 0 : int(e[f].size())).sum()).sum()).sum() <= %d)`,
+// small is true of Jobs whose lists are not far too long, wherever in the Pod's spec other rules come by: in it, in what is
+// in its lists, and in its affinity.
+var small = fmt.Sprintf(`[object.spec.template.spec].all(p, p.all(k, type(p[k]) == list ? p[k].size() <= %d
+      && p[k].all(e, type(e) != map || e.all(f, type(e[f]) == list ? e[f].size() <= %d
+      : type(e[f]) != map || (e[f].size() <= %[2]d && e[f].all(g, type(e[f][g]) != list || e[f][g].size() <= %[2]d))))
+      : type(p[k]) != map || (p[k].size() <= %[2]d && p[k].all(f, type(p[k][f]) == list ? p[k][f].size() <= %[2]d
+      : type(p[k][f]) != map || (p[k][f].size() <= %[2]d && p[k][f].all(g, type(p[k][f][g]) == list ? p[k][f][g].size() <= %[2]d
+      : type(p[k][f][g]) != map || (p[k][f][g].size() <= %[2]d && p[k][f][g].all(h, type(p[k][f][g][h]) != list || p[k][f][g][h].size() <= %[2]d)))))))
+      && p.map(k, type(p[k]) != list ? 0 : p[k].map(e, type(e) != map ? 0 : e.map(f, type(e[f]) != list ? 0 : int(e[f].size())).sum()).sum()).sum() <= %[3]d)`,
 	longestOfPod, longestOfElement, mostOfElements)
 
 // NotTooLarge is the condition by which rules that cost much for long lists leave Jobs with such lists to valetkey-sizes. Of a Job that
