@@ -6,7 +6,9 @@ package policy
 import (
 	"maps"
 
+	"github.com/distribution/reference"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -33,7 +35,26 @@ func AsHeld(job *batchv1.Job, requester string) *batchv1.Job {
 	s.Template.Spec.EnableServiceLinks = ptr.To(false)
 	s.Template.Spec.ActiveDeadlineSeconds = shorter(s.ActiveDeadlineSeconds, s.Template.Spec.ActiveDeadlineSeconds)
 	s.ActiveDeadlineSeconds = nil
+	for _, list := range [][]corev1.Container{s.Template.Spec.InitContainers, s.Template.Spec.Containers} {
+		for i := range list {
+			if list[i].ImagePullPolicy == "" {
+				list[i].ImagePullPolicy = pulled(list[i].Image)
+			}
+		}
+	}
 	return held
+}
+
+// pulled is when the API server has an image looked for that nothing is said of.
+func pulled(image string) corev1.PullPolicy {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return corev1.PullIfNotPresent
+	}
+	if tagged, is := reference.TagNameOnly(named).(reference.Tagged); is && tagged.Tag() == "latest" {
+		return corev1.PullAlways
+	}
+	return corev1.PullIfNotPresent
 }
 
 // shorter is the shorter of two times; the other one if one is nil.
