@@ -195,8 +195,6 @@ func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, befor
 		e.Works = outlives.works
 		before.outlived(true)
 	}
-	// What this process was leased and gives to nobody is known to nobody: that its token has ended is enough, where
-	// that ends it.
 	if s.endSelf(ctx) == nil && l.Keep(ctx, before.String()) == nil {
 		e.Refused = e.Works == (provider.Works{}) && provider.IsRefused(failure)
 	}
@@ -217,14 +215,16 @@ func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked
 	}
 	began := v.options.Clock.Now()
 	secret, err := child.ask(ctx, asked)
-	if err != nil {
-		return nil, err
-	}
-	credential, err := v.take(ctx, s, l, asked, h, secret, began)
 	if err == nil {
-		return credential, nil
+		var credential *provider.Credential
+		if credential, err = v.take(ctx, s, l, asked, h, secret, began); err == nil {
+			return credential, nil
+		}
+		err = s.endUnused(ctx, asked, secret, secret.afterLease(err, h.Revocation, began))
+	} else if !provider.IsRefused(err) {
+		// Something may have been leased of which nobody knows the lease.
+		err = &outlivesError{err, provider.Works{Unknown: true}}
 	}
-	err = secret.afterLease(err, h.Revocation, began)
 	if outlives := (*outlivesError)(nil); errors.As(err, &outlives) {
 		// Whoever ends the login must not take that for the end of the secret.
 		h.outlived(true)
@@ -252,6 +252,20 @@ func (v *Provider) take(ctx context.Context, s *session, l provider.Lease, asked
 		return nil, retryable("what Vault leased could not be stored")
 	}
 	return credential, nil
+}
+
+// endUnused ends the lease of what is given to nobody, unless it is known already to go on without it. The end of the
+// login is no proof: Vault confirms it at once, and ends the leases that hang on it afterwards, if it can.
+func (s *session) endUnused(ctx context.Context, asked question, leased *secret, failure error) error {
+	if outlives := (*outlivesError)(nil); leased.lease == "" || errors.As(failure, &outlives) {
+		return failure
+	}
+	cleanUp, cancel := provider.CleanUp(ctx)
+	defer cancel()
+	if asked.leases(leased.lease) && s.endLease(cleanUp, leased.lease) == nil {
+		return failure
+	}
+	return &outlivesError{failure, provider.Works{Unknown: true}}
 }
 
 // outlivesError is a failure after which something works on that the end of the login does not end.
@@ -341,6 +355,10 @@ func (v *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 	var stays error
 	for _, begun := range h.Begun {
 		stays = cmp.Or(stays, s.end(ctx, begun))
+		if begun.Lease == "" {
+			// The attempt was interrupted. What it may have been leased nobody knows, and so not whether it has ended.
+			mode = v1alpha1.RevocationAtExpiry
+		}
 	}
 	if stays != nil {
 		return provider.Revoked{}, stays
