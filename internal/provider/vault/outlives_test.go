@@ -155,3 +155,37 @@ func TestRevoke_AnInterruptedAttemptIsNotConfirmed(t *testing.T) {
 		server.Close()
 	}
 }
+
+// TestLifetime_OfWhatItsLeaseDoesNotEndNobodyKnowsIt before it is there: an attempt that a crash interrupts may have been
+// leased a certificate of a month.
+func TestLifetime_OfWhatItsLeaseDoesNotEndNobodyKnowsIt(t *testing.T) {
+	for revocation, want := range map[v1alpha1.VaultRevocation]bool{v1alpha1.VaultImmediate: true, v1alpha1.VaultAtExpiry: false} {
+		l := leaseOf("http://vault.example.com", "")
+		l.Capability.Spec.Vault.Revocation = revocation
+		if most, known := vault.New(vault.Options{}).Lifetime(l); known != want || most < l.TTL {
+			t.Errorf("%s: %s, %t", revocation, most, known)
+		}
+	}
+}
+
+// TestIssue_AFailureBeforeAnythingWasAskedForIsKnownToEnd: no secret was leased, and a token that may be there ends.
+func TestIssue_AFailureBeforeAnythingWasAskedForIsKnownToEnd(t *testing.T) {
+	for _, path := range []string{logsIn, makes} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == path {
+				panic(http.ErrAbortHandler)
+			}
+			_ = json.NewEncoder(w).Encode(answers()[r.URL.Path])
+		}))
+		l := leaseOf(server.URL, "")
+		l.Capability.Spec.Vault.Revocation = v1alpha1.VaultAtExpiry
+		l.Keep = func(context.Context, string) error { return nil }
+		v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
+		l.Handle = v.Handle(l)
+		_, err := v.Issue(t.Context(), l)
+		if works := provider.StillWorks(err); works.Unknown || works.Until.Before(time.Now().Add(l.TTL)) || works.Until.After(time.Now().Add(l.TTL+2*time.Minute)) {
+			t.Errorf("%s: %+v, %v", path, works, err)
+		}
+		server.Close()
+	}
+}

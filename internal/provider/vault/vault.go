@@ -99,8 +99,20 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, values provid
 	return q.scope(c.Spec.Vault.Role), nil
 }
 
-// Lifetime is the TTL, to which the token is bound that the lease hangs on, and the time that asking takes.
-func (*Provider) Lifetime(ttl time.Duration) time.Duration { return ttl + askingTime }
+// Lifetime is the TTL, to which the token is bound that the lease hangs on, and the time that asking takes. How long a
+// secret works that its lease does not end is not known before it is there.
+func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
+	c := l.Capability.Spec.Vault
+	return l.TTL + askingTime, c != nil && c.Revocation == v1alpha1.VaultImmediate
+}
+
+// notLeased says of a failure after which nothing is leased, but perhaps a token is there, how long that works.
+func (v *Provider) notLeased(l provider.Lease, e *provider.Error) *provider.Error {
+	if most, known := v.Lifetime(l); !known && !e.Refused && e.Works == (provider.Works{}) {
+		e.Works = provider.WorksUntil(v.options.Clock.Now().Add(most))
+	}
+	return e
+}
 
 // handle is what ends a lease when capability and provider are gone. Accessors and lease IDs name tokens and leases, and are neither.
 type handle struct {
@@ -168,6 +180,9 @@ func (v *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, refused(err)
 	}
 	s, err := v.logIn(ctx, h)
+	if e := (*provider.Error)(nil); errors.As(err, &e) {
+		return nil, v.notLeased(l, e)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +213,7 @@ func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, befor
 	if s.endSelf(ctx) == nil && l.Keep(ctx, before.String()) == nil {
 		e.Refused = e.Works == (provider.Works{}) && provider.IsRefused(failure)
 	}
-	return e
+	return v.notLeased(l, e)
 }
 
 func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked question, h handle) (*provider.Credential, error) {
