@@ -150,7 +150,9 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 }
 
 // Lifetime is the TTL, or the minimum.
-func (p *Provider) Lifetime(l provider.Lease) (time.Duration, bool) { return max(l.TTL, p.minimum), true }
+func (p *Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
+	return max(l.TTL, p.minimum), true
+}
 
 // Handle is of no use here.
 func (*Provider) Handle(provider.Lease) string { return "" }
