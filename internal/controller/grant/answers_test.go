@@ -271,3 +271,24 @@ func TestAnswer_ThatNeverCameIsUnknownWhereNobodyForesawItsEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswer_ThatIsDeliveredSaysItsOwnEnd, and not that of an earlier attempt, which works on.
+func TestAnswer_ThatIsDeliveredSaysItsOwnEnd(t *testing.T) {
+	asked := 0
+	e, until, _ := answered(t, v1alpha1.RevocationAtExpiry, func(e *env, until time.Time) (*provider.Credential, error) {
+		if asked++; asked == 1 {
+			return nil, &provider.Error{Class: provider.Retryable, Works: provider.WorksUntil(until), Message: "not used"}
+		}
+		return issuedUntil(e, e.clock.Now().Add(time.Hour))
+	})
+	e.reconcile()
+	e.clock.Step(5 * time.Second)
+	own := e.clock.Now().Add(time.Hour)
+	e.reconcile()
+	if c := e.issuedCondition(); !strings.HasSuffix(c.Message, "works until "+own.UTC().Format(time.RFC3339)) {
+		t.Errorf("it says: %s", c.Message)
+	}
+	if s := e.grant().Status; s.CredentialExpiresAt == nil || !s.CredentialExpiresAt.Time.Equal(until) {
+		t.Errorf("the grant's last end is %v, want %s", s.CredentialExpiresAt, until)
+	}
+}

@@ -224,7 +224,7 @@ func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGran
 		s.Credential = reference(credential)
 		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionTrue, v1alpha1.ReasonIssued,
 			fmt.Sprintf("as %s; the credential itself works until %s", credential.Principal(),
-				s.CredentialExpiresAt.UTC().Format(time.RFC3339)))
+				s.Exposed[len(s.Exposed)-1].Until.UTC().Format(time.RFC3339)))
 	})
 	mem.Stored = err == nil
 	return err
