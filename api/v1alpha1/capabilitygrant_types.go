@@ -290,7 +290,8 @@ type AttemptExposure struct {
 	// +optional
 	Answered bool `json:"answered,omitempty"`
 	// unknown is true when the back end answered with something that nobody is given, and not until when it works, or
-	// not in a form that can be read. until is then what would hold of the credential that was asked for.
+	// not in a form that can be read; and when only its answer could have said so, and never came. until is then what
+	// would hold of the credential that was asked for.
 	// +optional
 	Unknown bool `json:"unknown,omitempty"`
 }

@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 	"github.com/valetkey/valetkey/internal/provider/outbound/outboundtest"
 )
 
@@ -43,7 +44,7 @@ func TestOutbound_TheFlagsLeadToAServerOfTheCompany(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			client, err := o.outbound.Client("")
+			client, err := o.outbound.Client("", outbound.JSON)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -87,8 +87,8 @@ func (o object) read(name string, into any) error { return json.Unmarshal(o[name
 // readClaims reads the payload of a token, which can be read in one way alone.
 func readClaims(payload []byte) (said claims, err error) {
 	var all, kubernetes, secret object
-	if !outbound.OneReading(payload) {
-		return said, errors.New("it says one thing twice")
+	if why := outbound.JSON.Problem(payload); why != "" {
+		return said, errors.New("it " + why)
 	}
 	if err := json.Unmarshal(payload, &all); err != nil {
 		return said, err

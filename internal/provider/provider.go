@@ -31,7 +31,8 @@ type Provider interface {
 	Render(ctx context.Context, c *v1alpha1.Capability, v Values) (Scope, error)
 	// Lifetime is how long a credential that is asked for about now can work at the most: the TTL, or longer where the back end
 	// has a minimum, and the time that asking takes. It is what is believed of an attempt whose end nobody saw.
-	Lifetime(ttl time.Duration) time.Duration
+	// It is not known where the back end's own settings alone say how long what it issues works.
+	Lifetime(l Lease) (most time.Duration, known bool)
 	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused,
 	// RetryAfter, StillWorks. What a back end answered is delivered only if it is what was asked for.
 	Issue(ctx context.Context, l Lease) (*Credential, error)

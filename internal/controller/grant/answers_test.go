@@ -227,3 +227,68 @@ func TestAnswer_ThatSaysNoEndIsSaidToBeUnknown(t *testing.T) {
 		t.Errorf("revoked on record: %+v", all)
 	}
 }
+
+// unforeseen is a back end of which nobody knows how long what it issues works, before it is there.
+type unforeseen struct{ answering }
+
+func (u unforeseen) Lifetime(l provider.Lease) (time.Duration, bool) {
+	most, _ := u.Provider.Lifetime(l)
+	return most, false
+}
+
+// TestAnswer_ThatNeverCameIsUnknownWhereNobodyForesawItsEnd: a crash between question and answer leaves what was stored
+// before, and a credential that comes says its own end.
+func TestAnswer_ThatNeverCameIsUnknownWhereNobodyForesawItsEnd(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer  func(e *env, until time.Time) (*provider.Credential, error)
+		unknown bool
+	}{
+		"it was lost": {func(*env, time.Time) (*provider.Credential, error) {
+			return nil, &provider.Error{Class: provider.Final, Message: "the back end did not answer"}
+		}, true},
+		"it came": {issuedUntil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked, answers := make(chan struct{}), make(chan struct{})
+			e, _, told := answered(t, v1alpha1.RevocationAtExpiry, nil)
+			e.grants.Observer.Providers = provider.NewSet(unforeseen{answering{e.backend, func() (*provider.Credential, error) {
+				close(asked)
+				<-answers
+				return test.answer(e, e.clock.Now().Add(time.Hour))
+			}, told}})
+			_, err := e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()})
+			e.must(err)
+			<-asked
+			if all := e.grant().Status.Exposed; len(all) != 1 || !all[0].Unknown {
+				t.Errorf("while it is asked: %+v", all)
+			}
+			close(answers)
+			<-e.grants.Answered
+			e.reconcile()
+			if all := e.grant().Status.Exposed; len(all) != 1 || all[0].Unknown != test.unknown {
+				t.Errorf("afterwards: %+v", all)
+			}
+		})
+	}
+}
+
+// TestAnswer_ThatIsDeliveredSaysItsOwnEnd, and not that of an earlier attempt, which works on.
+func TestAnswer_ThatIsDeliveredSaysItsOwnEnd(t *testing.T) {
+	asked := 0
+	e, until, _ := answered(t, v1alpha1.RevocationAtExpiry, func(e *env, until time.Time) (*provider.Credential, error) {
+		if asked++; asked == 1 {
+			return nil, &provider.Error{Class: provider.Retryable, Works: provider.WorksUntil(until), Message: "not used"}
+		}
+		return issuedUntil(e, e.clock.Now().Add(time.Hour))
+	})
+	e.reconcile()
+	e.clock.Step(5 * time.Second)
+	own := e.clock.Now().Add(time.Hour)
+	e.reconcile()
+	if c := e.issuedCondition(); !strings.HasSuffix(c.Message, "works until "+own.UTC().Format(time.RFC3339)) {
+		t.Errorf("it says: %s", c.Message)
+	}
+	if s := e.grant().Status; s.CredentialExpiresAt == nil || !s.CredentialExpiresAt.Time.Equal(until) {
+		t.Errorf("the grant's last end is %v, want %s", s.CredentialExpiresAt, until)
+	}
+}

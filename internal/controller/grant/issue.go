@@ -33,8 +33,9 @@ func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGra
 	}
 	now := c.Clock.Now()
 	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
-		until := metav1.NewTime(now.Add(backend.Lifetime(lease.TTL)))
-		lifecycle.Expose(s, v1alpha1.AttemptExposure{Attempt: attempt, Until: until})
+		most, known := backend.Lifetime(lease)
+		until := metav1.NewTime(now.Add(most))
+		lifecycle.Expose(s, v1alpha1.AttemptExposure{Attempt: attempt, Until: until, Unknown: !known})
 		s.Attempt, s.RevocationHandle = attempt, backend.Handle(lease)
 		s.IssuedAt, s.ExpiresAt, s.SecretName, s.Credential = nil, nil, "", nil
 		s.Inputs = int32(len(mem.inputs))
@@ -223,7 +224,7 @@ func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGran
 		s.Credential = reference(credential)
 		c.condition(g, s, v1alpha1.ConditionIssued, metav1.ConditionTrue, v1alpha1.ReasonIssued,
 			fmt.Sprintf("as %s; the credential itself works until %s", credential.Principal(),
-				s.CredentialExpiresAt.UTC().Format(time.RFC3339)))
+				s.Exposed[len(s.Exposed)-1].Until.UTC().Format(time.RFC3339)))
 	})
 	mem.Stored = err == nil
 	return err

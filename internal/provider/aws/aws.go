@@ -98,7 +98,9 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 }
 
 // Lifetime is the session's, and the time that asking takes.
-func (*Provider) Lifetime(ttl time.Duration) time.Duration { return sessionTime(ttl) + askingTime }
+func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
+	return sessionTime(l.TTL) + askingTime, true
+}
 
 // sessionTime is the TTL, but never less than STS's shortest session.
 func sessionTime(ttl time.Duration) time.Duration { return max(ttl, minimumSession) }

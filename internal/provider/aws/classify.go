@@ -4,6 +4,7 @@
 package aws
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -77,7 +78,8 @@ func notVerified(sentence string) verdict {
 
 // classify sorts what went wrong by the code and the status that STS answered. Not one word of an answer is repeated.
 func classify(err error, a assumption) error {
-	unreadable := &provider.Error{Class: provider.Retryable, Message: "STS did not answer, or not in a form that can be read"}
+	unreadable := &provider.Error{Class: provider.Retryable,
+		Message: cmp.Or(outbound.Unread("STS", err), "STS did not answer, or not in a form that can be read")}
 	if why := outbound.Unsent("STS", err); why != "" {
 		return &provider.Error{Class: provider.Retryable, Refused: true, Message: why}
 	}

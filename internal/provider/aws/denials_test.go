@@ -24,6 +24,8 @@ type inlinePolicies struct {
 	room int
 	// refuses are the actions that it answers with 403, and stuck the names that it does not delete.
 	refuses, stuck []string
+	// twice are the actions that it answers in two ways.
+	twice []string
 	// asked are the actions that it was asked for.
 	asked []string
 }
@@ -47,6 +49,10 @@ func (i *inlinePolicies) answer(w http.ResponseWriter, form url.Values) bool {
 		i.policies[name] = form.Get("PolicyDocument")
 	case action == "DeleteRolePolicy":
 		delete(i.policies, name)
+	}
+	if slices.Contains(i.twice, action) {
+		fmt.Fprintf(w, `<%[1]sResponse><%[1]sResult></%[1]sResult><%[1]sResult></%[1]sResult></%[1]sResponse>`, action)
+		return true
 	}
 	fmt.Fprintf(w, `<%[1]sResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><%[1]sResult>`+
 		`<PolicyNames><member>%[2]s</member></PolicyNames><PolicyDocument>%[3]s</PolicyDocument></%[1]sResult></%[1]sResponse>`,
@@ -102,6 +108,12 @@ func TestRevoke_DeniesWhateverCannotBeTidied(t *testing.T) {
 			refused: "IAM refused iam:PutRolePolicy to the revoker role: status 403"},
 		"nothing can be read back": {iam: inlinePolicies{room: 10, refuses: []string{"GetRolePolicy"}},
 			refused: "IAM refused iam:GetRolePolicy to the revoker role: status 403"},
+		"what is stored is answered in two ways": {iam: inlinePolicies{room: 10, twice: []string{"PutRolePolicy"}},
+			refused: "iam:PutRolePolicy: IAM answered with success, and its answer says one thing twice: it is refused, " +
+				"and nothing of it is used; see what stands between the operator and IAM"},
+		"what is read back is answered in two ways": {iam: inlinePolicies{room: 10, twice: []string{"GetRolePolicy"}},
+			refused: "iam:GetRolePolicy: IAM answered with success, and its answer says one thing twice: it is refused, " +
+				"and nothing of it is used; see what stands between the operator and IAM"},
 		"no room, ever": {iam: inlinePolicies{room: -1}, none: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -297,11 +298,12 @@ func iamFailure(action string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &provider.Error{Class: provider.Retryable, Message: action + ": IAM did not answer, or not in a form that can be read"}
+	e := &provider.Error{Class: provider.Retryable,
+		Message: action + ": " + cmp.Or(outbound.Unread("IAM", err), "IAM did not answer, or not in a form that can be read")}
 	if why := outbound.Unsent("IAM", err); why != "" {
 		e.Message = why
 	}
-	if response := (*awshttp.ResponseError)(nil); errors.As(err, &response) {
+	if response := (*awshttp.ResponseError)(nil); errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusMultipleChoices {
 		e.Message, e.RetryAfter = "IAM refused "+action+" to the revoker role: status "+strconv.Itoa(response.HTTPStatusCode()), outbound.RetryAfter(response.Response.Header)
 		answer, code := smithy.APIError(nil), ""
 		if errors.As(err, &answer) {

@@ -29,7 +29,8 @@ type session struct {
 // An answer without any credential is no such thing.
 func (s *session) believable(now time.Time, asked assumption) error {
 	if s.keyID == "" && s.secret == "" && s.token == "" {
-		return &provider.Error{Class: provider.Retryable, Message: "STS answered without a credential"}
+		return &provider.Error{Class: provider.Retryable, Works: provider.WorksUntil(s.expires),
+			Message: "STS answered without a credential"}
 	}
 	why := ""
 	switch {

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/valetkey/valetkey/internal/identity"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 // connection is what leads to the servers of one provider, for one attempt.
@@ -19,7 +20,7 @@ type connection struct{ http *http.Client }
 
 // connect makes a connection, which whoever asked for it closes.
 func (a *Provider) connect(bundle string) (*connection, error) {
-	client, err := a.options.Outbound.Client(bundle)
+	client, err := a.options.Outbound.Client(bundle, outbound.XML)
 	if err != nil {
 		return nil, refused(err)
 	}

@@ -4,6 +4,9 @@
 package aws_test
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -41,5 +44,45 @@ func TestIssue_SaysUntilWhenAnAnswerThatIsNotUsedWorks(t *testing.T) {
 				t.Errorf("got %+v, want %+v: %v", got, want, err)
 			}
 		})
+	}
+}
+
+// TestIssue_AnAnswerThatIsRefusedUnreadWorksNobodyKnowsHowLong: a library would read one of two expiries, and leave the
+// year unsaid.
+func TestIssue_AnAnswerThatIsRefusedUnreadWorksNobodyKnowsHowLong(t *testing.T) {
+	for name, test := range map[string]struct{ from, to, words string }{
+		"two expiries":          {"<Expiration>", "<Expiration>2040-01-01T00:00:00Z</Expiration><Expiration>", "says one thing twice"},
+		"two expiries by case":  {"<Expiration>", "<expiration>2040-01-01T00:00:00Z</expiration><Expiration>", "says one thing twice"},
+		"two credentials":       {"<Credentials>", "<Credentials></Credentials><Credentials>", "says one thing twice"},
+		"a comment in a value":  {"</SessionToken>", "<!-- --></SessionToken>", "more than one way"},
+		"another answer behind": {"</AssumeRoleWithWebIdentityResponse>", "</AssumeRoleWithWebIdentityResponse><x/>", "more than one way"},
+		"no whole answer":       {"</AssumeRoleWithWebIdentityResponse>", "", "cannot be read as XML to its end"},
+		"JSON around it":        {"<AssumeRoleWithWebIdentityResponse ", "{}<AssumeRoleWithWebIdentityResponse ", "cannot be read as XML to its end"},
+		"longer than any": {"<AssumedRoleUser>", "<RequestId>" + strings.Repeat("A", 200_000) + "</RequestId><AssumedRoleUser>",
+			"longer than its answers are"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			record := httptest.NewRecorder()
+			w.sts.answer(url.Values{"DurationSeconds": {"3600"}, "RoleSessionName": {w.lease().Session()}}).write(record, nil)
+			text := strings.Replace(record.Body.String(), test.from, test.to, 1)
+			w.sts.answerNext(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, text) })
+			c, err := w.Issue(t.Context(), w.lease())
+			if c != nil || !provider.IsRetryable(err) || provider.IsRefused(err) || !provider.StillWorks(err).Unknown {
+				t.Fatalf("got credential %t, %+v, %v", c != nil, provider.StillWorks(err), err)
+			}
+			if !strings.Contains(err.Error(), test.words) || !strings.Contains(err.Error(), "it is refused") {
+				t.Errorf("it says: %v", err)
+			}
+		})
+	}
+}
+
+// TestIssue_AnAnswerWithoutACredentialWorksNobodyKnowsHowLong: STS answered with success, and may have made one.
+func TestIssue_AnAnswerWithoutACredentialWorksNobodyKnowsHowLong(t *testing.T) {
+	w := newWorld(t)
+	w.sts.answerNext(answer{}.write)
+	if _, err := w.Issue(t.Context(), w.lease()); !provider.StillWorks(err).Unknown {
+		t.Errorf("got %+v, %v", provider.StillWorks(err), err)
 	}
 }

@@ -150,7 +150,9 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 }
 
 // Lifetime is the TTL, or the minimum.
-func (p *Provider) Lifetime(ttl time.Duration) time.Duration { return max(ttl, p.minimum) }
+func (p *Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
+	return max(l.TTL, p.minimum), true
+}
 
 // Handle is of no use here.
 func (*Provider) Handle(provider.Lease) string { return "" }
@@ -167,7 +169,7 @@ func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, err
 	}
 	id := fmt.Sprintf("FAKE-%s-%d", l.Session(), len(p.calls))
-	p.works[id], p.scopes[id] = p.clock.Now().Add(p.Lifetime(l.TTL)), scope.Document
+	p.works[id], p.scopes[id] = p.clock.Now().Add(max(l.TTL, p.minimum)), scope.Document
 	secret := fmt.Sprintf("secret %x", sha256.Sum256([]byte(id)))
 	return provider.NewCredential(provider.CredentialFields{
 		ID: id, Principal: scope.Principal + "/" + l.Session(), ExpiresAt: p.works[id], Secrets: []string{secret},

@@ -5,6 +5,7 @@ package gcp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ const (
 
 // exchange has Google's library ask for a federated token, for the service account's, and for the narrowed one. It remembers nothing.
 func (g *Provider) exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject identity.Token, l provider.Lease) (*token, error) {
-	client, err := g.options.Outbound.Client(p.CABundle)
+	client, err := g.options.Outbound.Client(p.CABundle, outbound.JSON)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -99,6 +100,8 @@ type calls struct {
 	wait   time.Duration
 	// unsent says why nothing was sent by the last call; empty when something may have been.
 	unsent string
+	// unread says why nothing is read of the last answer; empty when it was read, or there was none.
+	unread string
 	// works is until when what was answered last works.
 	works provider.Works
 	// more is set when an answer says more of a token than was asked for, or is a token that was there before.
@@ -126,7 +129,7 @@ var errMore = errors.New("the answer is not what was asked for")
 // RoundTrip sends one call.
 func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.made++
-	c.status, c.code, c.wait, c.unsent = 0, "", 0, ""
+	c.status, c.code, c.wait, c.unsent, c.unread = 0, "", 0, "", ""
 	endpoint, known := c.to[r.URL.Host]
 	if !known {
 		return nil, errors.New("no host of Google's that is asked")
@@ -164,6 +167,7 @@ func (c *calls) believe(host string, response *http.Response) error {
 	body, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
 	if err != nil {
+		c.unread = outbound.Unread("Google", err)
 		return err
 	}
 	scopes, most := c.scopes, c.ttl+clockSkew
@@ -199,7 +203,7 @@ func (c *calls) failure() error {
 	case c.unsent != "":
 		e.Message = what + ": " + c.unsent
 	case c.status == 0 || c.status < http.StatusBadRequest:
-		e.Refused, e.Message = false, what+": Google did not answer, or not in a form that can be read"
+		e.Refused, e.Message = false, what+": "+cmp.Or(c.unread, "Google did not answer, or not in a form that can be read")
 		e.Works.Unknown = c.status != 0 && c.status < http.StatusMultipleChoices
 	case c.status == http.StatusTooManyRequests || c.code == "RESOURCE_EXHAUSTED":
 		e.Class, e.Message = provider.Throttled, what+": Google throttles"

@@ -103,7 +103,7 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 }
 
 // Lifetime is the TTL, and the time that asking takes.
-func (*Provider) Lifetime(ttl time.Duration) time.Duration { return ttl + askingTime }
+func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) { return l.TTL + askingTime, true }
 
 // Handle is not needed: nothing ends a token of a service account.
 func (*Provider) Handle(provider.Lease) string { return "" }

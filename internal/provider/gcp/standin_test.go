@@ -63,6 +63,8 @@ type world struct {
 	change func(path string, answer map[string]any)
 	// refuse answers calls in Google's place, by their path; nil leaves them to it.
 	refuse func(path string) func(http.ResponseWriter)
+	// instead is answered to a call with success in Google's place, by its path; nothing leaves it to it.
+	instead func(path string) string
 	// claims spoils what the cluster signs.
 	claims func(*jwt.Claims)
 
@@ -129,6 +131,12 @@ func (w *world) spoiling(next http.Handler) http.Handler {
 		if w.refuse != nil {
 			if refuse := w.refuse(r.URL.Path); refuse != nil {
 				refuse(rw)
+				return
+			}
+		}
+		if w.instead != nil {
+			if text := w.instead(r.URL.Path); text != "" {
+				_, _ = io.WriteString(rw, text)
 				return
 			}
 		}

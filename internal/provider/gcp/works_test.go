@@ -49,3 +49,51 @@ func TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks(t *testing.T) {
 		})
 	}
 }
+
+// TestIssue_AnAnswerThatIsRefusedUnreadWorksNobodyKnowsHowLong: it was given all the same, by whichever call.
+func TestIssue_AnAnswerThatIsRefusedUnreadWorksNobodyKnowsHowLong(t *testing.T) {
+	for name, test := range map[string]struct{ path, text, words string }{
+		"the federated token, twice":   {"/v1/token", `{"access_token":"x","access_token":"y","expires_in":864000}`, "says one thing twice"},
+		"the account's, twice":         {"generateAccessToken", `{"accessToken":"x","accessToken":"y","expireTime":"2040-01-01T00:00:00Z"}`, "says one thing twice"},
+		"the account's, twice by case": {"generateAccessToken", `{"accessToken":"x","accesstoken":"y"}`, "says one thing twice"},
+		"the account's, a page":        {"generateAccessToken", `<html>`, "cannot be read as JSON"},
+		"the account's, and more":      {"generateAccessToken", `{"accessToken":"x"}{}`, "more than one way"},
+		"the account's, too long":      {"generateAccessToken", `{"accessToken":"` + strings.Repeat("x", 70<<10) + `"}`, "longer than its answers"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.instead = func(path string) string {
+				if strings.Contains(path, test.path) {
+					return test.text
+				}
+				return ""
+			}
+			_, err := w.Issue(t.Context(), w.lease())
+			if !provider.IsRetryable(err) || provider.IsRefused(err) || !provider.StillWorks(err).Unknown {
+				t.Fatalf("got %+v, %v", provider.StillWorks(err), err)
+			}
+			if !strings.Contains(err.Error(), test.words) || !strings.Contains(err.Error(), "it is refused") {
+				t.Errorf("it says: %v", err)
+			}
+		})
+	}
+}
+
+// TestIssue_ANarrowedTokenThatIsRefusedUnreadWorksNobodyKnowsHowLong, whatever is known of the one that it is made of.
+func TestIssue_ANarrowedTokenThatIsRefusedUnreadWorksNobodyKnowsHowLong(t *testing.T) {
+	w := newWorld(t)
+	asked := 0
+	w.instead = func(path string) string {
+		if path == "/v1/token" {
+			asked++
+		}
+		if asked < 2 {
+			return ""
+		}
+		return `{"access_token":"x","access_token":"y","expires_in":864000}`
+	}
+	_, err := w.Issue(t.Context(), w.lease())
+	if provider.IsRefused(err) || !provider.StillWorks(err).Unknown || !strings.Contains(err.Error(), "narrowing the token: Google answered with success") {
+		t.Errorf("got %+v, %v", provider.StillWorks(err), err)
+	}
+}

@@ -4,6 +4,7 @@
 package github
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -48,8 +49,8 @@ func classify(about string, err error, response *github.Response) error {
 			"an App has an installation of its own for each account, and the provider's spec.github.installationID names one")
 	case code < http.StatusMultipleChoices:
 		return &provider.Error{Class: provider.Retryable, Works: provider.Works{Unknown: true},
-			Message: fmt.Sprintf("GitHub answered with status %d, and nothing that can be read: it is no JSON, says one thing twice, "+
-				"or is longer than its answers are; see what stands between the operator and GitHub", code)}
+			Message: cmp.Or(outbound.Unread("GitHub", err), fmt.Sprintf("GitHub answered with status %d, and not in a form "+
+				"that can be read; see what stands between the operator and GitHub", code))}
 	case code < http.StatusBadRequest:
 		return &provider.Error{Class: provider.Retryable,
 			Message: fmt.Sprintf("GitHub answered with status %d, which sends elsewhere, and is not followed; "+

@@ -120,7 +120,7 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 }
 
 // Lifetime is an hour, and the time that asking takes. A grant that is longer ends with its token.
-func (*Provider) Lifetime(time.Duration) time.Duration { return tokenTime + askingTime }
+func (*Provider) Lifetime(provider.Lease) (time.Duration, bool) { return tokenTime + askingTime, true }
 
 // Handle is not needed: without the token nothing ends it.
 func (*Provider) Handle(provider.Lease) string { return "" }

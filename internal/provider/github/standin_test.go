@@ -225,9 +225,9 @@ func TestATokenThatIsNotWhatWasAskedForIsEndedAndGivenToNobody(t *testing.T) {
 		"with several files":               func(a map[string]any) { a["has_multiple_single_files"] = true },
 		"with a field that is not known":   func(a map[string]any) { a["organizations"] = []any{"acme"} },
 		"with a repository's name in capitals": func(a map[string]any) {
-			a["repositories"] = []map[string]any{{"full_name": "acme/payments", "FULL_NAME": "acme/web-app"}}
+			a["repositories"] = []map[string]any{{"FULL_NAME": "acme/web-app"}}
 		},
-		"with a field in capitals": func(a map[string]any) { a["Permissions"] = map[string]any{"contents": "write"} },
+		"with a field in capitals": func(a map[string]any) { a["Permissions"] = a["permissions"]; delete(a, "permissions") },
 		"with more permissions":    func(a map[string]any) { a["permissions"] = map[string]any{"actions": "read", "contents": "read"} },
 		"with more access":         func(a map[string]any) { a["permissions"] = map[string]any{"actions": "write"} },
 		"that lives for a day":     func(a map[string]any) { a["expires_at"] = time.Now().Add(24 * time.Hour).Format(time.RFC3339) },

@@ -61,8 +61,13 @@ func TestIssue_AnAnswerThatCannotBeReadSaysSo(t *testing.T) {
 		words   string
 		unknown bool
 	}{
-		"longer than any":      {http.StatusCreated, `{"token":"` + strings.Repeat("x", 70<<10) + `"}`, "nothing that can be read", true},
-		"a page":               {http.StatusOK, "<html>", "nothing that can be read", true},
+		"longer than any": {http.StatusCreated, `{"token":"` + strings.Repeat("x", 70<<10) + `"}`, "its answer is longer than its answers are: it is refused", true},
+		"a page":          {http.StatusOK, "<html>", "cannot be read as JSON to its end", true},
+		"a list":          {http.StatusOK, "[]", "not in a form that can be read", true},
+		"a token, twice": {http.StatusCreated, `{"token":"x","token":"y","expires_at":"2030-01-01T00:00:00Z"}`,
+			"its answer says one thing twice: it is refused", true},
+		"a token, twice by case": {http.StatusCreated, `{"token":"x","TOKEN":"y","expires_at":"2030-01-01T00:00:00Z"}`,
+			"its answer says one thing twice: it is refused", true},
 		"a redirect elsewhere": {http.StatusTemporaryRedirect, "", "sends elsewhere, and is not followed", false},
 	} {
 		t.Run(name, func(t *testing.T) {

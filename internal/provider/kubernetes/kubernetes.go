@@ -132,8 +132,8 @@ func (k *Provider) user(c *v1alpha1.Capability) string {
 }
 
 // Lifetime is the token's, and the time that asking takes.
-func (*Provider) Lifetime(ttl time.Duration) time.Duration {
-	return max(ttl, minimumToken) + askingTime
+func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
+	return max(l.TTL, minimumToken) + askingTime, true
 }
 
 // leavesOpen is the handle of a lease whose roles may open what goes on after its end.

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -44,8 +43,11 @@ type Settings struct {
 // names see an identity's token. The bundle is one provider's caBundle: if it is not empty, its authorities alone are
 // trusted for the server. It fails if the bundle is not one of [CheckBundle].
 //
+// What the server answers is of the form, or none of it is read: see [Unread]. An answer without success that is of
+// another form, or longer than a real one, has its status and no body.
+//
 // Whoever makes a client closes its idle connections.
-func (s Settings) Client(bundle string) (*http.Client, error) {
+func (s Settings) Client(bundle string, form Form) (*http.Client, error) {
 	trusted := s.Authorities
 	if bundle != "" {
 		trusted = x509.NewCertPool()
@@ -53,7 +55,7 @@ func (s Settings) Client(bundle string) (*http.Client, error) {
 			return nil, bundleError(err)
 		}
 	}
-	transport := &boundedTransport{straight: newTransport(trusted)}
+	transport := &boundedTransport{form: form, straight: newTransport(trusted)}
 	if s.Proxy != nil {
 		transport.proxy, transport.proxied = s.Proxy, s.newProxied(trusted)
 	}
@@ -74,8 +76,9 @@ func newTransport(trusted *x509.CertPool) *http.Transport {
 
 func newDialer() *net.Dialer { return &net.Dialer{Timeout: connectTime, KeepAlive: 30 * time.Second} }
 
-// boundedTransport reads no more of an answer than a real one can have.
+// boundedTransport reads no answer that is longer or more ambiguous than a real one.
 type boundedTransport struct {
+	form     Form
 	straight *http.Transport
 	// proxy and proxied are nil where no proxy is.
 	proxy   func(*url.URL) (*url.URL, error)
@@ -88,14 +91,17 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, answerSize))
-	if err := errors.Join(err, response.Body.Close()); err != nil {
-		return nil, err
+	body, unread := t.form.read(response.Body)
+	_ = response.Body.Close()
+	switch {
+	case unread == nil:
+		response.Body = io.NopCloser(bytes.NewReader(body))
+	case response.StatusCode < http.StatusMultipleChoices:
+		response.Body = unreadable{unread}
+	default:
+		// Its status says that it gave nothing. What else it says is not heard.
+		response.Body = http.NoBody
 	}
-	if !OneReading(body) {
-		return nil, errTwoReadings
-	}
-	response.Body = io.NopCloser(bytes.NewReader(body))
 	return response, nil
 }
 

@@ -6,28 +6,115 @@ package outbound
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
+	"unicode"
 )
 
-// errTwoReadings is what an answer is that two readers could read in two ways: what a check looked at would not be what
-// a library takes.
-var errTwoReadings = errors.New("the answer says one thing twice")
+// Form is what a server writes its answers in.
+type Form string
 
-// OneReading reports whether a text can be read in one way alone: no object of JSON has a member twice, and nothing
-// stands behind the first one. What is no such object is for others to read.
-func OneReading(text []byte) bool {
-	var first json.RawMessage
+// The forms of the servers that are asked.
+const (
+	JSON Form = "JSON"
+	XML  Form = "XML"
+)
+
+// What can be wrong with an answer, in words that stand behind "its answer".
+const (
+	tooLong  = "is longer than its answers are"
+	cutShort = "was cut short"
+	twice    = "says one thing twice"
+	twoWays  = "can be read in more than one way"
+)
+
+// unreadError says why nothing is read of an answer.
+type unreadError struct{ why string }
+
+func (e *unreadError) Error() string { return "the answer " + e.why }
+
+// Unread says of a failure that a server, which is called by its name, answered with success, and why nothing of its
+// answer is read. Whatever it gave, it gave all the same, and nobody knows until when that works. It is empty where
+// that is not the failure. No word of the answer is repeated.
+func Unread(server string, err error) string {
+	unread := (*unreadError)(nil)
+	if !errors.As(err, &unread) {
+		return ""
+	}
+	return fmt.Sprintf("%s answered with success, and its answer %s: it is refused, and nothing of it is used; "+
+		"see what stands between the operator and %s", server, unread.why, server)
+}
+
+// read takes in a body that is no longer than a real one, is whole, and can be read in one way alone.
+func (f Form) read(from io.Reader) ([]byte, *unreadError) {
+	body, err := io.ReadAll(io.LimitReader(from, answerSize+1))
+	switch {
+	case len(body) > answerSize:
+		return nil, &unreadError{tooLong}
+	case err != nil:
+		return nil, &unreadError{cutShort}
+	}
+	if why := f.Problem(body); why != "" {
+		return nil, &unreadError{why}
+	}
+	return body, nil
+}
+
+// unreadable is the body of an answer of which nothing is read.
+type unreadable struct{ why *unreadError }
+
+func (u unreadable) Read([]byte) (int, error) { return 0, u.why }
+
+func (unreadable) Close() error { return nil }
+
+// Problem says why a text is not one of the form that can be read in one way alone: a check would look at one reading,
+// and a library take the other. It is empty if the text can be, or holds nothing. Nothing may be said twice: names
+// that differ by case alone are one, for some libraries take them so.
+func (f Form) Problem(text []byte) string {
+	if len(bytes.Trim(text, " \t\r\n")) == 0 {
+		return ""
+	}
+	if f == XML {
+		return problemOfXML(xml.NewDecoder(bytes.NewReader(text)))
+	}
+	return problemOfJSON(text)
+}
+
+// broken says that a text is not of the form, or ends before it is one.
+func (f Form) broken() string { return "cannot be read as " + string(f) + " to its end" }
+
+// folded is the one spelling of all names that differ by case alone.
+func folded(name string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+			least = min(least, next)
+		}
+		return least
+	}, name)
+}
+
+func problemOfJSON(text []byte) string {
 	d := json.NewDecoder(bytes.NewReader(text))
-	if !bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) || d.Decode(&first) != nil {
-		return true
+	first := json.RawMessage(nil)
+	switch {
+	case d.Decode(&first) != nil:
+		return JSON.broken()
+	case !json.Valid(text) && bytes.ContainsAny(first[:1], "{["):
+		return twoWays // something stands behind it
+	case !json.Valid(text):
+		return JSON.broken()
 	}
-	once, err := readOnce(json.NewDecoder(bytes.NewReader(first)))
-	if err != nil || !once {
-		return false
+	switch once, err := readOnce(json.NewDecoder(bytes.NewReader(text))); {
+	case err != nil:
+		return JSON.broken()
+	case !once:
+		return twice
 	}
-	_, err = d.Token()
-	return errors.Is(err, io.EOF)
+	return ""
 }
 
 // readOnce reads a value, and reports whether all its objects have each member once.
@@ -42,7 +129,8 @@ func readOnce(d *json.Decoder) (once bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		key, _ := name.(string) // members have names
+		text, _ := name.(string) // members have names
+		key := folded(text)
 		if once, err := readOnce(d); err != nil || !once || seen[key] {
 			return false, err
 		}

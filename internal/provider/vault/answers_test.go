@@ -46,6 +46,7 @@ const (
 	makes   = "/v1/auth/token/create"
 	leases  = "/v1/database/creds/previews"
 	endSelf = "/v1/auth/token/revoke-self"
+	looksUp = "/v1/sys/leases/lookup"
 
 	loginToken = "hvs.login-0123456789"
 	childToken = "hvs.child-0123456789"
@@ -62,6 +63,12 @@ func answers() map[string]map[string]any {
 		leases: {"lease_id": "database/creds/previews/1", "lease_duration": 900, "renewable": true,
 			"data": map[string]any{"username": "u", "password": password}},
 	}
+}
+
+// refuseLookup says that there is no such lease any more.
+func refuseLookup(w http.ResponseWriter) {
+	w.WriteHeader(http.StatusBadRequest)
+	_, _ = w.Write([]byte(`{"errors":["invalid lease"]}`))
 }
 
 // outcome is what came of asking a server.
@@ -89,6 +96,10 @@ func askVault(t *testing.T, said map[string]map[string]any) (o outcome) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o.ended = o.ended || r.URL.Path == endSelf
+		if r.URL.Path == looksUp {
+			refuseLookup(w)
+			return
+		}
 		if said[r.URL.Path] == nil {
 			w.WriteHeader(http.StatusNoContent)
 			return

@@ -82,7 +82,10 @@ func (s *session) create(ctx context.Context, l provider.Lease) (json.RawMessage
 		Auth     json.RawMessage `json:"auth"`
 		WrapInfo any             `json:"wrap_info"`
 	}
-	if response.DecodeJSON(&answer) != nil || len(answer.Auth) == 0 {
+	if err := response.DecodeJSON(&answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Auth) == 0 {
 		return nil, errors.New("no token")
 	}
 	if answer.WrapInfo != nil {

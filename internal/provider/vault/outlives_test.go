@@ -38,7 +38,17 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 		until   time.Time
 		unknown bool
 		refused bool
+		// lost: the answer never comes, raw: it is this text, and stuck: Vault cannot end the lease.
+		lost, stuck bool
+		raw         string
 	}{
+		"an answer that was lost, AtExpiry":  {atExpiry: true, unknown: true, lost: true},
+		"an answer that was lost, Immediate": {unknown: true, lost: true},
+		"an answer that says one thing twice": {atExpiry: true, unknown: true,
+			raw: `{"lease_id":"database/creds/previews/1","lease_duration":900,"lease_duration":9000,"data":{"password":"` + password + `"}}`},
+		"an answer that is cut short, Immediate": {unknown: true, raw: `{"lease_id":"database/creds/previews/1"`},
+		"a lease that Vault cannot end":          {unknown: true, stuck: true, change: func(a map[string]any) { a["data"] = map[string]any{"username": "u"} }},
+
 		"a token of a month, AtExpiry": {atExpiry: true, until: month, change: func(a map[string]any) {
 			a["data"] = map[string]any{"password": password, "token": tokenUntil(month)}
 		}},
@@ -64,8 +74,20 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			said, kept := answers(), ""
-			test.change(said[leases])
+			if test.change != nil {
+				test.change(said[leases])
+			}
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path == leases && test.lost:
+					panic(http.ErrAbortHandler)
+				case r.URL.Path == leases && test.raw != "":
+					_, _ = w.Write([]byte(test.raw))
+					return
+				case r.URL.Path == looksUp && !test.stuck:
+					refuseLookup(w)
+					return
+				}
 				if said[r.URL.Path] == nil {
 					w.WriteHeader(http.StatusNoContent)
 					return
@@ -82,7 +104,8 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 			l.Handle = v.Handle(l)
 			_, err := v.Issue(t.Context(), l)
 			works := provider.StillWorks(err)
-			if !provider.IsFinal(err) || provider.IsRefused(err) != test.refused || works.Unknown != test.unknown || strings.Contains(err.Error(), password) {
+			final := !test.lost && test.raw == ""
+			if provider.IsFinal(err) != final || provider.IsRefused(err) != test.refused || works.Unknown != test.unknown || strings.Contains(err.Error(), password) {
 				t.Fatalf("got %v, %+v", err, works)
 			}
 			if apart := works.Until.Sub(test.until).Abs(); !test.until.IsZero() && apart > 5*time.Second {
@@ -99,5 +122,70 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRevoke_AnInterruptedAttemptIsNotConfirmed: what it was leased nobody knows, and the end of its login is no proof.
+func TestRevoke_AnInterruptedAttemptIsNotConfirmed(t *testing.T) {
+	for begun, want := range map[string]v1alpha1.RevocationMode{
+		`{"accessor":"b"}`: v1alpha1.RevocationAtExpiry,
+		`{"accessor":"b","lease":"database/creds/previews/1"}`:                  v1alpha1.RevocationImmediate,
+		`{"accessor":"b","lease":"database/creds/previews/1"},{"accessor":"c"}`: v1alpha1.RevocationAtExpiry,
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == looksUp:
+				refuseLookup(w)
+			case strings.HasSuffix(r.URL.Path, "lookup-accessor"):
+				w.WriteHeader(http.StatusForbidden)
+				_, _ = w.Write([]byte(`{"errors":["invalid accessor"]}`))
+			case r.URL.Path == logsIn:
+				_ = json.NewEncoder(w).Encode(answers()[logsIn])
+			default:
+				w.WriteHeader(http.StatusNoContent)
+			}
+		}))
+		l := leaseOf(server.URL, "")
+		v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
+		handle := strings.TrimSuffix(v.Handle(l), "}") + `,"begun":[` + begun + `]}`
+		revoked, err := v.Revoke(t.Context(), l.Issued(handle, time.Now().Add(time.Hour)))
+		if err != nil || revoked.Mode != want {
+			t.Errorf("%s: got %+v, %v", begun, revoked, err)
+		}
+		server.Close()
+	}
+}
+
+// TestLifetime_OfWhatItsLeaseDoesNotEndNobodyKnowsIt before it is there: an attempt that a crash interrupts may have been
+// leased a certificate of a month.
+func TestLifetime_OfWhatItsLeaseDoesNotEndNobodyKnowsIt(t *testing.T) {
+	for revocation, want := range map[v1alpha1.VaultRevocation]bool{v1alpha1.VaultImmediate: true, v1alpha1.VaultAtExpiry: false} {
+		l := leaseOf("http://vault.example.com", "")
+		l.Capability.Spec.Vault.Revocation = revocation
+		if most, known := vault.New(vault.Options{}).Lifetime(l); known != want || most < l.TTL {
+			t.Errorf("%s: %s, %t", revocation, most, known)
+		}
+	}
+}
+
+// TestIssue_AFailureBeforeAnythingWasAskedForIsKnownToEnd: no secret was leased, and a token that may be there ends.
+func TestIssue_AFailureBeforeAnythingWasAskedForIsKnownToEnd(t *testing.T) {
+	for _, path := range []string{logsIn, makes} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == path {
+				panic(http.ErrAbortHandler)
+			}
+			_ = json.NewEncoder(w).Encode(answers()[r.URL.Path])
+		}))
+		l := leaseOf(server.URL, "")
+		l.Capability.Spec.Vault.Revocation = v1alpha1.VaultAtExpiry
+		l.Keep = func(context.Context, string) error { return nil }
+		v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
+		l.Handle = v.Handle(l)
+		_, err := v.Issue(t.Context(), l)
+		if works := provider.StillWorks(err); works.Unknown || works.Until.Before(time.Now().Add(l.TTL)) || works.Until.After(time.Now().Add(l.TTL+2*time.Minute)) {
+			t.Errorf("%s: %+v, %v", path, works, err)
+		}
+		server.Close()
 	}
 }

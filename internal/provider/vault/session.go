@@ -50,7 +50,7 @@ func (h handle) client(connection *http.Client) (*api.Client, error) {
 
 // logIn proves to Vault who the capability's identity is. The JWT and the Kubernetes auth method are asked alike.
 func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
-	connection, err := v.options.Outbound.Client(h.Server.CABundle)
+	connection, err := v.options.Outbound.Client(h.Server.CABundle, outbound.JSON)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -213,9 +213,11 @@ func stillThere(what string, err error) error {
 	return e
 }
 
-// endSelf ends this login, and every token and lease that hangs on it.
+// endSelf ends this login, and every token and lease that hangs on it. Vault's own function for it does not read what
+// is answered.
 func (s *session) endSelf(ctx context.Context) error {
-	return s.client.Auth().Token().RevokeSelfWithContext(ctx, "")
+	_, err := s.client.Logical().WriteWithContext(ctx, "auth/token/revoke-self", nil)
+	return err
 }
 
 // noAccessor: Vault says that it knows no token by this accessor.
@@ -246,7 +248,8 @@ func classify(what string, err error) error {
 	if e := (*provider.Error)(nil); errors.As(err, &e) {
 		return e // said already
 	}
-	e := &provider.Error{Class: provider.Retryable, Message: what + ": Vault did not answer, or not in a form that can be read"}
+	e := &provider.Error{Class: provider.Retryable,
+		Message: what + ": " + cmp.Or(outbound.Unread("Vault", err), "Vault did not answer, or not in a form that can be read")}
 	refused, isKnown := knownRefusal(err)
 	switch code, unsent := status(err), outbound.Unsent("Vault", err); {
 	case isKnown:

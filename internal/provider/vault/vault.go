@@ -99,8 +99,20 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, values provid
 	return q.scope(c.Spec.Vault.Role), nil
 }
 
-// Lifetime is the TTL, to which the token is bound that the lease hangs on, and the time that asking takes.
-func (*Provider) Lifetime(ttl time.Duration) time.Duration { return ttl + askingTime }
+// Lifetime is the TTL, to which the token is bound that the lease hangs on, and the time that asking takes. How long a
+// secret works that its lease does not end is not known before it is there.
+func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
+	c := l.Capability.Spec.Vault
+	return l.TTL + askingTime, c != nil && c.Revocation == v1alpha1.VaultImmediate
+}
+
+// notLeased says of a failure after which nothing is leased, but perhaps a token is there, how long that works.
+func (v *Provider) notLeased(l provider.Lease, e *provider.Error) *provider.Error {
+	if most, known := v.Lifetime(l); !known && !e.Refused && e.Works == (provider.Works{}) {
+		e.Works = provider.WorksUntil(v.options.Clock.Now().Add(most))
+	}
+	return e
+}
 
 // handle is what ends a lease when capability and provider are gone. Accessors and lease IDs name tokens and leases, and are neither.
 type handle struct {
@@ -168,6 +180,9 @@ func (v *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, refused(err)
 	}
 	s, err := v.logIn(ctx, h)
+	if e := (*provider.Error)(nil); errors.As(err, &e) {
+		return nil, v.notLeased(l, e)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -195,12 +210,10 @@ func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, befor
 		e.Works = outlives.works
 		before.outlived(true)
 	}
-	// What this process was leased and gives to nobody is known to nobody: that its token has ended is enough, where
-	// that ends it.
 	if s.endSelf(ctx) == nil && l.Keep(ctx, before.String()) == nil {
 		e.Refused = e.Works == (provider.Works{}) && provider.IsRefused(failure)
 	}
-	return e
+	return v.notLeased(l, e)
 }
 
 func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked question, h handle) (*provider.Credential, error) {
@@ -217,14 +230,16 @@ func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked
 	}
 	began := v.options.Clock.Now()
 	secret, err := child.ask(ctx, asked)
-	if err != nil {
-		return nil, err
-	}
-	credential, err := v.take(ctx, s, l, asked, h, secret, began)
 	if err == nil {
-		return credential, nil
+		var credential *provider.Credential
+		if credential, err = v.take(ctx, s, l, asked, h, secret, began); err == nil {
+			return credential, nil
+		}
+		err = s.endUnused(ctx, asked, secret, secret.afterLease(err, h.Revocation, began))
+	} else if !provider.IsRefused(err) {
+		// Something may have been leased of which nobody knows the lease.
+		err = &outlivesError{err, provider.Works{Unknown: true}}
 	}
-	err = secret.afterLease(err, h.Revocation, began)
 	if outlives := (*outlivesError)(nil); errors.As(err, &outlives) {
 		// Whoever ends the login must not take that for the end of the secret.
 		h.outlived(true)
@@ -252,6 +267,20 @@ func (v *Provider) take(ctx context.Context, s *session, l provider.Lease, asked
 		return nil, retryable("what Vault leased could not be stored")
 	}
 	return credential, nil
+}
+
+// endUnused ends the lease of what is given to nobody, unless it is known already to go on without it. The end of the
+// login is no proof: Vault confirms it at once, and ends the leases that hang on it afterwards, if it can.
+func (s *session) endUnused(ctx context.Context, asked question, leased *secret, failure error) error {
+	if outlives := (*outlivesError)(nil); leased.lease == "" || errors.As(failure, &outlives) {
+		return failure
+	}
+	cleanUp, cancel := provider.CleanUp(ctx)
+	defer cancel()
+	if asked.leases(leased.lease) && s.endLease(cleanUp, leased.lease) == nil {
+		return failure
+	}
+	return &outlivesError{failure, provider.Works{Unknown: true}}
 }
 
 // outlivesError is a failure after which something works on that the end of the login does not end.
@@ -341,6 +370,10 @@ func (v *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 	var stays error
 	for _, begun := range h.Begun {
 		stays = cmp.Or(stays, s.end(ctx, begun))
+		if begun.Lease == "" {
+			// The attempt was interrupted. What it may have been leased nobody knows, and so not whether it has ended.
+			mode = v1alpha1.RevocationAtExpiry
+		}
 	}
 	if stays != nil {
 		return provider.Revoked{}, stays
