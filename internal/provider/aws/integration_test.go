@@ -341,7 +341,7 @@ func TestARevokerThatMayNotRevokesNothingAndSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	issued := l.Issued(w.Handle(l), time.Now().Add(time.Hour))
-	if _, err := w.Revoke(t.Context(), issued); err == nil || !strings.Contains(err.Error(), "IAM refused the revoker role: status 403") {
+	if _, err := w.Revoke(t.Context(), issued); err == nil || !strings.Contains(err.Error(), "IAM refused iam:PutRolePolicy to the revoker role: status 403") {
 		t.Errorf("got %v", err)
 	}
 	issued.Until = time.Now().Add(-time.Second)
