@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -87,7 +88,7 @@ type boundedTransport struct {
 
 // RoundTrip implements [http.RoundTripper].
 func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := t.way(r.URL).RoundTrip(r)
+	response, err := t.way(r.URL).RoundTrip(once(r))
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +104,17 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		response.Body = http.NoBody
 	}
 	return response, nil
+}
+
+// once is a request that the transport does not send a second time by itself. One with GET whose body it can have again,
+// or that has none, it would, where a connection that was used before breaks after the request was sent: a back end may
+// have given something for the first.
+func once(r *http.Request) *http.Request {
+	r = r.Clone(r.Context())
+	if r.GetBody = nil; r.Body == nil || r.Body == http.NoBody {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader("")), 0
+	}
+	return r
 }
 
 // way is the transport that leads to a server.

@@ -5,12 +5,14 @@ package outbound_test
 
 import (
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,5 +174,46 @@ func TestHowLongToLeaveAServerAlone(t *testing.T) {
 		if got := outbound.RetryAfter(http.Header{"Retry-After": {value}}); got != want {
 			t.Errorf("%q: got %s, want %s", value, got, want)
 		}
+	}
+}
+
+// TestClient_NothingIsAskedTwice: a server gives something, and its answer is lost with a connection that was used
+// before.
+func TestClient_NothingIsAskedTwice(t *testing.T) {
+	for name, text := range map[string]string{"without a body": "", "with one": "{}"} {
+		t.Run(name, func(t *testing.T) {
+			asked := atomic.Int32{}
+			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if asked.Add(1) == 1 {
+					_, _ = io.WriteString(w, "{}")
+					return
+				}
+				if length, chunked := r.ContentLength, len(r.TransferEncoding) > 0; text == "" && (length != 0 || chunked) {
+					t.Errorf("it has a body of %d bytes", length)
+				}
+				connection, _, err := http.NewResponseController(w).Hijack()
+				if err == nil {
+					err = connection.Close()
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}))
+			t.Cleanup(server.Close)
+			authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+			c := client(t, outbound.Settings{}, authority)
+			for range 2 {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, strings.NewReader(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if response, err := c.Do(request); err == nil {
+					_ = response.Body.Close()
+				}
+			}
+			if n := asked.Load(); n != 2 {
+				t.Errorf("the server was asked %d times", n)
+			}
+		})
 	}
 }
