@@ -101,33 +101,27 @@ func (g *gatherer) changed(ctx context.Context, object client.Object, q queue) {
 	if ns, is := object.(*corev1.Namespace); is {
 		namespace = ns.Name
 	}
-	after, looks := g.wait(namespace)
-	if !looks {
-		return
-	}
+	after := g.wait(namespace)
+	// What has come to be since the last change is among them: a queue has each once, at its earliest time.
 	for _, key := range g.whom(ctx, namespace) {
 		q.AddAfter(key, after)
 	}
 }
 
-// wait is how long to wait before what depends on a change is looked at; false where that comes anyway.
-func (g *gatherer) wait(namespace string) (time.Duration, bool) {
+// wait is how long to wait before what depends on a change is looked at.
+func (g *gatherer) wait(namespace string) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now, w := g.clock.Now(), g.windows[namespace]
 	if w.more && !now.Before(w.until) {
 		w = window{until: w.until.Add(gathering)} // what was gathered was looked at when the window was over: the next began
 	}
-	switch {
-	case !now.Before(w.until):
+	if !now.Before(w.until) {
 		g.windows[namespace] = window{until: now.Add(gathering)}
-		return 0, true
-	case w.more:
-		return 0, false
-	default:
-		g.windows[namespace] = window{until: w.until, more: true}
-		return w.until.Sub(now), true
+		return 0
 	}
+	g.windows[namespace] = window{until: w.until, more: true}
+	return w.until.Sub(now)
 }
 
 // rightsKinds are what says who may do what in the cluster.

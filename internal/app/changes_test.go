@@ -66,7 +66,27 @@ type looked struct {
 
 func (q *looked) AddAfter(item reconcile.Request, after time.Duration) {
 	begun := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
-	q.added = append(q.added, fmt.Sprintf("%s at %s", item.Namespace, q.clock.Now().Add(after).Sub(begun)))
+	if one := fmt.Sprintf("%s at %s", item, q.clock.Now().Add(after).Sub(begun)); !slices.Contains(q.added, one) {
+		q.added = append(q.added, one)
+	}
+}
+
+// TestChanges_FindWhatHasComeToBeSince: what is waited for may come in the same second as what waits for it.
+func TestChanges_FindWhatHasComeToBeSince(t *testing.T) {
+	clock := testingclock.NewFakeClock(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC))
+	q := &looked{clock: clock}
+	waiting := []reconcile.Request{{NamespacedName: client.ObjectKey{Name: "early"}}}
+	handler := gather(clock, func(context.Context, string) []reconcile.Request { return waiting })
+	for _, late := range []bool{false, false, true} {
+		if late {
+			waiting = append(waiting, reconcile.Request{NamespacedName: client.ObjectKey{Name: "late"}})
+		}
+		handler.Update(t.Context(), event.UpdateEvent{ObjectNew: &v1alpha1.CapabilityProvider{}}, q)
+		clock.Step(100 * time.Millisecond)
+	}
+	if want := []string{"/early at 0s", "/early at 1s", "/late at 1s"}; !slices.Equal(q.added, want) {
+		t.Errorf("looked at %q, want %q", q.added, want)
+	}
 }
 
 func TestChanges_ManyInASecondAreLookedAtTwice(t *testing.T) {
@@ -75,14 +95,14 @@ func TestChanges_ManyInASecondAreLookedAtTwice(t *testing.T) {
 		changes []string
 		want    []string
 	}{
-		"one":                     {[]string{"a 0"}, []string{"a at 0s"}},
-		"two":                     {[]string{"a 0", "a 100"}, []string{"a at 0s", "a at 1s"}},
-		"many":                    {[]string{"a 0", "a 100", "a 200", "a 900"}, []string{"a at 0s", "a at 1s"}},
-		"one after a while":       {[]string{"a 0", "a 1000", "a 5000"}, []string{"a at 0s", "a at 1s", "a at 5s"}},
-		"without an end":          {[]string{"a 0", "a 500", "a 1500", "a 1600", "a 2500"}, []string{"a at 0s", "a at 1s", "a at 2s", "a at 3s"}},
-		"long after many":         {[]string{"a 0", "a 500", "a 9000"}, []string{"a at 0s", "a at 1s", "a at 9s"}},
-		"in another's namespace":  {[]string{"a 0", "a 100", "b 200"}, []string{"a at 0s", "a at 1s", "b at 200ms"}},
-		"of no namespace, of all": {[]string{"- 0"}, []string{" at 0s"}},
+		"one":                     {[]string{"a 0"}, []string{"a/ at 0s"}},
+		"two":                     {[]string{"a 0", "a 100"}, []string{"a/ at 0s", "a/ at 1s"}},
+		"many":                    {[]string{"a 0", "a 100", "a 200", "a 900"}, []string{"a/ at 0s", "a/ at 1s"}},
+		"one after a while":       {[]string{"a 0", "a 1000", "a 5000"}, []string{"a/ at 0s", "a/ at 1s", "a/ at 5s"}},
+		"without an end":          {[]string{"a 0", "a 500", "a 1500", "a 1600", "a 2500"}, []string{"a/ at 0s", "a/ at 1s", "a/ at 2s", "a/ at 3s"}},
+		"long after many":         {[]string{"a 0", "a 500", "a 9000"}, []string{"a/ at 0s", "a/ at 1s", "a/ at 9s"}},
+		"in another's namespace":  {[]string{"a 0", "a 100", "b 200"}, []string{"a/ at 0s", "a/ at 1s", "b/ at 200ms"}},
+		"of no namespace, of all": {[]string{"- 0"}, []string{"/ at 0s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			begun := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
