@@ -112,7 +112,9 @@ func (g *gatherer) changed(ctx context.Context, object client.Object, q queue) {
 func (g *gatherer) wait(namespace string) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now, w := g.clock.Now(), g.windows[namespace]
+	now := g.clock.Now()
+	maps.DeleteFunc(g.windows, func(_ string, w window) bool { return !now.Before(w.until.Add(gathering)) }) // namespaces come and go
+	w := g.windows[namespace]
 	if w.more && !now.Before(w.until) {
 		w = window{until: w.until.Add(gathering)} // what was gathered was looked at when the window was over: the next began
 	}

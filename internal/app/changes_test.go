@@ -130,6 +130,18 @@ func TestChanges_ManyInASecondAreLookedAtTwice(t *testing.T) {
 	}
 }
 
+func TestChanges_OfNamespacesThatWentAreForgotten(t *testing.T) {
+	clock := testingclock.NewFakeClock(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC))
+	g := &gatherer{clock: clock, windows: map[string]window{}}
+	for i := range 100 {
+		g.wait(fmt.Sprint("preview-", i))
+		clock.Step(gathering)
+	}
+	if n := len(g.windows); n > 2 {
+		t.Errorf("%d namespaces are remembered", n)
+	}
+}
+
 func TestChanges_InANamespaceAreAboutItsOwnAndTheClustersRights(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {

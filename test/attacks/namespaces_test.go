@@ -57,6 +57,9 @@ func namespaceEdgeRows() []row {
 		{name: "withdrawing the enrolment through the finalizers", by: mallory, rule: rule, words: enrolled, try: finalizes(namespace, "valetkey.dev/enrolled", "false")},
 		{name: "weakening Pod Security through the finalizers", by: mallory, rule: rule, words: security, try: finalizes(namespace, "pod-security.kubernetes.io/enforce", "privileged")},
 		{name: "saying that no grant lives through the finalizers", by: mallory, rule: rule, words: inUse, try: finalizes(namespace, "valetkey.dev/in-use", "false")},
+		{name: "a namespace of others has as many labels as they like", by: admin, rule: rule, shows: func(ctx context.Context, w *world) error {
+			return w.create(ctx, admin, object("Namespace", "", "many", nil, set("metadata.labels", marks(2000))))
+		}},
 		{name: "more labels than fit, on a namespace of agents", by: mallory, rule: rule, words: "at most 256 labels", try: patch("idle", "", manyMarks("labels", 257))},
 		{name: "more annotations than fit, on a namespace of agents, through the status", by: mallory, rule: rule, words: "256 annotations", try: patch("idle", "status", manyMarks("annotations", 257))},
 		{name: "withdrawing the enrolment where nothing lives", by: mallory, rule: rule, words: everywhere, try: patch("idle", "", `{"metadata":{"labels":{"valetkey.dev/enrolled":null}}}`)},

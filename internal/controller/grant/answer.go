@@ -59,14 +59,18 @@ func (c *Controller) tooLate(ctx context.Context, g *v1alpha1.CapabilityGrant, m
 	if err := c.recordIssued(ctx, g, mem, credential); err != nil {
 		return err
 	}
-	return c.storeAnswer(ctx, g, mem, func(s *v1alpha1.CapabilityGrantStatus) { unused(s, mem.Began, credential) })
+	return c.storeAnswer(ctx, g, mem, unused(mem.Began, credential))
 }
 
-// unused writes into a status what is known of a credential that was issued, and that nobody is given.
-func unused(s *v1alpha1.CapabilityGrantStatus, attempt int32, credential *provider.Credential) {
-	lifecycle.Learn(s, v1alpha1.AttemptExposure{Attempt: attempt, Until: metav1.NewTime(credential.ExpiresAt()), Answered: true})
-	if s.Attempt == attempt {
-		s.Credential = reference(credential)
+// unused writes into a status what is known of a credential that was issued, and that nobody is given. It keeps nothing
+// of what is secret.
+func unused(attempt int32, credential *provider.Credential) func(*v1alpha1.CapabilityGrantStatus) {
+	until, named := metav1.NewTime(credential.ExpiresAt()), reference(credential)
+	return func(s *v1alpha1.CapabilityGrantStatus) {
+		lifecycle.Learn(s, v1alpha1.AttemptExposure{Attempt: attempt, Until: until, Answered: true})
+		if s.Attempt == attempt {
+			s.Credential = named
+		}
 	}
 }
 

@@ -159,6 +159,10 @@ func TestAnswer_UntilWhenItWorksIsKept(t *testing.T) {
 		}},
 		"it comes when the grant is being ended": {meanwhile: stopped, answer: issuedUntil, id: "ASIALATE"},
 		"it comes with the revocation":           {meanwhile: revoke, answer: issuedUntil, id: "ASIALATE"},
+		"it comes with the revocation, and no status can be stored": {meanwhile: func(e *env) {
+			revoke(e)
+			e.statusRefused = errors.New("somebody's rule says no")
+		}, answer: issuedUntil, id: "ASIALATE"},
 		"it comes when the grant is being ended, and no status can be stored": {meanwhile: func(e *env) {
 			stopped(e)
 			e.statusRefused = errors.New("somebody's rule says no")

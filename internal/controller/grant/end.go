@@ -54,7 +54,7 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.Stop = &stop
 		if mem.credential != nil && !mem.Stored {
-			unused(s, mem.Began, mem.credential)
+			unused(mem.Began, mem.credential)(s)
 		}
 		c.condition(g, s, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding, stop.Message)
 	})
@@ -72,6 +72,11 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 // stopUnstored does what ends a grant, as far as it can, though the API server does not store that it ends: nobody's
 // refusal of a status keeps a credential working. All of it is done again once that is stored.
 func (c *Controller) stopUnstored(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	if mem.credential != nil && !mem.Stored {
+		late := unused(mem.Began, mem.credential)
+		mem.unsaid = append(mem.unsaid, late)
+		late(&g.Status)
+	}
 	mem.credential = nil
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Spec.Job.Name, UID: types.UID(g.Spec.Job.UID)}}
 	stopping := c.Client.Patch(ctx, job, client.RawPatch(types.MergePatchType, projection.StopPatch(job)))
