@@ -18,7 +18,7 @@ const Name = "valetkey-job-fields"
 // YAML is the rule and its binding. The types are those of policy.Structs, the Job's spec first.
 func YAML(types []policy.Struct) string {
 	var b strings.Builder
-	b.WriteString(head)
+	b.WriteString(head + conditions)
 	b.WriteString("  variables:\n")
 	for _, name := range inOrder(types, looksAt) {
 		entry(&b, variable(name), shortInstances(types, name))
