@@ -44,7 +44,8 @@ func (w *world) playNode(ctx context.Context) error {
 	source := cache.NewFilteredListWatchFromClient(clients.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, func(o *metav1.ListOptions) {
 		o.LabelSelector = v1alpha1.LabelRequest
 	})
-	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{ListerWatcher: source, ObjectType: &corev1.Pod{},
+	// A Pod whose step failed while the API server was away has no event of its own that would bring it back.
+	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{ListerWatcher: source, ObjectType: &corev1.Pod{}, ResyncPeriod: time.Second,
 		Handler: cache.ResourceEventHandlerFuncs{AddFunc: see, UpdateFunc: func(_, object any) { see(object) }}})
 	go informer.RunWithContext(ctx)
 	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
