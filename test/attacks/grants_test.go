@@ -17,39 +17,54 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
-// revoked is a grant that alice revoked and that has ended.
-const revoked = "revoked"
+// Grants that are not as the others: alice revoked one, which has ended, one ended by itself, and one is being ended.
+const (
+	revoked   = "revoked"
+	completed = "completed"
+	ending    = "ending"
+)
 
-// retired puts the revoked grant on stage, unless it is there already.
-func (w *world) retired(ctx context.Context) error {
-	if err := w.stored(ctx, kinds["CapabilityRequest"], w.request0(revoked)); err != nil {
+// retired puts a grant that has ended, or is about to, on stage, unless it is there already.
+func (w *world) retired(ctx context.Context, name string) error {
+	if err := w.stored(ctx, kinds["CapabilityRequest"], w.request0(name)); err != nil {
 		return err
 	}
-	request, err := w.clients[admin].Resource(kinds["CapabilityRequest"]).Namespace(namespace).Get(ctx, revoked, metav1.GetOptions{})
+	request, err := w.clients[admin].Resource(kinds["CapabilityRequest"]).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
-	_, err = w.clients[operator].Resource(kinds["CapabilityGrant"]).Namespace(namespace).Create(ctx, w.grant0(revoked, string(request.GetUID())), metav1.CreateOptions{})
+	_, err = w.clients[operator].Resource(kinds["CapabilityGrant"]).Namespace(namespace).Create(ctx, w.grant0(name, string(request.GetUID())), metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := w.apply(ctx, alice, "CapabilityGrant", revoked, "", nil, `{"metadata":{"annotations":{"valetkey.dev/revoke":"seen enough"}}}`); err != nil {
-		return err
+	if name == revoked {
+		if _, err := w.apply(ctx, alice, "CapabilityGrant", name, "", nil, `{"metadata":{"annotations":{"valetkey.dev/revoke":"seen enough"}}}`); err != nil {
+			return err
+		}
 	}
-	_, err = w.apply(ctx, operator, "CapabilityGrant", revoked, "status", nil, `{"status":{"attempt":1,"outcome":"Revoked","endedAt":"2026-05-09T11:48:00Z","stop":{"outcome":"Revoked","reason":"RevokedByAnnotation","at":"2026-05-09T11:48:00Z"}}}`)
+	_, err = w.apply(ctx, operator, "CapabilityGrant", name, "status", nil, map[string]string{
+		revoked:   `{"status":{"attempt":1,"outcome":"Revoked","endedAt":"2026-05-09T11:48:00Z","stop":{"outcome":"Revoked","reason":"RevokedByAnnotation","at":"2026-05-09T11:48:00Z"}}}`,
+		completed: `{"status":{"attempt":1,"outcome":"Completed","endedAt":"2026-05-09T11:48:00Z","stop":{"outcome":"Completed","reason":"JobCompleted","at":"2026-05-09T11:48:00Z"}}}`,
+		ending:    `{"status":{"attempt":1,"stop":{"outcome":"Completed","reason":"JobCompleted","at":"2026-05-09T11:48:00Z"}}}`,
+	}[name])
 	return err
 }
 
-// afterwards is an attack on the grant that was revoked and has ended.
+// afterwards is an attack on a grant that was revoked and has ended.
 func afterwards(subresource, body string) func(context.Context, *world, string) error {
+	return lately(revoked, subresource, body)
+}
+
+// lately is an attack on a grant that has ended, or is about to.
+func lately(grant, subresource, body string) func(context.Context, *world, string) error {
 	return func(ctx context.Context, w *world, by string) error {
-		if err := w.retired(ctx); err != nil {
+		if err := w.retired(ctx, grant); err != nil {
 			return err
 		}
-		return w.patch(ctx, by, "CapabilityGrant", revoked, subresource, body)
+		return w.patch(ctx, by, "CapabilityGrant", grant, subresource, body)
 	}
 }
 
@@ -81,6 +96,8 @@ func grantEdgeRows() []row {
 		{name: "abandoning without the verb", by: alice, rule: rule, words: "lacks the verb abandon", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/abandon":"x"}}}`)},
 		{name: "abandoning a grant that lives", by: mallory, rule: rule, words: "revoke it first", try: patches("CapabilityGrant", granted, "", `{"metadata":{"annotations":{"valetkey.dev/abandon":"x"}}}`)},
 		{name: "saying that somebody else abandoned", by: mallory, rule: rule, words: "written by the API server; annotate with valetkey.dev/abandon alone", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/abandoned-by":"alice@example.com"}}}`)},
+		{name: "revoking a grant that has ended", by: alice, rule: rule, words: "this grant ended at", try: lately(completed, "", `{"metadata":{"annotations":{"valetkey.dev/revoke":"x"}}}`)},
+		{name: "abandoning a grant that has ended", by: mallory, rule: rule, words: "nothing can be abandoned any more", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/abandon":"x"}}}`)},
 		{name: "abandoning in another's name", by: mallory, rule: "valetkey-stamp-revoker", shows: abandonedInOnesOwnName},
 		{name: "an agent revokes", by: agent, rule: "RBAC", words: "capabilitygrants", try: patches("CapabilityGrant", granted, "", `{"metadata":{"annotations":{"valetkey.dev/revoke":"x"}}}`)},
 		{name: "another outcome of an ended grant", by: operator, rule: "valetkey-status", words: "stays ended", try: afterwards("status", `{"status":{"outcome":"Completed"}}`)},
@@ -91,10 +108,10 @@ func grantEdgeRows() []row {
 }
 
 func abandonedInOnesOwnName(ctx context.Context, w *world) error {
-	if err := w.retired(ctx); err != nil {
+	if err := w.retired(ctx, ending); err != nil {
 		return err
 	}
-	o, err := w.patching(ctx, mallory, "CapabilityGrant", revoked, "", `{"metadata":{"annotations":{"valetkey.dev/abandon":"x","valetkey.dev/abandoned-by":"bob@example.com"}}}`)
+	o, err := w.patching(ctx, mallory, "CapabilityGrant", ending, "", `{"metadata":{"annotations":{"valetkey.dev/abandon":"x","valetkey.dev/abandoned-by":"bob@example.com"}}}`)
 	if err == nil && o.GetAnnotations()["valetkey.dev/abandoned-by"] != mallory {
 		err = errors.New("it is not marked with who abandoned it")
 	}

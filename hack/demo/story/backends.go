@@ -162,7 +162,7 @@ func (t *teller) verdict(b backEnd, g *v1alpha1.CapabilityGrant, refusal string)
 	case r.Mode == v1alpha1.RevocationImmediate && refusal != "":
 		t.line("copy", "refused: "+refusal)
 		return append(row, fmt.Sprintf("%.0fs", r.ConfirmedAt.Sub(g.Status.Stop.At.Time).Seconds()), "refused: "+refusal), nil
-	case r.Mode == v1alpha1.RevocationAtExpiry && refusal == "":
+	case r.Mode == v1alpha1.RevocationAtExpiry && r.ExposedUntil != nil && refusal == "":
 		until := "works until " + r.ExposedUntil.UTC().Format(time.TimeOnly)
 		t.line("copy", until+", as the grant says")
 		return append(row, "-", until), nil
