@@ -62,7 +62,7 @@ func (w *world) in(t *testing.T) *world {
 // newWorld has one capability, which a release manager has to approve for previews, and nobody for rehearsals.
 func newWorld(t *testing.T, more ...client.Object) *world {
 	t.Helper()
-	ctx, giveUp := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, giveUp := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(giveUp)
 	w := &world{T: t, ctx: ctx, clock: testingclock.NewFakeClock(noon()), progress: make(chan string, 100), said: &transcript{}}
 	w.api = newAPIServer(t, w.clock, append([]client.Object{newCapability(), previews(), rehearsals(), enrolled("baseline")}, more...)...)
