@@ -304,6 +304,10 @@ func (c *crasher) awaitNoGrants() {
 		return len(left.ListKeys()) == 0, nil
 	})
 	if err != nil {
-		c.Fatalf("no grant went for %s, and %d are left: %v", patience, len(left.ListKeys()), err)
+		one := ""
+		if all := left.List(); len(all) > 0 {
+			one = describeYAML(all[0])
+		}
+		c.Fatalf("no grant went for %s, and %d are left, one of them\n%s%v", patience, len(left.ListKeys()), one, err)
 	}
 }

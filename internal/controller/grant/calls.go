@@ -10,24 +10,23 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
 const (
-	// mostCalls is how many credentials are asked for at the same time of each provider. One that is slow, or down, then
-	// takes no more of the operator's memory and connections than that.
-	mostCalls = 32
+	// mostCalls is how many credentials are asked for at the same time of each provider, of which one capability has half
+	// at the most. One that is slow, or down, then takes no more of the operator's memory and connections than that.
+	mostCalls = 64
 	// turnWithin is how long an attempt waits for its turn. What a back end is asked for has to come within a minute of
 	// the attempt's beginning, for that is what is recorded as the last instant at which it can work.
 	turnWithin = 15 * time.Second
 )
 
 const (
-	// mostRevocations is how many revocations are asked for at the same time of each provider: each holds one of the
-	// workers that look at grants, of which a back end that hangs must not take all.
+	// mostRevocations is how many revocations are asked for at the same time of each provider, of which one capability has
+	// half at the most: each holds one of the workers that look at grants, of which a back end that hangs must not take all.
 	mostRevocations = 16
 	// revokeTurn is how long a revocation waits for its turn, and then stands aside.
 	revokeTurn = 2 * time.Second
@@ -36,44 +35,48 @@ const (
 // calls bounds the calls to each provider, by its name.
 type calls struct {
 	mu       sync.Mutex
-	issuing  map[string]*semaphore.Weighted
-	revoking map[string]*semaphore.Weighted
+	issuing  map[string]*shares
+	revoking map[string]*shares
 }
 
 // issue asks a back end for a credential. It can be called from many goroutines.
 func (c *calls) issue(ctx context.Context, backend provider.Provider, lease provider.Lease) (*provider.Credential, error) {
-	turns := c.turns(&c.issuing, lease.Provider.Name, mostCalls)
+	of := caller{capability: lease.Capability.Name, namespace: lease.Values.Namespace}
+	shares := c.shares(&c.issuing, lease.Provider.Name, mostCalls)
 	waiting, cancel := context.WithTimeout(ctx, turnWithin)
 	defer cancel()
-	if err := turns.Acquire(waiting, 1); err != nil {
+	if err := shares.acquire(waiting, of); err != nil {
 		return nil, &provider.Error{Class: provider.Retryable, Refused: true, Message: fmt.Sprintf(
-			"provider %s is being asked for %d credentials, and answers slowly; nothing was asked for this one", lease.Provider.Name, mostCalls)}
+			"provider %s is being asked for as many credentials of capability %s as go at once, and answers slowly; "+
+				"nothing was asked for this one", lease.Provider.Name, of.capability)}
 	}
-	defer turns.Release(1)
+	defer shares.release(of)
 	return issue(ctx, backend, lease)
 }
 
-// revoke asks a back end to end a credential.
-func (c *calls) revoke(ctx context.Context, backend provider.Provider, name string, issued provider.Issued) (provider.Revoked, error) {
-	turns := c.turns(&c.revoking, name, mostRevocations)
+// revoke asks a back end to end a credential of a provider, by its name.
+func (c *calls) revoke(
+	ctx context.Context, backend provider.Provider, name string, of caller, issued provider.Issued,
+) (provider.Revoked, error) {
+	shares := c.shares(&c.revoking, name, mostRevocations)
 	waiting, cancel := context.WithTimeout(ctx, revokeTurn)
 	defer cancel()
-	if err := turns.Acquire(waiting, 1); err != nil {
+	if err := shares.acquire(waiting, of); err != nil {
 		return provider.Revoked{}, &provider.Error{Class: provider.Retryable, RetryAfter: revokeTurn, Message: fmt.Sprintf(
-			"provider %s is being asked for %d revocations, and answers slowly", name, mostRevocations)}
+			"provider %s is being asked for as many revocations of capability %s as go at once, and answers slowly", name, of.capability)}
 	}
-	defer turns.Release(1)
+	defer shares.release(of)
 	return backend.Revoke(ctx, issued)
 }
 
-func (c *calls) turns(all *map[string]*semaphore.Weighted, of string, most int64) *semaphore.Weighted {
+func (c *calls) shares(all *map[string]*shares, of string, most int) *shares {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if *all == nil {
-		*all = map[string]*semaphore.Weighted{}
+		*all = map[string]*shares{}
 	}
 	if (*all)[of] == nil {
-		(*all)[of] = semaphore.NewWeighted(most)
+		(*all)[of] = newShares(most)
 	}
 	return (*all)[of]
 }
