@@ -4,19 +4,21 @@
 package policy
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
 	celast "github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+	"github.com/google/cel-go/interpreter"
 )
-
-// What an expression of a Deny may cost in which names are compared in both ways, in the API server's units: each
-// comparison stands there twice.
-const bothWaysCostLimit = 4 * expressionCostLimit
 
 // namesRead are the fields with a name of the request that an expression can read: both, if it reads the request as a
 // whole.
@@ -41,100 +43,205 @@ func (c *Compiled) Reads(field string) bool {
 	return slices.ContainsFunc(c.when, func(w clause) bool { return slices.Contains(w.reads, field) })
 }
 
-// inAnyCase is an expression of a Deny, as it denies: whoever asks chooses how a name is written, so it holds where it
-// holds for some writing, in each comparison by itself, and what it makes an exception of is written as in the policy.
-// An expression that is true stays true.
-func (c *Compiler) inAnyCase(expression string, checked *cel.Ast) (*cel.Ast, error) {
-	parsed, issues := c.env.Parse(expression) // It has the numbers by which the checked one knows the types.
+// inAnyCase makes a program of an expression of a Deny. Whoever asks chooses how a name is written, and what compares
+// names may tell case apart or not: so each call that is given a name is made twice, with the name as it is and with
+// everything in lower case. Where it makes a difference the result is not known, as CEL has it: the expression is then
+// false, true, or not known, and a Deny denies unless it is false.
+func (c *Compiler) inAnyCase(expression string) (cel.Program, error) {
+	parsed, issues := c.anyCase.Parse(expression)
 	if err := issues.Err(); err != nil {
 		return nil, err
 	}
-	s := spelling{ExprFactory: celast.NewExprFactory(), types: checked.NativeRep().TypeMap()}
-	root := parsed.NativeRep().Expr()
-	root.SetKindCase(s.bothWays(root, true))
-	last := int64(0)
-	root.RenumberIDs(func(int64) int64 { last++; return last })
-	ast, issues := c.env.Check(parsed)
-	return ast, issues.Err()
+	callIndices(parsed)
+	checked, issues := c.anyCase.Check(parsed)
+	if err := issues.Err(); err != nil {
+		return nil, err
+	}
+	return c.anyCase.Program(checked, cel.CostLimit(expressionCostLimit), cel.CostTracking(costs{}),
+		cel.CustomDecoratorV2(c.natives.decorate))
 }
 
-// spelling rewrites expressions so that they read names without case.
-type spelling struct {
-	celast.ExprFactory
-	types map[int64]*types.Type
-}
+// takesPattern are the functions whose last argument is a regular expression.
+var takesPattern = []string{"matches", "find", "findAll"}
 
-// bothWays is a condition in which each comparison with a name stands as it is and without case: one of them has to
-// hold, or, under a negation, both.
-func (s spelling) bothWays(e celast.Expr, one bool) celast.Expr {
-	if e.Kind() == celast.CallKind {
-		args := e.AsCall().Args()
-		switch function := e.AsCall().FunctionName(); function {
-		case operators.LogicalAnd, operators.LogicalOr:
-			return s.NewCall(e.ID(), function, s.bothWays(args[0], one), s.bothWays(args[1], one))
-		case operators.LogicalNot:
-			return s.NewCall(e.ID(), function, s.bothWays(args[0], !one))
-		case operators.Conditional:
-			unless := s.NewCall(e.ID(), operators.LogicalNot, s.bothWays(args[0], !one))
-			return s.NewCall(e.ID(), operators.LogicalOr,
-				s.NewCall(e.ID(), operators.LogicalAnd, s.bothWays(args[0], one), s.bothWays(args[1], one)),
-				s.NewCall(e.ID(), operators.LogicalAnd, unless, s.bothWays(args[2], one)))
+// costs are those of the calls that CEL does not know by their overloads any more.
+type costs struct{}
+
+// CallCost implements [interpreter.ActualCostEstimator], with the costs of CEL's own estimate.
+func (costs) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
+	size := func(value ref.Val) uint64 {
+		if n, ok := value.(name); ok {
+			return uint64(len(n.exact))
 		}
+		if sized, ok := value.(traits.Sizer); ok {
+			return uint64(max(1, sized.Size().(types.Int)))
+		}
+		return 1
 	}
-	if !s.readsName(e) {
-		return s.CopyExpr(e)
+	cost := uint64(0)
+	switch function, hidden := strings.CutPrefix(function, hiding); {
+	case !hidden:
+		return nil
+	case function == operators.In:
+		cost = size(args[1])
+	default:
+		cost = (size(args[0]) + 11) / 10 * ((size(args[1]) + 4) / 4)
 	}
-	function := operators.LogicalAnd
-	if one {
-		function = operators.LogicalOr
-	}
-	return s.NewCall(e.ID(), function, s.CopyExpr(e), s.withoutCase(e))
+	return &cost
 }
 
-// isName reports whether an expression is a name of the request, also of one that stands in a list.
-func (s spelling) isName(e celast.Expr) bool {
-	if e.Kind() != celast.SelectKind || e.AsSelect().IsTestOnly() {
-		return false
+// natives are the functions of an environment, by their names.
+type natives map[string]*functions.Overload
+
+func nativesOf(env *cel.Env) (natives, error) {
+	all := natives{
+		operators.Equals:    {Binary: types.Equal},
+		operators.NotEquals: {Binary: func(a, b ref.Val) ref.Val { return types.Bool(types.Equal(a, b) != types.True) }},
 	}
-	field, of := e.AsSelect().FieldName(), e.AsSelect().Operand()
-	return (field == fieldRepo || field == fieldEnvironment) && s.isRequest(of)
-}
-
-func (s spelling) isRequest(e celast.Expr) bool {
-	t := s.types[e.ID()]
-	return t != nil && t.TypeName() == typeRequest
-}
-
-func (s spelling) readsName(e celast.Expr) (reads bool) {
-	celast.PreOrderVisit(e, celast.NewExprVisitor(func(inner celast.Expr) { reads = reads || s.isName(inner) }))
-	return reads
-}
-
-// withoutCase is a copy in which every name, and every other text that is read, is in lower case, and every text that
-// stands in the expression.
-func (s spelling) withoutCase(e celast.Expr) celast.Expr {
-	folded := s.CopyExpr(e)
-	patterns := map[int64]bool{}
-	celast.PreOrderVisit(folded, celast.NewExprVisitor(func(e celast.Expr) {
-		if e.Kind() == celast.CallKind && slices.Contains([]string{"matches", "find", "findAll"}, e.AsCall().FunctionName()) {
-			for _, arg := range e.AsCall().Args() {
-				patterns[arg.ID()] = true
+	for name, declared := range env.Functions() {
+		bound, err := declared.Bindings()
+		if err != nil {
+			return nil, fmt.Errorf("function %s: %w", name, err)
+		}
+		for _, o := range bound {
+			if o.Operator == name && all[name] == nil {
+				all[name] = o
 			}
 		}
-	}))
-	celast.PostOrderVisit(folded, celast.NewExprVisitor(func(e celast.Expr) {
-		switch {
-		case e.Kind() == celast.LiteralKind && e.AsLiteral().Type() == types.StringType:
-			text := e.AsLiteral().Value().(string)
-			if patterns[e.ID()] {
-				text = "(?i)" + text
-			} else {
-				text = strings.ToLower(text)
-			}
-			e.SetKindCase(s.NewLiteral(e.ID(), types.String(text)))
-		case e.Kind() == celast.SelectKind && s.types[e.ID()] == types.StringType:
-			e.SetKindCase(s.NewMemberCall(e.ID(), "lowerAscii", s.CopyExpr(e)))
+	}
+	return all, nil
+}
+
+// decorate has a call made in both ways. A call that does not wait for its arguments, or returns what it is given, stays
+// as it is. No other call knows the type of a name: one that is forgotten here fails, and a Deny that fails denies.
+func (n natives) decorate(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	if made, ok := i.(interpreter.InterpretableConstructor); ok && made.Type() == types.MapType {
+		return &keyed{made}, nil
+	}
+	call, ok := i.(interpreter.InterpretableCall)
+	if !ok {
+		return i, nil
+	}
+	native := n[call.Function()]
+	if native == nil || native.NonStrict || call.Function() == overloads.TypeConvertDyn {
+		return i, nil
+	}
+	return &twice{InterpretableCall: call, native: native}, nil
+}
+
+// keyed is a map that an expression makes. None has names for keys: its fields are found as they are written.
+type keyed struct {
+	interpreter.InterpretableConstructor
+}
+
+func (k *keyed) Eval(vars interpreter.Activation) ref.Val { return k.Exec(interpreter.AsFrame(vars)) }
+
+func (k *keyed) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	value := k.InterpretableConstructor.Exec(frame)
+	made, ok := value.(traits.Mapper)
+	if !ok {
+		return value
+	}
+	for i := made.Iterator(); i.HasNext() == types.True; {
+		if holdsName(i.Next()) {
+			return types.NewErr("a name of the request is the key of a map; compare it with ==, in or startsWith")
 		}
-	}))
-	return folded
+	}
+	return value
+}
+
+// twice is a call that is made as it stands and without case.
+type twice struct {
+	interpreter.InterpretableCall
+	native *functions.Overload
+}
+
+// hiding stands before the name of a function that CEL would put something faster in place of, did it know the name.
+const hiding = "@twice:"
+
+func (t *twice) hidden() bool {
+	function := t.InterpretableCall.Function()
+	return function == operators.In || slices.Contains(takesPattern, function)
+}
+
+// Function implements [interpreter.InterpretableCall].
+func (t *twice) Function() string {
+	if t.hidden() {
+		return hiding + t.InterpretableCall.Function()
+	}
+	return t.InterpretableCall.Function()
+}
+
+// OverloadID implements [interpreter.InterpretableCall].
+func (t *twice) OverloadID() string {
+	if t.hidden() {
+		return ""
+	}
+	return t.InterpretableCall.OverloadID()
+}
+
+func (t *twice) Eval(vars interpreter.Activation) ref.Val { return t.Exec(interpreter.AsFrame(vars)) }
+
+func (t *twice) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	args := make([]ref.Val, 0, len(t.Args()))
+	named := false
+	for _, arg := range t.Args() {
+		value := arg.Exec(frame)
+		if types.IsUnknownOrError(value) {
+			return value
+		}
+		args, named = append(args, value), named || holdsName(value)
+	}
+	asWritten := t.call(valuesAs(args, exact))
+	if !named {
+		return asWritten
+	}
+	lower := valuesAs(args, folded)
+	if pattern, ok := args[len(args)-1].(types.String); ok && slices.Contains(takesPattern, t.InterpretableCall.Function()) {
+		lower[len(lower)-1] = "(?i)" + pattern
+	}
+	return t.merge(asWritten, t.call(lower))
+}
+
+func valuesAs(args []ref.Val, as func(ref.Val) ref.Val) []ref.Val {
+	all := make([]ref.Val, 0, len(args))
+	for _, arg := range args {
+		all = append(all, as(arg))
+	}
+	return all
+}
+
+func (t *twice) call(args []ref.Val) ref.Val {
+	for _, arg := range args {
+		if types.IsUnknownOrError(arg) {
+			return arg
+		}
+	}
+	n := t.native
+	if n.OperandTrait != 0 && !args[0].Type().HasTrait(n.OperandTrait) {
+		if receiver, ok := args[0].(traits.Receiver); ok {
+			return receiver.Receive(t.Function(), t.OverloadID(), args[1:])
+		}
+		return types.NewErr("no such overload: %s", t.Function())
+	}
+	switch {
+	case len(args) == 1 && n.Unary != nil:
+		return n.Unary(args[0])
+	case len(args) == 2 && n.Binary != nil:
+		return n.Binary(args[0], args[1])
+	case n.Function != nil:
+		return n.Function(args...)
+	}
+	return types.NewErr("no such overload: %s", t.Function())
+}
+
+// merge is what is known of a result of which one or the other is right.
+func (t *twice) merge(asWritten, lower ref.Val) ref.Val {
+	if types.IsError(asWritten) && types.IsError(lower) {
+		return asWritten
+	}
+	if merged := bothOf(asWritten, lower); merged != nil {
+		return merged
+	}
+	return types.NewUnknown(t.ID(), nil)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/types"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/cel/environment"
 	"k8s.io/apiserver/pkg/cel/library"
@@ -27,22 +28,32 @@ const (
 type Compiler struct {
 	env   *cel.Env
 	sizes sizes
+	// anyCase and its functions are for the expressions of a Deny.
+	anyCase *cel.Env
+	natives natives
 }
 
 // NewCompiler returns a compiler whose expressions know the CEL libraries of Kubernetes 1.36 and the variables request,
 // capability and job. An error means that the CEL environment itself cannot be built.
 func NewCompiler() (*Compiler, error) {
-	types := variableTypes()
+	declared := variableTypes()
 	options := environment.VersionedOptions{IntroducedVersion: version.MajorMinor(1, 0)}
 	for _, name := range []string{variableRequest, variableCapability, variableJob} {
-		options.EnvOptions = append(options.EnvOptions, cel.Variable(name, types[name].CelType()))
-		options.DeclTypes = append(options.DeclTypes, types[name])
+		options.EnvOptions = append(options.EnvOptions, cel.Variable(name, declared[name].CelType()))
+		options.DeclTypes = append(options.DeclTypes, declared[name])
 	}
 	set, err := environment.MustBaseEnvSet(version.MajorMinor(1, 36)).Extend(options)
 	if err != nil {
 		return nil, fmt.Errorf("build the CEL environment: %w", err)
 	}
-	return &Compiler{env: set.NewExpressionsEnv(), sizes: types}, nil
+	c := &Compiler{env: set.NewExpressionsEnv(), sizes: declared}
+	if c.anyCase, err = withIndices(c.env); err != nil {
+		return nil, fmt.Errorf("extend the CEL environment: %w", err)
+	}
+	if c.natives, err = nativesOf(c.anyCase); err != nil {
+		return nil, fmt.Errorf("look up the CEL environment: %w", err)
+	}
+	return c, nil
 }
 
 // Compiled is one generation of a policy, ready to be evaluated. It is safe for concurrent use.
@@ -61,8 +72,10 @@ type clause struct {
 	compares []comparison
 	// opaque is set where it reads one in another form, and opaqueNot where it negates that.
 	opaque, opaqueNot bool
-	// reads are the fields of the request with a name that it can read.
-	reads []string
+	// reads are the fields of the request with a name that it can read, and anyCase is set where it reads them in any
+	// case.
+	reads   []string
+	anyCase bool
 }
 
 // Err says why the policy cannot be evaluated: an expression does not compile, does not yield a bool, or could cost too much.
@@ -116,14 +129,12 @@ func (c *Compiler) compile(e v1alpha1.Expression, effect v1alpha1.PolicyEffect) 
 	}
 	made := clause{usesJob: uses(ast, variableJob), message: e.Message, reads: namesRead(ast)}
 	made.compares, made.opaque, made.opaqueNot = comparisons(ast)
-	limit := uint64(expressionCostLimit)
-	if effect != v1alpha1.EffectAllow && len(made.reads) > 0 {
-		limit = bothWaysCostLimit
-		if ast, err = c.inAnyCase(e.Expression, ast); err != nil {
-			return clause{}, 0, fmt.Errorf("the expression cannot be read without case: %s", firstLine(err))
-		}
+	if made.anyCase = effect != v1alpha1.EffectAllow && len(made.reads) > 0; made.anyCase {
+		made.program, err = c.inAnyCase(e.Expression)
+	} else {
+		made.program, err = c.env.Program(ast, cel.CostLimit(expressionCostLimit))
 	}
-	if made.program, err = c.env.Program(ast, cel.CostLimit(limit)); err != nil {
+	if err != nil {
 		return clause{}, 0, fmt.Errorf("the expression cannot be prepared: %s", firstLine(err))
 	}
 	return made, cost.Max, nil
@@ -161,11 +172,14 @@ func (c clause) eval(vars map[string]any) (answer, error) {
 	if _, there := vars[variableJob]; c.usesJob && !there {
 		return later, nil
 	}
-	value, _, err := c.program.Eval(vars)
-	if err != nil {
-		return failed, errors.New(firstLine(err))
+	if c.anyCase {
+		vars = namesOfRequest(vars)
 	}
-	if value.Value() == true {
+	value, _, err := c.program.Eval(vars)
+	switch {
+	case err != nil:
+		return failed, errors.New(firstLine(err))
+	case value == types.True, c.anyCase && types.IsUnknown(value):
 		return yes, nil
 	}
 	return no, nil

@@ -183,6 +183,37 @@ func TestDeny_NoSpellingIsPastAnExpression(t *testing.T) {
 	denied("foo", "Production", "request.repo != 'Foo'", "request.environment == 'production'")
 	allowed("Foo", "production", "request.repo != 'Foo' && request.environment == 'production'")
 	denied("web-app", "Production", "[request].exists(r, r.environment == 'production')")
+	for _, expression := range []string{
+		"request.?environment.orValue('') == 'Production'", "dyn(request).environment == 'Production'",
+		"(request.environment == 'Production' && !request.taskID.startsWith('INC-')) == true", "(request.environment == 'Production') != false",
+		"['staging', 'Production'].exists(e, request.environment == e && !request.taskID.startsWith('INC-'))",
+		"request.requester.groups.exists(g, g.startsWith('system:') && request.environment == 'Production')",
+		"['staging', 'Production'].exists_one(e, request.environment == e)", "['staging', 'Production'].filter(e, request.environment == e).size() > 0",
+		"['staging', 'Production'].map(e, e + '!').exists(e, e == request.environment + '!')", "!['staging', 'Production'].all(e, e != request.environment)",
+		"request.ttlSeconds > (request.environment == 'Production' && !request.taskID.startsWith('INC-') ? 60 : 3600)",
+		"{'staging': 60, 'Production': 60, 'preview': 3600}[request.environment] < request.ttlSeconds",
+		"{'a': {'Production': true}}[?'a'][?request.environment].orValue(false)", "optional.of({'Production': true})[?request.environment].orValue(false)",
+		"optional.of({'Production': true})[request.environment].orValue(false)", "[['Production'], ['staging']][0][int(request.environment.size() - request.environment.size())] == request.environment",
+		"request.environment.matches('^Pro[D-d]\\\\S+$')", "matches(request.environment, 'Prod')", "request.environment.findAll('Prod').size() > 0", "'Production'.matches('^' + request.environment + '$')",
+		"request.environment.upperAscii() == 'PRODUCTION'", "request.environment.substring(0, 4) == 'Prod'",
+		strings.Repeat("(", 30) + "request.environment == 'Production'" + strings.Repeat(" ? true : false)", 30),
+	} {
+		denied("web-app", "production", expression)
+		denied("web-app", "PRODUCTION", expression)
+		allowed("web-app", "preview", expression)
+	}
+	denied("web-app", "preview", "job.labels['Team'] != request.repo")
+	denied("WEB", "preview", "job.labels['team'] != request.repo")
+	allowed("web", "preview", "job.labels['team'] != request.repo")
+	denied("web-app", "production", "request.environment == 'Production' && request.environment != 'PRODUCTION'")
+	allowed("web-app", "PRODUCTION", "request.environment == 'Production' && request.environment != 'PRODUCTION'")
+	for _, expression := range []string{
+		"{request.environment: true}[?'Production'].orValue(false)", "has({request.environment: true}.Production)", "'Production' in {request.environment: true}",
+	} {
+		denied("web-app", "production", expression, "true")
+	}
+	allowed("web-app", "preview", "!request.requester.username.contains(request.repo)")
+	allowed("web-app", "preview", "request.repo.size() > 7")
 	run(t, rows)
 }
 
