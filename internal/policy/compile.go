@@ -29,8 +29,9 @@ type Compiler struct {
 	env   *cel.Env
 	sizes sizes
 	// anyCase and its functions are for the expressions of a Deny.
-	anyCase *cel.Env
-	natives natives
+	anyCase   *cel.Env
+	natives   natives
+	expansion *expansion
 }
 
 // NewCompiler returns a compiler whose expressions know the CEL libraries of Kubernetes 1.36 and the variables request,
@@ -52,6 +53,9 @@ func NewCompiler() (*Compiler, error) {
 	}
 	if c.natives, err = nativesOf(c.anyCase); err != nil {
 		return nil, fmt.Errorf("look up the CEL environment: %w", err)
+	}
+	if c.expansion, err = newExpansion(c.env); err != nil {
+		return nil, fmt.Errorf("leave macros out of the CEL environment: %w", err)
 	}
 	return c, nil
 }
@@ -113,6 +117,9 @@ func (c *Compiler) Compile(p *v1alpha1.CapabilityPolicy) *Compiled {
 }
 
 func (c *Compiler) compile(e v1alpha1.Expression, effect v1alpha1.PolicyEffect) (clause, uint64, error) {
+	if err := c.expansion.check(e.Expression); err != nil {
+		return clause{}, 0, err
+	}
 	ast, issues := c.env.Compile(e.Expression)
 	if err := issues.Err(); err != nil {
 		return clause{}, 0, fmt.Errorf("the expression does not compile: %s", firstLine(err))
