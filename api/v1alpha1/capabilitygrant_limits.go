@@ -32,8 +32,12 @@ func (g *CapabilityGrant) Working(now time.Time) int {
 	return working
 }
 
-// Stops are the instants at which the credentials of the grant stop working by themselves, one for each. Once it
-// was revoked it depends on the revocation: what the back end confirmed to have ended works only as long as a part of the
+// Unconfirmed is the instant at which a credential stops working whose end the back end was asked for and has not
+// confirmed: none that will come by itself. That its time is over says only what the back end was to do.
+func Unconfirmed() time.Time { return time.Unix(1<<37, 0) }
+
+// Stops are the instants at which the credentials of the grant stop working by themselves, one for each. Once it is
+// being ended it depends on the revocation: what the back end confirmed to have ended works only as long as a part of the
 // back end that was not asked may still accept it, unless its attempt was never answered and may be answered still.
 func (g *CapabilityGrant) Stops() []time.Time {
 	var stops []time.Time
@@ -49,6 +53,8 @@ func (g *CapabilityGrant) Stops() []time.Time {
 func (g *CapabilityGrant) stop(e AttemptExposure) (time.Time, bool) {
 	revocation := g.Status.Revocation
 	switch {
+	case revocation == nil && g.Status.EndedAt == nil && g.Status.Stop != nil:
+		return Unconfirmed(), true
 	case revocation == nil && g.Status.EndedAt == nil:
 		return e.Until.Time, true
 	case revocation == nil || revocation.Mode == RevocationNone:

@@ -80,6 +80,8 @@ func ended(mode v1alpha1.RevocationMode) func(*v1alpha1.CapabilityGrantStatus) {
 	}
 }
 
+func stopped(s *v1alpha1.CapabilityGrantStatus) { s.Stop = &v1alpha1.GrantStop{At: metav1.NewTime(noon)} }
+
 // leaves tells of a request that waits for something else now.
 func (b *book) leaves(r *v1alpha1.CapabilityRequest) {
 	after := r.DeepCopy()
@@ -169,6 +171,12 @@ func TestGrant_Counts(t *testing.T) {
 		"it was removed, and worked": {func(b *book) {
 			b.GrantGone(grantOf(a, "one", exposed(1, time.Minute)))
 		}, [3]int{1, 0, 0}, time.Minute},
+		"its end was asked for, and is not confirmed": {func(b *book) {
+			b.Grant(grantOf(a, "one", exposed(1, time.Minute), stopped))
+		}, [3]int{1, 1, 1}, 0},
+		"its end was asked for, and it was removed": {func(b *book) {
+			b.GrantGone(grantOf(a, "one", exposed(1, time.Minute), stopped))
+		}, [3]int{1, 0, 0}, time.Minute},
 		"it was removed, and did not": {func(b *book) { b.GrantGone(grantOf(a, "one")) }, [3]int{}, 0},
 		"it ended, was removed, and works": {func(b *book) {
 			b.Grant(grantOf(a, "one", exposed(1, time.Minute), ended(v1alpha1.RevocationAtExpiry)))
@@ -232,9 +240,11 @@ func TestGrantGone_IsForgottenWhenNobodyAsks(t *testing.T) {
 
 // TestGrant_ThatWaitsForItsEndCountsAsLongAsItsCredentialWorks: the end of its containers may never be seen.
 func TestGrant_ThatWaitsForItsEndCountsAsLongAsItsCredentialWorks(t *testing.T) {
-	stopped := func(s *v1alpha1.CapabilityGrantStatus) { s.Stop = &v1alpha1.GrantStop{At: metav1.NewTime(noon)} }
 	revoked := func(s *v1alpha1.CapabilityGrantStatus) {
 		s.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate, ConfirmedAt: ptr.To(metav1.NewTime(noon))}
+	}
+	atExpiry := func(s *v1alpha1.CapabilityGrantStatus) {
+		s.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry}
 	}
 	for name, row := range map[string]struct {
 		changes []func(*v1alpha1.CapabilityGrantStatus)
@@ -243,8 +253,11 @@ func TestGrant_ThatWaitsForItsEndCountsAsLongAsItsCredentialWorks(t *testing.T) 
 		"it lives":                         {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour)}, 1},
 		"it lives, and is past its time":   {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, -time.Hour)}, 1},
 		"it was stopped":                   {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour), stopped}, 1},
-		"it was stopped, and has expired":  {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, -time.Hour), stopped}, 0},
-		"it was stopped and revoked":       {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour), stopped, revoked}, 0},
+		"it was stopped, and its time is over, of which nobody has said that it ended": {
+			[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, -time.Hour), stopped}, 1},
+		"it was stopped and revoked": {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour), stopped, revoked}, 0},
+		"it was stopped, ended by itself, and its containers were not seen to end": {
+			[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, -time.Hour), stopped, atExpiry}, 0},
 		"it was stopped before it had one": {[]func(*v1alpha1.CapabilityGrantStatus){stopped}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

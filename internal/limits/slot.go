@@ -49,7 +49,7 @@ func (s *slot) next(now time.Time) time.Time {
 	}
 	var next time.Time
 	for _, stop := range s.stops {
-		if now.Before(stop) && (next.IsZero() || stop.Before(next)) {
+		if now.Before(stop) && stop.Before(v1alpha1.Unconfirmed()) && (next.IsZero() || stop.Before(next)) {
 			next = stop
 		}
 	}
@@ -74,7 +74,9 @@ func (l *Ledger) Grant(g *v1alpha1.CapabilityGrant) {
 // expires: whoever removed the grant took away what is stored, and not the credential.
 func (l *Ledger) GrantGone(g *v1alpha1.CapabilityGrant) {
 	l.change(func(now time.Time) []string {
-		s := &slot{policy: g.Spec.Approval.Policy, key: nameOf(g), shown: true, ended: true, removed: true, stops: g.Stops()}
+		last := *g
+		last.Status.Stop = nil // nobody will confirm any more that it ended before its time
+		s := &slot{policy: g.Spec.Approval.Policy, key: nameOf(g), shown: true, ended: true, removed: true, stops: last.Stops()}
 		changed := l.put(types.UID(g.Spec.RequestRef.UID), s, now)
 		return append(changed, l.sweep(now)...)
 	})
