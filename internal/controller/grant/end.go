@@ -53,6 +53,9 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	}
 	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.Stop = &stop
+		if mem.Began == s.Attempt && !mem.asked {
+			lifecycle.NeverIssued(s, mem.Began)
+		}
 		if mem.credential != nil && !mem.Stored {
 			unused(mem.Began, mem.credential)(s)
 		}

@@ -47,7 +47,7 @@ func (c *Controller) beginAttempt(ctx context.Context, g *v1alpha1.CapabilityGra
 		return err
 	}
 	mem.AttemptFacts = lifecycle.AttemptFacts{Began: attempt, BeganAt: now}
-	mem.credential, mem.writes, mem.claim = nil, 0, g.ResourceVersion
+	mem.credential, mem.asked, mem.writes, mem.claim = nil, false, 0, g.ResourceVersion
 	return c.deleteSecrets(ctx, g, attempt-1)
 }
 
@@ -100,7 +100,7 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	if err := c.record(ctx, g, audit.EventIssuing, func(r *audit.Record) { r.Session = lease.Session() }); err != nil {
 		return err
 	}
-	mem.Minting = true
+	mem.Minting, mem.asked = true, true
 	began, name, within := mem.Began, g.Name, c.Traces.Within(ctx, g, telemetry.StageIssue) // g itself changes while the back end is asked
 	lookAgain := func(failed bool) {
 		grant := &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: lease.Values.Namespace, Name: name}}

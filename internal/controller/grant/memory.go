@@ -27,6 +27,8 @@ type memory struct {
 	template *corev1.PodTemplateSpec
 	// credential that this process minted and has not delivered.
 	credential *provider.Credential
+	// asked is set once the back end was asked for the attempt that this process began.
+	asked bool
 	// answer of the back end that was not heard yet. The controller's lock guards it.
 	answer *answer
 	// keeping is the handle that the back end waits for to be stored. The controller's lock guards it.

@@ -101,6 +101,10 @@ func TestWrites_WhatIsRefusedIsSaidAndNotTriedForEver(t *testing.T) {
 				if g.Status.Outcome != v1alpha1.OutcomeIssueFailed || !strings.Contains(g.Status.Stop.Message, "exceeded quota") || e.backend.Working() != 0 {
 					t.Errorf("outcome %q, stop %+v, %d credentials work", g.Status.Outcome, g.Status.Stop, e.backend.Working())
 				}
+				asked := count(e.audit.events(), audit.EventIssuing) > 0
+				if none := len(g.Status.Exposed) == 0 && g.Status.Revocation.Mode == v1alpha1.RevocationNone; none == asked {
+					t.Errorf("asked for: %t; exposed %+v, revocation %+v", asked, g.Status.Exposed, g.Status.Revocation)
+				}
 			})
 		}
 	}
