@@ -87,6 +87,8 @@ func grantEdgeRows() []row {
 			`{"metadata":{"finalizers":["valetkey.dev/revoke","orphan"]}}`)},
 		{name: "deleting a grant apart from its Secret, the old way", by: mallory, rule: rule, words: "cascade", try: orphansTheOldWay("CapabilityGrant", granted)},
 		{name: "deleting all grants apart from their Secrets", by: mallory, rule: rule, words: "cascade", try: sweeps("CapabilityGrant")},
+		{name: "changes of a grant that say nothing, by which others could be kept from writing it", by: mallory, rule: rule, words: "says nothing", try: patches("CapabilityGrant", granted, "",
+			`{"metadata":{"managedFields":[{"manager":"m","operation":"Update","apiVersion":"valetkey.dev/v1alpha1","time":"2026-11-29T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{}}}]}}`)},
 		{name: "taking a revocation back", by: mallory, rule: rule, words: "only annotation", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/revoke":null}}}`)},
 		{name: "another reason for a revocation", by: alice, rule: rule, words: "only annotation", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/revoke":"a better one"}}}`)},
 		{name: "another name under a revocation", by: mallory, rule: rule, words: "only annotation", try: afterwards("", `{"metadata":{"annotations":{"valetkey.dev/revoked-by":"bob@example.com"}}}`)},
