@@ -86,14 +86,16 @@ func TestBind_ATokenThatWasNotAskedForIsGivenToNobody(t *testing.T) {
 	}
 }
 
-// TestBind_AnAnchorIsGoneOnlyWhereTheAPIServerSaysSo: a token that was made, and whose answer is lost, works until then.
+// TestBind_AnAnchorIsGoneOnlyWhereTheAPIServerSaysSo: a token whose answer was lost works as long as its anchor is there.
 func TestBind_AnAnchorIsGoneOnlyWhereTheAPIServerSaysSo(t *testing.T) {
 	own, err := json.Marshal(status(http.StatusNotFound, metav1.StatusReasonNotFound))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for body, refused := range map[string]bool{string(own): true, "": false, "{}": false, "null": false, "404 page not found\n": false,
-		"<html>Not Found</html>": false, `{"message":"Not Found"}`: false} {
+	for body, refused := range map[string]bool{
+		string(own): true, "": false, "{}": false, "null": false, "404 page not found\n": false,
+		"<html>Not Found</html>": false, `{"message":"Not Found"}`: false,
+	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case r.Method == http.MethodDelete:
@@ -106,11 +108,13 @@ func TestBind_AnAnchorIsGoneOnlyWhereTheAPIServerSaysSo(t *testing.T) {
 				(&said{}).ServeHTTP(w, r)
 			}
 		}))
-		client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}})
+		client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL,
+			ContentConfig: rest.ContentConfig{ContentType: "application/json"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		bound, err := identity.NewSource(client, "identities").Bind(t.Context(), "publish", "publisher", "anchor", 15*time.Minute)
+		source := identity.NewSource(client, "identities")
+		bound, err := source.Bind(t.Context(), "publish", "publisher", "anchor", 15*time.Minute)
 		server.Close()
 		if bound.Reveal() != "" || provider.IsRefused(err) != refused {
 			t.Errorf("%q: given %t, refused %t: %v", body, bound.Reveal() != "", provider.IsRefused(err), err)

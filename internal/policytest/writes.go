@@ -32,8 +32,8 @@ func writes(c *v1alpha1.Capability) string {
 	return ""
 }
 
-// readingAcceptances let a token only read, as it does without any: reading in more namespaces, and reading on after the
-// grant's end. What writes by a connection, such as exec, needs Escalation accepted as well.
+// readingAcceptances let a token only read, as it does without any: in more namespaces, and on after the grant's end.
+// What writes by a connection, such as exec, needs Escalation accepted as well.
 var readingAcceptances = []v1alpha1.KubernetesAcceptance{v1alpha1.AcceptClusterWide, v1alpha1.AcceptOpenConnections}
 
 func writingAcceptances(k *v1alpha1.KubernetesCapability) []string {

@@ -100,8 +100,9 @@ func classify(err error, a assumption) error {
 	refuses := outbound.Refuses(status, own)
 	switch {
 	case throttles(code, status):
-		// Its codes for it tell that nothing was begun, also with the status of a server that is too busy.
-		return &provider.Error{Class: provider.Throttled, Refused: refuses || status == http.StatusServiceUnavailable && throttles(code, 0), Message: "STS throttles", RetryAfter: wait}
+		// A code for it says that nothing was begun, also with the status of a server that is too busy.
+		refuses = refuses || throttles(code, 0) && status == http.StatusServiceUnavailable
+		return &provider.Error{Class: provider.Throttled, Refused: refuses, Message: "STS throttles", RetryAfter: wait}
 	case status < http.StatusBadRequest:
 		return unreadable
 	case !refuses:

@@ -31,7 +31,8 @@ var partitions = []struct {
 var regionForm = regexp.MustCompile(`^[a-z]+(-[a-z]+)*-[0-9]+$`)
 
 // checkRegion refuses names that AWS's SDKs take for something else than a region with an STS of its own: aws-global and
-// its like stand for a whole partition, and one with the part fips for another region. An STS of one's own goes by any.
+// its like stand for a whole partition, and one with the part fips for another region. A provider with an STS of its
+// own can have any.
 func checkRegion(p *v1alpha1.AWSProvider) error {
 	isFIPS := slices.Contains(strings.Split(p.Region, "-"), "fips")
 	if p.STSEndpoint != "" || regionForm.MatchString(p.Region) && !isFIPS {

@@ -24,11 +24,12 @@ import (
 // sdkRegions are all names that AWS's SDK knows, and whether each is one of a region, as its partition says.
 func sdkRegions(t *testing.T) map[string]bool {
 	t.Helper()
-	folder, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2").Output()
+	const module, file = "github.com/aws/aws-sdk-go-v2", "internal/endpoints/awsrulesfn/partitions.json"
+	folder, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(folder)), "internal/endpoints/awsrulesfn/partitions.json"))
+	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(folder)), file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,14 +58,17 @@ func TestCheckProvider_OnlyARegionIsOne(t *testing.T) {
 	if len(all) < 30 || all["aws-global"] || !all["us-east-1"] {
 		t.Fatalf("these are not the SDK's regions: %v", all)
 	}
-	for _, name := range []string{"us-east-1-fips", "fips-us-east-1", "us-fips-east-1", "aws-tomorrow-global", "us-east", "us-1-east"} {
+	for _, name := range []string{
+		"us-east-1-fips", "fips-us-east-1", "us-fips-east-1", "aws-tomorrow-global", "us-east", "us-1-east",
+	} {
 		all[name] = false
 	}
 	for name, is := range all {
 		l := w.lease()
 		l.Provider.Spec.AWS.Region, l.Provider.Spec.AWS.STSEndpoint = name, ""
 		err, problem := w.CheckProvider(l.Provider), (*provider.NotReadyError)(nil)
-		if (err == nil) != is || !is && (!errors.As(err, &problem) || !strings.Contains(err.Error(), name+" is not the name of one region of AWS")) {
+		words := name + " is not the name of one region of AWS"
+		if (err == nil) != is || !is && (!errors.As(err, &problem) || !strings.Contains(err.Error(), words)) {
 			t.Errorf("%s: got %v, want a region: %t", name, err, is)
 		}
 		l.Provider.Spec.AWS.STSEndpoint = w.sts.url
@@ -77,7 +81,8 @@ func TestCheckProvider_OnlyARegionIsOne(t *testing.T) {
 // TestCheckProvider_ARegionsOwnSTSIsAsked is what the SDK does, as the page says.
 func TestCheckProvider_ARegionsOwnSTSIsAsked(t *testing.T) {
 	for name, is := range sdkRegions(t) {
-		at, err := sts.NewDefaultEndpointResolverV2().ResolveEndpoint(t.Context(), sts.EndpointParameters{Region: &name}.WithDefaults())
+		asked := sts.EndpointParameters{Region: &name}.WithDefaults()
+		at, err := sts.NewDefaultEndpointResolverV2().ResolveEndpoint(t.Context(), asked)
 		if is && (err != nil || !strings.HasPrefix(at.URI.Host, "sts."+name+".")) {
 			t.Errorf("%s: asked at %s, %v", name, at.URI.Host, err)
 		}

@@ -193,7 +193,8 @@ func (c *calls) failure() error {
 	what := [...]string{"asking Google", "exchanging the identity's token", "impersonating the service account", "narrowing the token"}[min(c.made, 3)]
 	// A token that could not be narrowed was issued, and is nobody's.
 	own := c.code != ""
-	e := &provider.Error{Class: provider.Retryable, Refused: c.made < 3 && outbound.Refuses(c.status, own), RetryAfter: c.wait}
+	e := &provider.Error{Class: provider.Retryable, RetryAfter: c.wait,
+		Refused: c.made < 3 && outbound.Refuses(c.status, own)}
 	if c.made >= 3 {
 		e.Works = c.works
 	}

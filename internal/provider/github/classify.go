@@ -64,8 +64,9 @@ func classify(about string, err error, response *github.Response) error {
 	}
 }
 
-// inForm reports whether an answer is an error as GitHub writes one: it has a message, and says where that is explained.
-// Many gateways write a message alone. Source: the schema basic-error of https://github.com/github/rest-api-description.
+// inForm reports whether an answer is an error as GitHub writes one: it has a message, and says where that is
+// explained. Many gateways write a message alone. Source: the schema basic-error of
+// https://github.com/github/rest-api-description.
 func inForm(response *github.Response) bool {
 	var said struct {
 		Message       string `json:"message"`

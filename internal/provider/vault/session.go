@@ -290,7 +290,8 @@ func refuses(err error) bool {
 }
 
 func isSealed(answer *api.ResponseError) bool {
-	return answer.StatusCode == http.StatusServiceUnavailable && inForm(answer) && len(answer.Errors) == 1 && answer.Errors[0] == sealed
+	return answer.StatusCode == http.StatusServiceUnavailable && inForm(answer) &&
+		len(answer.Errors) == 1 && answer.Errors[0] == sealed
 }
 
 // classify keeps the status that Vault answered, and none of its words.
