@@ -138,11 +138,12 @@ func (s *Source) Unbind(ctx context.Context, anchors ...string) error {
 }
 
 // delete asks a second time: a first answer that it was deleted would also be given for one that somebody holds with a finalizer.
+// That there is none has to be the API server's own answer: client-go makes the same of any with its status.
 func (s *Source) delete(ctx context.Context, anchor string) error {
 	what, background := "deleting the anchor "+anchor, metav1.DeletePropagationBackground
 	for range 2 {
 		err := s.secrets.Delete(ctx, anchor, metav1.DeleteOptions{PropagationPolicy: &background})
-		if apierrors.IsNotFound(err) {
+		if apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err) {
 			return nil
 		}
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,5 +83,41 @@ func TestBind_ATokenThatWasNotAskedForIsGivenToNobody(t *testing.T) {
 				t.Errorf("given %t, ended %t, error %v", bound.Reveal() != "", s.deleted, err)
 			}
 		})
+	}
+}
+
+// TestBind_AnAnchorIsGoneOnlyWhereTheAPIServerSaysSo: a token whose answer was lost works as long as its anchor is there.
+func TestBind_AnAnchorIsGoneOnlyWhereTheAPIServerSaysSo(t *testing.T) {
+	own, err := json.Marshal(status(http.StatusNotFound, metav1.StatusReasonNotFound))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, refused := range map[string]bool{
+		string(own): true, "": false, "{}": false, "null": false, "404 page not found\n": false,
+		"<html>Not Found</html>": false, `{"message":"Not Found"}`: false,
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodDelete:
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = w.Write([]byte(body))
+			case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/token"):
+				w.WriteHeader(http.StatusBadGateway)
+			default:
+				(&said{}).ServeHTTP(w, r)
+			}
+		}))
+		client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL,
+			ContentConfig: rest.ContentConfig{ContentType: "application/json"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		source := identity.NewSource(client, "identities")
+		bound, err := source.Bind(t.Context(), "publish", "publisher", "anchor", 15*time.Minute)
+		server.Close()
+		if bound.Reveal() != "" || provider.IsRefused(err) != refused {
+			t.Errorf("%q: given %t, refused %t: %v", body, bound.Reveal() != "", provider.IsRefused(err), err)
+		}
 	}
 }

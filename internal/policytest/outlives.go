@@ -12,15 +12,15 @@ import (
 )
 
 // ending are the actions, by service, whose effect is known to be over with the session, or to be data that it wrote
-// or read: a * at the end stands for any rest. What answers with a secret or a credential, writes a policy, a grant or
-// an ACL, starts or makes something is not among them, as what works on by itself.
+// or read: a * at the end stands for any rest. What answers with a secret, a credential or a signed URL, writes a
+// policy, a grant or an ACL, starts or makes something is not among them, because that works on by itself.
 var ending = map[string][]string{
 	"cloudfront": {"createinvalidation", "getdistribution*", "getinvalidation*"},
 	"cloudwatch": {"getmetric*", "putmetricdata"},
 	"dynamodb": {"batchgetitem", "batchwriteitem", "conditioncheckitem", "deleteitem", "getitem", "partiql*", "putitem",
 		"query", "scan", "updateitem"},
-	"ecr": {"batchcheck*", "batchdeleteimage", "batchget*", "completelayerupload", "getdownloadurlforlayer",
-		"getlifecyclepolicy*", "getrepositorypolicy", "initiatelayerupload", "putimage", "uploadlayerpart"},
+	"ecr": {"batchcheck*", "batchdeleteimage", "batchget*", "completelayerupload", "getlifecyclepolicy*",
+		"getrepositorypolicy", "initiatelayerupload", "putimage", "uploadlayerpart"},
 	"firehose": {"putrecord*"},
 	"iam":      {"get*", "simulate*"},
 	"kinesis":  {"getrecords", "getsharditerator", "putrecord*"},

@@ -39,7 +39,7 @@ func TestLint_WhatOutlivesARevocationIsFound(t *testing.T) {
 		"s3:PutObject": false, "s3:GetObject*": false, "dynamodb:UpdateItem": false, "iam:ListRoles": false, "iam:GetRole*": false, "sts:GetCallerIdentity": false,
 		"sts:AssumeRole": true, "sts:Assume*": true, "sts:assumerole": true, "sts:Get*": true, "sts:GetFederationToken": true, "sts:SomethingNew": true,
 		"iam:PutRolePolicy": true, "iam:DeleteRolePolicy": true, "iam:CreateAccessKey": true, "iam:PassRole": true, "iam:P*": true, "iam:createuser": true,
-		"ecr:GetAuthorizationToken": true, "ecr:Get*": true, "s3:Get*": true, "s3express:CreateSession": true, "ssm:StartSession": true,
+		"ecr:GetAuthorizationToken": true, "ecr:GetDownloadUrlForLayer": true, "ecr:getdownloadurl*": true, "ecr:GetLifecyclePolicy": false, "ecr:Get*": true, "s3:Get*": true, "s3express:CreateSession": true, "ssm:StartSession": true,
 		"lambda:CreateFunction": true, "lambda:InvokeFunction": true, "kms:CreateGrant": true, "kms:Sign": true, "s3:PutObjectAcl": true, "s3:PutObject*": true,
 		"s3:PutBucketPolicy": true, "ec2:RunInstances": true, "secretsmanager:GetSecretValue": true, "ssm:GetParameter": true, "somethingnew:Get*": true,
 		"events:PutRule": true, "dynamodb:P*": true, "dynamodb:Query": false, "sqs:SendMessage*": false, "ec2:Describe*": true, "ecr:Describe*": false, "cognito-idp:DescribeUserPoolClient": true, "appsync:ListApiKeys": true, "sts:ListX": false,

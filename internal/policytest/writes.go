@@ -14,7 +14,7 @@ import (
 
 // writes says what of a capability's scope is more than reading; empty if nothing is. What a token of the cluster, a user of Vault's
 // making or a token for an internal service may do is not in the manifest: nothing is said of those, but of rights of the cluster that
-// are accepted. Without an acceptance, and with ClusterWide alone, they only read.
+// are accepted.
 func writes(c *v1alpha1.Capability) string {
 	s := &c.Spec
 	switch {
@@ -32,10 +32,14 @@ func writes(c *v1alpha1.Capability) string {
 	return ""
 }
 
+// readingAcceptances let a token only read, as it does without any: in more namespaces, and on after the grant's end.
+// What writes by a connection, such as exec, needs Escalation accepted as well.
+var readingAcceptances = []v1alpha1.KubernetesAcceptance{v1alpha1.AcceptClusterWide, v1alpha1.AcceptOpenConnections}
+
 func writingAcceptances(k *v1alpha1.KubernetesCapability) []string {
 	var all []string
 	for _, a := range k.Accept {
-		if a != v1alpha1.AcceptClusterWide && a != v1alpha1.AcceptOpenConnections {
+		if !slices.Contains(readingAcceptances, a) {
 			all = append(all, "it accepts "+string(a))
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	externaljwt "k8s.io/externaljwt/apis/v1"
 )
@@ -32,9 +34,12 @@ import (
 // ErrBusy is that of an external signer which asks to be left alone for now.
 var ErrBusy = errors.New("the signer is busy")
 
+// ErrUnproven is that of an external signer which was asked, and of which nobody knows whether it has signed.
+var ErrUnproven = errors.New("it is not known whether the signer has signed")
+
 // Signer signs claims with one key. Its errors name no key material.
 type Signer interface {
-	// Sign returns the claims as a JWT.
+	// Sign returns the claims as a JWT. If it fails, nothing was signed, unless the error is ErrUnproven.
 	Sign(ctx context.Context, claims any) (string, error)
 	// Keys are the public keys by which its JWTs are verified.
 	Keys(ctx context.Context) (jose.JSONWebKeySet, error)
@@ -167,6 +172,10 @@ func newExternal(place string) (Signer, error) {
 	return &external{place: place, client: externaljwt.NewExternalJWTSignerClient(connection)}, nil
 }
 
+// refusing are the codes by which a signer refuses before it signs. After the others it may have.
+var refusing = []codes.Code{codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.Unauthenticated,
+	codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented}
+
 func (e *external) problem(what string) error {
 	return fmt.Errorf("the signer at %s %s", e.place, what)
 }
@@ -179,15 +188,18 @@ func (e *external) Sign(ctx context.Context, claims any) (string, error) {
 		return "", errors.New("the claims cannot be written")
 	}
 	wrapped := base64.RawURLEncoding.EncodeToString(payload)
-	answer, err := e.client.Sign(ctx, &externaljwt.SignJWTRequest{Claims: wrapped})
-	if status.Code(err) == codes.ResourceExhausted {
+	var asked peer.Peer
+	answer, err := e.client.Sign(ctx, &externaljwt.SignJWTRequest{Claims: wrapped}, grpc.Peer(&asked))
+	switch code := status.Code(err); {
+	case code == codes.ResourceExhausted:
 		return "", fmt.Errorf("%w at %s", ErrBusy, e.place)
-	}
-	if err != nil {
+	case err != nil && (asked.Addr == nil || slices.Contains(refusing, code)):
 		return "", e.problem("did not sign")
-	}
-	if answer.GetHeader() == "" || answer.GetSignature() == "" || strings.Contains(answer.GetHeader()+answer.GetSignature(), ".") {
-		return "", e.problem("answered with no signature")
+	case err != nil:
+		return "", fmt.Errorf("%w: the one at %s failed", ErrUnproven, e.place)
+	case answer.GetHeader() == "" || answer.GetSignature() == "" ||
+		strings.Contains(answer.GetHeader()+answer.GetSignature(), "."):
+		return "", fmt.Errorf("%w: the one at %s answered with no signature", ErrUnproven, e.place)
 	}
 	return answer.GetHeader() + "." + wrapped + "." + answer.GetSignature(), nil
 }

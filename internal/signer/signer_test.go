@@ -25,6 +25,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	externaljwt "k8s.io/externaljwt/apis/v1"
 )
 
@@ -135,9 +137,14 @@ type outside struct {
 	externaljwt.UnimplementedExternalJWTSignerServer
 	key    *rsa.PrivateKey
 	header string
+	// failure is answered in place of a signature.
+	failure error
 }
 
 func (o *outside) Sign(_ context.Context, r *externaljwt.SignJWTRequest) (*externaljwt.SignJWTResponse, error) {
+	if o.failure != nil {
+		return nil, o.failure
+	}
 	if o.key == nil {
 		return nil, errors.New("very-secret")
 	}
@@ -174,8 +181,20 @@ func TestAnExternalSignerKeepsItsKey(t *testing.T) {
 		t.Errorf("claims %v", claims)
 	}
 	o.header = "a.b"
-	if _, err := s.Sign(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "no signature") {
+	if _, err := s.Sign(t.Context(), nil); !errors.Is(err, ErrUnproven) || !strings.Contains(err.Error(), "no signature") {
 		t.Errorf("a header that is two: %v", err)
+	}
+	for code, unproven := range map[codes.Code]bool{codes.PermissionDenied: false, codes.InvalidArgument: false,
+		codes.ResourceExhausted: false, codes.Unknown: true, codes.Internal: true, codes.Unavailable: true,
+		codes.DeadlineExceeded: true, codes.Canceled: true, codes.Aborted: true, codes.DataLoss: true} {
+		o.failure = status.Error(code, "very-secret")
+		if _, err := s.Sign(t.Context(), nil); err == nil || errors.Is(err, ErrUnproven) != unproven {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+	o.failure = nil
+	if _, err := must[Signer](t)(New("unix://"+socket+"-absent")).Sign(t.Context(), nil); err == nil || errors.Is(err, ErrUnproven) {
+		t.Errorf("a signer that is not there: %v", err)
 	}
 	o.key = nil
 	_, first := s.Sign(t.Context(), nil)

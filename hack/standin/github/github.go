@@ -62,7 +62,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func refuse(w http.ResponseWriter, status int, message string) {
-	answer(w, status, map[string]any{"message": message})
+	answer(w, status, map[string]any{"message": message, "status": strconv.Itoa(status),
+		"documentation_url": "https://docs.github.com/rest"})
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

@@ -56,8 +56,19 @@ func New(o Options) *Provider { return &Provider{options: o} }
 func (*Provider) Type() string { return provider.TypeAWS }
 
 // CheckProvider refuses endpoints and audiences that the operator was not started with: a token is sent nowhere else. A
-// caBundle that cannot be read is refused, too.
+// caBundle that cannot be read, and a region that has no STS of its own, are refused, too.
 func (a *Provider) CheckProvider(p *v1alpha1.CapabilityProvider) error {
+	if err := a.checkSettings(p); err != nil {
+		return err
+	}
+	if err := checkRegion(p.Spec.AWS); err != nil {
+		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: err.Error()}
+	}
+	return nil
+}
+
+// checkSettings is CheckProvider for ending what was issued, in whichever region.
+func (a *Provider) checkSettings(p *v1alpha1.CapabilityProvider) error {
 	if p.Spec.AWS == nil {
 		return &provider.NotReadyError{Reason: v1alpha1.ReasonProviderNotReady, Message: fmt.Sprintf("provider %q has no spec.aws", p.Name)}
 	}

@@ -76,6 +76,9 @@ func notVerified(sentence string) verdict {
 		"its published keys and the audience with the role's identity provider"}
 }
 
+// noCode stands for the code of an answer that is not one of AWS's error documents, or names no code.
+const noCode = "UnknownError"
+
 // classify sorts what went wrong by the code and the status that STS answered. Not one word of an answer is repeated.
 func classify(err error, a assumption) error {
 	unreadable := &provider.Error{Class: provider.Retryable,
@@ -93,13 +96,17 @@ func classify(err error, a assumption) error {
 	}
 	code, status := answer.ErrorCode(), response.HTTPStatusCode()
 	found, known := verdictOf(code, answer.ErrorMessage(), a)
+	own, wait := code != noCode, outbound.RetryAfter(response.Response.Header)
+	refuses := outbound.Refuses(status, own)
 	switch {
 	case throttles(code, status):
-		return &provider.Error{Class: provider.Throttled, Refused: true, Message: "STS throttles", RetryAfter: outbound.RetryAfter(response.Response.Header)}
-	case status >= http.StatusInternalServerError:
-		return &provider.Error{Class: provider.Retryable, Message: "STS failed: status " + strconv.Itoa(status), RetryAfter: outbound.RetryAfter(response.Response.Header)}
-	case status < http.StatusBadRequest || code == "UnknownError":
+		// A code for it says that nothing was begun, also with the status of a server that is too busy.
+		refuses = refuses || throttles(code, 0) && status == http.StatusServiceUnavailable
+		return &provider.Error{Class: provider.Throttled, Refused: refuses, Message: "STS throttles", RetryAfter: wait}
+	case status < http.StatusBadRequest:
 		return unreadable
+	case !refuses:
+		return &provider.Error{Class: provider.Retryable, Message: outbound.Unproven("STS", status, own), RetryAfter: wait}
 	case known:
 		return &provider.Error{Class: found.class, Refused: true, Message: "STS refused (" + code + "): " + found.words}
 	default:

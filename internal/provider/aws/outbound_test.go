@@ -75,3 +75,17 @@ func TestOutbound_ARevokerThatReachesNothingSaysWhy(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestIssue_OnlyWhatSTSRefusesIsSaidNotToBeIssued(t *testing.T) {
+	w := newWorld(t)
+	outboundtest.Refusals(t, outboundtest.BackEnd{Server: w.sts, Clock: w.clock,
+		New: func(t *testing.T, url string, way outbound.Settings) provider.Provider {
+			return aws.New(aws.Options{Endpoints: []string{url}, Audiences: []string{audience}, Outbound: way, Identities: identities(t), Clock: w.clock})
+		},
+		Lease: func(url, bundle string) provider.Lease {
+			l := w.lease()
+			l.Provider.Spec.AWS.STSEndpoint, l.Provider.Spec.AWS.CABundle = url, bundle
+			return l
+		}}, outboundtest.Issuing{Is: func(*http.Request) bool { return true },
+		Refusal: "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error><RequestId>1</RequestId></ErrorResponse>"})
+}

@@ -6,6 +6,8 @@ package aws
 import (
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -23,6 +25,21 @@ var partitions = []struct {
 	{regexp.MustCompile(`^us-isob-`), "aws-iso-b"},
 	{regexp.MustCompile(`^eu-isoe-`), "aws-iso-e"},
 	{regexp.MustCompile(`^us-isof-`), "aws-iso-f"},
+}
+
+// regionForm is the form of the names of AWS's regions, in every partition: they end in a number.
+var regionForm = regexp.MustCompile(`^[a-z]+(-[a-z]+)*-[0-9]+$`)
+
+// checkRegion refuses names that AWS's SDKs take for something else than a region with an STS of its own: aws-global and
+// its like stand for a whole partition, and one with the part fips for another region. A provider with an STS of its
+// own can have any.
+func checkRegion(p *v1alpha1.AWSProvider) error {
+	isFIPS := slices.Contains(strings.Split(p.Region, "-"), "fips")
+	if p.STSEndpoint != "" || regionForm.MatchString(p.Region) && !isFIPS {
+		return nil
+	}
+	return fmt.Errorf("%s is not the name of one region of AWS, whose STS could be asked; "+
+		"name one in the provider's spec.aws.region, such as us-east-1", p.Region)
 }
 
 // checkPartition refuses a role that the STS of the region cannot know, for it is in another partition. A region of no

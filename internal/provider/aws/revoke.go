@@ -168,7 +168,7 @@ func (a *Provider) denials(ctx context.Context, i provider.Issued) (denials, err
 	if json.Unmarshal([]byte(i.Handle), &h) != nil {
 		return denials{}, &provider.Error{Class: provider.Final, Message: "the grant's revocation handle cannot be read"}
 	}
-	if err := a.CheckProvider(h.server()); err != nil {
+	if err := a.checkSettings(h.server()); err != nil {
 		return denials{}, &provider.Error{Class: provider.Retryable, Message: err.Error()}
 	}
 	c, err := a.connect(h.CABundle)

@@ -96,8 +96,9 @@ type calls struct {
 
 	made   int
 	status int
-	code   string
-	wait   time.Duration
+	// code of the last answer, if it is an error in Google's form; empty if it is not.
+	code string
+	wait time.Duration
 	// unsent says why nothing was sent by the last call; empty when something may have been.
 	unsent string
 	// unread says why nothing is read of the last answer; empty when it was read, or there was none.
@@ -152,7 +153,7 @@ func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
 	if response.StatusCode >= http.StatusBadRequest {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, longestRefusal))
 		_ = response.Body.Close()
-		c.code = codeOf(body)
+		c.code = codeOf(r.URL.Host, body)
 		// The library would make its error of Google's words.
 		response.Body = io.NopCloser(strings.NewReader("{}"))
 		return response, nil
@@ -191,24 +192,26 @@ func (c *calls) believe(host string, response *http.Response) error {
 func (c *calls) failure() error {
 	what := [...]string{"asking Google", "exchanging the identity's token", "impersonating the service account", "narrowing the token"}[min(c.made, 3)]
 	// A token that could not be narrowed was issued, and is nobody's.
-	e := &provider.Error{Class: provider.Retryable, Refused: c.made < 3, RetryAfter: c.wait}
+	own := c.code != ""
+	e := &provider.Error{Class: provider.Retryable, RetryAfter: c.wait,
+		Refused: c.made < 3 && outbound.Refuses(c.status, own)}
 	if c.made >= 3 {
 		e.Works = c.works
 	}
 	switch {
 	case c.more:
-		e.Class, e.Refused, e.Works, e.Message = provider.Final, false, c.works, what+": Google answered with a token of another kind, "+
+		e.Class, e.Works, e.Message = provider.Final, c.works, what+": Google answered with a token of another kind, "+
 			"for other scopes or for another time than was asked for, with the one that it was sent, "+
 			"or with something that this version of Valetkey does not know; it is not used"
 	case c.unsent != "":
-		e.Message = what + ": " + c.unsent
+		e.Refused, e.Message = c.made < 3, what+": "+c.unsent
 	case c.status == 0 || c.status < http.StatusBadRequest:
-		e.Refused, e.Message = false, what+": "+cmp.Or(c.unread, "Google did not answer, or not in a form that can be read")
+		e.Message = what + ": " + cmp.Or(c.unread, "Google did not answer, or not in a form that can be read")
 		e.Works.Unknown = c.status != 0 && c.status < http.StatusMultipleChoices
 	case c.status == http.StatusTooManyRequests || c.code == "RESOURCE_EXHAUSTED":
 		e.Class, e.Message = provider.Throttled, what+": Google throttles"
-	case c.status >= http.StatusInternalServerError:
-		e.Refused, e.Message = false, fmt.Sprintf("%s: Google failed: status %d", what, c.status)
+	case !outbound.Refuses(c.status, own):
+		e.Message = what + ": " + outbound.Unproven("Google", c.status, own)
 	default:
 		class, words := verdict(c.made, c.code)
 		e.Class, e.Message = class, fmt.Sprintf("%s: Google refused, status %d: %s", what, c.status, words)

@@ -5,28 +5,36 @@ package gcp
 
 import (
 	"encoding/json"
+	"regexp"
 
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// codeOf is the code of a refusal: STS has it as OAuth does, the other API as Google's others do, with a reason in its
-// details that says more. Source: https://google.aip.dev/193.
-func codeOf(body []byte) string {
+// oauthCode is the form of OAuth's codes. Gateways write sentences, or one word, in the same place.
+var oauthCode = regexp.MustCompile(`^[a-z]+(_[a-z]+)+$`)
+
+// codeOf is the code of a host's refusal: STS has it as OAuth does, or as Google's other APIs do, with a reason in its
+// details that says more. It is empty if the body is no error in such a form. Source: https://google.aip.dev/193 and
+// https://www.rfc-editor.org/rfc/rfc6749#section-5.2.
+func codeOf(host string, body []byte) string {
 	var oauth struct {
 		Error string `json:"error"`
 	}
-	if json.Unmarshal(body, &oauth) == nil {
+	if host == stsHost && json.Unmarshal(body, &oauth) == nil && oauthCode.MatchString(oauth.Error) {
 		return oauth.Error
 	}
 	var google struct {
 		Error struct {
+			Message string `json:"message"`
 			Status  string `json:"status"`
 			Details []struct {
 				Reason string `json:"reason"`
 			} `json:"details"`
 		} `json:"error"`
 	}
-	_ = json.Unmarshal(body, &google) // what cannot be read has no code
+	if json.Unmarshal(body, &google) != nil || google.Error.Message == "" {
+		return ""
+	}
 	for _, detail := range google.Error.Details {
 		if detail.Reason == serviceDisabled {
 			return detail.Reason

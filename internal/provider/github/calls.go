@@ -77,7 +77,7 @@ const settles = time.Minute
 func (t *token) end(ctx context.Context, now time.Time) error {
 	status, err := t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) { return c.Apps.RevokeInstallationToken(ctx) })
 	switch {
-	case status != http.StatusUnauthorized:
+	case !unknown(status, err):
 		if err != nil {
 			return err
 		}
@@ -89,13 +89,18 @@ func (t *token) end(ctx context.Context, now time.Time) error {
 		_, response, err := c.Apps.ListRepos(ctx, &github.ListOptions{PerPage: 1})
 		return response, err
 	})
-	if status == http.StatusUnauthorized {
+	if unknown(status, err) {
 		return nil
 	}
 	if err == nil {
 		err = &provider.Error{Class: provider.Retryable, Message: "GitHub still accepts the token"}
 	}
 	return err
+}
+
+// unknown reports whether GitHub itself answered that it knows no such token.
+func unknown(status int, err error) bool {
+	return status == http.StatusUnauthorized && provider.IsRefused(err)
 }
 
 // credential is what the container is given: for git, and for programs that read a token.

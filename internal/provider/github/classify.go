@@ -5,6 +5,7 @@ package github
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,14 +27,17 @@ func classify(about string, err error, response *github.Response) error {
 	if response == nil || response.Response == nil {
 		return &provider.Error{Class: provider.Retryable, Message: "GitHub did not answer"}
 	}
+	code, wait, own := response.StatusCode, outbound.RetryAfter(response.Header), inForm(response)
+	refuses := outbound.Refuses(code, own)
 	if wait, is := throttles(err, response); is {
-		return &provider.Error{Class: provider.Throttled, Refused: true, RetryAfter: wait, Message: "GitHub throttles"}
+		return &provider.Error{Class: provider.Throttled, Refused: refuses, RetryAfter: wait, Message: "GitHub throttles"}
 	}
-	code, wait := response.StatusCode, outbound.RetryAfter(response.Header)
 	refusal := func(class provider.Class, words string) error {
 		return &provider.Error{Class: class, Refused: true, RetryAfter: wait, Message: "GitHub refused: " + words}
 	}
 	switch {
+	case code >= http.StatusBadRequest && !refuses:
+		return &provider.Error{Class: provider.Retryable, RetryAfter: wait, Message: outbound.Unproven("GitHub", code, own)}
 	case code == http.StatusUnauthorized:
 		return refusal(provider.Retryable, "the App's proof is not accepted; compare appID, the signer's key and the clocks")
 	case code == http.StatusForbidden && said(err) == "This installation has been suspended":
@@ -55,12 +59,21 @@ func classify(about string, err error, response *github.Response) error {
 		return &provider.Error{Class: provider.Retryable,
 			Message: fmt.Sprintf("GitHub answered with status %d, which sends elsewhere, and is not followed; "+
 				"name the API's own address in the provider's spec.github.apiURL", code)}
-	case code >= http.StatusInternalServerError:
-		return &provider.Error{Class: provider.Retryable, RetryAfter: wait,
-			Message: fmt.Sprintf("GitHub failed: status %d", code)}
 	default:
 		return refusal(provider.Final, fmt.Sprintf("status %d", code))
 	}
+}
+
+// inForm reports whether an answer is an error as GitHub writes one: it has a message, and says where that is
+// explained. Many gateways write a message alone. Source: the schema basic-error of
+// https://github.com/github/rest-api-description.
+func inForm(response *github.Response) bool {
+	var said struct {
+		Message       string `json:"message"`
+		Documentation string `json:"documentation_url"`
+	}
+	// go-github has read the body, and put it back.
+	return json.NewDecoder(response.Body).Decode(&said) == nil && said.Message != "" && said.Documentation != ""
 }
 
 // said is GitHub's sentence, to be compared.

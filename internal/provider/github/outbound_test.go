@@ -4,6 +4,7 @@
 package github_test
 
 import (
+	"net/http"
 	"testing"
 
 	"k8s.io/utils/clock"
@@ -16,9 +17,9 @@ import (
 	"github.com/valetkey/valetkey/internal/signer"
 )
 
-func TestOutbound_GitHubIsReachedAsTheOperatorIsTold(t *testing.T) {
-	w := newWorld(t)
-	outboundtest.Run(t, outboundtest.BackEnd{Server: w.gate, Clock: clock.RealClock{}, Ends: v1alpha1.RevocationImmediate,
+// backEnd is the back end of a world, wherever its API is.
+func (w *world) backEnd() outboundtest.BackEnd {
+	return outboundtest.BackEnd{Server: w.gate, Clock: clock.RealClock{}, Ends: v1alpha1.RevocationImmediate,
 		New: func(t *testing.T, url string, way outbound.Settings) provider.Provider {
 			key, err := signer.New(w.key)
 			if err != nil {
@@ -30,5 +31,15 @@ func TestOutbound_GitHubIsReachedAsTheOperatorIsTold(t *testing.T) {
 			l := w.lease()
 			l.Provider.Spec.GitHub.APIURL, l.Provider.Spec.GitHub.CABundle = url, bundle
 			return l
-		}})
+		}}
+}
+
+func TestOutbound_GitHubIsReachedAsTheOperatorIsTold(t *testing.T) {
+	outboundtest.Run(t, newWorld(t).backEnd())
+}
+
+func TestIssue_OnlyWhatGitHubRefusesIsSaidNotToBeIssued(t *testing.T) {
+	outboundtest.Refusals(t, newWorld(t).backEnd(), outboundtest.Issuing{
+		Is:      func(r *http.Request) bool { return r.Method == http.MethodPost },
+		Refusal: `{"message":"no","documentation_url":"https://docs.github.com/rest","status":"403"}`})
 }

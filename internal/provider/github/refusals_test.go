@@ -93,7 +93,12 @@ type lagging struct {
 	knows   bool
 	ended   bool
 	changed map[string]any
+	// refusal is the body of the answer that there is no such token.
+	refusal string
 }
+
+// badCredentials is GitHub's own.
+const badCredentials = `{"message":"Bad credentials","documentation_url":"https://docs.github.com/rest","status":"401"}`
 
 func (g *lagging) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
@@ -105,6 +110,7 @@ func (g *lagging) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(a)
 	case !g.knows || g.ended:
 		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = fmt.Fprint(w, g.refusal)
 	case r.Method == http.MethodDelete:
 		g.ended = true
 		w.WriteHeader(http.StatusNoContent)
@@ -137,7 +143,7 @@ func TestRevoke_ATokenThatGitHubDoesNotKnowYetIsNotSaidToBeEnded(t *testing.T) {
 		"one that was not what was asked": {"permissions": map[string]any{"actions": "write"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			far := &lagging{changed: changed}
+			far := &lagging{changed: changed, refusal: badCredentials}
 			backend, l, _ := far.behind(t, w)
 			if _, err := backend.Issue(t.Context(), l); (err == nil) != (changed == nil) {
 				t.Fatal(err)
@@ -156,7 +162,7 @@ func TestRevoke_ATokenThatGitHubDoesNotKnowYetIsNotSaidToBeEnded(t *testing.T) {
 
 // TestRevoke_ATokenThatGitHubNoLongerKnowsIsEnded: its holder can end it, and the answer to its end can be lost.
 func TestRevoke_ATokenThatGitHubNoLongerKnowsIsEnded(t *testing.T) {
-	far := &lagging{knows: true, ended: true}
+	far := &lagging{knows: true, ended: true, refusal: badCredentials}
 	backend, l, clock := far.behind(t, newWorld(t))
 	if _, err := backend.Issue(t.Context(), l); err != nil {
 		t.Fatal(err)
@@ -164,6 +170,23 @@ func TestRevoke_ATokenThatGitHubNoLongerKnowsIsEnded(t *testing.T) {
 	clock.SetTime(time.Now().Add(2 * time.Minute))
 	if revoked, err := backend.Revoke(t.Context(), l.Issued("", time.Now().Add(time.Hour))); err != nil || revoked.Mode != v1alpha1.RevocationImmediate {
 		t.Errorf("%+v, %v", revoked, err)
+	}
+}
+
+// TestRevoke_OnlyGitHubSaysThatATokenIsNone: what stands before it can answer with the same status.
+func TestRevoke_OnlyGitHubSaysThatATokenIsNone(t *testing.T) {
+	w := newWorld(t)
+	for _, body := range []string{"", "{}", "<html>Unauthorized</html>", `{"message":"Unauthorized"}`} {
+		far := &lagging{knows: true}
+		backend, l, clock := far.behind(t, w)
+		if _, err := backend.Issue(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		far.knows, far.refusal = false, body
+		clock.SetTime(time.Now().Add(2 * time.Minute))
+		if revoked, err := backend.Revoke(t.Context(), l.Issued("", time.Now().Add(time.Hour))); !provider.IsRetryable(err) {
+			t.Errorf("%q: it is said to be ended: %+v, %v", body, revoked, err)
+		}
 	}
 }
 

@@ -31,7 +31,7 @@ func TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			g := &lagging{knows: test.ends, changed: map[string]any{"expires_at": test.expires}}
+			g := &lagging{refusal: badCredentials, knows: test.ends, changed: map[string]any{"expires_at": test.expires}}
 			p, l, clock := g.behind(t, w)
 			_, err := p.Issue(t.Context(), l)
 			if got := provider.StillWorks(err); !provider.IsFinal(err) || !got.Until.Equal(test.want.Until) || got.Unknown != test.want.Unknown {

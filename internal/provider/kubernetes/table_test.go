@@ -45,6 +45,19 @@ func TestTable_EachRowSaysOneThingOnce(t *testing.T) {
 	}
 }
 
+// TestTable_WhatIsHarmlessReads: lint wants nobody's approval for a capability that accepts nothing, or nothing but
+// OpenConnections, which is looked up beside what a right gives.
+func TestTable_WhatIsHarmlessReads(t *testing.T) {
+	reading := append(strings.Fields(reads), "head")
+	for _, e := range known() {
+		for _, verb := range strings.Fields(e.verbs) {
+			if e.effect == harmless && !slices.Contains(reading, verb) {
+				t.Errorf("%s %s writes, and is harmless", verb, e.kind)
+			}
+		}
+	}
+}
+
 // TestTable_EachRowIsHeld binds each row's verbs on each of its kinds, and sees that a capability has to accept what
 // the row says.
 func TestTable_EachRowIsHeld(t *testing.T) {

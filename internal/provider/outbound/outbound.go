@@ -45,7 +45,7 @@ type Settings struct {
 // trusted for the server. It fails if the bundle is not one of [CheckBundle].
 //
 // What the server answers is of the form, or none of it is read: see [Unread]. An answer without success that is of
-// another form, or longer than a real one, has its status and no body.
+// another form, or longer than a real one, has its status and no body, and so is no refusal: see [Refuses].
 //
 // Whoever makes a client closes its idle connections.
 func (s Settings) Client(bundle string, form Form) (*http.Client, error) {
@@ -100,7 +100,7 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case response.StatusCode < http.StatusMultipleChoices:
 		response.Body = unreadable{unread}
 	default:
-		// Its status says that it gave nothing. What else it says is not heard.
+		// Only its status is used.
 		response.Body = http.NoBody
 	}
 	return response, nil

@@ -166,10 +166,10 @@ func (t *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		if errors.Is(err, signer.ErrBusy) {
 			class = provider.Throttled
 		}
-		return nil, &provider.Error{Class: class, Refused: true, Message: err.Error()}
+		return nil, &provider.Error{Class: class, Refused: !errors.Is(err, signer.ErrUnproven), Message: err.Error()}
 	}
 	if !t.says(ctx, signed, claims) {
-		return nil, &provider.Error{Class: provider.Retryable, Message: "what the signer signed is not exactly what it was asked to sign, or cannot be verified by the keys that it names"}
+		return nil, &provider.Error{Class: provider.Retryable, Works: provider.Works{Unknown: true}, Message: "what the signer signed is not exactly what it was asked to sign, or cannot be verified by the keys that it names"}
 	}
 	return credential(signed, l, scope, expires)
 }

@@ -334,6 +334,9 @@ func TestIssue_WhatTheSignerWasNotAskedToSignIsGivenToNobody(t *testing.T) {
 			if c != nil || err == nil || provider.IsRefused(err) || !strings.Contains(err.Error(), "not exactly what it was asked") {
 				t.Errorf("got credential %t, error %v", c != nil, err)
 			}
+			if !provider.StillWorks(err).Unknown {
+				t.Error("it is said until when what was signed works")
+			}
 		})
 	}
 }

@@ -60,7 +60,8 @@ func answers() map[string]map[string]any {
 			"policies": []any{"default", "previews"}}},
 		makes: {"auth": map[string]any{"client_token": childToken, "accessor": "b", "lease_duration": 900,
 			"policies": []any{"default", "previews"}, "token_type": "service"}},
-		leases: {"lease_id": "database/creds/previews/1", "lease_duration": 900, "renewable": true,
+		leases: {"request_id": "5d1b0a3e-0000-4000-8000-000000000001", "lease_id": "database/creds/previews/1",
+			"lease_duration": 900, "renewable": true,
 			"data": map[string]any{"username": "u", "password": password}},
 	}
 }

@@ -53,3 +53,12 @@ func leaseOf(url, bundle string) provider.Lease {
 			Address: url, AuthPath: "jwt", Audience: "vault", CABundle: bundle}}},
 	}
 }
+
+func TestIssue_OnlyWhatVaultRefusesIsSaidNotToBeIssued(t *testing.T) {
+	outboundtest.Refusals(t, outboundtest.BackEnd{Server: http.HandlerFunc(standIn), Clock: clock.RealClock{},
+		New: func(t *testing.T, url string, way outbound.Settings) provider.Provider {
+			return vault.New(vault.Options{Addresses: []string{url}, Audiences: []string{"vault"}, Outbound: way, Identities: identityOf(t), Clock: clock.RealClock{}})
+		},
+		Lease: leaseOf}, outboundtest.Issuing{Is: func(r *http.Request) bool { return r.URL.Path == leases },
+		Refusal: `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`})
+}

@@ -71,6 +71,19 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 		"a secret that is not leased": {refused: true, change: func(a map[string]any) {
 			a["lease_id"], a["lease_duration"] = "", 0
 		}},
+		"a secret without a lease, by who knows whom": {unknown: true, change: func(a map[string]any) {
+			delete(a, "request_id")
+			a["lease_id"], a["lease_duration"] = "", 0
+		}},
+		"no secret, and no lease": {unknown: true, change: func(a map[string]any) {
+			delete(a, "data")
+			a["lease_id"], a["lease_duration"] = "", 0
+		}},
+		"wrapped, by who knows whom": {unknown: true, change: func(a map[string]any) {
+			delete(a, "data")
+			a["lease_id"], a["lease_duration"] = "", 0
+			a["wrap_info"] = map[string]any{"token": "hvs.wrapping-0123456789", "ttl": 300, "creation_time": "2026-01-01T00:00:00Z"}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			said, kept := answers(), ""

@@ -166,6 +166,44 @@ func TestIssue_ATokenThatNobodyCanEndIsRefusedInWordsThatSayWhy(t *testing.T) {
 	}
 }
 
+// TestIssue_ASealedVaultIssuesNothing: one that was sealed while it handled the request may have.
+func TestIssue_ASealedVaultIssuesNothing(t *testing.T) {
+	for line, refused := range map[string]bool{
+		"Vault is sealed": true,
+		"1 error occurred:\n\t* Vault is sealed\n\n":      false,
+		"failed to create user: Vault is sealed":          false,
+		"local node not active but active node is sealed": false,
+		"": false,
+	} {
+		for _, path := range []string{logsIn, makes, leases} {
+			server := httptest.NewServer(&refusing{path: path, status: http.StatusServiceUnavailable, line: line})
+			_, err := issueFrom(t, server.URL, func(context.Context, string) error { return nil })
+			server.Close()
+			if !provider.IsRetryable(err) || provider.IsRefused(err) != refused {
+				t.Errorf("%q at %s: refused %t, %v", line, path, provider.IsRefused(err), err)
+			}
+		}
+	}
+}
+
+// TestIssue_ALoginIsOverOnlyWhereVaultSaysSo: Vault confirms the end of a login by 204, and by nothing else.
+func TestIssue_ALoginIsOverOnlyWhereVaultSaysSo(t *testing.T) {
+	for status, over := range map[int]bool{204: true, 200: false, 202: false, 302: false, 403: false, 503: false} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == endSelf {
+				w.WriteHeader(status)
+				return
+			}
+			(&refusing{path: leases, status: http.StatusForbidden, line: "permission denied"}).ServeHTTP(w, r)
+		}))
+		_, err := issueFrom(t, server.URL, func(context.Context, string) error { return nil })
+		server.Close()
+		if !provider.IsFinal(err) || provider.IsRefused(err) != over {
+			t.Errorf("status %d: refused %t, %v", status, provider.IsRefused(err), err)
+		}
+	}
+}
+
 // TestIssue_WhatVaultRefusesSaysWhatToDo, in no word of Vault's.
 func TestIssue_WhatVaultRefusesSaysWhatToDo(t *testing.T) {
 	const past = "cannot satisfy request, as TTL would result in notAfter 2027-01-01T00:00:00Z that is beyond the expiration " +

@@ -114,32 +114,50 @@ type secret struct {
 	used map[string]any
 	// problem is what is wrong with the answer; nil if nothing is. It was given to Vault's client all the same.
 	problem error
+	// notLeased reports whether Vault said that it leased nothing. An answer without a lease need not be Vault's.
+	notLeased bool
 }
 
 func (s *session) ask(ctx context.Context, q question) (*secret, error) {
-	var answer *api.Secret
-	var err error
-	if q.parameters == nil {
-		answer, err = s.client.Logical().ReadWithContext(ctx, q.path)
-	} else {
-		answer, err = s.client.Logical().WriteWithContext(ctx, q.path, q.parameters)
-	}
-	if status(err) == http.StatusForbidden {
-		return nil, final("asking for %s: Vault's policies do not allow it, "+
-			"or only wrapped (min_wrapping_ttl), which is not asked for", q.path)
-	}
-	if err != nil {
-		return nil, classify("asking for "+q.path, err)
-	}
-	if answer == nil {
+	answer, err := s.send(ctx, q)
+	switch what := "asking for " + q.path; {
+	case err != nil && refuses(err) && status(err) == http.StatusForbidden:
+		return nil, final("%s: Vault's policies do not allow it, "+
+			"or only wrapped (min_wrapping_ttl), which is not asked for", what)
+	case err != nil && refuses(err) && status(err) == http.StatusNotFound:
 		return nil, final("Vault has nothing at %s", q.path)
-	}
-	if answer.WrapInfo != nil {
-		return nil, wrapped("asking for " + q.path)
+	case err != nil:
+		return nil, classify(what, err)
+	case answer.WrapInfo != nil:
+		// It was leased, and whoever had it wrapped may have what opens it.
+		return nil, &provider.Error{Class: provider.Final, Message: wrapped(what).Error()}
 	}
 	lifetime, _ := provider.Seconds(int64(answer.LeaseDuration)) // its problem says that there is no such one
 	return &secret{lease: answer.LeaseID, lifetime: lifetime, ends: s.lifetime, data: answer.Data, sent: s.sent,
-		used: map[string]any{}, problem: q.problem(answer)}, nil
+		used: map[string]any{}, problem: q.problem(answer), notLeased: notLeased(answer)}, nil
+}
+
+// errEmpty stands for an answer without an error, and without anything else.
+var errEmpty = errors.New("nothing was answered")
+
+// send asks for a secret. Vault's client takes an empty answer, and one that nothing is at the path, for the same.
+func (s *session) send(ctx context.Context, q question) (*api.Secret, error) {
+	var raw *api.Response
+	var failure error
+	if q.parameters == nil {
+		raw, failure = s.client.Logical().ReadRawWithContext(ctx, q.path)
+	} else {
+		body, _ := json.Marshal(q.parameters) // strings can always be encoded
+		raw, failure = s.client.Logical().WriteRawWithContext(ctx, q.path, body)
+	}
+	answer, err := s.client.Logical().ParseRawResponseAndCloseBody(raw, failure)
+	switch {
+	case err != nil:
+		return nil, cmp.Or(failure, err)
+	case answer == nil:
+		return nil, cmp.Or(failure, errEmpty)
+	}
+	return answer, nil
 }
 
 // problem says why an answer is not what was asked for; nil if it is.
@@ -156,6 +174,12 @@ func (q question) problem(answer *api.Secret) error {
 		return final("what Vault leases at %s has no fields", q.path)
 	}
 	return nil
+}
+
+// notLeased reports whether an answer is Vault's own, of something that it does not lease: it has the ID of the
+// request, which Vault gives every answer, and what was read.
+func notLeased(answer *api.Secret) bool {
+	return answer.RequestID != "" && answer.LeaseID == "" && len(answer.Data) > 0 && answer.Auth == nil
 }
 
 // leaseForm is what stands behind the path in a lease's ID: random letters and digits, and in a namespace a dot and
@@ -214,9 +238,15 @@ func stillThere(what string, err error) error {
 }
 
 // endSelf ends this login, and every token and lease that hangs on it. Vault's own function for it does not read what
-// is answered.
+// is answered: Vault confirms it by 204 alone.
 func (s *session) endSelf(ctx context.Context) error {
-	_, err := s.client.Logical().WriteWithContext(ctx, "auth/token/revoke-self", nil)
+	response, err := s.client.Logical().WriteRawWithContext(ctx, "auth/token/revoke-self", nil)
+	if response != nil {
+		defer func() { _ = response.Body.Close() }()
+	}
+	if err == nil && response.StatusCode != http.StatusNoContent {
+		err = errEmpty
+	}
 	return err
 }
 
@@ -229,7 +259,7 @@ func noAccessor(err error) bool {
 // counts its errors, also where it is one.
 func says(err error, code int, words string) bool {
 	answer := (*api.ResponseError)(nil)
-	if !errors.As(err, &answer) || answer.StatusCode != code || len(answer.Errors) != 1 {
+	if !errors.As(err, &answer) || !inForm(answer) || answer.StatusCode != code || len(answer.Errors) != 1 {
 		return false
 	}
 	line := strings.TrimSpace(answer.Errors[0])
@@ -243,6 +273,27 @@ func status(err error) int {
 	return 0
 }
 
+// inForm reports whether an answer is an error as Vault writes one: an object with the list errors, which may be empty.
+func inForm(answer *api.ResponseError) bool { return !answer.RawError && answer.Errors != nil }
+
+// sealed is the whole of what Vault says while it is sealed, before it looks at a request. Where it is sealed while it
+// handles one, an engine may have made something, and Vault counts its errors: see oneError.
+const sealed = "Vault is sealed"
+
+// refuses reports whether Vault answered that it issued nothing.
+func refuses(err error) bool {
+	answer := (*api.ResponseError)(nil)
+	if !errors.As(err, &answer) {
+		return false
+	}
+	return outbound.Refuses(answer.StatusCode, inForm(answer)) || isSealed(answer)
+}
+
+func isSealed(answer *api.ResponseError) bool {
+	return answer.StatusCode == http.StatusServiceUnavailable && inForm(answer) &&
+		len(answer.Errors) == 1 && answer.Errors[0] == sealed
+}
+
 // classify keeps the status that Vault answered, and none of its words.
 func classify(what string, err error) error {
 	if e := (*provider.Error)(nil); errors.As(err, &e) {
@@ -250,28 +301,40 @@ func classify(what string, err error) error {
 	}
 	e := &provider.Error{Class: provider.Retryable,
 		Message: what + ": " + cmp.Or(outbound.Unread("Vault", err), "Vault did not answer, or not in a form that can be read")}
+	e.Refused = refuses(err)
 	refused, isKnown := knownRefusal(err)
 	switch code, unsent := status(err), outbound.Unsent("Vault", err); {
-	case isKnown:
+	case isKnown && e.Refused:
 		refused.Message = what + ": Vault refused: " + refused.Message
 		return refused
 	case unsent != "":
 		e.Refused, e.Message = true, unsent
 	case code == 0:
 	case code == http.StatusTooManyRequests:
-		e.Class, e.Refused, e.Message = provider.Throttled, true, "Vault throttles"
+		e.Class, e.Message = provider.Throttled, "Vault throttles"
+	case !e.Refused:
+		e.Message = what + ": " + unproven(err, code)
 	case code == http.StatusServiceUnavailable:
-		e.Refused, e.Message = true, "Vault is sealed, or under maintenance"
-	case code >= http.StatusInternalServerError || code == http.StatusPreconditionFailed:
-		e.Message = fmt.Sprintf("%s: Vault failed: status %d; see Vault's log: what it depends on may be away, "+
-			"or may no longer accept the credential that Vault has for it", what, code)
+		e.Message = sealed
 	case code == http.StatusForbidden:
-		e.Class, e.Refused, e.Message = provider.Final, true, what+": Vault's policies do not allow it"
+		e.Class, e.Message = provider.Final, what+": Vault's policies do not allow it"
 	default:
 		// Roles that are not there yet, keys that could not be fetched, databases that are away: Vault calls all of it 400.
-		e.Refused, e.Message = true, fmt.Sprintf("%s: Vault refused: status %d; see Vault's log", what, code)
+		e.Message = fmt.Sprintf("%s: Vault refused: status %d; see Vault's log", what, code)
 	}
 	return e
+}
+
+// unproven says of an answer that does not prove that nothing was issued what to look at.
+func unproven(err error, code int) string {
+	answer := (*api.ResponseError)(nil)
+	own := errors.As(err, &answer) && inForm(answer)
+	words := outbound.Unproven("Vault", code, own)
+	if own {
+		words += "; see Vault's log: what it depends on may be away, " +
+			"or may no longer accept the credential that Vault has for it"
+	}
+	return words
 }
 
 // text is a field as a file or a variable has it.

@@ -297,8 +297,10 @@ func (s *secret) afterLease(failure error, revocation v1alpha1.VaultRevocation, 
 	lifetime, unknown := s.works(began)
 	switch {
 	case s.goesOn(began) != nil:
-	case s.lease == "" && lifetime <= 0:
+	case s.notLeased && lifetime <= 0:
 		return failure // what is not leased, and does not say how long it works, is none that was made for the grant
+	case s.lease == "" && lifetime <= 0:
+		return &outlivesError{failure, provider.Works{Unknown: true}} // perhaps Vault leased, and said so
 	case s.lease != "" && revocation == v1alpha1.VaultImmediate:
 		return failure
 	}
