@@ -6,9 +6,9 @@
 package github
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -221,25 +221,23 @@ func (g *Provider) known(session string) (*attempt, *token, bool) {
 // Revoke has each token end itself, and asks GitHub whether it still accepts it. A token that another process of the operator was given
 // is not known here, and works until it expires.
 func (g *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
-	mode := v1alpha1.RevocationImmediate
-	// One that GitHub does not end does not keep the others working.
-	var stays error
-	for _, session := range i.Sessions() {
+	stays := provider.EndAll(i.Sessions(), func(session string) error {
 		a, t, ended := g.known(session)
-		switch {
-		case ended:
-		case t == nil:
-			mode = v1alpha1.RevocationAtExpiry
-		default:
-			if err := t.end(ctx, g.options.Clock.Now()); err != nil {
-				stays = cmp.Or(stays, err)
-				continue
-			}
-			g.end(a)
+		if ended || t == nil {
+			return nil
 		}
-	}
+		if err := t.end(ctx, g.options.Clock.Now()); err != nil {
+			return err
+		}
+		g.end(a)
+		return nil
+	})
 	if stays != nil {
 		return provider.Revoked{}, stays
+	}
+	mode := v1alpha1.RevocationImmediate
+	if slices.ContainsFunc(i.Sessions(), func(session string) bool { _, _, ended := g.known(session); return !ended }) {
+		mode = v1alpha1.RevocationAtExpiry
 	}
 	return provider.Revoked{Mode: mode}, nil
 }

@@ -6,7 +6,6 @@
 package kubernetes
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -203,15 +202,12 @@ func refused(err error) error {
 // Revoke deletes the anchors of the lease's attempts. The API server then says of each that it is not there; and of a token that
 // this process issued, that it does not accept it.
 func (k *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
-	// One that stays does not keep the others working.
-	var stays error
-	for _, session := range i.Sessions() {
-		err := k.options.Identities.Unbind(ctx, anchor(session))
-		if err == nil {
-			err = k.confirm(ctx, anchor(session))
+	stays := provider.EndAll(i.Sessions(), func(session string) error {
+		if err := k.options.Identities.Unbind(ctx, anchor(session)); err != nil {
+			return err
 		}
-		stays = cmp.Or(stays, err)
-	}
+		return k.confirm(ctx, anchor(session))
+	})
 	if stays != nil {
 		return provider.Revoked{}, stays
 	}

@@ -6,7 +6,6 @@
 package vault
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -368,19 +367,15 @@ func (v *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 		return provider.Revoked{}, &provider.Error{Class: provider.Retryable, Message: err.Error(), RetryAfter: provider.RetryAfter(err)}
 	}
 	defer s.close()
-	// One that Vault cannot end does not keep the others working.
-	var stays error
-	for _, begun := range h.Begun {
-		stays = cmp.Or(stays, s.end(ctx, begun))
-		if begun.Lease == "" {
-			// The attempt was interrupted. What it may have been leased nobody knows, and so not whether it has ended.
-			mode = v1alpha1.RevocationAtExpiry
-		}
-	}
+	stays := provider.EndAll(h.Begun, func(begun login) error { return s.end(ctx, begun) })
+	// The token of this call ends by itself if this fails.
+	_ = s.endSelf(ctx)
 	if stays != nil {
 		return provider.Revoked{}, stays
 	}
-	// The token of this call ends by itself if this fails.
-	_ = s.endSelf(ctx)
+	if slices.ContainsFunc(h.Begun, func(begun login) bool { return begun.Lease == "" }) {
+		// The attempt was interrupted. What it may have been leased nobody knows, and so not whether it has ended.
+		mode = v1alpha1.RevocationAtExpiry
+	}
 	return provider.Revoked{Mode: mode}, nil
 }
