@@ -1,8 +1,8 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package live talks to the API server past the cache, in bounded memory. Whoever administers a namespace can make any object
-// in it as large as the API server stores (1.5 MiB), metadata.managedFields above all, and any number of them.
+// Package live talks to the API server past the cache, in bounded memory. Whoever administers a namespace can make any
+// object in it as large as the API server stores (1.5 MiB), metadata.managedFields above all, and any number of them.
 package live
 
 import (
@@ -24,11 +24,12 @@ type Reader struct {
 	room *room
 }
 
-// New makes a Reader of one that reads past the cache. All Readers and Clients of a process are to be of one New, for they
-// share its room.
+// New makes a Reader of one that reads past the cache. A process makes one, which all its controllers share: each has room
+// of its own.
 func New(from client.Reader) *Reader { return &Reader{from: from, room: newRoom()} }
 
-// Get implements client.Reader. It waits until there is room for the object. The error is the reader's own, or the context's.
+// Get implements client.Reader. It waits until there is room for the object. The error is the reader's own, or the
+// context's.
 func (r *Reader) Get(ctx context.Context, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
 	return r.room.with(ctx, key.Namespace, 1, func() error { return r.get(ctx, key, object, opts...) })
 }
@@ -39,9 +40,9 @@ func (r *Reader) get(ctx context.Context, key client.ObjectKey, object client.Ob
 	return err
 }
 
-// Group makes one look at several objects of a namespace, which it reads by the reader that it is given. It waits until there
-// is room for as many at once, but never more than a namespace has: whatever look keeps of more objects, it has to count itself.
-// look must not read or write in any other bounded way, for it would wait for its own room.
+// Group makes one look at several objects of a namespace. It waits until there is room for as many of the largest size, but
+// for no more than a namespace has. look reads by the reader that it is given: if it read or wrote in another bounded way,
+// it would wait for its own room.
 func (r *Reader) Group(ctx context.Context, namespace string, objects int, look func(client.Reader) error) error {
 	return r.room.with(ctx, namespace, min(objects, mostInNamespace), func() error { return look(unbounded{r}) })
 }
@@ -53,8 +54,8 @@ func (u unbounded) Get(ctx context.Context, key client.ObjectKey, object client.
 	return u.get(ctx, key, object, opts...)
 }
 
-// Each reads a list page by page into list, and calls visit with each object, until visit returns false. Objects that visit
-// does not keep are let go with their page. A list that changes meanwhile is read as it was at its first page.
+// Each reads a list page by page into list, and calls visit with each object, until visit returns false. What visit keeps of
+// an object it has to copy, or the whole page is kept. A list that changes meanwhile is read as it was at its first page.
 func (r *Reader) Each(
 	ctx context.Context, list client.ObjectList, visit func(client.Object) bool, opts ...client.ListOption,
 ) error {
@@ -92,8 +93,8 @@ func visitPage(list client.ObjectList, visit func(client.Object) bool) (more boo
 	return more, err
 }
 
-// List implements client.Reader. It keeps what it reads: whoever needs less of each object, or cannot know how many there are,
-// uses Each.
+// List implements client.Reader. It keeps what it reads: whoever needs less of each object, or cannot know how many there
+// are, uses Each.
 func (r *Reader) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
 	var all []runtime.Object
 	err := r.Each(ctx, list, func(object client.Object) bool {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// How many objects are read, or come back as the answer to a write, at a time. The largest takes about 5 MiB while it is read
-// and decoded, so that all of them take 160 MiB of the 512 MiB that the operator is given.
+// How many objects are read, or come back as the answer to a write, at a time. The largest takes less than 5 MiB while it
+// is read and decoded, so that all of them take at most 160 MiB of the 512 MiB that the operator is given.
 const (
 	mostObjects = 32
 	// mostInNamespace is how many of them may be of one namespace, so that none keeps all others waiting.
@@ -35,8 +35,8 @@ func newRoom() *room {
 	return &room{all: semaphore.NewWeighted(mostObjects), namespaces: map[string]*share{}}
 }
 
-// with calls do once there is room for so many objects of a namespace, first come first served. The error is do's own, or the
-// context's.
+// with calls do once there is room for so many objects of a namespace, first come first served. The error is do's own, or
+// the context's.
 func (r *room) with(ctx context.Context, namespace string, objects int, do func() error) error {
 	of, weight := r.enter(namespace), int64(objects)
 	defer r.leave(namespace)

@@ -20,7 +20,7 @@ import (
 )
 
 // storedJob is a Job that is read as it is stored. It counts as unstructured, so that clients ask for its JSON, but what is read is
-// never kept as maps: metadata.managedFields alone, which others may fill, would take forty times its size.
+// never kept as maps: metadata.managedFields alone, which others may fill, would take many times its size.
 type storedJob struct {
 	unstructured.Unstructured
 	whole wholeJob

@@ -89,7 +89,8 @@ func TestInputs_MoreThanAJobMayReadIsNotRead(t *testing.T) {
 	}
 }
 
-// TestJob_LargeNotesAreNotUnfolded counts what reading a Job takes by and by: as maps, its managedFields alone are forty times as large.
+// TestJob_LargeNotesAreNotUnfolded counts what reading a Job takes by and by: as maps, its managedFields alone would take
+// many times their size.
 func TestJob_LargeNotesAreNotUnfolded(t *testing.T) {
 	job := aJob("1", 1, 0)
 	o := &Observer{Live: live.New(livetest.New(t, job))}

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Meter is a reader that counts which bytes are in use each time that something was read, beyond those of its beginning.
+// Meter is a reader that counts how many bytes are in use each time that something was read, beyond those of its beginning.
 type Meter struct {
 	client.Reader
 	mu           sync.Mutex
