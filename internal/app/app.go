@@ -17,7 +17,6 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -141,11 +140,9 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 	for _, name := range o.watchNamespaces {
 		watched[name] = cache.Config{}
 	}
-	work := cache.ByObject{Namespaces: watched, Transform: observe.Slim}
-	selected := cache.ByObject{Namespaces: watched, Label: labels.NewSelector().Add(*ours), Transform: observe.Slim}
-	identities := cache.ByObject{Namespaces: map[string]cache.Config{o.identitiesNamespace: {}},
-		Transform: cache.TransformStripManagedFields()}
-	rights := cache.ByObject{Transform: observe.Slim}
+	work := cache.ByObject{Namespaces: watched}
+	selected := cache.ByObject{Namespaces: watched, Label: labels.NewSelector().Add(*ours)}
+	identities := cache.ByObject{Namespaces: map[string]cache.Config{o.identitiesNamespace: {}}}
 	renew := o.leaseDuration * 2 / 3
 	// A standby takes up to 2.2 times as long to see that the lease is free, and grants that end meanwhile end late.
 	retry := min(o.leaseDuration/7, 250*time.Millisecond)
@@ -155,9 +152,10 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 		Cache: cache.Options{
 			// Nothing is watched that is not named here or by a controller: an informer for Secrets would be a list of them.
 			ReaderFailOnMissingInformer: true,
+			DefaultTransform:            observe.Slim, // it refuses a kind that it does not know, so that none is kept whole unseen
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.CapabilityRequest{}: work, &v1alpha1.CapabilityGrant{}: work, &batchv1.Job{}: selected, &corev1.Pod{}: selected,
-				&corev1.ServiceAccount{}: identities, &rbacv1.Role{}: rights, &rbacv1.RoleBinding{}: rights, &rbacv1.ClusterRole{}: rights, &rbacv1.ClusterRoleBinding{}: rights,
+				&corev1.ServiceAccount{}: identities,
 			},
 		},
 		// Its own metrics server knows no exemplars: see addMetricsServer.

@@ -23,6 +23,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/config"
 	"github.com/valetkey/valetkey/internal/guard"
+	"github.com/valetkey/valetkey/internal/live"
 )
 
 // checkTime bounds a check: whoever waits for it is about to install or remove something.
@@ -152,12 +153,8 @@ func (i inquiry) mayBeRemoved(ctx context.Context) error {
 	}
 	living, held, last := 0, 0, time.Time{}
 	for _, namespace := range namespaces {
-		grants := &v1alpha1.CapabilityGrantList{}
-		if err := i.reader.List(ctx, grants, client.InNamespace(namespace)); err != nil {
-			return fmt.Errorf("listing grants: %w", err)
-		}
-		for g := range grants.Items {
-			g, is := &grants.Items[g], ""
+		err := live.New(i.reader).Each(ctx, &v1alpha1.CapabilityGrantList{}, func(object client.Object) bool {
+			g, is := object.(*v1alpha1.CapabilityGrant), ""
 			switch {
 			case g.Status.EndedAt == nil:
 				living++
@@ -169,9 +166,13 @@ func (i inquiry) mayBeRemoved(ctx context.Context) error {
 					is += ", is deleted, and is counted by a limit until " + g.Status.CredentialExpiresAt.UTC().Format(time.RFC3339)
 				}
 			default:
-				continue
+				return true
 			}
 			_, _ = fmt.Fprintf(i.to, "%s/%s: capability %s, %s\n", g.Namespace, g.Name, g.Spec.Capability, is)
+			return true
+		}, client.InNamespace(namespace))
+		if err != nil {
+			return fmt.Errorf("listing grants: %w", err)
 		}
 	}
 	var errs error

@@ -44,6 +44,7 @@ import (
 	"github.com/valetkey/valetkey/internal/guard"
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/limits"
+	"github.com/valetkey/valetkey/internal/live"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/aws"
@@ -62,7 +63,8 @@ const (
 )
 
 func setUp(mgr ctrl.Manager, o options, log *audit.Log, tracing trace.TracerProvider) error {
-	observer, err := newObserver(mgr, o, tracing)
+	reader := live.New(mgr.GetAPIReader())
+	observer, err := newObserver(mgr, o, reader, tracing)
 	if err != nil {
 		return err
 	}
@@ -73,8 +75,8 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log, tracing trace.TracerProv
 	traces, audited := telemetry.NewTraces(tracing), told.Audit(log)
 	for _, add := range []func() error{
 		func() error { return addCatalog(mgr, o, observer) },
-		func() error { return addRequests(mgr, o, observer, told, traces, audited) },
-		func() error { return addGrants(mgr, o, observer, told, traces, audited) },
+		func() error { return addRequests(mgr, o, reader, observer, told, traces, audited) },
+		func() error { return addGrants(mgr, o, reader, observer, told, traces, audited) },
 		func() error {
 			return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected(), o.watches, o.clock))
 		},
@@ -128,7 +130,7 @@ func guardInForce(mgr ctrl.Manager, observer *observe.Observer) healthz.Checker 
 }
 
 // newProviders is the list of back ends.
-func newProviders(mgr ctrl.Manager, o options, tracing trace.TracerProvider) (provider.Set, error) {
+func newProviders(mgr ctrl.Manager, o options, reader *live.Reader, tracing trace.TracerProvider) (provider.Set, error) {
 	clients, err := kubernetes.NewForConfig(mgr.GetConfig())
 	if err != nil {
 		return provider.Set{}, err
@@ -138,7 +140,7 @@ func newProviders(mgr ctrl.Manager, o options, tracing trace.TracerProvider) (pr
 	if err != nil {
 		return provider.Set{}, err
 	}
-	tokens := token.New(token.Options{Issuer: o.tokenIssuer, Signer: o.signers[o.tokenSigner], Lives: living(mgr.GetAPIReader()), Clock: o.clock})
+	tokens := token.New(token.Options{Issuer: o.tokenIssuer, Signer: o.signers[o.tokenSigner], Lives: living(reader), Clock: o.clock})
 	if err := addTokenServer(mgr, o, tokens); err != nil {
 		return provider.Set{}, err
 	}
@@ -163,8 +165,8 @@ func authority(config *rest.Config) func() ([]byte, error) {
 	}
 }
 
-func newObserver(mgr ctrl.Manager, o options, tracing trace.TracerProvider) (*observe.Observer, error) {
-	providers, err := newProviders(mgr, o, tracing)
+func newObserver(mgr ctrl.Manager, o options, reader *live.Reader, tracing trace.TracerProvider) (*observe.Observer, error) {
+	providers, err := newProviders(mgr, o, reader, tracing)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +179,7 @@ func newObserver(mgr ctrl.Manager, o options, tracing trace.TracerProvider) (*ob
 		return nil, err
 	}
 	return &observe.Observer{
-		Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Access: mgr.GetClient(), Providers: providers,
+		Cache: mgr.GetClient(), Live: reader, Access: mgr.GetClient(), Providers: providers,
 		Policies: observe.NewPolicies(mgr.GetClient(), compiler), Guard: checker, Clock: o.clock,
 		Answers:          observe.NewAnswers(o.clock),
 		IdentityExtraKey: o.identityExtraKey,
@@ -254,7 +256,7 @@ func everyPolicy(reader client.Reader) handler.MapFunc {
 	}
 }
 
-func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
+func addRequests(mgr ctrl.Manager, o options, reader *live.Reader, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
 	ledger, said := limits.New(o.clock), builder.WithPredicates(saysSomethingElse())
 	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(inTurn(o.workers)).
 		For(&v1alpha1.CapabilityRequest{}, said).
@@ -262,19 +264,19 @@ func addRequests(mgr ctrl.Manager, o options, observer *observe.Observer, told *
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel), said).
 		WatchesRawSource(request.Feed(mgr.GetCache(), ledger))
 	return onCatalogue(b, o.clock, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Limits: ledger,
+		Client: reader.Client(mgr.GetClient()), Live: reader, Observer: observer, Limits: ledger,
 		Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Retention: o.retention, JobTimeout: o.jobTimeout,
 	})
 }
 
-func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
-	peers, err := newPeers(mgr, o)
+func addGrants(mgr ctrl.Manager, o options, reader *live.Reader, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
+	peers, err := newPeers(mgr, o, reader)
 	if err != nil {
 		return err
 	}
 	grants := &grant.Controller{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Observer: observer, Peers: peers,
+		Client: reader.Client(mgr.GetClient()), Live: reader, Observer: observer, Peers: peers,
 		Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Answered: make(chan event.GenericEvent),
 	}
@@ -294,13 +296,13 @@ func addGrants(mgr ctrl.Manager, o options, observer *observe.Observer, told *te
 		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace)).
 		Watches(&v1alpha1.CapabilityRequest{}, handler.EnqueueRequestsFromMapFunc(itsNamespace), builder.WithPredicates(ends())).
 		For(&corev1.Namespace{}, said, builder.WithPredicates(predicate.NewPredicateFuncs(func(ns client.Object) bool { return o.watches(ns.GetName()) }))).
-		Complete(&inuse.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader()})
+		Complete(&inuse.Controller{Client: reader.Client(mgr.GetClient()), Live: reader})
 }
 
 // newPeers finds the grants of a policy in the cache, unless namespaces are watched each by itself.
-func newPeers(mgr ctrl.Manager, o options) (grant.Peers, error) {
+func newPeers(mgr ctrl.Manager, o options, reader *live.Reader) (grant.Peers, error) {
 	if len(o.watchNamespaces) > 0 {
-		return grant.LivePeers{Reader: mgr.GetAPIReader(), Namespaces: o.watchNamespaces}, nil
+		return grant.LivePeers{Reader: reader, Namespaces: o.watchNamespaces}, nil
 	}
 	return grant.NewCachedPeers(context.Background(), mgr.GetCache())
 }

@@ -11,8 +11,11 @@ import (
 
 	"github.com/go-logr/logr"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/pager"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -60,13 +63,14 @@ func checkRights(ctx context.Context, clients kubernetes.Interface, namespace st
 // checkUnwatched looks for namespaces that are enrolled and not watched: one with living grants stops the operator, which is noticed, where grants that
 // nobody revokes would not be; any other is told of.
 func checkUnwatched(ctx context.Context, clients kubernetes.Interface, o options, logger logr.Logger) error {
-	enrolled, err := clients.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: v1alpha1.LabelEnrolled + "=true"})
-	if err != nil {
-		return fmt.Errorf("looking for enrolled namespaces: %w", err)
-	}
+	enrolled := pager.New(pager.SimplePageFunc(func(opts metav1.ListOptions) (runtime.Object, error) {
+		return clients.CoreV1().Namespaces().List(ctx, opts)
+	}))
+	// Each namespace may be as large as the API server stores: never all of them at once.
+	enrolled.PageSize, enrolled.PageBufferSize, enrolled.FullListIfExpired = 4, 0, false
 	var problems []error
-	for i := range enrolled.Items {
-		ns := &enrolled.Items[i]
+	err := enrolled.EachListItem(ctx, metav1.ListOptions{LabelSelector: v1alpha1.LabelEnrolled + "=true"}, func(item runtime.Object) error {
+		ns := item.(*corev1.Namespace)
 		switch {
 		case o.watches(ns.Name):
 		case ns.Labels[v1alpha1.LabelInUse] == "true":
@@ -74,6 +78,10 @@ func checkUnwatched(ctx context.Context, clients kubernetes.Interface, o options
 		default:
 			logger.Info("an enrolled namespace is not watched: requests there wait for ever", "namespace", ns.Name)
 		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("looking for enrolled namespaces: %w", err)
 	}
 	return errors.Join(problems...)
 }

@@ -24,8 +24,8 @@ const (
 	MaxInputs = 32
 	// maxReferences is how often it may name one.
 	maxReferences = 256
-	// maxInputSize is how many bytes they may have together.
-	maxInputSize = 4 << 20
+	// MaxInputSize is how many bytes they may have together.
+	MaxInputSize = 4 << 20
 )
 
 // RootCA is the ConfigMap of every namespace that the API server mounts beside the token of the Pod's ServiceAccount.
@@ -212,9 +212,9 @@ func reviewInputs(job *batchv1.Job, found map[string]*corev1.ConfigMap) ([]v1alp
 	)
 	for _, name := range ConfigMapNames(job) {
 		all = append(all, reviewInput(name, found[name]))
-		size += contentSize(found[name])
+		size += ContentSize(found[name])
 	}
-	f.add(size > maxInputSize, "the ConfigMaps that the Pod reads have %d bytes, of at most %d", size, maxInputSize)
+	f.add(size > MaxInputSize, "the ConfigMaps that the Pod reads have %d bytes, of at most %d", size, MaxInputSize)
 	for _, s := range sources(&job.Spec) {
 		missing := s.configMap != "" && found[s.configMap] == nil && !s.optional
 		f.add(missing, "%s is ConfigMap %s, which does not exist; create it before the Job", s.where, s.configMap)
@@ -235,7 +235,8 @@ func reviewInput(name string, c *corev1.ConfigMap) v1alpha1.ReviewedInput {
 	return in
 }
 
-func contentSize(c *corev1.ConfigMap) int {
+// ContentSize is how many bytes the keys and values of a ConfigMap have together.
+func ContentSize(c *corev1.ConfigMap) int {
 	if c == nil {
 		return 0
 	}

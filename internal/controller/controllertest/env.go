@@ -37,6 +37,7 @@ import (
 	"github.com/valetkey/valetkey/internal/controller/request"
 	"github.com/valetkey/valetkey/internal/guard"
 	"github.com/valetkey/valetkey/internal/limits"
+	"github.com/valetkey/valetkey/internal/live"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/provider"
 	backend "github.com/valetkey/valetkey/internal/provider/fake"
@@ -204,9 +205,10 @@ func (e *Env) Start() *Operator {
 	cluster := e.watched(e.Client, &e.Faults)
 	observer := e.observer(cluster)
 	traces := telemetry.NewTraces(sdktrace.NewTracerProvider())
+	reader := observer.Live
 	o.Requests = &request.Controller{
-		Client:     cluster,
-		Live:       cluster,
+		Client:     reader.Client(cluster),
+		Live:       reader,
 		Observer:   observer,
 		Limits:     o.Ledger,
 		Audit:      o,
@@ -218,10 +220,10 @@ func (e *Env) Start() *Operator {
 		JobTimeout: time.Hour,
 	}
 	o.Grants = &grant.Controller{
-		Client:   cluster,
-		Live:     cluster,
+		Client:   reader.Client(cluster),
+		Live:     reader,
 		Observer: observer,
-		Peers:    grant.LivePeers{Reader: cluster, Namespaces: []string{Namespace}},
+		Peers:    grant.LivePeers{Reader: reader, Namespaces: []string{Namespace}},
 		Audit:    o,
 		Events:   o.Events,
 		Metrics:  metrics,
@@ -246,7 +248,7 @@ func (e *Env) observer(cluster client.Client) *observe.Observer {
 	e.Must(err)
 	return &observe.Observer{
 		Cache:     cluster,
-		Live:      cluster,
+		Live:      live.New(cluster),
 		Access:    nobodyMay{},
 		Providers: provider.NewSet(e.Backend),
 		Policies:  observe.NewPolicies(cluster, compiler),

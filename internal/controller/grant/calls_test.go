@@ -21,6 +21,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/live"
 	"github.com/valetkey/valetkey/internal/provider"
 	providerfake "github.com/valetkey/valetkey/internal/provider/fake"
 )
@@ -190,14 +191,14 @@ func TestFence_WhatWaitingCannotMendEndsTheGrant(t *testing.T) {
 func TestStartJob_WithoutItsJobIsNotTriedInARow(t *testing.T) {
 	e := newEnv(t)
 	asked := 0
-	e.grants.Live = interceptor.NewClient(e.client.(client.WithWatch), interceptor.Funcs{
+	e.grants.Live = live.New(interceptor.NewClient(e.client.(client.WithWatch), interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 			if _, ok := o.(*batchv1.Job); ok {
 				asked++
 				return apierrors.NewNotFound(batchv1.Resource("jobs"), key.Name)
 			}
 			return c.Get(ctx, key, o, opts...)
-		}})
+		}}))
 	if result := e.reconcile(); result.RequeueAfter != time.Second || asked != 1 {
 		t.Errorf("asked %d times, again after %s", asked, result.RequeueAfter)
 	}

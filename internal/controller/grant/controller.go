@@ -27,6 +27,7 @@ import (
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/controller/stored"
 	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/live"
 	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
@@ -40,7 +41,7 @@ type Controller struct {
 	// Client writes; it reads from the cache.
 	Client client.Client
 	// Live reads past the cache.
-	Live client.Reader
+	Live *live.Reader
 	// Observer gathers the facts about the request.
 	Observer *observe.Observer
 	// Peers finds the grants of one policy.

@@ -30,6 +30,7 @@ import (
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/guard"
+	"github.com/valetkey/valetkey/internal/live"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/provider"
 	providerfake "github.com/valetkey/valetkey/internal/provider/fake"
@@ -156,9 +157,10 @@ func (e *env) controller() *Controller {
 	e.must(err)
 	metrics, err := telemetry.New(prometheus.NewRegistry())
 	e.must(err)
-	observer := &observe.Observer{Cache: e.client, Live: e.client, Access: e.client, Providers: provider.NewSet(e.backend),
+	reader := live.New(e.client)
+	observer := &observe.Observer{Cache: e.client, Live: reader, Access: e.client, Providers: provider.NewSet(e.backend),
 		Policies: observe.NewPolicies(e.client, compiler), Guard: e.guard, Clock: e.clock, Answers: observe.NewAnswers(e.clock)}
-	return &Controller{Client: e.client, Live: e.client, Observer: observer, Audit: e.audit, Events: events.NewFakeRecorder(1000),
+	return &Controller{Client: reader.Client(e.client), Live: reader, Observer: observer, Audit: e.audit, Events: events.NewFakeRecorder(1000),
 		Metrics: metrics, Traces: telemetry.NewTraces(noop.NewTracerProvider()), Clock: e.clock, Answered: make(chan event.GenericEvent)}
 }
 

@@ -239,7 +239,7 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 		return
 	}
 	issuing := f.Job.StartedFor == "" && !mem.atRest(c.Clock.Now())
-	mem.inputs = copies(g, found.Review, found.Inputs)
+	mem.inputs = copies(g, found)
 	if issuing {
 		mem.template = &found.Facts.Job.Spec.Template
 		exposure, err := c.Observer.Exposure(ctx, r, observe.Issuing)

@@ -16,28 +16,27 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/projection"
 )
 
-// inputCopy is a ConfigMap that the Job's Pod reads under another name than its own.
+// inputCopy is a ConfigMap that the Job's Pod reads under another name than its own. Its content is not kept: a grant can wait for long.
 type inputCopy struct {
 	reviewed v1alpha1.ReviewedInput
-	// name of the copy.
+	// name of the copy. There is none of a ConfigMap that did not exist when it was reviewed, so that the Pod finds none.
 	name string
-	// content of the ConfigMap; nil if there was none when it was reviewed. There is no copy of it then, so that the Pod finds none.
-	content *corev1.ConfigMap
 }
 
 // copies says which copies a grant makes. Nil where the Pod has them already, or nothing is known of the ConfigMaps.
-func copies(g *v1alpha1.CapabilityGrant, review *v1alpha1.Review, found map[string]*corev1.ConfigMap) []inputCopy {
-	if review == nil || found == nil {
+func copies(g *v1alpha1.CapabilityGrant, found observe.Observation) []inputCopy {
+	if found.Review == nil || !found.InputsRead {
 		return nil
 	}
-	all := make([]inputCopy, 0, len(review.Inputs))
-	for i, reviewed := range review.Inputs {
-		all = append(all, inputCopy{reviewed: reviewed, name: projection.CopyName(g.UID, i), content: found[reviewed.Name]})
+	all := make([]inputCopy, 0, len(found.Review.Inputs))
+	for i, reviewed := range found.Review.Inputs {
+		all = append(all, inputCopy{reviewed: reviewed, name: projection.CopyName(g.UID, i)})
 	}
 	return all
 }
@@ -51,18 +50,17 @@ func (c *Controller) copyInputs(ctx context.Context, g *v1alpha1.CapabilityGrant
 		if in.reviewed.UID == "" {
 			continue
 		}
-		if !policy.ContentMatches(in.reviewed, in.content) {
-			return errInputChanged
-		}
-		want := projection.Copy(g, in.name, in.content)
-		err := c.Client.Create(ctx, want)
+		err := c.copyInput(ctx, g, in)
 		if apierrors.IsAlreadyExists(err) {
-			there := &corev1.ConfigMap{}
-			if err = c.Live.Get(ctx, client.ObjectKeyFromObject(want), there); err == nil && !sameCopy(there, want) {
+			var same bool
+			if same, err = c.copied(ctx, g, in); err == nil && !same {
 				mem.Failure = lifecycle.Failure{Final: true, Message: fmt.Sprintf(
 					"a ConfigMap %s is there, which is not the copy of what was reviewed; find out who made it", in.name)}
 				return nil
 			}
+		}
+		if errors.Is(err, errInputChanged) {
+			return err
 		}
 		if err != nil {
 			return &writeError{"copying ConfigMap " + in.reviewed.Name, err}
@@ -72,11 +70,37 @@ func (c *Controller) copyInputs(ctx context.Context, g *v1alpha1.CapabilityGrant
 	return nil
 }
 
-// sameCopy reports whether a ConfigMap is what this grant would have made, and stays it.
-func sameCopy(there, want *corev1.ConfigMap) bool {
-	return ptr.Deref(there.Immutable, false) && there.DeletionTimestamp == nil &&
-		equality.Semantic.DeepEqual(there.OwnerReferences, want.OwnerReferences) &&
-		equality.Semantic.DeepEqual(there.Data, want.Data) && equality.Semantic.DeepEqual(there.BinaryData, want.BinaryData)
+// copyRoom is how many objects of the largest size it takes to read a ConfigMap, to see that it is what was reviewed, and to copy it.
+const copyRoom = 4
+
+// copyInput reads a ConfigMap once more, and creates the copy of it.
+func (c *Controller) copyInput(ctx context.Context, g *v1alpha1.CapabilityGrant, in inputCopy) error {
+	return c.Live.Group(ctx, g.Namespace, copyRoom, func(from client.Reader) error {
+		content := &corev1.ConfigMap{}
+		err := from.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: in.reviewed.Name}, content)
+		if client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		if err != nil || !policy.ContentMatches(in.reviewed, content) {
+			return errInputChanged
+		}
+		return c.Client.Create(ctx, projection.Copy(g, in.name, content))
+	})
+}
+
+// copied reports whether a copy that is there is what this grant would have made, and stays it.
+func (c *Controller) copied(ctx context.Context, g *v1alpha1.CapabilityGrant, in inputCopy) (same bool, err error) {
+	err = c.Live.Group(ctx, g.Namespace, copyRoom, func(from client.Reader) error {
+		there := &corev1.ConfigMap{}
+		if err := from.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: in.name}, there); err != nil {
+			return err
+		}
+		owners := projection.Copy(g, in.name, there).OwnerReferences
+		same = ptr.Deref(there.Immutable, false) && there.DeletionTimestamp == nil &&
+			equality.Semantic.DeepEqual(there.OwnerReferences, owners) && policy.ContentMatches(in.reviewed, there)
+		return nil
+	})
+	return same, err
 }
 
 // pointers lists the copies by the names that the Job has for them.

@@ -17,7 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/live"
 )
 
 // Peers finds the grants of a policy that its limit may count. What it finds is at least as new as what the cache
@@ -53,13 +55,16 @@ func NewCachedPeers(ctx context.Context, informers cache.Informers) (CachedPeers
 	}
 	err = indexed.AddIndexers(toolscache.Indexers{byPolicy: func(object any) ([]string, error) {
 		g, ok := object.(*v1alpha1.CapabilityGrant)
-		if !ok || g.Status.EndedAt != nil && len(g.Stops()) == 0 {
-			return nil, nil // nothing of it works any more, whatever the time is
+		if !ok || over(g) {
+			return nil, nil
 		}
 		return []string{g.Spec.Approval.Policy}, nil
 	}})
 	return CachedPeers{index: indexed.GetIndexer()}, err
 }
+
+// over reports whether nothing of a grant works any more, whatever the time is.
+func over(g *v1alpha1.CapabilityGrant) bool { return g.Status.EndedAt != nil && len(g.Stops()) == 0 }
 
 // Of implements Peers.
 func (p CachedPeers) Of(_ context.Context, policy string) ([]*v1alpha1.CapabilityGrant, error) {
@@ -80,7 +85,7 @@ func (p CachedPeers) Of(_ context.Context, policy string) ([]*v1alpha1.Capabilit
 // other's order.
 type LivePeers struct {
 	// Reader reads from the API server.
-	Reader client.Reader
+	Reader *live.Reader
 	// Namespaces to look into.
 	Namespaces []string
 }
@@ -89,12 +94,14 @@ type LivePeers struct {
 func (p LivePeers) Of(ctx context.Context, policy string) ([]*v1alpha1.CapabilityGrant, error) {
 	var peers []*v1alpha1.CapabilityGrant
 	for _, namespace := range p.Namespaces {
-		list, of := &v1alpha1.CapabilityGrantList{}, client.MatchingFields{PolicyField: policy}
-		if err := p.Reader.List(ctx, list, client.InNamespace(namespace), of); err != nil {
+		err := p.Reader.Each(ctx, &v1alpha1.CapabilityGrantList{}, func(object client.Object) bool {
+			if g := object.(*v1alpha1.CapabilityGrant); !over(g) {
+				peers = append(peers, observe.SlimGrant(g.DeepCopy()))
+			}
+			return true
+		}, client.InNamespace(namespace), client.MatchingFields{PolicyField: policy})
+		if err != nil {
 			return nil, fmt.Errorf("listing the grants of policy %s: %w", policy, err)
-		}
-		for i := range list.Items {
-			peers = append(peers, &list.Items[i])
 		}
 	}
 	return peers, nil

@@ -9,12 +9,15 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/live"
 )
 
 // Mark marks a namespace, before a grant is created in it: between the two nobody could know the names of what the grant will make.
@@ -34,7 +37,7 @@ type Controller struct {
 	// Client writes; it reads from the cache.
 	Client client.Client
 	// Live reads past the cache.
-	Live client.Reader
+	Live *live.Reader
 }
 
 // Reconcile looks at one namespace.
@@ -46,8 +49,8 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	if _, marked := ns.Labels[v1alpha1.LabelInUse]; !marked {
 		return ctrl.Result{}, c.restore(ctx, ns.Name)
 	}
-	for _, reader := range []client.Reader{c.Client, c.Live} {
-		if used, err := lives(ctx, reader, ns.Name); used || err != nil {
+	for _, each := range []lister{c.cached, c.Live.Each} {
+		if used, err := lives(ctx, each, ns.Name); used || err != nil {
 			return ctrl.Result{}, err
 		}
 	}
@@ -66,7 +69,7 @@ func (c *Controller) unmark(ctx context.Context, ns *corev1.Namespace) error {
 		}
 		return fmt.Errorf("removing the mark of namespace %s: %w", ns.Name, err)
 	}
-	used, err := lives(ctx, c.Live, ns.Name)
+	used, err := lives(ctx, c.Live.Each, ns.Name)
 	if used {
 		_, err = Mark(ctx, c.Client, ns.Name)
 	}
@@ -75,38 +78,48 @@ func (c *Controller) unmark(ctx context.Context, ns *corev1.Namespace) error {
 
 // restore marks a namespace in which a grant lives, whoever took the mark away.
 func (c *Controller) restore(ctx context.Context, namespace string) error {
-	used, err := granted(ctx, c.Client, namespace)
+	used, err := granted(ctx, c.cached, namespace)
 	if used {
 		_, err = Mark(ctx, c.Client, namespace)
 	}
 	return err
 }
 
+// lister calls visit with each object of a list, until visit returns false.
+type lister func(ctx context.Context, list client.ObjectList, visit func(client.Object) bool, opts ...client.ListOption) error
+
+// cached is a lister of what the cache shows. What it visits is not to be changed.
+func (c *Controller) cached(ctx context.Context, list client.ObjectList, visit func(client.Object) bool, opts ...client.ListOption) error {
+	if err := c.Client.List(ctx, list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
+		return err
+	}
+	more := true
+	return meta.EachListItem(list, func(item runtime.Object) error {
+		more = more && visit(item.(client.Object))
+		return nil
+	})
+}
+
 // lives reports whether a request or a grant of a namespace has not ended. Requests are read first: a grant is made while its request
 // lives, so that what is gone from the first list is in the second, if it was granted.
-func lives(ctx context.Context, reader client.Reader, namespace string) (bool, error) {
-	requests := &v1alpha1.CapabilityRequestList{}
-	if err := reader.List(ctx, requests, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return false, err
+func lives(ctx context.Context, each lister, namespace string) (bool, error) {
+	found := false
+	err := each(ctx, &v1alpha1.CapabilityRequestList{}, func(o client.Object) bool {
+		found = o.(*v1alpha1.CapabilityRequest).Status.EndedAt == nil
+		return !found
+	}, client.InNamespace(namespace))
+	if found || err != nil {
+		return found, err
 	}
-	for i := range requests.Items {
-		if requests.Items[i].Status.EndedAt == nil {
-			return true, nil
-		}
-	}
-	return granted(ctx, reader, namespace)
+	return granted(ctx, each, namespace)
 }
 
 // granted reports whether a grant of a namespace has not ended.
-func granted(ctx context.Context, reader client.Reader, namespace string) (bool, error) {
-	grants := &v1alpha1.CapabilityGrantList{}
-	if err := reader.List(ctx, grants, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return false, err
-	}
-	for i := range grants.Items {
-		if grants.Items[i].Status.EndedAt == nil {
-			return true, nil
-		}
-	}
-	return false, nil
+func granted(ctx context.Context, each lister, namespace string) (bool, error) {
+	found := false
+	err := each(ctx, &v1alpha1.CapabilityGrantList{}, func(o client.Object) bool {
+		found = o.(*v1alpha1.CapabilityGrant).Status.EndedAt == nil
+		return !found
+	}, client.InNamespace(namespace))
+	return found, err
 }

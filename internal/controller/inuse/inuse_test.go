@@ -21,6 +21,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/controller/inuse"
+	"github.com/valetkey/valetkey/internal/live"
 )
 
 const agents = "agents"
@@ -89,7 +90,7 @@ func TestController_RemovesTheMarkWhenNothingLives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := stored(t, append(row.objects, namespace(true))...)
-			if _, err := (&inuse.Controller{Client: c, Live: c}).Reconcile(t.Context(), key()); err != nil {
+			if _, err := (&inuse.Controller{Client: c, Live: live.New(c)}).Reconcile(t.Context(), key()); err != nil {
 				t.Fatal(err)
 			}
 			if got := marked(t, c); got != row.want {
@@ -110,7 +111,7 @@ func TestController_RestoresTheMarkWhereAGrantLives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := stored(t, append(row.objects, namespace(false))...)
-			if _, err := (&inuse.Controller{Client: c, Live: c}).Reconcile(t.Context(), key()); err != nil {
+			if _, err := (&inuse.Controller{Client: c, Live: live.New(c)}).Reconcile(t.Context(), key()); err != nil {
 				t.Fatal(err)
 			}
 			if got := marked(t, c); got != row.want {
@@ -129,8 +130,8 @@ func TestController_ACacheThatIsBehindTakesNoMarkAway(t *testing.T) {
 					return nil
 				},
 			})
-			live := stored(t, namespace(true), unseen)
-			if _, err := (&inuse.Controller{Client: behind, Live: live}).Reconcile(t.Context(), key()); err != nil {
+			ahead := stored(t, namespace(true), unseen)
+			if _, err := (&inuse.Controller{Client: behind, Live: live.New(ahead)}).Reconcile(t.Context(), key()); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -152,7 +153,7 @@ func TestController_WhatHappensWhileItLooks(t *testing.T) {
 				return c.Patch(ctx, o, p, opts...)
 			},
 		})
-		_, err := (&inuse.Controller{Client: between, Live: c}).Reconcile(t.Context(), key())
+		_, err := (&inuse.Controller{Client: between, Live: live.New(c)}).Reconcile(t.Context(), key())
 		return c, err
 	}
 	t.Run("the namespace is written", func(t *testing.T) {
@@ -187,7 +188,7 @@ func TestController_WhatHappensWhileItLooks(t *testing.T) {
 				return apierrors.NewNotFound(corev1.Resource("namespaces"), agents)
 			},
 		})
-		if _, err := (&inuse.Controller{Client: gone, Live: c}).Reconcile(t.Context(), key()); err != nil {
+		if _, err := (&inuse.Controller{Client: gone, Live: live.New(c)}).Reconcile(t.Context(), key()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -67,23 +68,27 @@ func (e *look) askEach(ctx context.Context, other string, risks *exposure.Risks)
 // to see that.
 func (e *look) subjects(ctx context.Context) (subjects []v1alpha1.Identity, tooMany bool, err error) {
 	listed, err := e.Answers.of("accounts/"+e.namespace, answersLast, func() (any, error) {
-		accounts := &corev1.ServiceAccountList{}
-		return accounts, e.lookups.Do(ctx, e.namespace, func() error {
-			return e.Live.List(ctx, accounts, client.InNamespace(e.namespace), client.Limit(MostAccounts+1))
+		var names []string
+		err := e.lookups.Do(ctx, e.namespace, func() error {
+			return e.Live.Each(ctx, &corev1.ServiceAccountList{}, func(account client.Object) bool {
+				names = append(names, strings.Clone(account.GetName()))
+				return len(names) <= MostAccounts
+			}, client.InNamespace(e.namespace))
 		})
+		return names, err
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("listing ServiceAccounts: %w", err)
 	}
-	accounts := listed.(*corev1.ServiceAccountList)
+	accounts := listed.([]string)
 	subjects = []v1alpha1.Identity{e.requester}
-	for i := range accounts.Items {
-		name := serviceaccount.MakeUsername(e.namespace, accounts.Items[i].Name)
+	for _, account := range accounts {
+		name := serviceaccount.MakeUsername(e.namespace, account)
 		if name != e.requester.Username {
 			subjects = append(subjects, v1alpha1.Identity{Username: name, Groups: rbac.GroupsOf(e.namespace)})
 		}
 	}
-	return subjects, len(accounts.Items) > MostAccounts, nil
+	return subjects, len(accounts) > MostAccounts, nil
 }
 
 // allowed is what the API server says, now or within the last moment.

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/live"
 	"github.com/valetkey/valetkey/internal/policy"
 )
 
@@ -36,7 +37,7 @@ func TestCatalogue_ACapabilityThatTheWatchDoesNotShowYetIsNotMissing(t *testing.
 		"has just come": {holds(), holds(stored), false, errBehind},
 		"is not there":  {holds(), holds(), false, nil},
 	} {
-		o := &Observer{Cache: row.cache, Live: row.live}
+		o := &Observer{Cache: row.cache, Live: live.New(row.live)}
 		found := Observation{Facts: policy.Facts{Request: &v1alpha1.CapabilityRequest{Spec: v1alpha1.CapabilityRequestSpec{Capability: "publish"}}}}
 		err := o.catalogue(t.Context(), &found)
 		if !errors.Is(err, row.err) || (found.Facts.Capability != nil) != row.found {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/live"
 	"github.com/valetkey/valetkey/internal/rbac"
 )
 
@@ -83,7 +84,7 @@ func newAPIServer(objects ...client.Object) *apiServer {
 	}).Build()
 	s.observer = &observe.Observer{
 		Cache:   s,
-		Live:    s,
+		Live:    live.New(s),
 		Access:  s,
 		Clock:   s.clock,
 		Answers: observe.NewAnswers(s.clock),

@@ -23,6 +23,7 @@ import (
 	"github.com/valetkey/valetkey/hack/localcluster"
 	"github.com/valetkey/valetkey/hack/localcluster/clustertest"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/live"
 )
 
 // webhook is an authorizer that lets one account list Secrets, and has no opinion otherwise.
@@ -49,7 +50,7 @@ func TestExposure_ARealWebhookAuthorizerIsSeenAndAsked(t *testing.T) {
 	}
 	look := func() string {
 		s := &apiServer{
-			observer: &observe.Observer{Cache: admin, Live: admin, Access: admin, Clock: clock.RealClock{}, Answers: observe.NewAnswers(clock.RealClock{})},
+			observer: &observe.Observer{Cache: admin, Live: live.New(admin), Access: admin, Clock: clock.RealClock{}, Answers: observe.NewAnswers(clock.RealClock{})},
 		}
 		return s.look(t, bot(), observe.Issuing)
 	}

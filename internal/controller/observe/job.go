@@ -10,70 +10,102 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	kjson "sigs.k8s.io/json"
 
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/projection"
 )
 
+// storedJob is a Job that is read as it is stored. It counts as unstructured, so that clients ask for its JSON, but what is read is
+// never kept as maps: metadata.managedFields alone, which others may fill, would take many times its size.
+type storedJob struct {
+	unstructured.Unstructured
+	whole wholeJob
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *storedJob) UnmarshalJSON(text []byte) (err error) {
+	s.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
+	s.whole, err = decode(text)
+	return err
+}
+
 // UnknownFields says in words which fields of a stored Job this program does not know.
 func UnknownFields(raw *unstructured.Unstructured) ([]string, error) {
-	whole, err := decode(raw)
+	text, err := raw.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	whole, err := decode(text)
 	return whole.problems, err
 }
 
 // decode reads a Job as it is stored.
-func decode(raw *unstructured.Unstructured) (wholeJob, error) {
+func decode(text []byte) (wholeJob, error) {
 	whole := wholeJob{job: &batchv1.Job{}}
-	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(raw.Object, whole.job, true)
-	if err == nil {
-		return whole, nil
-	}
-	strict, ok := runtime.AsStrictDecodingError(err)
-	if !ok {
+	strict, err := kjson.UnmarshalStrict(text, whole.job, kjson.DisallowUnknownFields)
+	if err != nil {
 		return wholeJob{}, fmt.Errorf("reading the Job as it is stored: %w", err)
 	}
-	for _, unknown := range strict.Errors() {
+	whole.job.ManagedFields = nil
+	for _, unknown := range strict {
 		field := strings.Trim(strings.TrimPrefix(unknown.Error(), "unknown field "), `"`)
 		whole.problems = append(whole.problems, policy.Clip(field, 256)+" is not known to this version of Valetkey; leave it out, or upgrade Valetkey")
 	}
 	return whole, nil
 }
 
-// inputs reads the ConfigMaps that the Job's Pod reads. Of a Job that was started it takes those of the review, for the Pod has copies
-// of them; false when the review is of an earlier release and does not list them.
-func (o *Observer) inputs(ctx context.Context, found *Observation, in *policy.ReviewInput) (bool, error) {
+// inputs reads the ConfigMaps that the Job's Pod reads, and makes the review of them. Of a Job that was started it takes those of the
+// stored review, for the Pod has copies of them; there is no review when that one is of an earlier release and does not list them.
+func (o *Observer) inputs(ctx context.Context, found *Observation, in policy.ReviewInput) error {
 	names := policy.ConfigMapNames(found.Facts.Job)
 	if _, _, started := projection.Started(found.Facts.Job); started {
-		review := found.Facts.Request.Status.Review
-		if review == nil || len(review.Inputs) != len(names) {
-			return false, nil
-		}
-		in.Copied = append(in.Copied, review.Inputs...)
-		return true, nil
-	}
-	in.ConfigMaps = map[string]*corev1.ConfigMap{}
-	if len(names) > policy.MaxInputs {
-		return true, nil // The Job is refused for it, and none of them need be read.
-	}
-	if len(names) == 0 {
-		return true, nil
-	}
-	namespace := found.Facts.Request.Namespace
-	err := o.lookups.Do(ctx, namespace, func() error {
-		for _, name := range names {
-			cm := &corev1.ConfigMap{}
-			ok, err := get(ctx, o.Live, client.ObjectKey{Namespace: namespace, Name: name}, cm)
-			if err != nil {
-				return err
-			}
-			if ok {
-				in.ConfigMaps[name] = cm
-			}
+		if review := found.Facts.Request.Status.Review; review != nil && len(review.Inputs) == len(names) {
+			in.Copied = append(in.Copied, review.Inputs...)
+			found.reviewOf(in)
 		}
 		return nil
+	}
+	in.ConfigMaps = map[string]*corev1.ConfigMap{}
+	if len(names) == 0 || len(names) > policy.MaxInputs { // of too many, for which the Job is refused, none need be read
+		found.reviewOf(in)
+		return nil
+	}
+	namespace := found.Facts.Request.Namespace
+	return o.lookups.Do(ctx, namespace, func() error {
+		return o.Live.Group(ctx, namespace, min(len(names), inputsRoom)+1, func(from client.Reader) error {
+			return found.readInputs(ctx, from, names, in)
+		})
 	})
-	return err == nil, err
+}
+
+// inputsRoom is how many objects of the largest size are as large as policy.MaxInputSize, with what it takes to sum them.
+const inputsRoom = 5
+
+// readInputs reads ConfigMaps one after another. The Job is refused for more than policy.MaxInputSize, so that the rest of them
+// need not be read. Their content goes as soon as the review has its digests.
+func (found *Observation) readInputs(ctx context.Context, from client.Reader, names []string, in policy.ReviewInput) error {
+	size := 0
+	for _, name := range names {
+		cm := &corev1.ConfigMap{}
+		ok, err := get(ctx, from, client.ObjectKey{Namespace: found.Facts.Request.Namespace, Name: name}, cm)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		if size += policy.ContentSize(cm); size > policy.MaxInputSize {
+			found.Facts.JobProblems = append(found.Facts.JobProblems, fmt.Sprintf(
+				"the ConfigMaps that the Pod reads have more than %d bytes; put less into them", policy.MaxInputSize))
+			return nil
+		}
+		cm.ObjectMeta = metav1.ObjectMeta{Name: name, UID: cm.UID, ResourceVersion: cm.ResourceVersion}
+		in.ConfigMaps[name] = cm
+	}
+	found.reviewOf(in)
+	return nil
 }

@@ -12,7 +12,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -94,19 +93,25 @@ func (o *Observer) job(ctx context.Context, request *v1alpha1.CapabilityRequest)
 	return whole.as(shown), nil
 }
 
+// jobRoom is how many objects of the largest size a Job takes that is read as JSON, in which a character can be six times as long
+// as it is stored.
+const jobRoom = 6
+
 // readJob reads a Job as it is stored. Fields that the API server has and this program does not know, because the cluster is newer, would
 // be dropped by a typed client, so that neither the check of the Job nor its digest saw them.
 func (o *Observer) readJob(ctx context.Context, key client.ObjectKey) (wholeJob, error) {
-	raw := &unstructured.Unstructured{}
-	raw.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
-	err := o.lookups.Do(ctx, key.Namespace, func() error { return o.Live.Get(ctx, key, raw) })
+	stored := &storedJob{}
+	stored.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
+	err := o.lookups.Do(ctx, key.Namespace, func() error {
+		return o.Live.Group(ctx, key.Namespace, jobRoom, func(from client.Reader) error { return from.Get(ctx, key, stored) })
+	})
 	switch {
 	case apierrors.IsNotFound(err):
 		return wholeJob{}, nil
 	case err != nil:
 		return wholeJob{}, fmt.Errorf("looking up the Job as it is stored: %w", err)
 	}
-	return decode(raw)
+	return stored.whole, nil
 }
 
 // as is the Job with what the cache shows of it: when it goes, what it was started with, and how it stands.

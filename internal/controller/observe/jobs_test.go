@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/live"
 )
 
 func aJob(uid string, generation int64, size int) *batchv1.Job {
@@ -71,7 +72,7 @@ func TestJob_IsReadOnceAndShowsWhatMoves(t *testing.T) {
 	}
 	shown := aJob("job", 1, 0)
 	shown.Spec.Suspend = ptr.To(true)
-	o := &Observer{Live: stored}
+	o := &Observer{Live: live.New(stored)}
 	look := func() *batchv1.Job {
 		t.Helper()
 		slim, err := Slim(shown.DeepCopy())

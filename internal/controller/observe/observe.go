@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/guard"
+	"github.com/valetkey/valetkey/internal/live"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/provider"
 )
@@ -36,7 +36,7 @@ type Observer struct {
 	// Cache reads what the operator watches. Of Jobs it need have no more than Slim leaves.
 	Cache client.Reader
 	// Live reads what it does not watch: ConfigMaps, ServiceAccounts, and Jobs whole.
-	Live client.Reader
+	Live *live.Reader
 	// Access creates SubjectAccessReviews and SelfSubjectRulesReviews.
 	Access client.Writer
 	// Providers are the back ends.
@@ -71,8 +71,9 @@ type Observation struct {
 	// Review of what was found: what people would decide on now. It is nil for a living grant whose review is of an earlier release,
 	// which did not say what the ConfigMaps were.
 	Review *v1alpha1.Review
-	// Inputs are the ConfigMaps that the Job's Pod reads, by name, as they are now; nil where the Pod has its copies already.
-	Inputs map[string]*corev1.ConfigMap
+	// InputsRead reports whether the review has the ConfigMaps that the Job's Pod reads as they are now; false where the Pod has its
+	// copies already.
+	InputsRead bool
 }
 
 // Observe gathers the facts about a request. An error means that something could not be found out.
@@ -176,17 +177,17 @@ func (o *Observer) review(ctx context.Context, found *Observation) error {
 		Request: found.Facts.Request, Job: found.Facts.Job, Capability: found.Facts.Capability, Provider: found.Provider,
 		Scope: found.Scope.Lines, Principal: found.Scope.Principal, Now: found.Facts.Now,
 	}
-	comparable, err := o.inputs(ctx, found, &in)
-	if err != nil || !comparable {
-		return err
-	}
+	return o.inputs(ctx, found, in)
+}
+
+// reviewOf makes the review of what was read.
+func (found *Observation) reviewOf(in policy.ReviewInput) {
 	review, risks, err := policy.NewReview(in)
 	if err != nil {
 		found.Facts.JobProblems = append(found.Facts.JobProblems, err.Error())
 	}
-	found.Review, found.Inputs = &review, in.ConfigMaps
+	found.Review, found.InputsRead = &review, in.ConfigMaps != nil
 	found.Facts.Risks = append(found.Facts.Risks, risks...)
-	return nil
 }
 
 // get reads one object; false and no error when it does not exist.

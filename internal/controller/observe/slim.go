@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -33,11 +34,7 @@ func Slim(object any) (any, error) {
 		o.Labels, o.Annotations = nil, nil // decisions are read from where the API server wrote them
 		return o, nil
 	case *v1alpha1.CapabilityGrant:
-		o.ObjectMeta = slimMeta(o.ObjectMeta)
-		for key, value := range o.Annotations {
-			o.Annotations[key] = policy.Clip(value, longestNote)
-		}
-		return o, nil
+		return SlimGrant(o), nil
 	case *rbacv1.Role:
 		o.Rules = slimRules(o.Rules)
 		return withoutNotes(o), nil
@@ -50,9 +47,26 @@ func Slim(object any) (any, error) {
 	case *rbacv1.ClusterRoleBinding:
 		o.Subjects = slimSubjects(o.Subjects)
 		return withoutNotes(o), nil
+	case *corev1.Namespace:
+		o.ManagedFields, o.Annotations, o.OwnerReferences, o.GenerateName = nil, nil, nil, ""
+		return o, nil
+	case *corev1.ServiceAccount, *v1alpha1.CapabilityProvider, *v1alpha1.Capability, *v1alpha1.CapabilityPolicy:
+		return withoutManagers(o.(client.Object)), nil
+	case *admissionv1.ValidatingAdmissionPolicy, *admissionv1.ValidatingAdmissionPolicyBinding,
+		*admissionv1.MutatingAdmissionPolicy, *admissionv1.MutatingAdmissionPolicyBinding:
+		return onlyTimes(o.(client.Object)), nil
 	default:
 		return nil, fmt.Errorf("%T is not among what is cached in part", object)
 	}
+}
+
+// SlimGrant leaves of a grant what the controllers read of it, in place.
+func SlimGrant(g *v1alpha1.CapabilityGrant) *v1alpha1.CapabilityGrant {
+	g.ObjectMeta = slimMeta(g.ObjectMeta)
+	for key, value := range g.Annotations {
+		g.Annotations[key] = policy.Clip(value, longestNote)
+	}
+	return g
 }
 
 // slimMeta leaves no label and annotation but Valetkey's own.
@@ -65,6 +79,21 @@ func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 func ours(all map[string]string) map[string]string {
 	maps.DeleteFunc(all, func(key, _ string) bool { return !strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") })
 	return all
+}
+
+func withoutManagers(o client.Object) client.Object {
+	o.SetManagedFields(nil)
+	return o
+}
+
+// onlyTimes leaves when somebody wrote an object, which the guard reads, and not what of it.
+func onlyTimes(o client.Object) client.Object {
+	fields := o.GetManagedFields()
+	for i := range fields {
+		fields[i].FieldsV1 = nil
+	}
+	o.SetManagedFields(fields)
+	return o
 }
 
 // longestNote is how many bytes are kept of what somebody wrote to end a grant.

@@ -5,13 +5,20 @@ package observe_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/guard"
 )
 
 func TestSlim_ARoleKeepsWhatItMayDoAndNoMore(t *testing.T) {
@@ -81,5 +88,42 @@ func TestSlim_ABindingOfVeryManyBindsEverybody(t *testing.T) {
 				t.Errorf("%T of %d: %s", binding, n, diff)
 			}
 		}
+	}
+}
+
+// TestSlim_LeavesOutWhoManagesAnObject has every kind that is watched. Of the admission rules the guard reads when they were written.
+func TestSlim_LeavesOutWhoManagesAnObject(t *testing.T) {
+	at := metav1.NewTime(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC))
+	for _, o := range append(guard.Kinds(), &batchv1.Job{}, &corev1.Pod{}, &corev1.Namespace{}, &corev1.ServiceAccount{}, &v1alpha1.CapabilityRequest{},
+		&v1alpha1.CapabilityGrant{}, &v1alpha1.CapabilityProvider{}, &v1alpha1.Capability{}, &v1alpha1.CapabilityPolicy{},
+		&rbacv1.Role{}, &rbacv1.ClusterRole{}, &rbacv1.RoleBinding{}, &rbacv1.ClusterRoleBinding{}) {
+		t.Run(fmt.Sprintf("%T", o), func(t *testing.T) {
+			o.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "m", Time: &at, FieldsV1: metav1.NewFieldsV1("{}")}})
+			var want []metav1.ManagedFieldsEntry
+			if strings.Contains(fmt.Sprintf("%T", o), "AdmissionPolicy") {
+				want = []metav1.ManagedFieldsEntry{{Manager: "m", Time: &at}}
+			}
+			kept, err := observe.Slim(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, kept.(client.Object).GetManagedFields()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	if kept, err := observe.Slim(&corev1.Secret{}); err == nil {
+		t.Errorf("of a kind that nobody thought of it keeps %v", kept)
+	}
+}
+
+func TestSlim_ANamespaceKeepsWhatProtectsIt(t *testing.T) {
+	labels := map[string]string{"team": "a"}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "agents", Labels: labels, GenerateName: "g", Annotations: map[string]string{"a": "b"},
+		OwnerReferences: []metav1.OwnerReference{{Name: "o"}}}, Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}}}
+	want := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "agents", Labels: labels}, Spec: ns.Spec}
+	kept, err := observe.Slim(ns)
+	if diff := cmp.Diff(want, kept); diff != "" || err != nil {
+		t.Error(diff, err)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/controller/controllertest"
@@ -76,14 +75,7 @@ func TestLimits_GrantWhoseCreationIsInDoubt(t *testing.T) {
 	})
 	t.Run("is looked for past the cache", func(t *testing.T) {
 		e, o := begin(t, v1alpha1.RevocationImmediate, 1)
-		o.Requests.Client = interceptor.NewClient(o.Requests.Client.(client.WithWatch), interceptor.Funcs{
-			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object,
-				opts ...client.GetOption) error {
-				if _, ok := object.(*v1alpha1.CapabilityGrant); ok {
-					return apierrors.NewNotFound(schema.GroupResource{Resource: "capabilitygrants"}, key.Name)
-				}
-				return c.Get(ctx, key, object, opts...)
-			}})
+		o.Requests.Client = withoutGrants{o.Requests.Client}
 		e.Faults.Before = func(verb string, object client.Object) error {
 			if creates(object, verb, "a") {
 				o.Pause() // no watch shows it
@@ -151,4 +143,14 @@ func TestGrant_ThatIsRefusedIsSaidInTheWordsOfTheAPIServer(t *testing.T) {
 		!strings.Contains(c.Message, "exceeded quota: grants") {
 		t.Errorf("it says %s: %s", c.Reason, c.Message)
 	}
+}
+
+// withoutGrants is a client whose cache shows no grant yet.
+type withoutGrants struct{ client.Client }
+
+func (w withoutGrants) Get(ctx context.Context, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
+	if _, ok := object.(*v1alpha1.CapabilityGrant); ok {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "capabilitygrants"}, key.Name)
+	}
+	return w.Client.Get(ctx, key, object, opts...)
 }
