@@ -92,7 +92,7 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	if err != nil {
 		return err
 	}
-	tracing, flush, err := telemetry.Export(ctx, o.traceEndpoint, byProxy(o.outbound), logger.WithName("traces"))
+	tracing, flush, err := telemetry.Export(ctx, o.traceEndpoint, o.outbound, logger.WithName("traces"))
 	if err != nil {
 		return err
 	}
