@@ -173,9 +173,9 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 				&corev1.ServiceAccount{}: identities, &rbacv1.Role{}: rights, &rbacv1.RoleBinding{}: rights, &rbacv1.ClusterRole{}: rights, &rbacv1.ClusterRoleBinding{}: rights,
 			},
 		},
-		// Its own metrics server knows no exemplars: see addMetricsServer.
+		// Its own metrics server knows no exemplars, and its own health server no bounds: see addMetricsServer and
+		// addHealthServer.
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
-		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       o.namespace,

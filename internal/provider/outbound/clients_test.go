@@ -20,10 +20,11 @@ const root = "../../.."
 // harmless lists, of each package with which connections are made, what the programs may use of it outside this
 // package. A type after a * may be used as a pointer alone: then its value was made elsewhere.
 var harmless = map[string][]string{
-	"net/http": {"*Client", "ErrServerClosed", "Error", "HTTP2Config", "Handler", "HandlerFunc", "Header", "MaxBytesReader",
-		"NewServeMux", "NoBody", "ParseTime", "ProxyURL", "Request", "Response", "ResponseWriter", "RoundTripper", "Server"},
-	"k8s.io/client-go/rest": {"*Config", "CopyConfig", "ImpersonationConfig", "LoadTLSFiles", "NewWarningWriter", "NoWarnings",
-		"RESTClientFor", "WarningWriterOptions"},
+	"net/http": {"*Client", "ErrServerClosed", "Error", "HTTP2Config", "Handler", "HandlerFunc", "Header",
+		"MaxBytesReader", "NewServeMux", "NoBody", "ParseTime", "ProxyURL", "Request", "Response",
+		"ResponseWriter", "RoundTripper", "Server", "StripPrefix"},
+	"k8s.io/client-go/rest": {"*Config", "CopyConfig", "ImpersonationConfig", "LoadTLSFiles", "NewWarningWriter",
+		"NoWarnings", "RESTClientFor", "WarningWriterOptions"},
 	"k8s.io/client-go/tools/clientcmd":                 {"Write"},
 	"sigs.k8s.io/controller-runtime/pkg/client/config": {},
 	"golang.org/x/oauth2":                              {},
