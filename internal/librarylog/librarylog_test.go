@@ -92,11 +92,12 @@ func raw(t *testing.T, answer string) string {
 
 // TestTakeOver_NoAnswerOfAServerIsPrinted: the connection is kept, so that net/http sees what nobody asked for.
 func TestTakeOver_NoAnswerOfAServerIsPrinted(t *testing.T) {
+	const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 	whole := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(secret), secret)
 	for name, answer := range map[string]string{
 		"the same answer twice":               whole + whole,
 		"a length that is too short":          "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + secret,
-		"more behind the last chunk":          "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n" + secret,
+		"more behind the last chunk":          chunked + "1\r\nx\r\n0\r\n\r\n" + secret,
 		"an answer that takes time, and two":  "HTTP/1.1 103 Early Hints\r\nLink: " + secret + "\r\n\r\n" + whole + whole,
 		"a second answer that cannot be read": whole + "HTP/9 " + secret,
 		"no content, and one":                 "HTTP/1.1 204 No Content\r\n\r\n" + secret,
@@ -113,7 +114,8 @@ func TestTakeOver_NoAnswerOfAServerIsPrinted(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = response.Body.Close()
-			if said := r.wait(t); strings.Contains(said, secret) || !strings.Contains(said, "a server sent more than the answer") {
+			said := r.wait(t)
+			if strings.Contains(said, secret) || !strings.Contains(said, "a server sent more than the answer") {
 				t.Errorf("told: %s", said)
 			}
 		})
@@ -151,10 +153,14 @@ func TestTakeOver_NothingOfACallerIsPrinted(t *testing.T) {
 			proxy := httputil.NewSingleHostReverseProxy(to)
 			proxy.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
 		}, anything},
-		"the standard logger":           {func(*testing.T, *Writer) { log.Printf("got %s\n%s", secret, secret) }, anything},
-		"slog's default logger":         {func(*testing.T, *Writer) { slog.Error(secret, "token", secret) }, anything},
-		"a logger of grpc's":            {func(_ *testing.T, w *Writer) { grpclog.NewLoggerV2(io.Discard, io.Discard, w).Error(secret) }, anything},
-		"words that are known, and one": {func(*testing.T, *Writer) { log.Print("http: Accept error " + secret) }, "could not be accepted"},
+		"the standard logger":   {func(*testing.T, *Writer) { log.Printf("got %s\n%s", secret, secret) }, anything},
+		"slog's default logger": {func(*testing.T, *Writer) { slog.Error(secret, "token", secret) }, anything},
+		"a logger of grpc's": {func(_ *testing.T, w *Writer) {
+			grpclog.NewLoggerV2(io.Discard, io.Discard, w).Error(secret)
+		}, anything},
+		"words that are known, and one": {func(*testing.T, *Writer) {
+			log.Print("http: Accept error " + secret)
+		}, "could not be accepted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, w := takeOver(t)

@@ -30,7 +30,8 @@ func readCertificates(variable func(string) string) (*x509.CertPool, []tls.Certi
 			authorities, err = outbound.Authorities(text)
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("traces cannot be exported: %sCERTIFICATE names no file of authorities in PEM that can be used: %w", variables, err)
+			return nil, nil, fmt.Errorf("traces cannot be exported: %sCERTIFICATE names no file of authorities in PEM that "+
+				"can be used: %w", variables, err)
 		}
 	}
 	certificate, key := file("CLIENT_CERTIFICATE"), file("CLIENT_KEY")

@@ -25,26 +25,32 @@ import (
 type oddity func(status, contentType, body string) string
 
 func whole(status, contentType, body string) string {
-	return fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", status, contentType, len(body), body)
+	return announced(status, contentType, body, len(body))
+}
+
+// announced is an answer that says that its body has so many bytes.
+func announced(status, contentType, body string, length int) string {
+	return fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+		status, contentType, length, body)
 }
 
 // oddities are answers after which something is left on the connection that nobody asked for, and one that leads
 // elsewhere.
 func oddities(elsewhere string) map[string]oddity {
 	return map[string]oddity{
-		"answers twice": func(s, c, b string) string { return whole(s, c, b) + whole(s, c, b) },
-		"names a length that is too short": func(s, c, b string) string {
-			return fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", s, c, len(b)/2, b)
-		},
+		"answers twice":                    func(s, c, b string) string { return whole(s, c, b) + whole(s, c, b) },
+		"names a length that is too short": func(s, c, b string) string { return announced(s, c, b, len(b)/2) },
 		"says more behind the last chunk": func(s, c, b string) string {
-			return fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n%s", s, c, len(b), b, b)
+			head := fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n", s, c)
+			return head + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n%s", len(b), b, b)
 		},
 		"answers that it will, and twice": func(s, c, b string) string {
 			return "HTTP/1.1 103 Early Hints\r\n\r\n" + whole(s, c, b) + whole(s, c, b)
 		},
 		"answers, and something that is no HTTP": func(s, c, b string) string { return whole(s, c, b) + "HTP/9 " + b },
 		"leads elsewhere": func(_, _, b string) string {
-			return fmt.Sprintf("HTTP/1.1 307 Temporary Redirect\r\nLocation: %s\r\nContent-Length: %d\r\n\r\n%s", elsewhere, len(b), b)
+			return fmt.Sprintf("HTTP/1.1 307 Temporary Redirect\r\nLocation: %s\r\nContent-Length: %d\r\n\r\n%s",
+				elsewhere, len(b), b)
 		},
 	}
 }
@@ -53,7 +59,8 @@ func oddities(elsewhere string) map[string]oddity {
 // meanwhile: by Go's standard logger, too, which nobody took over here.
 func (b BackEnd) expectNothingPrinted(t *testing.T) {
 	t.Helper()
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was followed") }))
+	followed := func(http.ResponseWriter, *http.Request) { t.Error("it was followed") }
+	elsewhere := httptest.NewServer(http.HandlerFunc(followed))
 	t.Cleanup(elsewhere.Close)
 	for name, odd := range oddities(elsewhere.URL) {
 		t.Run("a server that "+name, func(t *testing.T) {
