@@ -17,6 +17,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/valetkey/valetkey/internal/provider/outbound"
+	"github.com/valetkey/valetkey/internal/redirects"
 )
 
 // makeOutbound says how back ends are reached. It is told which flags were given, and tells every problem of theirs.
@@ -98,6 +99,6 @@ func goStraight(config *rest.Config) {
 	if config.Proxy == nil {
 		config.Proxy = http.ProxyURL(nil)
 	}
-	config.Wrap(outbound.Unredirected)
+	config.Wrap(redirects.Drop)
 	config.WarningHandlerWithContext = rest.NoWarnings{}
 }

@@ -95,7 +95,7 @@ func expectNoClients(t *testing.T, name string) {
 	}
 	for _, maker := range []string{"ctrl.GetConfig", "ToRESTConfig", "InClusterConfig", "ClientConfig()"} {
 		made := strings.Contains(string(text), maker)
-		if made && (configured[name] != maker || !strings.Contains(string(text), "config.Wrap(outbound.Unredirected)")) {
+		if made && (configured[name] != maker || !strings.Contains(string(text), "config.Wrap(redirects.Drop)")) {
 			t.Errorf("%s reaches the API server by %s: have its redirects left out, as internal/app does", name, maker)
 		}
 	}

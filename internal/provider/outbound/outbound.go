@@ -1,8 +1,7 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package outbound makes the HTTP clients by which back ends and the collector of traces are reached. No client of the
-// operator's follows a redirect; [Unredirected] sees to that for the clients that a library makes itself.
+// Package outbound makes the HTTP clients by which back ends and the collector of traces are reached.
 package outbound
 
 import (
@@ -17,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/valetkey/valetkey/internal/redirects"
 )
 
 const (
@@ -77,7 +78,7 @@ func (s Settings) newClient(server *tls.Config, form Form) *http.Client {
 	if s.Proxy != nil {
 		transport.proxy, transport.proxied = s.Proxy, s.newProxied(server)
 	}
-	return &http.Client{Transport: Unredirected(transport), Timeout: AnswerTime}
+	return &http.Client{Transport: redirects.Drop(transport), Timeout: AnswerTime}
 }
 
 func newTransport(server *tls.Config) *http.Transport {

@@ -1,7 +1,7 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package outbound_test
+package redirects_test
 
 import (
 	"net/http"
@@ -10,12 +10,12 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/valetkey/valetkey/internal/provider/outbound"
+	"github.com/valetkey/valetkey/internal/redirects"
 )
 
-// TestUnredirected_NoClientFollows, one of a library's own included, by any status of a redirect, to the same server or
+// TestDrop_NoClientFollows, one of a library's own included, by any status of a redirect, to the same server or
 // to another.
-func TestUnredirected_NoClientFollows(t *testing.T) {
+func TestDrop_NoClientFollows(t *testing.T) {
 	followed := atomic.Int32{}
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Add(1) }))
 	t.Cleanup(elsewhere.Close)
@@ -29,7 +29,7 @@ func TestUnredirected_NoClientFollows(t *testing.T) {
 		w.WriteHeader(status)
 	}))
 	t.Cleanup(server.Close)
-	c := &http.Client{Transport: outbound.Unredirected(http.DefaultTransport)}
+	c := &http.Client{Transport: redirects.Drop(http.DefaultTransport)}
 	for _, status = range []int{300, 301, 302, 303, 307, 308, 399} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			for _, to := range []string{"/elsewhere", elsewhere.URL} {
