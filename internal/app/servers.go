@@ -16,7 +16,7 @@ import (
 const (
 	mostConnections = 512
 	// mostOfOne bounds the connections of one address, so that no caller has all of them.
-	mostOfOne = 16
+	mostOfOne = 64
 	// mostStreams bounds the questions that one connection of HTTP/2 asks at a time. The server keeps up to four times
 	// as many that wait.
 	mostStreams = 8
