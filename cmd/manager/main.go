@@ -21,11 +21,13 @@ import (
 
 	"github.com/valetkey/valetkey/internal/app"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/librarylog"
 	"github.com/valetkey/valetkey/internal/version"
 	"github.com/valetkey/valetkey/internal/visible"
 )
 
 func main() {
+	librarylog.TakeOver(librarylog.Lines(os.Stderr))
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:])
 	cancel()

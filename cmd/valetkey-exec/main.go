@@ -11,9 +11,11 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/valetkey/valetkey/internal/exec"
+	"github.com/valetkey/valetkey/internal/librarylog"
 )
 
 func main() {
+	librarylog.TakeOver(librarylog.Lines(os.Stderr))
 	os.Exit(exec.Run(context.Background(), exec.Options{
 		Args: os.Args[1:], Environment: os.Environ(), Clock: clock.RealClock{},
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,

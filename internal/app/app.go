@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc/grpclog"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -39,6 +41,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/observe"
+	"github.com/valetkey/valetkey/internal/librarylog"
 	"github.com/valetkey/valetkey/internal/telemetry"
 )
 
@@ -62,11 +65,21 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer, clock clo
 	}
 	logger := zap.New(zap.WriteTo(stderr), zap.UseDevMode(false), zap.Level(level(o.verbose)))
 	ctrl.SetLogger(logger)
+	logLibraries(logger)
 	if err := run(ctx, o, stdout, logger); err != nil {
 		logger.Error(err, "the operator ends")
 		return 1
 	}
 	return 0
+}
+
+// logLibraries leaves out what libraries say of connections, and logs what client-go says of the API server.
+func logLibraries(logger logr.Logger) {
+	words := librarylog.TakeOver(func(what string, times uint64) {
+		logger.WithName("libraries").Info(what, "times", times)
+	})
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, words))
+	klog.SetLogger(logger.WithName("client-go"))
 }
 
 func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) error {
@@ -91,7 +104,7 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	if err != nil {
 		return err
 	}
-	tracing, flush, err := telemetry.Export(ctx, o.traceEndpoint, byProxy(o.outbound), logger.WithName("traces"))
+	tracing, flush, err := telemetry.Export(ctx, o.traceEndpoint, o.outbound, logger.WithName("traces"))
 	if err != nil {
 		return err
 	}
@@ -158,9 +171,9 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 				&corev1.ServiceAccount{}: identities,
 			},
 		},
-		// Its own metrics server knows no exemplars: see addMetricsServer.
+		// Its own metrics server knows no exemplars, and its own health server no bounds: see addMetricsServer and
+		// addHealthServer.
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
-		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       o.namespace,

@@ -4,12 +4,15 @@
 package app
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
@@ -20,10 +23,34 @@ func addMetricsServer(mgr ctrl.Manager, o options) error {
 	if o.metricsAddress == "0" {
 		return nil
 	}
-	const wait = 10 * time.Second
+	listener, err := listen(context.Background(), o.metricsAddress)
+	if err != nil {
+		return fmt.Errorf("--metrics-address: %w", err)
+	}
+	grace, server := time.Second, newServer(metricsHandler(metrics.Registry))
+	server.WriteTimeout = 3 * callerTime
+	return mgr.Add(&manager.Server{Name: "metrics", ShutdownTimeout: &grace, Server: server, Listener: listener})
+}
+
+// addHealthServer serves what the kubelet asks from every replica. controller-runtime's own server reads a MiB of
+// headers of each of as many connections as come.
+func addHealthServer(mgr ctrl.Manager, o options, ready map[string]healthz.Checker) error {
+	listener, err := listen(context.Background(), o.healthAddress)
+	if err != nil {
+		return fmt.Errorf("--health-address: %w", err)
+	}
 	grace := time.Second
-	return mgr.Add(&manager.Server{Name: "metrics", ShutdownTimeout: &grace, Server: &http.Server{Addr: o.metricsAddress, Handler: metricsHandler(metrics.Registry),
-		ReadHeaderTimeout: wait, ReadTimeout: wait, WriteTimeout: 3 * wait, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}})
+	return mgr.Add(&manager.Server{Name: "health probe", ShutdownTimeout: &grace, Server: newServer(healthHandler(ready)), Listener: listener})
+}
+
+func healthHandler(ready map[string]healthz.Checker) http.Handler {
+	mux := http.NewServeMux()
+	for path, checks := range map[string]map[string]healthz.Checker{"/healthz": {"ping": healthz.Ping}, "/readyz": ready} {
+		handler := http.StripPrefix(path, &healthz.Handler{Checks: checks})
+		mux.Handle(path, handler)
+		mux.Handle(path+"/", handler)
+	}
+	return mux
 }
 
 func metricsHandler(from prometheus.Gatherer) http.Handler {

@@ -17,6 +17,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/valetkey/valetkey/internal/provider/outbound"
+	"github.com/valetkey/valetkey/internal/redirects"
 )
 
 // makeOutbound says how back ends are reached. It is told which flags were given, and tells every problem of theirs.
@@ -88,18 +89,16 @@ func clusterConfig() (*rest.Config, error) {
 	return config, nil
 }
 
-// goStraight has the API server reached without a proxy, unless a kubeconfig names one: client-go would otherwise use
-// one that a variable of the environment names, which no flag allows.
+// goStraight has the API server reached without a proxy, unless a kubeconfig names one, and without redirects:
+// client-go would otherwise use a proxy that a variable of the environment names, which no flag allows, and take the
+// operator's token along to wherever an answer sends it.
+//
+// What the API server warns of is left out: it can be the words of anybody's admission policy or webhook about a Secret
+// that the operator writes.
 func goStraight(config *rest.Config) {
 	if config.Proxy == nil {
 		config.Proxy = http.ProxyURL(nil)
 	}
-}
-
-// byProxy says by which proxy a request goes. It never asks the environment.
-func byProxy(settings outbound.Settings) func(*http.Request) (*url.URL, error) {
-	if settings.Proxy == nil {
-		return http.ProxyURL(nil)
-	}
-	return func(r *http.Request) (*url.URL, error) { return settings.Proxy(r.URL) }
+	config.Wrap(redirects.Drop)
+	config.WarningHandlerWithContext = rest.NoWarnings{}
 }

@@ -5,13 +5,16 @@ package app
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 
 	"github.com/valetkey/valetkey/internal/provider/outbound"
 	"github.com/valetkey/valetkey/internal/provider/outbound/outboundtest"
@@ -93,24 +96,30 @@ func TestOutbound_TheAPIServerIsReachedStraight(t *testing.T) {
 	}
 }
 
-// TestOutbound_TracesGoTheSameWay: by the proxy that a flag names, and never by one that the environment does.
-func TestOutbound_TracesGoTheSameWay(t *testing.T) {
-	t.Setenv("HTTPS_PROXY", "http://nobody-named-it.example.com:3128")
-	request := &http.Request{URL: &url.URL{Scheme: "https", Host: "collector.example.com:4318"}}
-	for flag, want := range map[string]string{"--verbose": "", "--https-proxy=http://proxy.example.com:3128": "proxy.example.com:3128"} {
-		o, err := parse([]string{flag, log(t)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		proxy, got := byProxy(o.outbound), ""
-		if proxy == nil {
-			t.Fatal("the exporter would ask the environment")
-		}
-		if by, err := proxy(request); by != nil && err == nil {
-			got = by.Host
-		}
-		if got != want {
-			t.Errorf("%s: by %q", flag, got)
-		}
+// TestOutbound_TheAPIServerLeadsNowhereElse: the operator's token would go along. What it warns of can quote what the
+// operator wrote.
+func TestOutbound_TheAPIServerLeadsNowhereElse(t *testing.T) {
+	followed := false
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		followed = followed || r.URL.Path == "/elsewhere"
+		w.Header().Set("Warning", `299 - "hunter2"`)
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	}))
+	t.Cleanup(server.Close)
+	said := strings.Builder{}
+	klog.LogToStderr(false)
+	klog.SetOutput(&said)
+	t.Cleanup(func() { klog.LogToStderr(true) })
+	config := &rest.Config{Host: server.URL, BearerToken: "a token"}
+	goStraight(config)
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkIdentity(t.Context(), clients); err == nil || followed {
+		t.Errorf("followed %t, %v", followed, err)
+	}
+	if klog.Flush(); strings.Contains(said.String(), "hunter2") {
+		t.Errorf("it is logged: %s", said.String())
 	}
 }

@@ -81,12 +81,11 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log, tracing trace.TracerProv
 			return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected(), o.watches, o.clock))
 		},
 		func() error { return addMetricsServer(mgr, o) },
-		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error {
-			return mgr.AddReadyzCheck("audit", explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() }))
-		},
-		func() error {
-			return mgr.AddReadyzCheck("guard", explained(mgr.GetLogger(), "guard", guardInForce(mgr, observer)))
+			return addHealthServer(mgr, o, map[string]healthz.Checker{
+				"audit": explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() }),
+				"guard": explained(mgr.GetLogger(), "guard", guardInForce(mgr, observer)),
+			})
 		},
 	} {
 		if err := add(); err != nil {

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -64,12 +63,15 @@ func (*tokenServer) NeedLeaderElection() bool { return false }
 
 // Start serves until the context ends.
 func (s *tokenServer) Start(ctx context.Context) error {
-	const wait = 10 * time.Second
-	server := &http.Server{Handler: s.handler, ReadHeaderTimeout: wait, ReadTimeout: wait, WriteTimeout: wait, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address)
+	listener, err := listen(ctx, s.address)
 	if err != nil {
 		return fmt.Errorf("--token-address: %w", err)
 	}
+	return s.serve(ctx, listener)
+}
+
+func (s *tokenServer) serve(ctx context.Context, listener net.Listener) error {
+	server := newServer(s.handler)
 	if s.certDir != "" {
 		watcher, err := certwatcher.New(filepath.Join(s.certDir, "tls.crt"), filepath.Join(s.certDir, "tls.key"))
 		if err != nil {
@@ -81,7 +83,7 @@ func (s *tokenServer) Start(ctx context.Context) error {
 	go s.keys.Run(ctx)
 	go func() {
 		<-ctx.Done()
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), callerTime)
 		defer cancel()
 		_ = server.Shutdown(closing)
 	}()

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/redirects"
 	"github.com/valetkey/valetkey/internal/version"
 	"github.com/valetkey/valetkey/internal/visible"
 )
@@ -102,6 +103,7 @@ func (s *shell) connect() (*cluster, error) {
 // reach is the cluster that a configuration names, with its rights.
 func (s *shell) reach(config *rest.Config) (*cluster, error) {
 	config.QPS = -1 // the API server's own limits hold
+	config.Wrap(redirects.Drop)
 	config.WarningHandler = rest.NewWarningWriter(s.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
 	c, err := s.dial(config)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"time"
 
@@ -21,6 +21,8 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 // flushTime bounds how long an operator that ends waits for its last spans to be taken.
@@ -29,14 +31,20 @@ const flushTime = 5 * time.Second
 // Export makes tracers whose spans go to a collector at a URL, and what sends the last of them. Without a URL they go nowhere. Spans wait
 // in a queue of limited size; those for which there is no room, and those that the collector does not take, are lost. Nobody waits for them.
 //
-// Proxy says by which proxy a request to the collector goes; no variable of the environment does.
-func Export(ctx context.Context, endpoint string, proxy func(*http.Request) (*url.URL, error), log logr.Logger) (trace.TracerProvider, func(), error) {
+// The collector is reached as back ends are, and no variable of the environment says otherwise.
+func Export(ctx context.Context, endpoint string, way outbound.Settings, log logr.Logger) (trace.TracerProvider, func(), error) {
 	if endpoint == "" {
 		return noop.NewTracerProvider(), func() {}, nil
 	}
-	// The library logs settings that it cannot parse, headers with their secrets among them.
+	// The library logs settings that it cannot parse, headers with their secrets among them, and errors that can hold
+	// a collector's words.
 	otel.SetLogger(logr.Discard())
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint+"/v1/traces"), otlptracehttp.WithProxy(proxy))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
+	authorities, certificates, err := readCertificates(os.Getenv)
+	if err != nil {
+		return nil, nil, err
+	}
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint+"/v1/traces"), otlptracehttp.WithHTTPClient(way.Collector(authorities, certificates)))
 	if err != nil {
 		return nil, nil, errors.New("traces cannot be exported: see the variables OTEL_EXPORTER_OTLP_*")
 	}

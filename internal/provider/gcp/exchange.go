@@ -158,7 +158,10 @@ func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
 		response.Body = io.NopCloser(strings.NewReader("{}"))
 		return response, nil
 	}
-	return response, c.believe(r.URL.Host, response)
+	if err := c.believe(r.URL.Host, response); err != nil {
+		return nil, err
+	}
+	return response, nil
 }
 
 // believe reads an answer, and refuses one that says more than was asked for, or that is what was sent: a token that

@@ -25,6 +25,15 @@ func BesideSystem(text []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// Authorities returns the authorities of a text in PEM alone. It fails where [BesideSystem] does.
+func Authorities(text []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if err := addAuthorities(pool, text); err != nil {
+		return nil, fmt.Errorf("it %w", err)
+	}
+	return pool, nil
+}
+
 // CheckBundle says in words why a provider's caBundle cannot be used. An empty one can: then the operator's authorities
 // are trusted.
 func CheckBundle(bundle string) error {

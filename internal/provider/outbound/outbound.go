@@ -1,11 +1,12 @@
 // Copyright The Valetkey Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package outbound makes the HTTP clients by which back ends are reached.
+// Package outbound makes the HTTP clients by which back ends and the collector of traces are reached.
 package outbound
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/valetkey/valetkey/internal/redirects"
 )
 
 const (
@@ -47,7 +50,10 @@ type Settings struct {
 // What the server answers is of the form, or none of it is read: see [Unread]. An answer without success that is of
 // another form, or longer than a real one, has its status and no body, and so is no refusal: see [Refuses].
 //
-// Whoever makes a client closes its idle connections.
+// Each question has a connection of its own. On one that is kept, a server, or what stands between, can send an answer
+// that nobody asked for: net/http logs that answer, or takes it for the answer to the next question.
+//
+// Whoever makes a client closes its idle connections: HTTP/2 can leave one behind where a call was given up.
 func (s Settings) Client(bundle string, form Form) (*http.Client, error) {
 	trusted := s.Authorities
 	if bundle != "" {
@@ -56,22 +62,29 @@ func (s Settings) Client(bundle string, form Form) (*http.Client, error) {
 			return nil, bundleError(err)
 		}
 	}
-	transport := &boundedTransport{form: form, straight: newTransport(trusted)}
-	if s.Proxy != nil {
-		transport.proxy, transport.proxied = s.Proxy, s.newProxied(trusted)
-	}
-	return &http.Client{
-		Transport:     transport,
-		Timeout:       AnswerTime,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	return s.newClient(&tls.Config{RootCAs: trusted}, form), nil
 }
 
-func newTransport(trusted *x509.CertPool) *http.Transport {
+// Collector makes the client by which a collector of traces is reached, as a back end is. Its authorities, where it has
+// any, are trusted for the collector instead of the operator's, and it is shown the certificate, where there is one.
+// What it answers is read as it is, up to the size of a real answer.
+func (s Settings) Collector(authorities *x509.CertPool, certificates []tls.Certificate) *http.Client {
+	return s.newClient(&tls.Config{RootCAs: cmp.Or(authorities, s.Authorities), Certificates: certificates}, binary)
+}
+
+func (s Settings) newClient(server *tls.Config, form Form) *http.Client {
+	server.MinVersion = tls.VersionTLS12
+	transport := &boundedTransport{form: form, straight: newTransport(server)}
+	if s.Proxy != nil {
+		transport.proxy, transport.proxied = s.Proxy, s.newProxied(server)
+	}
+	return &http.Client{Transport: redirects.Drop(transport), Timeout: AnswerTime}
+}
+
+func newTransport(server *tls.Config) *http.Transport {
 	return &http.Transport{
 		DialContext: newDialer().DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: connectTime,
-		TLSClientConfig:     &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12},
-		MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, MaxResponseHeaderBytes: answerSize,
+		TLSClientConfig: server, DisableKeepAlives: true, MaxResponseHeaderBytes: answerSize,
 	}
 }
 
@@ -106,9 +119,9 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// once is a request that the transport does not send a second time by itself. One with GET whose body it can have again,
-// or that has none, it would, where a connection that was used before breaks after the request was sent: a back end may
-// have given something for the first.
+// once is a request that the transport does not send a second time by itself. It would do so with a request whose body
+// it can have again, or that has none, where a server of HTTP/2 says that it did not look at it: a back end may have
+// given something all the same.
 func once(r *http.Request) *http.Request {
 	r = r.Clone(r.Context())
 	if r.GetBody = nil; r.Body == nil || r.Body == http.NoBody {

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -15,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/valetkey/valetkey/internal/provider/outbound"
 	"github.com/valetkey/valetkey/internal/provider/outbound/outboundtest"
@@ -177,42 +180,79 @@ func TestHowLongToLeaveAServerAlone(t *testing.T) {
 	}
 }
 
-// TestClient_NothingIsAskedTwice: a server gives something, and its answer is lost with a connection that was used
-// before.
+// refuseStreams speaks HTTP/2 until the client goes. It says of each question that it did not look at it, and counts it:
+// what a client then asks by itself again, a server that lies was asked twice.
+func refuseStreams(connection net.Conn, asked *atomic.Int32) {
+	defer func() { _ = connection.Close() }()
+	if _, err := io.ReadFull(connection, make([]byte, len(http2.ClientPreface))); err != nil {
+		return
+	}
+	f := http2.NewFramer(connection, connection)
+	err := f.WriteSettings()
+	for err == nil {
+		frame, failed := f.ReadFrame()
+		if err = failed; err != nil {
+			return
+		}
+		if _, begins := frame.(*http2.HeadersFrame); begins {
+			asked.Add(1)
+			err = f.WriteRSTStream(frame.Header().StreamID, http2.ErrCodeRefusedStream)
+		}
+	}
+}
+
+// TestClient_NothingIsAskedTwice: a server gives something, and then says that it did not.
 func TestClient_NothingIsAskedTwice(t *testing.T) {
 	for name, text := range map[string]string{"without a body": "", "with one": "{}"} {
 		t.Run(name, func(t *testing.T) {
 			asked := atomic.Int32{}
-			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if asked.Add(1) == 1 {
-					_, _ = io.WriteString(w, "{}")
-					return
+			server := httptest.NewUnstartedServer(http.NotFoundHandler())
+			server.EnableHTTP2 = true
+			server.Config.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+				"h2": func(_ *http.Server, connection *tls.Conn, _ http.Handler) { refuseStreams(connection, &asked) }}
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, strings.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if response, err := client(t, outbound.Settings{}, authority).Do(request); err == nil {
+				_ = response.Body.Close()
+				t.Error("it was answered")
+			}
+			if n := asked.Load(); n != 1 {
+				t.Errorf("the server was asked %d times", n)
+			}
+		})
+	}
+}
+
+// TestClient_EachQuestionHasAConnectionOfItsOwn, so that no answer can be one to a question before.
+func TestClient_EachQuestionHasAConnectionOfItsOwn(t *testing.T) {
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(protocol, func(t *testing.T) {
+			connections := map[string]bool{}
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if connections[r.RemoteAddr] = true; r.Proto != protocol {
+					t.Errorf("it speaks %s", r.Proto)
 				}
-				if length, chunked := r.ContentLength, len(r.TransferEncoding) > 0; text == "" && (length != 0 || chunked) {
-					t.Errorf("it has a body of %d bytes", length)
-				}
-				connection, _, err := http.NewResponseController(w).Hijack()
-				if err == nil {
-					err = connection.Close()
-				}
-				if err != nil {
-					t.Error(err)
-				}
+				_, _ = io.WriteString(w, "{}")
 			}))
+			server.EnableHTTP2 = protocol == "HTTP/2.0"
+			server.StartTLS()
 			t.Cleanup(server.Close)
 			authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 			c := client(t, outbound.Settings{}, authority)
-			for range 2 {
-				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, strings.NewReader(text))
+			for range 3 {
+				response, err := c.Get(server.URL)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if response, err := c.Do(request); err == nil {
-					_ = response.Body.Close()
-				}
+				_ = response.Body.Close()
 			}
-			if n := asked.Load(); n != 2 {
-				t.Errorf("the server was asked %d times", n)
+			if len(connections) != 3 {
+				t.Errorf("three questions went over %d connections", len(connections))
 			}
 		})
 	}

@@ -6,7 +6,6 @@ package outbound
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -54,8 +53,8 @@ func isDomain(host string) bool {
 
 // newProxied makes the transport of everything that goes by a proxy. The server is known by the trusted authorities,
 // and a proxy of https:// by the operator's: a provider's bundle is about the provider's server.
-func (s Settings) newProxied(trusted *x509.CertPool) *http.Transport {
-	t := newTransport(trusted)
+func (s Settings) newProxied(server *tls.Config) *http.Transport {
+	t := newTransport(server.Clone())
 	t.Proxy = func(r *http.Request) (*url.URL, error) { return s.Proxy(r.URL) }
 	// Every connection begins at the proxy. So this, which is asked for the first TLS of a connection, is asked for
 	// that of the proxy alone.

@@ -21,6 +21,8 @@ type Form string
 const (
 	JSON Form = "JSON"
 	XML  Form = "XML"
+	// binary is a form that is read as it is.
+	binary Form = "binary"
 )
 
 // What can be wrong with an answer, in words that stand behind "its answer".
@@ -74,7 +76,7 @@ func (unreadable) Close() error { return nil }
 // and a library take the other. It is empty if the text can be, or holds nothing. Nothing may be said twice: names
 // that differ by case alone are one, for some libraries take them so.
 func (f Form) Problem(text []byte) string {
-	if len(bytes.Trim(text, " \t\r\n")) == 0 {
+	if f == binary || len(bytes.Trim(text, " \t\r\n")) == 0 {
 		return ""
 	}
 	if f == XML {

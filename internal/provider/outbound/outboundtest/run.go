@@ -75,7 +75,7 @@ type row struct {
 	refusal string
 }
 
-// Run tries a back end on every way to its servers, good and bad.
+// Run tries a back end on every way to its servers, good and bad, and with servers that answer oddly.
 func Run(t *testing.T, b BackEnd) {
 	t.Helper()
 	company, others := NewNetwork(t), NewNetwork(t)
@@ -85,6 +85,7 @@ func Run(t *testing.T, b BackEnd) {
 		b.Server.ServeHTTP(w, r)
 	}))
 	b.expectBadBundleRefused(t, byName)
+	b.expectNothingPrinted(t)
 	for _, r := range rows(t, company, others) {
 		t.Run(r.name, func(t *testing.T) {
 			asked.Store(0)
