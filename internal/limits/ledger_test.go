@@ -80,7 +80,9 @@ func ended(mode v1alpha1.RevocationMode) func(*v1alpha1.CapabilityGrantStatus) {
 	}
 }
 
-func stopped(s *v1alpha1.CapabilityGrantStatus) { s.Stop = &v1alpha1.GrantStop{At: metav1.NewTime(noon)} }
+func stopped(s *v1alpha1.CapabilityGrantStatus) {
+	s.Stop = &v1alpha1.GrantStop{At: metav1.NewTime(noon)}
+}
 
 // leaves tells of a request that waits for something else now.
 func (b *book) leaves(r *v1alpha1.CapabilityRequest) {
@@ -250,9 +252,9 @@ func TestGrant_ThatWaitsForItsEndCountsAsLongAsItsCredentialWorks(t *testing.T) 
 		changes []func(*v1alpha1.CapabilityGrantStatus)
 		want    int
 	}{
-		"it lives":                         {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour)}, 1},
-		"it lives, and is past its time":   {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, -time.Hour)}, 1},
-		"it was stopped":                   {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour), stopped}, 1},
+		"it lives":                       {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour)}, 1},
+		"it lives, and is past its time": {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, -time.Hour)}, 1},
+		"it was stopped":                 {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour), stopped}, 1},
 		"it was stopped, and its time is over, of which nobody has said that it ended": {
 			[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, -time.Hour), stopped}, 1},
 		"it was stopped and revoked": {[]func(*v1alpha1.CapabilityGrantStatus){exposed(1, time.Hour), stopped, revoked}, 0},
