@@ -283,7 +283,8 @@ func TestHopelessRequestsKeepNobodyWaiting(t *testing.T) {
 	c.must(last.readyz(t.Context(), ""))
 }
 
-// awaitNoGrants returns when the namespace has no grant left. However many there are, from one to the next it waits as long as for one.
+// awaitNoGrants returns when the namespace has no grant left. However many there are, from one change of any to the next it waits as long
+// as for one: all of them are stopped before the first is ended.
 func (c *crasher) awaitNoGrants() {
 	c.Helper()
 	like := &v1alpha1.CapabilityGrant{}
@@ -297,10 +298,8 @@ func (c *crasher) awaitNoGrants() {
 	_, err = watchtools.UntilWithSync(ctx, source, like, func(store cache.Store) (bool, error) {
 		left = store
 		return len(store.ListKeys()) == 0, nil
-	}, func(e watch.Event) (bool, error) {
-		if e.Type == watch.Deleted {
-			late.Reset(patience)
-		}
+	}, func(watch.Event) (bool, error) {
+		late.Reset(patience)
 		return len(left.ListKeys()) == 0, nil
 	})
 	if err != nil {
@@ -308,6 +307,6 @@ func (c *crasher) awaitNoGrants() {
 		if all := left.List(); len(all) > 0 {
 			one = describeYAML(all[0])
 		}
-		c.Fatalf("no grant went for %s, and %d are left, one of them\n%s%v", patience, len(left.ListKeys()), one, err)
+		c.Fatalf("no grant changed for %s, and %d are left, one of them\n%s%v", patience, len(left.ListKeys()), one, err)
 	}
 }
