@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -207,7 +208,13 @@ func (c *crasher) ends(j *journey, step string) {
 			j.Fatal(err)
 		}
 	}
-	await(j.T, j.w, j.requestObject(), "ended", func(r *v1alpha1.CapabilityRequest) bool { return r.Status.EndedAt != nil })
+	request := j.requestObject()
+	source, err := c.w.source(request, j.namespace, fields.OneTermEqualSelector("metadata.name", j.name), "")
+	j.must(err)
+	_, err = until(j.Context(), c.w, request, source, false, func(r *v1alpha1.CapabilityRequest) bool { return r.Status.EndedAt != nil })
+	if err != nil {
+		j.Fatalf("%s has not ended: %v\n%s", j.name, err, c.around(j.Context(), request))
+	}
 	j.expectNoSecret()
 	j.must(client.IgnoreNotFound(j.agent.Delete(j.Context(), j.requestObject())))
 	awaitGone(j.T, j.w, j.grantObject())
@@ -390,11 +397,12 @@ func (c *crasher) killIn(m *member, writes int64, after bool) {
 	})
 }
 
-// around describes what belongs to a request: its grant, and all Pods that the node plays.
+// around describes what belongs to a request: its grant, its Job, and all Pods that the node plays.
 func (c *crasher) around(ctx context.Context, request *v1alpha1.CapabilityRequest) string {
-	grant, pods := &v1alpha1.CapabilityGrant{}, &corev1.PodList{}
-	err := errors.Join(c.w.admin.Get(ctx, client.ObjectKeyFromObject(request), grant), c.w.admin.List(ctx, pods, client.InNamespace(request.Namespace)))
-	text := fmt.Sprintf("at %s, %v\n%s", time.Now(), err, describe(grant))
+	grant, job, pods := &v1alpha1.CapabilityGrant{}, &batchv1.Job{}, &corev1.PodList{}
+	err := errors.Join(c.w.admin.Get(ctx, client.ObjectKeyFromObject(request), grant), c.w.admin.List(ctx, pods, client.InNamespace(request.Namespace)),
+		c.w.admin.Get(ctx, client.ObjectKey{Namespace: request.Namespace, Name: v1alpha1.NamePrefix + request.Name}, job))
+	text := fmt.Sprintf("at %s, %v\n%s\nJob suspended: %v, %+v", time.Now(), err, describe(grant), ptr.Deref(job.Spec.Suspend, false), job.Status)
 	for i := range pods.Items {
 		text += fmt.Sprintf("\nPod %s %s", pods.Items[i].Name, pods.Items[i].Status.Phase)
 	}
