@@ -28,8 +28,9 @@ import (
 	"github.com/valetkey/valetkey/internal/audit"
 )
 
-// patience bounds every wait.
-const patience = 90 * time.Second
+// patience bounds every wait. Whoever lost the API server waits up to a minute before it is tried again, and after an outage several do so,
+// one after the other.
+const patience = 4 * time.Minute
 
 // employee is the key by which the shared operator tells people apart.
 const employee = "example.com/employee-id"
