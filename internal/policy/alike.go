@@ -192,15 +192,14 @@ func (t *twice) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 		}
 		args, named = append(args, value), named || holdsName(value)
 	}
-	asWritten := t.call(valuesAs(args, exact))
 	if !named {
-		return asWritten
+		return t.call(args)
 	}
 	lower := valuesAs(args, folded)
 	if pattern, ok := args[len(args)-1].(types.String); ok && slices.Contains(takesPattern, t.InterpretableCall.Function()) {
 		lower[len(lower)-1] = "(?i)" + pattern
 	}
-	return t.merge(asWritten, t.call(lower))
+	return t.merge(t.call(valuesAs(args, exact)), t.call(lower))
 }
 
 func valuesAs(args []ref.Val, as func(ref.Val) ref.Val) []ref.Val {

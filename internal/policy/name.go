@@ -82,9 +82,6 @@ func holdsName(value ref.Val) bool {
 
 // exact is a value as it was written.
 func exact(value ref.Val) ref.Val {
-	if !holdsName(value) {
-		return value
-	}
 	return mapTexts(value, func(text ref.Val) ref.Val {
 		if n, ok := text.(name); ok {
 			return types.String(n.exact)
