@@ -201,19 +201,21 @@ func (f *fuzzer) start(ctx context.Context, stored *unstructured.Unstructured, j
 		copies[name] = projection.CopyName(g.UID, i)
 	}
 	notes := projection.Annotations(g, job, 1, credential, copies, fuzzTTL)
-	template, _, _ := unstructured.NestedMap(stored.Object, "spec", "template")
-	pod := &unstructured.Unstructured{Object: template}
+	spec, _, _ := unstructured.NestedMap(stored.Object, "spec", "template", "spec")
+	pod := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	pod.SetAPIVersion("v1")
 	pod.SetKind("Pod")
 	pod.SetNamespace(namespace)
 	pod.SetName("valetkey-fuzz-x")
-	all := pod.GetAnnotations()
-	if all == nil {
-		all = map[string]string{}
+	// Of the template's metadata the job-controller takes no more than this: GetPodFromTemplate of Kubernetes.
+	made := job.Spec.Template.DeepCopy()
+	if made.Annotations == nil {
+		made.Annotations = map[string]string{}
 	}
-	maps.Copy(all, notes)
-	pod.SetAnnotations(all)
-	pod.SetFinalizers([]string{batchv1.JobTrackingFinalizer})
+	maps.Copy(made.Annotations, notes)
+	pod.SetAnnotations(made.Annotations)
+	pod.SetLabels(made.Labels)
+	pod.SetFinalizers(append(made.Finalizers, batchv1.JobTrackingFinalizer))
 	pod.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))})
 	return f.world.asJobController().Resource(kinds["Pod"]).Namespace(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: dryRun})
 }
