@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	goyaml "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/util/json"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
@@ -37,7 +38,7 @@ func find(dirs []string) (manifests, tests []string, err error) {
 				return nil
 			case strings.HasSuffix(path, TestSuffix):
 				tests = append(tests, filepath.Clean(path))
-			case slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
+			case slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(path))):
 				manifests = append(manifests, filepath.Clean(path))
 			}
 			return nil
@@ -85,7 +86,8 @@ func documents(file string) ([]document, error) {
 	}
 }
 
-// decode reads numbers as the API server does, and takes no field twice.
+// decode reads numbers as the API server does, and takes no field twice. Of several objects without a line of dashes
+// between them some tools apply the first, and some all.
 func decode(text []byte) (map[string]any, error) {
 	encoded, err := yaml.YAMLToJSONStrict(text)
 	if err != nil {
@@ -94,6 +96,9 @@ func decode(text []byte) (map[string]any, error) {
 	var value any
 	if err := json.Unmarshal(encoded, &value); err != nil {
 		return nil, err
+	}
+	if stream := goyaml.NewDecoder(bytes.NewReader(text)); stream.Decode(&goyaml.Node{}) == nil && !errors.Is(stream.Decode(&goyaml.Node{}), io.EOF) {
+		return nil, errors.New("something follows the object; write a line of --- between two, or a List")
 	}
 	object, _ := value.(map[string]any)
 	return object, nil
