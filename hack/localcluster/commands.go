@@ -60,7 +60,7 @@ func (c *Cluster) etcd() supervisor.Program {
 		"--listen-peer-urls=http://127.0.0.1:2380",
 		"--log-level=warn",
 	)
-	if c.rec.Fast {
+	if c.rec.Fast && !c.rec.Durable {
 		p.Args = append(p.Args, "--unsafe-no-fsync")
 	}
 	return p

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,22 @@ func TestStartTimeSurvivesAStrangeProgramName(t *testing.T) {
 		got, err := parseStartTime([]byte(line))
 		if got != want || (err != nil) != (want == 0) {
 			t.Errorf("%q: got %d, %v; want %d", line, got, err, want)
+		}
+	}
+}
+
+func TestEtcdSkipsFsyncOnlyForFastTests(t *testing.T) {
+	for name, c := range map[string]struct {
+		fast, durable, skips bool
+	}{
+		"as shipped":       {},
+		"durable alone":    {durable: true},
+		"fast":             {fast: true, skips: true},
+		"fast but durable": {fast: true, durable: true},
+	} {
+		cluster := &Cluster{rec: record{Fast: c.fast, Durable: c.durable}}
+		if got := slices.Contains(cluster.etcd().Args, "--unsafe-no-fsync"); got != c.skips {
+			t.Errorf("%s: etcd skips fsync: %t, want %t", name, got, c.skips)
 		}
 	}
 }

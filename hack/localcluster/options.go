@@ -33,6 +33,9 @@ type Options struct {
 	// Fast is for tests: etcd skips fsync, so that its data would not survive a crash of the machine, and the controller
 	// manager's requests are not throttled. Leave it off to measure what a cluster as shipped does.
 	Fast bool
+	// Durable is for benchmarks: with Fast, the controller manager stays unthrottled, but etcd calls fsync as it does in production. Writes
+	// then cost what the disk makes them cost. Without Fast it changes nothing: etcd always calls fsync then.
+	Durable bool
 	// Detach lets the cluster outlive this process. Otherwise it ends with the process, even if that is killed.
 	Detach bool
 	// Progress gets a line about whatever takes long. Nil means silence.

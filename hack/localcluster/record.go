@@ -28,6 +28,7 @@ type record struct {
 	AWS        bool              `json:"aws"`
 	Vault      bool              `json:"vault"`
 	Fast       bool              `json:"fast"`
+	Durable    bool              `json:"durable"`
 	BinDir     string            `json:"binDir"`
 	Binaries   map[string]string `json:"binaries"`
 }
@@ -123,7 +124,7 @@ func claim(ctx context.Context, o Options, p programs) (record, error) {
 		return record{}, err
 	}
 	r := record{
-		Name: o.Name, StateDir: o.StateDir, Owner: owner, Node: o.Node, AWS: o.AWS, Vault: o.Vault, Fast: o.Fast,
+		Name: o.Name, StateDir: o.StateDir, Owner: owner, Node: o.Node, AWS: o.AWS, Vault: o.Vault, Fast: o.Fast, Durable: o.Durable,
 		BinDir: p.dir, Binaries: p.paths,
 	}
 	return r, r.save()
