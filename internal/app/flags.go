@@ -102,5 +102,6 @@ func (o *options) addLooks(f *pflag.FlagSet) {
 	f.StringVar(&o.metricsAddress, "metrics-address", ":8080", "`address` of the metrics; 0 turns them off")
 	f.StringVar(&o.traceEndpoint, "trace-endpoint", "", "`URL` of a collector that takes traces by OTLP over HTTP, such as https://collector.example.com:4318 (default: none, no traces are sent)")
 	f.StringVar(&o.healthAddress, "health-address", ":8081", "`address` of /healthz and /readyz")
+	f.StringVar(&o.pprofAddress, "pprof-address", "", "`address` of Go's profiles, such as :6060, which is of loopback alone: name a host to serve them elsewhere (default: none, no profiles are served)")
 	f.BoolVar(&o.verbose, "verbose", false, "log every step (default false)")
 }

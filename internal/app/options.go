@@ -54,6 +54,7 @@ type options struct {
 	metricsAddress      string
 	traceEndpoint       string
 	healthAddress       string
+	pprofAddress        string
 	verbose             bool
 }
 

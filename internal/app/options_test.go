@@ -91,6 +91,9 @@ func absurdPlaces() []absurd {
 		{"--health-address=", `--health-address "": want HOST:PORT or :PORT, such as :8080`},
 		{"--health-address=0", `--health-address "0": want HOST:PORT or :PORT, such as :8080`},
 		{"--health-address=:8080", `--metrics-address ":8080": --health-address ":8080" is there already: want another port`},
+		{"--pprof-address=", `--pprof-address "": want HOST:PORT or :PORT, such as :8080`},
+		{"--pprof-address=0", `--pprof-address "0": want HOST:PORT or :PORT, such as :8080`},
+		{"--pprof-address=:8081", `--pprof-address ":8081": --health-address ":8081" is there already: want another port`},
 		{"--health-address=127.0.0.1:8080", `--metrics-address ":8080": --health-address "127.0.0.1:8080" is there already: want another port`},
 	}
 }

@@ -81,6 +81,7 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log, tracing trace.TracerProv
 			return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected(), o.watches, o.clock))
 		},
 		func() error { return addMetricsServer(mgr, o) },
+		func() error { return addProfileServer(mgr, o) },
 		func() error {
 			return addHealthServer(mgr, o, map[string]healthz.Checker{
 				"audit": explained(mgr.GetLogger(), "audit", func(*http.Request) error { return log.Healthy() }),

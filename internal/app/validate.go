@@ -26,7 +26,7 @@ import (
 
 // validate looks at everything that can be known to be wrong before anything is touched. It is told which flags were given.
 func (o options) validate(given func(flag string) bool) error {
-	return errors.Join(o.checkNamespaces(), o.checkAudit(), o.checkNumbers(), o.checkURLs(), o.checkWords(given), o.checkIssuer(given), o.checkAddresses())
+	return errors.Join(o.checkNamespaces(), o.checkAudit(), o.checkNumbers(), o.checkURLs(), o.checkWords(given), o.checkIssuer(given), o.checkAddresses(given))
 }
 
 // refuse says which flag is wrong, its value, and what to do.
@@ -215,13 +215,16 @@ func (o options) checkIssuer(given func(flag string) bool) error {
 	return errors.Join(problems...)
 }
 
-func (o options) checkAddresses() error {
-	addresses := []struct{ flag, value string }{{"health-address", o.healthAddress}}
+func (o options) checkAddresses(given func(flag string) bool) error {
+	addresses := []served{{"health-address", o.healthAddress, o.healthAddress}}
 	if o.metricsAddress != "0" {
-		addresses = append(addresses, struct{ flag, value string }{"metrics-address", o.metricsAddress})
+		addresses = append(addresses, served{"metrics-address", o.metricsAddress, o.metricsAddress})
 	}
 	if o.tokenIssuer != "" {
-		addresses = append(addresses, struct{ flag, value string }{"token-address", o.tokenAddress})
+		addresses = append(addresses, served{"token-address", o.tokenAddress, o.tokenAddress})
+	}
+	if given("pprof-address") {
+		addresses = append(addresses, served{"pprof-address", o.pprofAddress, onLoopback(o.pprofAddress)})
 	}
 	var problems []error
 	for i, a := range addresses {
@@ -229,13 +232,16 @@ func (o options) checkAddresses() error {
 			problems = append(problems, refuse(a.flag, a.value, "want HOST:PORT or :PORT, such as :8080"))
 		}
 		for _, other := range addresses[:i] {
-			if collide(a.value, other.value) {
+			if collide(a.bound, other.bound) {
 				problems = append(problems, refuse(a.flag, a.value, fmt.Sprintf("--%s %q is there already: want another port", other.flag, other.value)))
 			}
 		}
 	}
 	return errors.Join(problems...)
 }
+
+// served is an address as a flag gives it, and as it is listened on.
+type served struct{ flag, value, bound string }
 
 func isAddress(s string) bool {
 	host, port, err := net.SplitHostPort(s)
