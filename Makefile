@@ -10,6 +10,9 @@ LINT := go tool -modfile=hack/pins/lint/go.mod golangci-lint
 # Tests that start a Kubernetes of their own carry these tags; packages run one after the other, for two cores.
 TAGS := integration,e2e
 PODTIME ?= 10m
+# short, long, or a plan of its own: see test/bench/plan.
+BENCH ?= short
+BENCHOUT ?= dist/bench
 # `make verify` vets already, and vetting looks into every dependency.
 TEST := $(TOOL) gotestsum --format testname --format-hide-empty-pkg -- -vet=off
 LDFLAGS := -s -w
@@ -42,7 +45,7 @@ test-unit: ## Run the tests that need no cluster
 
 .PHONY: test-integration
 test-integration: ## Run the tests against a real API server, STS and S3
-	$(TEST) -tags integration -p 1 -timeout 30m ./test/integration/... ./internal/... ./hack/...
+	$(TEST) -tags integration -p 1 -timeout 30m ./test/integration/... ./test/bench/... ./internal/... ./hack/...
 
 .PHONY: test-attacks
 test-attacks: ## Try to break in, and print what refused each attack
@@ -97,6 +100,16 @@ test-others: ## Follow the first page on a cluster where other operators work, w
 record: ## Record the terminal sessions of docs/sessions anew
 	mkdir -p docs/sessions
 	go test -tags e2e -count=1 -run 'TestJourneys/the_recorded_sessions' ./test/e2e/ -args -update
+
+##@ Measure
+.PHONY: bench
+bench: build ## Measure the operator beside bare clients on the same API server, in ten minutes; BENCH=long has every row, in hours
+	go build -o bin/bench ./test/bench
+	bin/bench -plan '$(BENCH)' -out $(BENCHOUT)
+
+.PHONY: bench-long
+bench-long: ## Measure every row of docs/performance.md; takes hours, and wants a quiet machine
+	$(MAKE) bench BENCH=long
 
 ##@ Build
 .PHONY: build

@@ -1,0 +1,98 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package floor
+
+import (
+	"context"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/projection"
+	"github.com/valetkey/valetkey/test/bench/env"
+	"github.com/valetkey/valetkey/test/bench/timeline"
+)
+
+// End makes the writes of an end. The grant and its request are read before the clock starts: an operator knows them from its watch. stop says
+// that the Job still runs, and is stopped too. A clock that has started already, such as that of an expiry, goes on.
+func (f *Floor) End(ctx context.Context, name string, stop bool) error {
+	w := &work{Floor: f, grant: &v1alpha1.CapabilityGrant{ObjectMeta: env.Meta(name)}, request: &v1alpha1.CapabilityRequest{ObjectMeta: env.Meta(name)}}
+	for _, o := range []client.Object{w.grant, w.request} {
+		if err := f.env.AsOperator.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+	}
+	f.timeline.Mark(name, timeline.Ending, time.Now())
+	type step func(context.Context) error
+	steps := []step{w.storeStop, w.deleteSecret, w.stopJob, w.storeRevocation, w.storeOutcome, w.close}
+	switch {
+	case f.least && stop:
+		steps = []step{w.deleteSecret, w.stopJob, w.storeOutcome, w.close}
+	case f.least:
+		steps = []step{w.deleteSecret, w.storeOutcome, w.close}
+	case !stop:
+		steps = []step{w.storeStop, w.deleteSecret, w.storeRevocation, w.storeOutcome, w.close}
+	}
+	for _, do := range steps {
+		if err := do(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) storeStop(ctx context.Context) error {
+	w.stop()
+	return w.storeStatus(ctx)
+}
+
+func (w *work) stop() {
+	w.grant.Status.Stop = &v1alpha1.GrantStop{Outcome: v1alpha1.OutcomeCompleted, Reason: v1alpha1.ReasonJobCompleted, Message: "the Job succeeded", At: metav1.Now()}
+	set(w.grant, &w.grant.Status.Conditions, v1alpha1.ConditionEnded, metav1.ConditionFalse, v1alpha1.ReasonEnding)
+}
+
+func (w *work) deleteSecret(ctx context.Context) error {
+	secret := &corev1.Secret{ObjectMeta: env.Meta(projection.SecretName(w.grant.UID, 1))}
+	return w.env.AsOperator.Delete(ctx, secret, client.PropagationPolicy(metav1.DeletePropagationBackground))
+}
+
+func (w *work) stopJob(ctx context.Context) error {
+	job := &batchv1.Job{ObjectMeta: env.Meta(w.grant.Spec.Job.Name)}
+	job.UID = types.UID(w.grant.Spec.Job.UID)
+	return w.env.AsOperator.Patch(ctx, job, client.RawPatch(types.MergePatchType, projection.StopPatch(job)))
+}
+
+func (w *work) storeRevocation(ctx context.Context) error {
+	w.revoke()
+	return w.storeStatus(ctx)
+}
+
+func (w *work) revoke() {
+	now := metav1.Now()
+	w.grant.Status.Revocation = &v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate, ConfirmedAt: &now}
+}
+
+func (w *work) storeOutcome(ctx context.Context) error {
+	if w.least {
+		w.stop()
+		w.revoke()
+	}
+	now := metav1.Now()
+	w.grant.Status.Outcome, w.grant.Status.EndedAt = v1alpha1.OutcomeCompleted, &now
+	set(w.grant, &w.grant.Status.Conditions, v1alpha1.ConditionEnded, metav1.ConditionTrue, v1alpha1.ReasonJobCompleted)
+	return w.storeStatus(ctx)
+}
+
+// close stores in the request's status that it has ended.
+func (w *work) close(ctx context.Context) error {
+	now := metav1.Now()
+	w.request.Status.EndedAt = &now
+	set(w.request, &w.request.Status.Conditions, v1alpha1.ConditionEnded, metav1.ConditionTrue, v1alpha1.ReasonGrantEnded)
+	return w.storeRequest(ctx)
+}
