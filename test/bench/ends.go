@@ -74,6 +74,9 @@ func (t *turn) ends(ctx context.Context, step string, n, workers int, finish fun
 		begin := time.Now()
 		err = t.each(ctx, names, workers, finish)
 		r.Missing = t.wait(ctx, timeline.Closed, names...)
+		if first := t.timeline.First(names, timeline.Finished); !first.IsZero() {
+			begin = first // the job-controller says after a second that a Job has succeeded, which is not the operator's
+		}
 		r.Seconds = t.timeline.Last(names, timeline.Closed).Sub(begin).Seconds()
 		r.Latency, r.AfterJob = t.quantiles(names, timeline.Ending, toTheEnd()...), t.quantiles(names, timeline.Finished, toTheEnd()...)
 		r.Curves = t.curves(begin, names, timeline.SecretGone, timeline.Ended)
@@ -83,6 +86,32 @@ func (t *turn) ends(ctx context.Context, step string, n, workers int, finish fun
 		return err
 	}
 	return t.remove(ctx, names)
+}
+
+// whole takes grants from their Job's creation to their request's end, one at a time.
+func (t *turn) whole(ctx context.Context, n int) error {
+	names := t.names(n)
+	return t.measure(ctx, measured{step: "whole", n: n, workers: 1, while: func(ctx context.Context) (r result.Result, err error) {
+		for _, name := range names {
+			if err := t.askWithJob(ctx, name); err != nil {
+				return r, err
+			}
+			if err := t.mustWait(ctx, timeline.Delivered, name); err != nil {
+				return r, err
+			}
+			if err := t.run(ctx, []string{name}); err != nil {
+				return r, err
+			}
+			if err := t.finishOne(ctx, name); err != nil {
+				return r, err
+			}
+			if err := t.mustWait(ctx, timeline.Closed, name); err != nil {
+				return r, err
+			}
+		}
+		r.Latency = t.quantiles(names, timeline.Asked, append(onTheWay(), toTheEnd()...)...)
+		return r, nil
+	}})
 }
 
 // remove removes requests with all that belongs to them.

@@ -35,6 +35,7 @@ type settings struct {
 	env.Options
 	plan, out    string
 	workers      int
+	add          bool
 	quiet        float64
 	quietWait    time.Duration
 	managerFlags string
@@ -78,7 +79,8 @@ func parse(args []string) (settings, []plan.Part, error) {
 	flags.StringVar(&s.managerFlags, "manager-flags", "", "more flags for the operator, separated by blanks")
 	flags.StringVar(&s.BackendName, "backend", "token", "token, which the operator signs itself; kubernetes; or aws, the STS of the local cluster")
 	flags.StringVar(&s.plan, "plan", "short", "short, long, or a plan of its own: see package plan")
-	flags.StringVar(&s.out, "out", "dist/bench", "folder for results.jsonl, table.md and plots; results are added to those that are there")
+	flags.StringVar(&s.out, "out", "dist/bench", "folder for results.jsonl, table.md and plots")
+	flags.BoolVar(&s.add, "add", false, "add results to those that are in the folder, instead of replacing them")
 	flags.IntVar(&s.workers, "workers", 16, "how many clients work at once, in steps with many")
 	flags.BoolVar(&s.Fast, "fast", false, "let etcd skip fsync")
 	flags.BoolVar(&s.Bare, "bare", false, "remove the admission rules, to see what they cost: only floors can run")
@@ -102,7 +104,11 @@ func parse(args []string) (settings, []plan.Part, error) {
 
 // run measures a plan, and adds its results to a file.
 func run(ctx context.Context, s settings, parts []plan.Part, file string) (err error) {
-	out, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	mode := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+	if s.add {
+		mode = os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	}
+	out, err := os.OpenFile(file, mode, 0o644)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (b *bench) take(ctx context.Context, planned plan.Turn, prefix string, emit
 func (t *turn) step(ctx context.Context, s plan.Step) error {
 	do, known := map[string]func(context.Context, int) error{
 		"single": t.single, "asked": t.askedFirst, "approved": t.approved, "closed": t.closed, "burst": t.burst, "fill": t.fill, "soak": t.soak,
-		"end": t.end, "finish": t.finish, "plant": t.plant, "reap": t.reap, "freeze": t.freeze, "purge": t.purge, "forget": t.forget,
+		"whole": t.whole, "end": t.end, "finish": t.finish, "plant": t.plant, "reap": t.reap, "freeze": t.freeze, "purge": t.purge, "forget": t.forget,
 		"adopt": t.adopt, "rest": t.rest, "restart": t.restart, "ripple": t.ripple,
 		"crowd": t.crowd, "roles": t.roles, "accounts": t.accounts, "policies": t.policies, "decide": t.decide,
 	}[s.Name]

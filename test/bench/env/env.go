@@ -136,6 +136,8 @@ func (e *Env) prepare(context.Context) error {
 	if err := yaml.UnmarshalStrict(text, &e.job); err != nil {
 		return err
 	}
+	// With a token its Pod would read a ConfigMap, of which each grant makes a copy: that is one write more for each, of every actor.
+	e.job.Spec.Template.Spec.AutomountServiceAccountToken = ptr.To(false)
 	e.Config.QPS = -1
 	if e.Clients, err = kubernetes.NewForConfig(e.Config); err != nil {
 		return err

@@ -130,3 +130,16 @@ func TestOf_TellsQuantilesInMilliseconds(t *testing.T) {
 		t.Errorf("the curve is %v", got)
 	}
 }
+
+// TestRatios_StandInTheDocument keeps docs/performance.md from drifting.
+func TestRatios_StandInTheDocument(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range Ratios() {
+		if row := "| `" + r.Name + "` | " + r.Meaning + " |"; !strings.Contains(string(text), row) {
+			t.Errorf("there is no row %s", row)
+		}
+	}
+}

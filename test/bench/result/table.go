@@ -55,8 +55,12 @@ func median(rounds []Result, get func(Result) float64) (float64, bool) {
 	return list[len(list)/2], true
 }
 
-// decisive is the stage that a step is about.
+// decisive is the stage that a step is about. Of an end that a Job brings about, it is counted from the Job's: what the job-controller takes to
+// say that is not the operator's.
 func decisive(r Result) Quantiles {
+	if q, measured := r.AfterJob[timeline.Ended]; measured {
+		return q
+	}
 	for _, s := range []timeline.Stage{timeline.Started, timeline.Ended, timeline.GrantGone, timeline.Named} {
 		if q, measured := r.Latency[s]; measured {
 			return q

@@ -152,6 +152,18 @@ func (t *Timeline) After(begin time.Time, names []string, s Stage) []time.Durati
 	return list
 }
 
+// First is when the first of the requests came to a stage; the zero time if none did.
+func (t *Timeline) First(names []string, s Stage) (first time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, name := range names {
+		if at := t.times[name][s]; !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
+}
+
 // Last is when the last of the requests came to a stage; the zero time if none did.
 func (t *Timeline) Last(names []string, s Stage) (last time.Time) {
 	t.mu.Lock()

@@ -9,11 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -123,14 +123,10 @@ func watched(namespace string) map[string]string {
 // what it would have shown is missing from the timeline.
 func (t *Timeline) Watch(ctx context.Context, config *rest.Config, namespace string, fail func(error)) error {
 	for resource, path := range watched(namespace) {
-		// A connection for each, so that none waits for another, or for the calls that are measured.
-		config := rest.CopyConfig(config)
-		config.UserAgent = "valetkey-bench-watch-" + resource
-		client, err := rest.HTTPClientFor(config)
+		w, err := newWatcher(config, resource, path, t)
 		if err != nil {
 			return err
 		}
-		w := watcher{client: client, url: strings.TrimSuffix(config.Host, "/") + path, resource: resource, timeline: t}
 		version, err := w.newest(ctx)
 		if err != nil {
 			return err
@@ -146,38 +142,43 @@ func (t *Timeline) Watch(ctx context.Context, config *rest.Config, namespace str
 
 // watcher follows one resource.
 type watcher struct {
-	client        *http.Client
-	url, resource string
-	timeline      *Timeline
+	client         rest.Interface
+	resource, path string
+	timeline       *Timeline
 }
 
-func (w watcher) get(ctx context.Context, query string) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+query, nil)
+// newWatcher has a connection of its own, so that no watch waits for another, or for the calls that are measured.
+func newWatcher(config *rest.Config, resource, path string, t *Timeline) (watcher, error) {
+	config = rest.CopyConfig(config)
+	config.UserAgent, config.NegotiatedSerializer = "valetkey-bench-watch-"+resource, scheme.Codecs.WithoutConversion()
+	transport, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, err
+		return watcher{}, err
 	}
-	request.Header.Set("Accept", "application/json")
+	client, err := rest.UnversionedRESTClientForConfigAndClient(config, transport)
+	return watcher{client: client, resource: resource, path: path, timeline: t}, err
+}
+
+// get waits where the API server says that it is not ready yet.
+func (w watcher) get(ctx context.Context, query string) (io.ReadCloser, error) {
+	accept := "application/json"
 	if w.resource == "secrets" && strings.HasPrefix(query, "?watch") {
-		request.Header.Set("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+		accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 	}
-	response, err := w.client.Do(request)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = errors.Join(errors.New(response.Status), response.Body.Close())
-	}
-	return response, err
+	return w.client.Get().RequestURI(w.path+query).SetHeader("Accept", accept).Stream(ctx)
 }
 
 // newest is the resource version to begin at.
 func (w watcher) newest(ctx context.Context) (string, error) {
-	response, err := w.get(ctx, "?limit=1")
+	body, err := w.get(ctx, "?limit=1")
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = response.Body.Close() }()
+	defer func() { _ = body.Close() }()
 	var list struct {
 		Metadata struct{ ResourceVersion string }
 	}
-	err = json.NewDecoder(response.Body).Decode(&list)
+	err = json.NewDecoder(body).Decode(&list)
 	return list.Metadata.ResourceVersion, err
 }
 
@@ -193,12 +194,12 @@ func (w watcher) run(ctx context.Context, version string) error {
 
 // once follows one watch to its end, and returns the version to go on at.
 func (w watcher) once(ctx context.Context, version string) (string, error) {
-	response, err := w.get(ctx, "?watch=1&allowWatchBookmarks=true&timeoutSeconds=3000&resourceVersion="+version)
+	body, err := w.get(ctx, "?watch=1&allowWatchBookmarks=true&timeoutSeconds=3000&resourceVersion="+version)
 	if err != nil {
 		return version, err
 	}
-	defer func() { _ = response.Body.Close() }()
-	decoder := json.NewDecoder(response.Body)
+	defer func() { _ = body.Close() }()
+	decoder := json.NewDecoder(body)
 	for {
 		var e event
 		if err := decoder.Decode(&e); errors.Is(err, io.EOF) {
