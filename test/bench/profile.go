@@ -19,11 +19,11 @@ const profiledSeconds = 8
 
 // profile takes profiles of the operator during a step, and of the API server's processor time. What it returns waits for them, and takes those that
 // are of one moment.
-func (t *turn) profile(ctx context.Context, step string) func() error {
-	if t.operator == nil || t.operator.Profile() == "" {
+func (t *turn) profile(ctx context.Context, m measured) func() error {
+	if m.unprofiled || t.operator == nil || t.operator.Profile() == "" {
 		return func() error { return nil }
 	}
-	base := filepath.Join(t.out, "profiles", t.prefix+"-"+step)
+	base := filepath.Join(t.out, "profiles", t.prefix+"-"+m.step)
 	var mu sync.Mutex
 	var taking sync.WaitGroup
 	var errs error

@@ -109,33 +109,29 @@ func (t *turn) rest(ctx context.Context, seconds int) error {
 // restart ends the operator, and starts another while a request waits. It measures until that is ready, until the request is granted and its Job
 // started, and until the operator rests.
 func (t *turn) restart(ctx context.Context, _ int) error {
-	if err := t.operator.Stop(); err != nil {
-		return err
-	}
 	name := t.names(1)[0]
 	if err := t.createJobs(ctx, []string{name}); err != nil {
 		return err
 	}
-	if err := t.ask(ctx, name, env.Hour()); err != nil {
-		return err
-	}
-	o, err := t.Operate(ctx)
-	if err != nil {
-		return err
-	}
-	t.operator = o
-	if err := t.mustWait(ctx, timeline.Started, name); err != nil {
-		return err
-	}
-	granted, _ := t.timeline.At(name, timeline.Started)
-	rested, err := t.awaitRest(ctx)
-	if err != nil {
-		return err
-	}
-	return t.measure(ctx, measured{step: "restart", n: 1, workers: 1, while: func(context.Context) (result.Result, error) {
-		return result.Result{Values: map[string]float64{
-			"ready": o.Ready.Seconds(), "firstGrant": granted.Sub(o.Started).Seconds(), "atRest": rested.at.Sub(o.Started).Seconds(), "cpu": rested.cpu,
-		}}, nil
+	return t.measure(ctx, measured{step: "restart", n: 1, workers: 1, unprofiled: true, while: func(ctx context.Context) (r result.Result, err error) {
+		if err := t.operator.Stop(); err != nil {
+			return r, err
+		}
+		if err := t.ask(ctx, name, env.Hour()); err != nil {
+			return r, err
+		}
+		o, err := t.Operate(ctx)
+		if err != nil {
+			return r, err
+		}
+		t.operator = o
+		if err := t.mustWait(ctx, timeline.Started, name); err != nil {
+			return r, err
+		}
+		granted, _ := t.timeline.At(name, timeline.Started)
+		rested, err := t.awaitRest(ctx)
+		r.Values = map[string]float64{"ready": o.Ready.Seconds(), "firstGrant": granted.Sub(o.Started).Seconds(), "atRest": rested.at.Sub(o.Started).Seconds(), "cpu": rested.cpu}
+		return r, err
 	}})
 }
 

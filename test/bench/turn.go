@@ -94,7 +94,10 @@ func (t *turn) warmUp(ctx context.Context) error {
 	if err := t.each(ctx, names, 1, func(ctx context.Context, name string) error { return t.ask(ctx, name, env.Hour()) }); err != nil {
 		return err
 	}
-	return t.mustWait(ctx, timeline.Delivered, names...)
+	if err := t.mustWait(ctx, timeline.Delivered, names...); err != nil {
+		return err
+	}
+	return t.remove(ctx, names)
 }
 
 // names makes names for new requests.
@@ -189,6 +192,8 @@ func (t *turn) sample(ctx context.Context) (sample.Sample, error) {
 type measured struct {
 	step       string
 	n, workers int
+	// unprofiled is a measurement in which the operator ends.
+	unprofiled bool
 	// while measures, and returns what is known of it; what lies around it is filled in.
 	while func(context.Context) (result.Result, error)
 }
@@ -199,7 +204,7 @@ func (t *turn) measure(ctx context.Context, m measured) error {
 	if err != nil {
 		return err
 	}
-	profiled := t.profile(ctx, m.step)
+	profiled := t.profile(ctx, m)
 	r, err := m.while(ctx)
 	if err != nil {
 		return errors.Join(err, profiled())

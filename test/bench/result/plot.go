@@ -46,11 +46,13 @@ func Plot(dir string, all []Result) error {
 // floors and the product, in the order of legends.
 func actors() []string { return []string{Least, Design, Product} }
 
-// plotStages draws when each stage of one grant at a time was seen.
+// plotStages draws when each stage of one grant at a time was seen. The least floor stores some of them together, at another time than their name says:
+// of it those are drawn that it has in the same order.
 func plotStages(path string, all []Result) error {
 	stages := []timeline.Stage{timeline.Answered, timeline.Reviewed, timeline.Granted, timeline.Begun, timeline.Stored, timeline.Issued, timeline.Started, timeline.Delivered}
+	ofLeast := []timeline.Stage{timeline.Answered, timeline.Granted, timeline.Stored, timeline.Started}
 	p := plot.New()
-	p.Title.Text, p.Y.Label.Text = "One grant at a time: median of when each stage was seen", "ms after the request's create call"
+	p.Title.Text, p.Y.Label.Text, p.Y.Min = "One grant at a time: median of when each stage was seen", "ms after the request's create call", 0
 	p.Legend.Top, p.Legend.Left = true, true
 	names := make([]string, len(stages))
 	for i, s := range stages {
@@ -61,6 +63,9 @@ func plotStages(path string, all []Result) error {
 	for _, actor := range actors() {
 		var points plotter.XYs
 		for i, s := range stages {
+			if actor == Least && !slices.Contains(ofLeast, s) {
+				continue
+			}
 			if ms, measured := set(all).of(actor, "single", false, p50(s)); measured && ms > 0 {
 				points = append(points, plotter.XY{X: float64(i), Y: ms})
 			}
@@ -69,7 +74,7 @@ func plotStages(path string, all []Result) error {
 			lines = append(lines, actor, points)
 		}
 	}
-	return save(p, path, lines)
+	return save(p, path, lines, plotutil.AddLinePoints)
 }
 
 // plotCurves draws how many hundredths had come to a stage by when, of the middle round of each actor.
@@ -88,7 +93,7 @@ func plotCurves(path, title string, all set, step string, stage timeline.Stage) 
 			lines = append(lines, actor, points)
 		}
 	}
-	return save(p, path, lines)
+	return save(p, path, lines, plotutil.AddLines)
 }
 
 // middle is the round of an actor's step, with the most units, that took neither shortest nor longest.
@@ -141,11 +146,11 @@ func plotMemory(path string, all []Result) error {
 }
 
 // save draws lines, unless there are none.
-func save(p *plot.Plot, path string, lines []any) error {
+func save(p *plot.Plot, path string, lines []any, add func(*plot.Plot, ...any) error) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	if err := plotutil.AddLinePoints(p, lines...); err != nil {
+	if err := add(p, lines...); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return p.Save(width, height, path)

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -35,6 +36,7 @@ type Source struct {
 // Sample is what was counted at one moment.
 type Sample struct {
 	at         time.Time
+	operatorID int
 	cpu, mib   map[string]float64
 	busy, peak float64
 	calls      map[string]float64
@@ -79,7 +81,7 @@ func (s Sample) Calls() map[string]float64 { return s.calls }
 
 // Take samples a source.
 func Take(ctx context.Context, from Source) (Sample, error) {
-	s := Sample{at: time.Now(), cpu: map[string]float64{}, mib: map[string]float64{}, calls: map[string]float64{}, rules: map[string]cost{},
+	s := Sample{at: time.Now(), operatorID: from.Processes[Operator], cpu: map[string]float64{}, mib: map[string]float64{}, calls: map[string]float64{}, rules: map[string]cost{},
 		own: map[string]float64{}, inside: map[string]float64{}}
 	if err := s.processes(from.Processes); err != nil {
 		return s, err
@@ -173,9 +175,13 @@ func Fetch(ctx context.Context, url string) ([]byte, error) {
 	return io.ReadAll(response.Body)
 }
 
-// Since is what happened from an earlier sample until this one, in n units.
+// Since is what happened from an earlier sample until this one, in n units. Of an operator that was started in between, it is all that it did.
 func (s Sample) Since(before Sample, n int) Usage {
 	units := float64(max(n, 1))
+	if s.operatorID != before.operatorID {
+		before.own, before.inside, before.cpu = nil, nil, maps.Clone(before.cpu)
+		before.cpu[Operator] = 0
+	}
 	u := Usage{CPU: map[string]float64{}, MiB: s.mib, PeakMiB: max(s.peak, s.mib[Operator]), HeapMiB: s.heap, Goroutines: s.goroutines, Load: Load(),
 		Calls: difference(s.calls, before.calls, units), Own: difference(s.own, before.own, units), Inside: difference(s.inside, before.inside, units),
 		Rules: map[string]Rule{}}

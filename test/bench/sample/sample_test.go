@@ -50,6 +50,15 @@ func TestSince_DividesByTheUnits(t *testing.T) {
 	}
 }
 
+func TestSince_CountsAllOfANewOperator(t *testing.T) {
+	before := Sample{operatorID: 1, cpu: map[string]float64{Operator: 9, "etcd": 2}, own: map[string]float64{"GET": 50}}
+	after := Sample{operatorID: 2, cpu: map[string]float64{Operator: 3, "etcd": 4}, own: map[string]float64{"GET": 10}}
+	u := after.Since(before, 1)
+	if diff := cmp.Diff(map[string]float64{Operator: 3, "etcd": 2}, u.CPU); diff != "" || u.Own["GET"] != 10 {
+		t.Errorf("%v calls\n%s", u.Own, diff)
+	}
+}
+
 func TestProcess_TellsOfThisOne(t *testing.T) {
 	used, err := CPU(os.Getpid())
 	if err != nil || used < 0 {
