@@ -182,7 +182,7 @@ func (t *turn) forget(context.Context, int) error {
 
 // plant has many granted that expire in the same second, which is far enough ahead that a slow machine has made them by then.
 func (t *turn) plant(ctx context.Context, n int) error {
-	const slowest, spare = 12, 45 * time.Second
+	const slowest, spare = 12, 30 * time.Second
 	names := t.names(n)
 	if err := t.createJobs(ctx, names); err != nil {
 		return err
@@ -219,7 +219,7 @@ func (t *turn) reap(ctx context.Context, _ int) error {
 		if t.floor != nil {
 			err = t.each(ctx, names, t.workers, func(ctx context.Context, name string) error { return t.floor.End(ctx, name, true) })
 		}
-		r.Missing = t.timeline.Wait(ctx, 5*env.Patience, timeline.Closed, names...)
+		r.Missing = t.timeline.Wait(ctx, 2*env.Patience, timeline.Closed, names...)
 		r.Seconds = t.timeline.Last(names, timeline.Ended).Sub(t.expiry).Seconds()
 		r.Latency = t.lateness(names)
 		r.Curves = t.curves(t.expiry, names, timeline.SecretGone, timeline.Ended)
@@ -297,7 +297,7 @@ func (t *turn) freeze(ctx context.Context, _ int) error {
 		} else {
 			err = t.Admin.Create(ctx, deny)
 		}
-		r.Missing = t.timeline.Wait(ctx, 5*env.Patience, timeline.Ended, names...)
+		r.Missing = t.timeline.Wait(ctx, 2*env.Patience, timeline.Ended, names...)
 		r.Seconds = t.timeline.Last(names, timeline.Ended).Sub(begin).Seconds()
 		r.Latency = t.quantiles(names, timeline.Ending, toTheEnd()...)
 		r.Curves = t.curves(begin, names, timeline.SecretGone, timeline.Ended)

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -85,7 +86,7 @@ func parse(args []string) (settings, []plan.Part, error) {
 	flags.BoolVar(&s.Fast, "fast", false, "let etcd skip fsync")
 	flags.BoolVar(&s.Bare, "bare", false, "remove the admission rules, to see what they cost: only floors can run")
 	flags.BoolVar(&s.Profile, "profile", false, "keep profiles of the operator, of each of its steps, in the folder profiles of -out")
-	flags.Float64Var(&s.quiet, "quiet", 1.5, "wait for a load average below this before each turn")
+	flags.Float64Var(&s.quiet, "quiet", 0.2, "wait before each turn until other processes use no more than so many cores")
 	flags.DurationVar(&s.quietWait, "quiet-wait", time.Minute, "but no longer than this")
 	if err := flags.Parse(args); err != nil {
 		return s, nil, err
@@ -99,6 +100,9 @@ func parse(args []string) (settings, []plan.Part, error) {
 		text = named
 	}
 	parts, err := plan.Parse(text)
+	if err == nil && s.Bare && slices.ContainsFunc(parts, plan.Part.HasProduct) {
+		err = errors.New("-bare: without admission rules the operator grants nothing; name a plan of floors alone")
+	}
 	return s, parts, err
 }
 
@@ -118,17 +122,23 @@ func run(ctx context.Context, s settings, parts []plan.Part, file string) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Stop()) }()
-	encoder, number := json.NewEncoder(out), 0
-	b := &bench{Env: e, settings: s}
+	return (&bench{Env: e, settings: s}).all(ctx, parts, json.NewEncoder(out))
+}
+
+// all takes the turns of a plan, round by round.
+func (b *bench) all(ctx context.Context, parts []plan.Part, out *json.Encoder) error {
+	number := 0
 	for _, part := range parts {
 		for round := range part.Rounds {
+			emit := func(r result.Result) error {
+				r.Round, r.Backend, r.Durable, r.Bare = round, b.settings.BackendName, !b.settings.Fast, b.settings.Bare
+				fmt.Fprintln(os.Stderr, r)
+				return out.Encode(r)
+			}
 			for _, planned := range part.Turns {
 				number++
-				awaitQuiet(ctx, s)
-				emit := func(r result.Result) error {
-					r.Round, r.Backend, r.Durable, r.Bare = round, s.BackendName, !s.Fast, s.Bare
-					fmt.Fprintln(os.Stderr, r)
-					return encoder.Encode(r)
+				if err := b.awaitQuiet(ctx); err != nil {
+					return err
 				}
 				if err := b.take(ctx, planned, fmt.Sprintf("t%d", number), emit); err != nil {
 					return fmt.Errorf("%s: %w", planned.Actor, err)
@@ -140,16 +150,12 @@ func run(ctx context.Context, s settings, parts []plan.Part, file string) (err e
 }
 
 // awaitQuiet waits until other processes leave the machine alone, for a while.
-func awaitQuiet(ctx context.Context, s settings) {
-	ctx, cancel := context.WithTimeout(ctx, s.quietWait)
-	defer cancel()
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for sample.Load() > s.quiet {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
+func (b *bench) awaitQuiet(ctx context.Context) error {
+	const look = 2 * time.Second
+	for begin := time.Now(); ; {
+		foreign, err := sample.Foreign(ctx, b.Source(nil).Processes, look)
+		if err != nil || foreign <= b.quiet || time.Since(begin) > b.quietWait {
+			return err
 		}
 	}
 }

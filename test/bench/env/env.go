@@ -55,8 +55,8 @@ const (
 	catalogued = "bench"
 )
 
-// Patience bounds each wait for one thing.
-const Patience = 2 * time.Minute
+// Patience bounds each wait for one step of many grants.
+const Patience = 5 * time.Minute
 
 // Options say what to run, and where.
 type Options struct {

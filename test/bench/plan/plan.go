@@ -25,6 +25,11 @@ type Part struct {
 	Turns  []Turn
 }
 
+// HasProduct reports whether the operator has a turn.
+func (p Part) HasProduct() bool {
+	return slices.ContainsFunc(p.Turns, func(t Turn) bool { return t.Actor == result.Product })
+}
+
 // Turn is what one actor does.
 type Turn struct {
 	Actor string
@@ -47,17 +52,19 @@ func Named(name string) (string, bool) {
 	return text, known
 }
 
-// short takes about ten minutes on two cores.
+// short is meant to take ten minutes on two cores that do nothing else.
 const short = `
-3 design  single=20 closed=100 burst=120 end=10 finish=80 purge,
-  least   single=20 closed=100 burst=120 end=10 finish=80 purge,
-  product single=20 closed=100 burst=120 end=10 finish=80 purge;
+3 design  single=20 closed=80 burst=100 end=10 finish=60 purge,
+  least   single=20 closed=80 burst=100 end=10 finish=60 purge,
+  product single=20 closed=80 burst=100 end=10 finish=60 purge;
 1 design  plant=100 reap purge,
-  least   plant=100 reap purge,
-  design  plant=100 forget,
+  least   plant=100 forget,
   product reap purge;
+1 design  fill=200 freeze purge,
+  least   fill=200 forget,
+  product adopt freeze purge;
 1 least   fill=300 forget,
-  product adopt single=20 burst=60 ripple=3 restart policies=50 freeze;
+  product adopt single=20 burst=60 ripple=3 restart policies=50 forget;
 1 product decide=2000`
 
 // long has every row of docs/performance.md. The standing grants are made once, by the quickest actor, and what is measured beside them comes last.

@@ -7,8 +7,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -131,6 +133,37 @@ func Load() float64 {
 		return 0
 	}
 	return sum(strings.Fields(string(text))[:1])
+}
+
+// Foreign is how many cores are used by others than this process and some, over a while.
+func Foreign(ctx context.Context, processes map[string]int, while time.Duration) (float64, error) {
+	used := func() (float64, error) {
+		all, err := busy()
+		if err != nil {
+			return 0, err
+		}
+		for _, pid := range append(slices.Collect(maps.Values(processes)), os.Getpid()) {
+			own, err := CPU(pid)
+			if err != nil {
+				return 0, err
+			}
+			all -= own
+		}
+		return all, nil
+	}
+	before, err := used()
+	if err != nil {
+		return 0, err
+	}
+	timer := time.NewTimer(while)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-timer.C:
+	}
+	after, err := used()
+	return max(0, after-before) / while.Seconds(), err
 }
 
 // Peak follows a process's memory.
