@@ -17,7 +17,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -100,8 +99,8 @@ func parse(args []string) (settings, []plan.Part, error) {
 		text = named
 	}
 	parts, err := plan.Parse(text)
-	if err == nil && s.Bare && slices.ContainsFunc(parts, plan.Part.HasProduct) {
-		err = errors.New("-bare: without admission rules the operator grants nothing; name a plan of floors alone")
+	if err == nil {
+		err = check(parts, s.Bare)
 	}
 	return s, parts, err
 }

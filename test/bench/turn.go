@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,25 +64,47 @@ func (b *bench) take(ctx context.Context, planned plan.Turn, prefix string, emit
 		}
 	}
 	for _, s := range planned.Steps {
-		if err := t.step(ctx, s); err != nil {
+		if err := t.steps()[s.Name](ctx, s.N); err != nil {
 			return fmt.Errorf("%s: %w", s, errors.Join(err, context.Cause(ctx)))
 		}
 	}
 	return nil
 }
 
-// step does one step of a plan.
-func (t *turn) step(ctx context.Context, s plan.Step) error {
-	do, known := map[string]func(context.Context, int) error{
+// steps are all that plans can name.
+func (t *turn) steps() map[string]func(context.Context, int) error {
+	return map[string]func(context.Context, int) error{
 		"single": t.single, "asked": t.askedFirst, "approved": t.approved, "closed": t.closed, "burst": t.burst, "fill": t.fill, "soak": t.soak,
 		"whole": t.whole, "end": t.end, "finish": t.finish, "plant": t.plant, "reap": t.reap, "freeze": t.freeze, "purge": t.purge, "forget": t.forget,
 		"adopt": t.adopt, "rest": t.rest, "restart": t.restart, "ripple": t.ripple,
 		"crowd": t.crowd, "roles": t.roles, "accounts": t.accounts, "policies": t.policies, "decide": t.decide,
-	}[s.Name]
-	if !known {
-		return errors.New("there is no such step")
 	}
-	return do(ctx, s.N)
+}
+
+// onlyProducts are the steps that no floor can take.
+func onlyProducts() []string {
+	return []string{"soak", "whole", "adopt", "rest", "restart", "ripple", "crowd", "roles", "accounts", "policies", "decide"}
+}
+
+// check refuses a plan that could not be gone through to its end.
+func check(parts []plan.Part, bare bool) error {
+	steps := (&turn{}).steps()
+	for _, part := range parts {
+		for _, t := range part.Turns {
+			if bare && t.Actor == result.Product {
+				return errors.New("-bare: without admission rules the operator grants nothing; name a plan of floors alone")
+			}
+			for _, s := range t.Steps {
+				switch {
+				case steps[s.Name] == nil:
+					return fmt.Errorf("%s: there is no such step", s.Name)
+				case t.Actor != result.Product && slices.Contains(onlyProducts(), s.Name):
+					return fmt.Errorf("%s: the floor %s cannot take this step", s.Name, t.Actor)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // warmUp has the operator compile, connect and cache before anything is timed.

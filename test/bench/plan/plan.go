@@ -25,11 +25,6 @@ type Part struct {
 	Turns  []Turn
 }
 
-// HasProduct reports whether the operator has a turn.
-func (p Part) HasProduct() bool {
-	return slices.ContainsFunc(p.Turns, func(t Turn) bool { return t.Actor == result.Product })
-}
-
 // Turn is what one actor does.
 type Turn struct {
 	Actor string
