@@ -96,7 +96,14 @@ func (t *turn) crowd(ctx context.Context, n int) error {
 			kind := kinds[int(name[len(name)-1])%len(kinds)]
 			return t.Admin.Create(ctx, kind(metav1.ObjectMeta{Namespace: other, Name: name}))
 		},
-		undo: func(context.Context) error { return nil }, // it goes with the cluster
+		undo: func(ctx context.Context) error {
+			var errs []error
+			for _, kind := range kinds {
+				errs = append(errs, t.Admin.DeleteAllOf(ctx, kind(metav1.ObjectMeta{}), client.InNamespace(other),
+					client.GracePeriodSeconds(0), client.PropagationPolicy(metav1.DeletePropagationBackground)))
+			}
+			return errors.Join(errs...)
+		},
 	})
 }
 

@@ -107,7 +107,7 @@ func check(parts []plan.Part, bare bool) error {
 	return nil
 }
 
-// warmUp has the operator compile, connect and cache before anything is timed.
+// warmUp has the operator compile, connect and cache before anything is timed, ends included.
 func (t *turn) warmUp(ctx context.Context) error {
 	const few = 5
 	names := t.names(few)
@@ -117,7 +117,13 @@ func (t *turn) warmUp(ctx context.Context) error {
 	if err := t.each(ctx, names, 1, func(ctx context.Context, name string) error { return t.ask(ctx, name, env.Hour()) }); err != nil {
 		return err
 	}
-	if err := t.mustWait(ctx, timeline.Delivered, names...); err != nil {
+	if err := t.run(ctx, names); err != nil {
+		return err
+	}
+	if err := t.each(ctx, names, 1, t.finishOne); err != nil {
+		return err
+	}
+	if err := t.mustWait(ctx, timeline.Closed, names...); err != nil {
 		return err
 	}
 	return t.remove(ctx, names)

@@ -49,9 +49,9 @@ func Named(name string) (string, bool) {
 
 // short is meant to take ten minutes on two cores that do nothing else.
 const short = `
-3 design  single=20 closed=80 burst=100 end=10 finish=60 purge,
-  least   single=20 closed=80 burst=100 end=10 finish=60 purge,
-  product single=20 closed=80 burst=100 end=10 finish=60 purge;
+3 design  single=20 closed=60 burst=80 end=5 finish=60 purge,
+  least   single=20 closed=60 burst=80 end=5 finish=60 purge,
+  product single=20 closed=60 burst=80 end=5 finish=60 purge;
 1 design  plant=100 reap purge,
   least   plant=100 forget,
   product reap purge;

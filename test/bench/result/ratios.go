@@ -35,11 +35,16 @@ func (s set) of(actor, step string, standing bool, get func(Result) float64) (fl
 	return median(rounds, get)
 }
 
-// ratio is a figure of the product's, divided by the same figure of a floor.
+// ratio is a figure of the product's, divided by the same figure of a floor, both beside few living grants.
 func ratio(step, floor string, get func(Result) float64) func(set) (float64, bool) {
+	return compared(step, floor, false, get)
+}
+
+// compared is a figure of the product's, divided by the same figure of a floor.
+func compared(step, floor string, standing bool, get func(Result) float64) func(set) (float64, bool) {
 	return func(s set) (float64, bool) {
-		ours, measured := s.of(Product, step, false, get)
-		base, compared := s.of(floor, step, false, get)
+		ours, measured := s.of(Product, step, standing, get)
+		base, compared := s.of(floor, step, standing, get)
 		if !measured || !compared || base == 0 {
 			return 0, false
 		}
@@ -115,8 +120,8 @@ func alone() []Ratio {
 		{"expire_ended_last_of_design", "the same, until the last has ended", ratio(expire, Design, last(timeline.Ended))},
 		{"expire_secret_last_of_least", "many expire in the same second: until the last Secret is gone, times the least floor's", ratio(expire, Least, last(timeline.SecretGone))},
 		{"expire_ended_last_of_least", "the same, until the last has ended", ratio(expire, Least, last(timeline.Ended))},
-		{"freeze_secret_last_of_design", "the kill switch: until the last Secret is gone, times the design floor's", ratio(freeze, Design, last(timeline.SecretGone))},
-		{"freeze_secret_last_of_least", "the same, times the least floor's", ratio(freeze, Least, last(timeline.SecretGone))},
+		{"freeze_secret_last_of_design", "the kill switch: until the last Secret is gone, times the design floor's", compared(freeze, Design, true, last(timeline.SecretGone))},
+		{"freeze_secret_last_of_least", "the same, times the least floor's", compared(freeze, Least, true, last(timeline.SecretGone))},
 		{"accounts_p50_of_before", "many more ServiceAccounts in the namespace: median, times that before", plain("accounts", false, value("p50OfBefore"))},
 		{"crowd_p50_of_before", "many foreign Jobs, Secrets and Pods: median, times that before", plain("crowd", false, value("p50OfBefore"))},
 		{"crowd_rss_of_before", "the same: resident memory, times that before", plain("crowd", false, value("rssOfBefore"))},

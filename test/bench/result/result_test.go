@@ -35,6 +35,8 @@ func rounds() []Result {
 			Result{Actor: Product, Step: "burst", N: 10, Round: i, Standing: 500, Usage: sample.Usage{PeakMiB: 200 + d}},
 			Result{Actor: Product, Step: "restart", N: 1, Round: i, Standing: 500, Values: map[string]float64{"ready": 2 + d}, Usage: sample.Usage{PeakMiB: 300}},
 			Result{Actor: Product, Step: "burst", N: 10, Round: i, Curves: map[timeline.Stage][]float64{timeline.Started: {1, 2, 6 + d}}},
+			Result{Actor: Product, Step: "freeze", N: 200, Round: i, Standing: 200, Latency: map[timeline.Stage]Quantiles{timeline.SecretGone: {Max: 30}}},
+			Result{Actor: Design, Step: "freeze", N: 200, Round: i, Standing: 200, Latency: map[timeline.Stage]Quantiles{timeline.SecretGone: {Max: 20}}},
 			Result{Actor: Design, Step: "burst", N: 10, Round: i, Curves: map[timeline.Stage][]float64{timeline.Started: {1, 2, 2}}},
 		)
 	}
@@ -56,7 +58,7 @@ func TestRatios_AreMediansOfTheSameRun(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"single_p50_of_design": "2.039", "single_p99_of_design": "1.5", "single_p50_of_least": "4", "burst_last_of_design": "3.5", "standing_single_p50_ms": "900",
-		"standing_peak_mib": "300", "restart_ready_s": "3", "closed_rate_of_design": "-", "freeze_secret_last_of_design": "-",
+		"standing_peak_mib": "300", "restart_ready_s": "3", "closed_rate_of_design": "-", "freeze_secret_last_of_design": "1.5", "freeze_secret_last_of_least": "-",
 	} {
 		if got[name] != want {
 			t.Errorf("%s=%s, want %s", name, got[name], want)
