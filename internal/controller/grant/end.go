@@ -46,7 +46,9 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		}
 	}
 	if mem.stopping != stop.Reason {
-		if err := c.record(ctx, g, audit.EventStopping, func(r *audit.Record) { r.Reason = stop.Reason }); err != nil {
+		if err := c.record(ctx, g, audit.EventStopping, func(r *audit.Record) {
+			r.Reason, r.Message = stop.Reason, policy.Clip(stop.Message, audit.MaxMessage)
+		}); err != nil {
 			return err
 		}
 		mem.stopping = stop.Reason
