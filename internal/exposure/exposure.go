@@ -99,8 +99,14 @@ func Privileged(who v1alpha1.Identity) bool {
 	return slices.Contains(who.Groups, user.SystemPrivilegedGroup) || slices.Contains(who.Groups, user.NodesGroup)
 }
 
-// Rights adds what RBAC gives.
+// Rights adds what RBAC gives, or that there is too much of it to know.
 func (r *Risks) Rights(found rbac.Rights) {
+	if found.TooMany {
+		r.Unknown(fmt.Sprintf("who may read Secrets or approve requests in namespace %s is not known: its bindings and those of the cluster "+
+			"have more subjects, and their roles more rules, than the %d that are looked at; remove those that are not used, or use another namespace",
+			r.namespace, rbac.MostLooks))
+		return
+	}
 	for _, right := range found.List {
 		r.Add(right.Subject, right.Binding, right.Access)
 	}
@@ -117,7 +123,9 @@ func (r *Risks) Add(subject, from string, question int) {
 // Unknown adds that nobody can say who may do it.
 func (r *Risks) Unknown(message string) {
 	for _, needs := range []v1alpha1.Acceptance{v1alpha1.AcceptSecretReader, v1alpha1.AcceptRequesterMayApprove} {
-		r.all = append(r.all, policy.Risk{Needs: needs, Message: message})
+		if risk := (policy.Risk{Needs: needs, Message: message}); !slices.Contains(r.all, risk) {
+			r.all = append(r.all, risk)
+		}
 	}
 }
 
