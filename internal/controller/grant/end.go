@@ -232,7 +232,7 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 	}
 	issued := provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle,
 		Until: g.Status.CredentialExpiresAt.Time}
-	issued.Unknown = lifecycle.ExposedUntil(&g.Status) == nil
+	issued.Unknown, issued.Nothing = lifecycle.ExposedUntil(&g.Status) == nil, lifecycle.Nothing(&g.Status)
 	revoked, err := c.calls.revoke(ctx, backend, g.Spec.Provider.Name, caller{capability: g.Spec.Capability, namespace: g.Namespace}, issued)
 	if revoked.Left != "" {
 		c.tell(g, v1alpha1.ReasonEnding, revoked.Left)
