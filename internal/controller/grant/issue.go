@@ -18,6 +18,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/controller/stored"
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/projection"
 	"github.com/valetkey/valetkey/internal/provider"
@@ -268,14 +269,7 @@ func (c *Controller) startJob(ctx context.Context, g *v1alpha1.CapabilityGrant, 
 // notStarted tells a Job that is another one now, which the watch will show, from one that the API server does not let
 // start.
 func (c *Controller) notStarted(ctx context.Context, looked *batchv1.Job, err error) error {
-	if apierrors.IsConflict(err) {
-		return errAgain
-	}
-	now := &batchv1.Job{}
-	switch getting := c.Live.Get(ctx, client.ObjectKeyFromObject(looked), now); {
-	case apierrors.IsNotFound(getting):
-		return errAgain
-	case getting == nil && (now.UID != looked.UID || now.Generation != looked.Generation):
+	if stored.Moved(ctx, c.Live, looked, func(now *batchv1.Job) bool { return now.Generation != looked.Generation }) {
 		return errAgain
 	}
 	return &writeError{"starting the Job", err}

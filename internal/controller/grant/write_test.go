@@ -16,6 +16,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -23,14 +25,19 @@ import (
 	"github.com/valetkey/valetkey/internal/lifecycle"
 )
 
-// refusesWrites has the API server refuse to write objects of a kind, so many times, in words that are made of them.
+// refusesWrites has the API server refuse to write objects of a kind, so many times, in words that are made of them, and
+// with each status in turn.
 func (e *env) refusesWrites(kind client.Object, times int, words func(client.Object) string) {
 	refuse := func(o client.Object) error {
 		if reflect.TypeOf(o) != reflect.TypeOf(kind) || times == 0 {
 			return nil
 		}
 		times--
-		return apierrors.NewForbidden(corev1.Resource("objects"), o.GetName(), errors.New(words(o)))
+		return []error{
+			apierrors.NewForbidden(corev1.Resource("objects"), o.GetName(), errors.New(words(o))),
+			apierrors.NewConflict(corev1.Resource("objects"), o.GetName(), errors.New(words(o))),
+			apierrors.NewInvalid(schema.GroupKind{Kind: "X"}, o.GetName(), field.ErrorList{field.Forbidden(field.NewPath(""), words(o))}),
+		}[times%3]
 	}
 	e.funcs.Create = func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 		if err := refuse(o); err != nil {
