@@ -218,7 +218,7 @@ func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGran
 		return &writeError{"storing the Secret", err}
 	}
 	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
-		until := metav1.NewTime(credential.ExpiresAt())
+		until := metav1.NewTime(credential.WorksUntil())
 		lifecycle.Expose(s, v1alpha1.AttemptExposure{Attempt: mem.Began, Until: until, Answered: true})
 		s.IssuedAt, s.ExpiresAt = &issued, &expires
 		s.SecretName = projection.SecretName(g.UID, mem.Began)
