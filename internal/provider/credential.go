@@ -4,7 +4,6 @@
 package provider
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -199,15 +198,6 @@ func Tells(text string, secrets ...string) bool {
 			}
 		}
 		return false
-	})
-}
-
-// ToldIn reports whether a text holds one of the credential's secrets, or half of one, as it is or in base64.
-func (c *Credential) ToldIn(text string) bool {
-	files, variables := c.secret()
-	secrets := slices.Concat(c.values(), slices.Collect(maps.Values(files)), slices.Collect(maps.Values(variables)))
-	return slices.ContainsFunc(secrets, func(secret string) bool {
-		return Tells(text, secret, base64.StdEncoding.EncodeToString([]byte(secret)))
 	})
 }
 

@@ -109,6 +109,10 @@ func (c *Controller) stopJob(ctx context.Context, g *v1alpha1.CapabilityGrant, m
 		mem.StopNotBefore = c.Clock.Now().Add(lifecycle.Recheck)
 		return c.held(ctx, g, "the Job could not be stopped: "+policy.Clip(err.Error(), maxWords))
 	}
+	if !suspended(job) {
+		mem.StopNotBefore = c.Clock.Now().Add(lifecycle.Recheck)
+		return c.held(ctx, g, "the Job could not be stopped: somebody's webhook or policy writes suspend: false into it")
+	}
 	mem.job = job
 	return nil
 }

@@ -187,7 +187,7 @@ var errNotOurs = errors.New("the attempt is another process's now")
 // there and somebody's webhooks say no before anything is issued. Nothing is stored.
 func (c *Controller) tryPod(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	if err := c.Client.Create(ctx, projection.TrialPod(g, mem.template), client.DryRunAll); err != nil {
-		return &writeError{"making the Job's Pod", err}
+		return &writeError{what: "making the Job's Pod", cause: err}
 	}
 	mem.PodTried, mem.template = true, nil
 	return nil
@@ -215,7 +215,7 @@ func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGran
 	}
 	err := c.Client.Create(ctx, projection.Secret(g, mem.Began, credential, issued.Time, expires.Time))
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return &writeError{"storing the Secret", err}
+		return &writeError{what: "storing the Secret", cause: err, secret: true}
 	}
 	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		until := metav1.NewTime(credential.WorksUntil())
@@ -272,7 +272,7 @@ func (c *Controller) notStarted(ctx context.Context, looked *batchv1.Job, err er
 	if stored.Moved(ctx, c.Live, looked, func(now *batchv1.Job) bool { return now.Generation != looked.Generation }) {
 		return errAgain
 	}
-	return &writeError{"starting the Job", err}
+	return &writeError{what: "starting the Job", cause: err}
 }
 
 func (c *Controller) recordDelivery(ctx context.Context, g *v1alpha1.CapabilityGrant, f lifecycle.Facts) error {
