@@ -30,6 +30,27 @@ type Access struct {
 	// Name of the object. It is empty for a request that names none, such as a list. A rule with resource names
 	// allows such a request only if one of its names is empty.
 	Name string
+	// Prefix, if set, asks instead about any name that begins so, which a rule has to name.
+	Prefix string
+}
+
+// given reports whether rules give the access.
+func (a Access) given(rules []rbacv1.PolicyRule) bool {
+	covers := func(rule rbacv1.PolicyRule) bool {
+		allowed, _ := validation.Covers(rules, []rbacv1.PolicyRule{rule})
+		return allowed
+	}
+	if a.Prefix == "" {
+		return covers(a.rule())
+	}
+	for i := range rules {
+		for _, name := range rules[i].ResourceNames {
+			if a.Name = name; strings.HasPrefix(name, a.Prefix) && covers(a.rule()) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // rule is the access as the only right of a role.
@@ -196,7 +217,7 @@ func (s *search) given(ctx context.Context, ref rbacv1.RoleRef, namespace string
 		return may, nil
 	}
 	for i, access := range s.accesses {
-		if allowed, _ := validation.Covers(rules, []rbacv1.PolicyRule{access.rule()}); allowed {
+		if access.given(rules) {
 			may.accesses = append(may.accesses, i)
 		}
 	}

@@ -82,10 +82,10 @@ func deputyRows() []row {
 // subjects.
 func changesOperatorsBinding(unbind bool) func(context.Context, *world, string) error {
 	return func(ctx context.Context, w *world, by string) error {
-		const name = "valetkey-operator-namespaced"
+		const name, role = "operators-rights", "valetkey-operator-namespaced"
 		binding := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": map[string]any{"name": name, "namespace": namespace},
-			"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+			"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
 			"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": "valetkey", "namespace": "valetkey-system"}},
 		}}
 		if err := w.stored(ctx, roleBindings, binding); err != nil {

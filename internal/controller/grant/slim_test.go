@@ -89,6 +89,7 @@ func TestSlim_LeavesLittle(t *testing.T) {
 		"notes of a grant": func() runtime.Object {
 			return &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Annotations: notes(100_000)}}
 		},
+		"the command that was reviewed": func() runtime.Object { return reviewed(keys(3000)) },
 		"finalizers": func() runtime.Object {
 			return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Finalizers: make([]string, 300_000)}}
 		},
@@ -165,4 +166,11 @@ func saying(words string) *corev1.Pod {
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Message: words, Reason: words}}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: words}}}}
 	return pod
+}
+
+// reviewed is a request for a step with such a command.
+func reviewed(command []string) *v1alpha1.CapabilityRequest {
+	r := &v1alpha1.CapabilityRequest{}
+	r.Status.Review = &v1alpha1.Review{Digest: "d", Job: v1alpha1.ReviewedJob{Command: command, Args: command}, NotCovered: command}
+	return r
 }

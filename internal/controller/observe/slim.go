@@ -31,6 +31,7 @@ func Slim(object any) (any, error) {
 	case *v1alpha1.CapabilityRequest:
 		o.ObjectMeta = slimMeta(o.ObjectMeta)
 		o.Labels, o.Annotations = nil, nil // decisions are read from where the API server wrote them
+		o.Status.Review = slimReview(o.Status.Review)
 		return o, nil
 	case *v1alpha1.CapabilityGrant:
 		return SlimGrant(o), nil
@@ -57,6 +58,17 @@ func Slim(object any) (any, error) {
 	default:
 		return nil, fmt.Errorf("%T is not among what is cached in part", object)
 	}
+}
+
+// slimReview leaves of a review its digest and what can change without the Job: whoever makes requests fills it with the
+// commands of their Jobs. It is made whole again before a status is stored that has it.
+func slimReview(review *v1alpha1.Review) *v1alpha1.Review {
+	if review == nil {
+		return nil
+	}
+	slim := *review
+	slim.Job, slim.NotCovered = v1alpha1.ReviewedJob{Name: review.Job.Name, UID: review.Job.UID}, nil
+	return &slim
 }
 
 // SlimGrant leaves of a grant what the controllers read of it, in place.

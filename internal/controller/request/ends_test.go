@@ -110,6 +110,9 @@ func (row end) expect(t *testing.T, e *controllertest.Env) {
 	if r.Status.EndedAt == nil {
 		t.Error("it has no endedAt")
 	}
+	if review := r.Status.Review; review != nil && (review.Job.Image == "" || review.Job.Container == "") {
+		t.Errorf("what was reviewed is not there any more: %+v", review)
+	}
 	if row.outcome == "" {
 		return
 	}
