@@ -84,7 +84,8 @@ func TestVariables_WhatAClientWouldRatherTakeIsFound(t *testing.T) {
 			conflicts: `
 				CLOUDSDK_AUTH_ACCESS_TOKEN CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE
 				CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT CLOUDSDK_CONFIG CLOUDSDK_ACTIVE_CONFIG_NAME
-				CLOUDSDK_CORE_ACCOUNT`,
+				CLOUDSDK_CORE_ACCOUNT CLOUDSDK_STORAGE_GS_XML_ACCESS_KEY_ID CLOUDSDK_STORAGE_GS_XML_SECRET_ACCESS_KEY
+				CLOUDSDK_STORAGE_ADDITIONAL_HEADERS`,
 		},
 		"a file where a token is given": {
 			of: "gcp env", harmless: "CLOUDSDK_COMPUTE_REGION",
@@ -208,6 +209,19 @@ func TestClients_HarmlessVariablesAreAmongThoseThatAreRead(t *testing.T) {
 				return read == form || many && strings.HasPrefix(name, beginning)
 			}) {
 				t.Errorf("%s does not read %s", c.Name, form)
+			}
+		}
+	}
+}
+
+// TestClients_NoFamilyIsHarmless: what a client adds to a family later may be a key.
+func TestClients_NoFamilyIsHarmless(t *testing.T) {
+	// Behind these stands the name of a service or a feature, or a number.
+	named := []string{"AWS_ENDPOINT_URL_*", "KUBE_FEATURE_*", "GIT_PUSH_OPTION_*"}
+	for _, c := range ambient.Clients() {
+		for _, form := range c.Harmless {
+			if strings.Contains(form, "*") && !slices.Contains(named, form) {
+				t.Errorf("%s: %s is a whole family", c.Name, form)
 			}
 		}
 	}

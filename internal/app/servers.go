@@ -7,6 +7,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,7 +16,7 @@ import (
 // token for that.
 const (
 	mostConnections = 512
-	// mostOfOne bounds the connections of one address, so that no caller has all of them.
+	// mostOfOne bounds the connections of one address.
 	mostOfOne = 64
 	// mostStreams bounds the questions that one connection of HTTP/2 asks at a time. The server keeps up to four times
 	// as many that wait.
@@ -43,18 +44,20 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &counted{Listener: listener, most: mostConnections, mostOfOne: mostOfOne, open: map[string]int{}}, nil
+	return &counted{Listener: listener, most: mostConnections, mostOfOne: mostOfOne, open: map[string][]*countedConnection{}}, nil
 }
 
-// counted closes a connection at once where there are enough.
+// counted closes a connection at once where its address has enough. Where there are enough in all, the oldest of the
+// address that has the most makes room: nobody keeps out who has fewer, as the kubelet, which asks whether the operator
+// lives.
 type counted struct {
 	net.Listener
 	most, mostOfOne int
 
 	mu    sync.Mutex
 	total int
-	// open are the connections by the address that they come from.
-	open map[string]int
+	// open are the connections by the address that they come from, the oldest first.
+	open map[string][]*countedConnection
 }
 
 // Accept implements [net.Listener].
@@ -65,36 +68,75 @@ func (l *counted) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		from, _, err := net.SplitHostPort(connection.RemoteAddr().String())
-		if err == nil && l.take(from) {
-			return &countedConnection{Conn: connection, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
+		if err != nil {
+			_ = connection.Close()
+			continue
+		}
+		counted := &countedConnection{Conn: connection}
+		counted.leave = sync.OnceFunc(func() { l.leave(counted) })
+		taken, goes := l.take(from, counted)
+		if goes != nil {
+			_ = goes.Close()
+		}
+		if taken {
+			return counted, nil
 		}
 		_ = connection.Close()
 	}
 }
 
-// take counts a connection, and reports whether there is room for it.
-func (l *counted) take(from string) bool {
+// take counts a connection, and reports whether there is room for it, and which one has to go for it.
+func (l *counted) take(from string, c *countedConnection) (taken bool, goes *countedConnection) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.total >= l.most || l.open[from] >= l.mostOfOne {
-		return false
+	own := len(l.open[from])
+	if own >= l.mostOfOne {
+		return false, nil
 	}
+	if l.total >= l.most {
+		if goes = l.oldestOfMost(); len(l.open[goes.from]) <= own {
+			return false, nil
+		}
+		l.drop(goes)
+	}
+	c.from = from
 	l.total++
-	l.open[from]++
-	return true
+	l.open[from] = append(l.open[from], c)
+	return true, goes
 }
 
-func (l *counted) leave(from string) {
+// oldestOfMost is the oldest connection of an address that has the most.
+func (l *counted) oldestOfMost() *countedConnection {
+	var most []*countedConnection
+	for _, of := range l.open {
+		if len(of) > len(most) {
+			most = of
+		}
+	}
+	return most[0]
+}
+
+// drop forgets a connection, if it is counted.
+func (l *counted) drop(c *countedConnection) {
+	at := slices.Index(l.open[c.from], c)
+	if at < 0 {
+		return
+	}
+	l.total--
+	if l.open[c.from] = slices.Delete(l.open[c.from], at, at+1); len(l.open[c.from]) == 0 {
+		delete(l.open, c.from)
+	}
+}
+
+func (l *counted) leave(c *countedConnection) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.total--
-	if l.open[from]--; l.open[from] == 0 {
-		delete(l.open, from)
-	}
+	l.drop(c)
 }
 
 type countedConnection struct {
 	net.Conn
+	from  string
 	leave func()
 }
 

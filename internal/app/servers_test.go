@@ -155,13 +155,14 @@ func TestTokenServer_AConnectionKeepsLittle(t *testing.T) {
 	}
 }
 
-// TestCounted_NoCallerHasAllConnections, and those that are closed make room.
+// TestCounted_NoCallerHasAllConnections: those that are closed make room, and so do those of whoever has the most for
+// whoever has fewer, as the kubelet.
 func TestCounted_NoCallerHasAllConnections(t *testing.T) {
 	inner, err := net.Listen("tcp", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := &counted{Listener: inner, most: 5, mostOfOne: 2, open: map[string]int{}}
+	listener := &counted{Listener: inner, most: 5, mostOfOne: 2, open: map[string][]*countedConnection{}}
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
@@ -196,7 +197,7 @@ func TestCounted_NoCallerHasAllConnections(t *testing.T) {
 		from string
 		room bool
 	}{{"127.0.0.1", true}, {"127.0.0.1", true}, {"127.0.0.1", false}, {"127.0.0.2", true}, {"127.0.0.2", true},
-		{"127.0.0.3", true}, {"127.0.0.3", false}, {"127.0.0.4", false}} {
+		{"127.0.0.3", true}} {
 		connection := dial(tt.from)
 		if (connection != nil) != tt.room {
 			t.Fatalf("with %d connections, one from %s: let %t", len(kept), tt.from, connection != nil)
@@ -205,18 +206,30 @@ func TestCounted_NoCallerHasAllConnections(t *testing.T) {
 			kept = append(kept, connection)
 		}
 	}
-	if err := kept[0].CloseWrite(); err != nil {
-		t.Fatal(err)
+	for _, more := range []string{"127.0.0.4", "127.0.0.5"} {
+		if dial(more) == nil {
+			t.Fatal("whoever has none is kept out by those who have most")
+		}
 	}
-	if rest, err := io.ReadAll(kept[0]); err != nil || string(rest) != "y" {
-		t.Fatal(string(rest), err)
+	lost := 0
+	for _, connection := range kept {
+		if err := connection.CloseWrite(); err != nil {
+			lost++
+		} else if rest, err := io.ReadAll(connection); err != nil || string(rest) != "y" {
+			lost++
+		}
 	}
-	if dial("127.0.0.4") == nil {
-		t.Fatal("a connection that is closed makes no room")
+	if lost != 2 {
+		t.Errorf("%d connections made room for two", lost)
+	}
+	for range 2 {
+		if dial("127.0.0.1") == nil {
+			t.Fatal("a connection that is closed makes no room")
+		}
 	}
 	listener.mu.Lock()
 	defer listener.mu.Unlock()
-	if listener.total != 5 || listener.open["127.0.0.1"] != 1 {
+	if listener.total != 4 || len(listener.open["127.0.0.1"]) != 2 {
 		t.Errorf("it counts %d: %v", listener.total, listener.open)
 	}
 }

@@ -89,6 +89,9 @@ type Record struct {
 	Revocation   string   `json:"revocation,omitempty"`
 	ExposedUntil string   `json:"exposed_until,omitempty"`
 	Reason       string   `json:"reason,omitempty"`
+	// Message is why, and who wanted it so, in at most MaxMessage bytes: of denied and stopping, what the request or the
+	// grant says of it.
+	Message string `json:"message,omitempty"`
 
 	Writer string `json:"writer"`
 	Seq    int64  `json:"seq"`
@@ -124,6 +127,9 @@ func Outcome(o v1alpha1.GrantOutcome, podsStarted int32) string {
 		return word
 	}
 }
+
+// MaxMessage bounds Record.Message, in bytes: whoever may ask fills the log with it.
+const MaxMessage = 500
 
 // maxLine bounds a line, in bytes. The CRDs bound every field that goes into one, far below it.
 const maxLine = 1 << 20

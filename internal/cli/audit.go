@@ -168,7 +168,7 @@ func steps(r audit.Record) string {
 	switch r.Event {
 	case audit.EventDenied:
 		l.check("")
-		l.add("policy.result", "approved", "false", "reason", r.Reason, "policy", r.Policy)
+		l.add("policy.result", "approved", "false", "reason", r.Reason, "policy", r.Policy, "message", r.Message)
 	case audit.EventIssuing:
 		if r.Attempt <= 1 {
 			l.check(map[string]string{audit.ApprovalGranted: "required"}[r.Approval])
@@ -182,7 +182,7 @@ func steps(r audit.Record) string {
 	case audit.EventDelivering:
 		l.add("runner.exec", "job", r.Job, "env_scope", "container-only")
 	case audit.EventStopping:
-		l.add("broker.stop", "lease_id", lease, "reason", r.Reason)
+		l.add("broker.stop", "lease_id", lease, "reason", r.Reason, "message", r.Message)
 	case audit.EventRevoked:
 		l.add("broker.answer", "lease_id", lease, "mode", r.Revocation, "exposed_until", r.ExposedUntil)
 	case audit.EventAbandoned:

@@ -68,13 +68,13 @@ func life() []audit.Record {
 	}
 	return []audit.Record{
 		{Event: audit.EventDenied, Approval: audit.ApprovalDenied, Outcome: audit.OutcomeDenied, Capability: "read-ci", Repo: "payments", Environment: "preview", TaskID: "pr-1",
-			Actor: "other agent=x", Requester: "bob", Namespace: "others", Request: "read-1", Policy: "freeze", Reason: "DeniedByPolicy"},
+			Actor: "other agent=x", Requester: "bob", Namespace: "others", Request: "read-1", Policy: "freeze", Reason: "DeniedByPolicy", Message: "nothing is published today"},
 		of(audit.EventIssuing),
 		of(audit.EventIssueFailed, func(r *audit.Record) { r.Reason = "the back end is throttling" }),
 		of(audit.EventIssuing, func(r *audit.Record) { r.Attempt, r.Session = 2, "agent-9f8c6b6a-2" }),
 		of(audit.EventIssued, func(r *audit.Record) { r.CredentialID = "ASIAEXAMPLE" }),
 		of(audit.EventDelivering),
-		of(audit.EventStopping, func(r *audit.Record) { r.Reason = "Expired" }),
+		of(audit.EventStopping, func(r *audit.Record) { r.Reason, r.Message = "RevokedByAnnotation", "revoked by root: it is late" }),
 		of(audit.EventAbandoned, func(r *audit.Record) { r.Reason = "abandoned by root: it never answers" }),
 		of(audit.EventRevoked, func(r *audit.Record) { r.Revocation, r.ExposedUntil = "AtExpiry", "2026-11-25T11:20:00Z" }),
 		of(audit.EventEnded, ended),
@@ -86,7 +86,7 @@ func TestAuditReadsAsTheTerminalViewOfTheArticle(t *testing.T) {
 	folder, _ := logged(t, life()...)
 	at(t).anywhere("audit", folder).exits(0).prints(`
 2026-11-25T11:01:00Z  policy.check    request=others/read-1  capability=read-ci  repo=payments  env=preview  requester=bob  says.task_id=pr-1  says.actor="other agent=x"
-2026-11-25T11:01:00Z  policy.result   request=others/read-1  approved=false  reason=DeniedByPolicy  policy=freeze
+2026-11-25T11:01:00Z  policy.result   request=others/read-1  approved=false  reason=DeniedByPolicy  policy=freeze  message="nothing is published today"
 2026-11-25T11:02:00Z  policy.check    request=agents/publish-pr-184  capability=publish-preview-build  repo=web-app  env=preview  approval=required  requester=system:serviceaccount:agents:web-app-bot  says.task_id=pr-184  says.actor=openclaw-agent
 2026-11-25T11:02:00Z  policy.result   request=agents/publish-pr-184  approved=true  ttl_seconds=900  policy=preview-builds  by=alice@example.com
 2026-11-25T11:02:00Z  broker.ask      request=agents/publish-pr-184  lease_id=9f8c6b6a  attempt=1  session=agent-9f8c6b6a-1
@@ -94,7 +94,7 @@ func TestAuditReadsAsTheTerminalViewOfTheArticle(t *testing.T) {
 2026-11-25T11:04:00Z  broker.ask      request=agents/publish-pr-184  lease_id=9f8c6b6a  attempt=2  session=agent-9f8c6b6a-2
 2026-11-25T11:05:00Z  broker.issue    request=agents/publish-pr-184  provider=aws-sts  scope=s3:PutObject,cloudfront:CreateInvalidation  lease_id=9f8c6b6a  credential_id=ASIAEXAMPLE
 2026-11-25T11:06:00Z  runner.exec     request=agents/publish-pr-184  job=valetkey-publish-pr-184  env_scope=container-only
-2026-11-25T11:07:00Z  broker.stop     request=agents/publish-pr-184  lease_id=9f8c6b6a  reason=Expired
+2026-11-25T11:07:00Z  broker.stop     request=agents/publish-pr-184  lease_id=9f8c6b6a  reason=RevokedByAnnotation  message="revoked by root: it is late"
 2026-11-25T11:08:00Z  broker.abandon  request=agents/publish-pr-184  lease_id=9f8c6b6a  reason="abandoned by root: it never answers"
 2026-11-25T11:09:00Z  broker.answer   request=agents/publish-pr-184  lease_id=9f8c6b6a  mode=AtExpiry  exposed_until=2026-11-25T11:20:00Z
 2026-11-25T11:10:00Z  broker.revoke   request=agents/publish-pr-184  lease_id=9f8c6b6a  status=expired_without_reuse  mode=AtExpiry  exposed_until=2026-11-25T11:20:00Z  reason=Expired

@@ -30,6 +30,9 @@ type decoded struct {
 	// end is where the stretch ends. It is open if that is within what may be an escape.
 	end         int
 	open, found bool
+	// asBroken is set if the numberings of lines are not left out: what looks like one can be the secret's own. numbered
+	// is set if one was left out, escaped if anything else was undone.
+	asBroken, numbered, escaped bool
 }
 
 func (d *decoded) clear() {
@@ -66,13 +69,14 @@ func (p *patterns) after(text []byte, i int) int {
 	return i
 }
 
-// decode undoes the escapes from a place on, until so much stands behind the last of them, of which the first is at
-// first, as a window can reach.
-func (p *patterns) decode(d *decoded, text []byte, at, first int) {
-	d.open, d.found = false, false
+// decode undoes the escapes from a place on up to least, and until so much stands behind the last of them as a window
+// can reach.
+func (p *patterns) decode(d *decoded, text []byte, at, least int) {
+	d.open, d.found, d.numbered, d.escaped = false, false, false, false
 	decoded, signs, introducers := slices.Grow(d.bytes[:0], lookahead), &p.signs, &p.introducers
-	for left := 0; at < len(text) && (at <= first || left > 0); {
-		if c := text[at]; introducers[c] == 0 {
+	for left := 0; at < len(text) && (at < least || left > 0); {
+		c := text[at]
+		if introducers[c] == 0 || c == '\n' && d.asBroken {
 			at++
 			if signs[c]&solidSign != 0 {
 				decoded = append(decoded, c)
@@ -91,6 +95,8 @@ func (p *patterns) decode(d *decoded, text []byte, at, first int) {
 		if s.written {
 			left = p.reach
 		}
+		d.numbered = d.numbered || c == '\n' && s.size > 1
+		d.escaped = d.escaped || c != '\n' && s.written
 	}
 	d.bytes = slices.Grow(decoded, lookahead)
 	d.end = at
@@ -100,6 +106,10 @@ func (p *patterns) decode(d *decoded, text []byte, at, first int) {
 func (p *patterns) locate(d *decoded, text []byte, at int) {
 	d.from = d.from[:0]
 	for at < d.end {
+		if text[at] == '\n' && d.asBroken {
+			at++
+			continue
+		}
 		s := p.symbolAt(text[at:], true)
 		for range s.n {
 			d.from = append(d.from, at)

@@ -38,32 +38,6 @@ func (d *dump) lookAtDigits(from, to int) {
 	})
 }
 
-// addDigits adds those of a lane's last number, and looks for secrets that end in it: groups of any size, of which the
-// last one in a line need not be full.
-func (d *dump) addDigits(l *lane, digits []byte) {
-	if n := &d.numbers[len(d.numbers)-1]; !n.valid[hexadecimals] || len(digits)%2 != 0 {
-		l.digits, l.of = l.digits[:0], l.of[:0]
-		return
-	}
-	for _, c := range digits {
-		l.digits = append(l.digits, c|0x20&(c>>1))
-	}
-	for range len(digits) / 2 {
-		l.of = append(l.of, int32(len(d.numbers)-1)) //nolint:gosec // a text has fewer
-	}
-	first := byte(d.numbers[len(d.numbers)-1].values[hexadecimals] >> (4*len(digits) - 8))
-	if !d.values.has[first] {
-		return // every window that ends in this number has its first byte
-	}
-	window := d.values.digits.window
-	for at := max(0, len(l.digits)-len(digits)-window+2); at+window <= len(l.digits); at += 2 {
-		if _, known := d.values.bytes[string(l.digits[at:at+window])]; known {
-			first, last := l.of[at/2], l.of[(at+window-1)/2]
-			d.redact(d.numbers[first].from, d.numbers[last].to, l.marked)
-		}
-	}
-}
-
 // nextDigit is where the next hexadecimal digit stands, not before i, that is not the nought of 0x.
 func (d *dump) nextDigit(i int) int {
 	for ; i < len(d.text); i++ {
@@ -98,8 +72,9 @@ func (d *dump) begins() (from, count int) {
 		l := &d.lanes[i]
 		at, k := d.beginning(l)
 		from, count = min(from, at), max(count, k)
-		if k := d.startOf(l.digits); k > 0 {
-			from, count = min(from, d.numbers[l.of[(len(l.digits)-k)/2]].from), max(count, k/2)
+		for kind := range kinds {
+			at, k := d.startOfChain(l, kind)
+			from, count = min(from, at), max(count, k)
 		}
 	}
 	if count < telling && d.openTells(count) {
@@ -112,20 +87,12 @@ func (d *dump) begins() (from, count int) {
 
 // beginsDigits is begins for hexadecimal digits in groups of any size.
 func (d *dump) beginsDigits(from, count int) (int, int) {
-	if k := d.startOf(d.digits); k > 0 {
-		return min(from, d.digitAt(k)), max(count, k/2)
-	}
-	return from, count
-}
-
-// startOf is how many of the last digits may be the beginning of a secret.
-func (d *dump) startOf(digits []byte) int {
-	for k := min(len(digits), d.values.digits.window-1); k > 0; k-- {
-		if _, known := d.values.digitStarts[string(digits[len(digits)-k:])]; known {
-			return k
+	for k := min(len(d.digits), d.values.digits.window-1); k > 0; k-- {
+		if _, known := d.values.digitStarts[string(d.digits[len(d.digits)-k:])]; known {
+			return min(from, d.digitAt(k)), max(count, k/2)
 		}
 	}
-	return 0
+	return from, count
 }
 
 // beginning is begins in one lane.
@@ -134,18 +101,21 @@ func (d *dump) beginning(l *lane) (from, count int) {
 	if len(l.numbers) == 0 {
 		return from, 0
 	}
-	var word [8]byte
+	var word [longestWord]byte
 	end := &d.numbers[l.numbers[len(l.numbers)-1]]
 	for way := range 8 * bases {
 		base, size, order := way/8, way%8/2, way%2
-		if last := end.as(word[:0], base, size, order); last == nil || !d.values.has[last[len(last)-1]] {
+		last := end.as(word[:0], base, size, order)
+		for len(last) > 0 && last[len(last)-1] == 0 && !d.values.has[0] {
+			last = last[:len(last)-1]
+		}
+		if len(last) == 0 || !d.values.has[last[len(last)-1]] {
 			continue
 		}
-		d.space = d.read(l, base, size, order)
+		d.read(l, base, size, order, true)
 		for k := min(d.values.window-1, len(d.space)); k > 0; k-- {
 			if _, known := d.values.starts[string(d.space[len(d.space)-k:])]; known {
-				number := len(l.numbers) - (k+1<<size-1)>>size
-				from, count = min(from, d.numbers[l.numbers[number]].from), max(count, k)
+				from, count = min(from, d.places[len(d.space)-k].from), max(count, k)
 				break
 			}
 		}

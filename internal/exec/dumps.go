@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"math/bits"
 	"slices"
+	"unicode/utf8"
 )
 
 const (
@@ -44,7 +45,18 @@ type dump struct {
 	last bool
 	// numbered is set once the present line has a number. within is set if the text begins in the middle of a line.
 	numbered, within bool
-	space            []byte
+	// withinNumbered is set if that line begins with a numbering, rest if its rest has to be redacted. toEnd is set if
+	// that is so of the last line of the text.
+	withinNumbered, rest, toEnd bool
+	// ofLine is the line that was redacted last, as far as the text has it; isNumbered: it begins with a numbering.
+	ofLine     span
+	isNumbered bool
+	// space are bytes that were read of numbers, places where each of them stands.
+	space  []byte
+	places []span
+	// links are those of the last number, if they can be of a secret: linked is for hexadecimal and binary ones.
+	links  [kinds]link
+	linked [2]bool
 }
 
 func newDump(p *patterns, found func(from, to int)) dump {
@@ -54,14 +66,19 @@ func newDump(p *patterns, found func(from, to int)) dump {
 	return d
 }
 
-// look reports what it finds in a text, which goes on unless it is the last.
-func (d *dump) look(text []byte, last bool) {
-	d.last, d.known = last, false
+// look reports what it finds in a text, which is new from a place on and goes on unless it is the last.
+func (d *dump) look(text []byte, next int, last bool) {
+	d.last, d.known, d.ofLine, d.toEnd = last, false, span{}, false
 	d.text, d.open, d.redacted, d.numbered, d.line = text, len(text), 0, false, 0
 	d.numbers = d.numbers[:0]
 	d.digits = d.digits[:0]
 	for i := range d.lanes {
 		d.lanes[i].clear()
+	}
+	if d.rest {
+		d.ofLine = span{next, d.lineEnd(next, len(text))}
+		d.isNumbered, d.toEnd = true, d.ofLine.to == len(text)
+		d.found(next, d.ofLine.to)
 	}
 	for i := 0; i < len(text); {
 		from, to := d.run(i)
@@ -87,13 +104,24 @@ func (d *dump) run(i int) (from, to int) {
 	for from = i; ; {
 		last := min(from+step, len(text)-1)
 		back := last
-		for back >= from && (signs[text[back]]&foreignSign == 0 || d.isQuoted(back)) {
-			back--
+		for ; back >= from; back-- {
+			c := text[back]
+			if signs[c]&foreignSign == 0 {
+				continue
+			}
+			if c < utf8.RuneSelf && (back == 0 || signs[text[back-1]]&beforeLetterSign == 0) || !d.isAmongNumbers(back) {
+				break
+			}
 		}
 		switch {
 		case back < from:
-			for to = last + 1; to < len(text) && !d.isForeign(to); to++ {
-				continue
+			to = last + 1
+			for to < len(text) && !d.isForeign(to) {
+				if to++; text[to-1] >= utf8.RuneSelf {
+					for to < len(text) && !utf8.RuneStart(text[to]) {
+						to++
+					}
+				}
 			}
 			return from, to
 		case back == len(text)-1:
@@ -103,16 +131,26 @@ func (d *dump) run(i int) (from, to int) {
 	}
 }
 
-// isForeign reports whether no number can stand at a place: at a letter, unless it is quoted alone, as a debugger
-// writes it behind the number.
+// isForeign reports whether no number can stand at a place.
 func (d *dump) isForeign(i int) bool {
-	return d.signs[d.text[i]]&foreignSign != 0 && !d.isQuoted(i)
+	return d.signs[d.text[i]]&foreignSign != 0 && !d.isAmongNumbers(i)
 }
 
-// isQuoted reports whether a character may be quoted alone.
-func (d *dump) isQuoted(i int) bool {
+// isAmongNumbers reports whether what could be a letter can stand in numbers or between them. That is a character of
+// any script that is no letter and no digit; the o of 0o17; and a letter that is quoted alone, as a debugger writes it
+// behind the number.
+func (d *dump) isAmongNumbers(i int) bool {
 	text := d.text
-	return i > 0 && (text[i-1] == '\'' || text[i-1] == '\\') && (i+1 == len(text) || text[i+1] == '\'')
+	switch {
+	case text[i] >= utf8.RuneSelf:
+		return !isLetterAt(text, i)
+	case i == 0 || d.signs[text[i-1]]&beforeLetterSign == 0:
+		return false
+	case text[i-1] == '0':
+		return text[i] == 'o' && (i == 1 || !isAlphanumeric(text[i-2])) &&
+			(i+1 == len(text) || text[i+1] >= '0' && text[i+1] <= '7')
+	}
+	return i+1 == len(text) || text[i+1] == '\''
 }
 
 // skip is called with what stands between two stretches of numbers.
@@ -166,6 +204,8 @@ func (d *dump) take(from, to int) {
 				return
 			}
 			i = end + 1
+		case c >= utf8.RuneSelf:
+			i++
 		default:
 			d.sign(i)
 			i++
@@ -227,14 +267,17 @@ func (d *dump) numberAt(from, to int) (n number, digits []byte, ok bool) {
 	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
 		digits, only = digits[2:], hexadecimals
 	}
-	if !hexadecimal(digits) {
+	if len(digits) > 2 && digits[0] == '0' && digits[1] == 'o' {
+		digits, only = digits[2:], octal
+	}
+	if !hexadecimal(digits) || only == octal && bytes.ContainsAny(digits, "89abcdefABCDEF") {
 		return n, digits, false
 	}
 	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'b' && len(bytes.Trim(digits[2:], "01")) == 0 {
 		digits, only = digits[2:], twos
 	}
 	negative := from > 0 && d.text[from-1] == '-' && (from < 2 || !isAlphanumeric(d.text[from-2]))
-	n = number{from: from, to: to, negative: negative}
+	n = number{from: from, digits: to - len(digits), to: to, negative: negative}
 	n.read(digits, only)
 	return n, digits, true
 }
@@ -253,7 +296,9 @@ func (d *dump) add(n number, digits []byte) {
 	if n.to > d.line || d.line == 0 {
 		d.line = d.lineEnd(n.to, len(d.text))
 	}
-	plausible, size, length := d.values.plausible(&n), bytesOf(digits), len(digits)
+	full := d.values.plausible(&n)
+	plausible := full | full&bySize[0]<<2 | full&bySize[0]<<3
+	alive, size, length := d.linksOf(&n), bytesOf(digits), len(digits)
 	if n.to < len(d.text) && d.text[n.to] == ',' {
 		length = 0 // it is no offset
 	}
@@ -265,11 +310,13 @@ func (d *dump) add(n number, digits []byte) {
 			continue
 		}
 		data := len(l.numbers)
-		suspect := l.take(len(d.numbers)-1, length, size, plausible, &d.enough)
-		if (l.offsets || l.columns) && len(l.numbers) > data {
-			d.addDigits(l, digits)
+		suspect := l.take(len(d.numbers)-1, length, size, plausible, full, &d.enough)
+		if len(l.numbers) > data && alive {
+			d.extend(l)
+		} else if len(l.numbers) > data {
+			l.chains = [kinds]chain{}
 		}
-		if l.columns && !l.over && l.bytes > 0 && (l.marked || l.offset >= leastOffset) {
+		if l.columns && !l.over && !l.uneven && l.bytes > 0 && (l.marked || l.offset >= leastOffset) {
 			d.endData(l, n.to)
 		}
 		if suspect {
@@ -329,51 +376,87 @@ func (d *dump) lineEnd(from, most int) int {
 	return most
 }
 
-// read are the bytes of a lane's last numbers in one way.
-func (d *dump) read(l *lane, base, size, order int) []byte {
-	all := d.space[:0]
-	var space [8]byte
+// read reads a lane's last numbers in one way. Noughts are left out unless a secret has some: they fill a word that is
+// not full, on either side. Where each byte stands is in places, if that is asked for.
+func (d *dump) read(l *lane, base, size, order int, placed bool) {
+	d.space, d.places = d.space[:0], d.places[:0]
+	var space [longestWord]byte
+	filled := d.values.has[0]
 	for i := len(l.numbers) - 1; i >= max(0, len(l.numbers)-mostNumbers); i-- {
-		word := d.numbers[l.numbers[i]].as(space[:0], base, size, order)
+		n := &d.numbers[l.numbers[i]]
+		word := n.as(space[:0], base, size, order)
 		if word == nil {
 			break
 		}
-		slices.Reverse(word)
-		all = append(all, word...)
+		for k := len(word) - 1; k >= 0; k-- {
+			if word[k] == 0 && !filled {
+				continue
+			}
+			d.space = append(d.space, word[k])
+			if placed {
+				d.places = append(d.places, span{n.from, n.to})
+			}
+		}
 	}
-	slices.Reverse(all)
-	return all
+	slices.Reverse(d.space)
+	slices.Reverse(d.places)
 }
 
 // check looks for secrets in the last numbers, in some ways.
 func (d *dump) check(l *lane, suspects ways) {
+	window := d.values.window
 	for ; suspects != 0; suspects &= suspects - 1 {
 		way := bits.TrailingZeros64(uint64(suspects))
 		size := way % 8 / 2
-		d.space = d.read(l, way/8, size, way%2)
-		count := len(d.space) >> size
+		d.read(l, way/8, size, way%2, false)
 		// Those that end before the last two words were looked at before.
-		for at := max(0, len(d.space)-d.values.window-(2<<size)+1); at+d.values.window <= len(d.space); at++ {
-			if _, known := d.values.windows[string(d.space[at:at+d.values.window])]; known {
-				numbers := l.numbers[len(l.numbers)-count:]
-				from, to := numbers[at>>size], numbers[(at+d.values.window-1)>>size]
-				d.redact(d.numbers[from].from, d.numbers[to].to, l.marked)
+		for at := max(0, len(d.space)-window-(2<<size)+1); at+window <= len(d.space); at++ {
+			if _, known := d.values.windows[string(d.space[at:at+window])]; known {
+				if len(d.places) == 0 {
+					d.read(l, way/8, size, way%2, true)
+				}
+				d.redact(d.places[at].from, d.places[at+window-1].to, l.marked)
 			}
 		}
 	}
 }
 
-// redact reports a stretch, with the last byte as a character if that stands behind it. If whole is set, which is for
-// lines that may end with the same bytes as characters, the rest of the line is redacted, too.
+// redact reports a stretch, with the last byte as a character if that stands behind it. The rest of the line is
+// redacted, too, if that may be the same bytes as characters: if whole is set, or the line begins with a numbering.
 func (d *dump) redact(from, to int, whole bool) {
 	if to+2 < len(d.text) && d.text[to] == ' ' && d.text[to+1] == '\'' {
 		if end, is := character(d.text, to+1); is == yes {
 			to = end + 1
 		}
 	}
-	if whole {
-		to = d.lineEnd(to, to+longestGap)
+	if d.ofLine.from > to || to > d.ofLine.to || d.ofLine.to == 0 {
+		d.ofLine = span{bytes.LastIndexByte(d.text[:to], '\n') + 1, d.lineEnd(to, len(d.text))}
+		d.isNumbered = d.beginsNumbered(d.text, d.ofLine.from)
+	}
+	if whole || d.isNumbered {
+		to = d.ofLine.to
+		d.toEnd = d.toEnd || to == len(d.text)
 	}
 	d.redacted = max(d.redacted, to)
 	d.found(from, to)
+}
+
+// beginsNumbered reports whether the line that begins at a place, which may be that of which the text has only the end,
+// begins with a numbering.
+func (d *dump) beginsNumbered(text []byte, from int) bool {
+	if from == 0 && d.within {
+		return d.withinNumbered
+	}
+	from = behindBlanks(text, from)
+	return numberingAt(text[:min(len(text), from+longestEscape)], from).is
+}
+
+// cut is called before the text is cut off at a place. rest is set if the line that was redacted to the text's end has
+// to be redacted further.
+func (d *dump) cut(at int, rest bool) {
+	d.rest = rest && d.toEnd
+	if at > 0 {
+		d.withinNumbered = d.beginsNumbered(d.text, bytes.LastIndexByte(d.text[:at], '\n')+1)
+		d.within = d.text[at-1] != '\n'
+	}
 }

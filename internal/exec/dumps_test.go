@@ -20,29 +20,42 @@ type dumped struct {
 	perLine int
 	offset  string
 	column  string
+	// more is how many bytes more each line has: a word that is not full.
+	more int
 }
 
 func (d dumped) write(text string) string {
 	var b strings.Builder
-	width := d.size * d.perLine
+	width := d.size*d.perLine + d.more
 	for at := 0; at < len(text); at += width {
 		line := []byte(text[at:min(len(text), at+width)])
 		if d.offset != "" {
 			fmt.Fprintf(&b, d.offset, at)
 		}
 		for word := range slices.Chunk(line, d.size) {
+			size := d.size
+			if d.more > 0 {
+				size = len(word)
+			}
 			var number uint64
-			for i := range d.size {
+			for i := range size {
 				k := i
 				if !d.big {
-					k = d.size - 1 - i
+					k = size - 1 - i
 				}
 				number <<= 8
 				if k < len(word) {
 					number |= uint64(word[k])
 				}
 			}
-			fmt.Fprintf(&b, " "+d.format, number)
+			switch {
+			case d.more > 0 && strings.HasSuffix(d.format, "x"):
+				fmt.Fprintf(&b, " %0*x", 2*size, number)
+			case d.more > 0 && strings.HasSuffix(d.format, "b"):
+				fmt.Fprintf(&b, " %0*b", 8*size, number)
+			default:
+				fmt.Fprintf(&b, " "+d.format, number)
+			}
 		}
 		if d.column != "" {
 			fmt.Fprintf(&b, d.column, line)
@@ -79,6 +92,10 @@ func everyDump() map[string]dumped {
 							}
 							name := fmt.Sprintf("%s, %d bytes, big %v, %d a line, %q %q", base, size, big, perLine, offset, column)
 							all[name] = d
+							for more := 1; more < size && (offset == "" || offset == "%08x: ") && column == ""; more++ {
+								d.more = more
+								all[fmt.Sprintf("%s, and %d bytes", name, more)] = d
+							}
 						}
 					}
 				}

@@ -84,6 +84,20 @@ func TestEscapes_AnyPunctuationIsFound(t *testing.T) {
 	}
 }
 
+// TestEscapes_WhatLooksLikeANumberingIsTheSecretsOwn breaks a text that is full of escapes before what could be the
+// number of a line.
+func TestEscapes_WhatLooksLikeANumberingIsTheSecretsOwn(t *testing.T) {
+	for _, own := range []string{"12)", "7:", "#3]", "(4)", "0x1f:", "[0a]", "Dec|"} {
+		secret := "ab/cd/ef/" + own + "gh/ij/kl/mn"
+		text := strings.ReplaceAll(strings.Replace(secret, own, "\n"+own, 1), "/", `\/`)
+		for _, size := range []int{1, 3, len(text)} {
+			if left := scrubbed(t, secret, "before "+text+" after\n", func() int { return size }); left != "before [redacted] after\n" {
+				t.Errorf("%q by %d: %q", text, size, left)
+			}
+		}
+	}
+}
+
 // TestLayouts_NothingElseIsUndoneInThem has secrets with signs that look like escapes, and puts a colour, or the
 // number of a line, between any two of their characters.
 func TestLayouts_NothingElseIsUndoneInThem(t *testing.T) {

@@ -63,6 +63,8 @@ const (
 	frameSign
 	// boxSign marks the second byte of the characters that tables are drawn with.
 	boxSign
+	// beforeLetterSign marks what can stand before a letter among numbers: of 0o17, or one that is quoted.
+	beforeLetterSign
 	// asideSign marks what is written around a text.
 	asideSign
 	// anySign marks every byte.
@@ -97,8 +99,9 @@ func signs() (all [256]sign) {
 	set("0123456789ABCDEF", capitalSign)
 	set("#", letterSign)
 	set(`"'`, quoteSign)
-	set("|>"+beforeNumber, frameSign)
+	set("|>[(#", frameSign)
 	set("\x94\x95", boxSign)
+	set(`0'\`, beforeLetterSign)
 	set(`"'=|>$`, asideSign)
 	return all
 }

@@ -58,6 +58,10 @@ func frame(name string) *regexp.Regexp {
 	switch {
 	case strings.Contains(name, "with an index"):
 		return regexp.MustCompile(`(?m)^\d+ `)
+	case strings.Contains(name, "a table of numbers"):
+		return regexp.MustCompile(`(?m)^│ +\d+ `)
+	case strings.Contains(name, "offset"):
+		return regexp.MustCompile(`(?m)^[ \[(#]*(0[xX]?)?(55555555a2)?[0-9a-fA-F]{0,8}( <k?e?y?\+?8?>?)?`)
 	case strings.Contains(name, "numbered"):
 		return regexp.MustCompile(`(?m)^[ \[(#]*\d*`)
 	case strings.Contains(name, "colours"):
@@ -67,7 +71,7 @@ func frame(name string) *regexp.Regexp {
 	case strings.HasPrefix(name, "gdb"):
 		return regexp.MustCompile(`(?m)^(0?x)?[0-9a-f]{5,} ?<?k?e?y?>?:?`)
 	case regexp.MustCompile(`^(this machine's )?(xxd|hexdump|od|openssl's|curl|tcpdump|tshark)\b`).MatchString(name):
-		return regexp.MustCompile(`(?m)^[\t ]*(0x)?0[0-9a-f]*:?`)
+		return regexp.MustCompile(`(?m)^[\t \[]*((0x)?0[0-9a-f]*|\d+:):?`)
 	}
 	return regexp.MustCompile(`^$`)
 }

@@ -17,26 +17,29 @@ type lane struct {
 	// of a secret.
 	numbers []int32
 	runs    [widestNumbers]ways
-	// digits are the hexadecimal ones of the last of them, and of has the index of the number that each byte stands in.
-	digits []byte
-	of     []int32
-	// suspects are the ways in which enough of them are, with the last one; before: with the one before it.
-	suspects, before ways
+	// chains are of the last of them, in each kind.
+	chains [kinds]chain
+	// suspects are the ways in which enough of them are, with the last one; previous: with the one before it; before:
+	// with one of the two before it. Those behind a full word need not be full.
+	suspects, previous, before ways
 
 	// Of the present line: how many numbers, and how many bytes they are if hexadecimal or binary; begun is set once
 	// the first number was seen, over once no data follows, marked if the whole line goes: it has an offset of so many
 	// digits, or begins with data, or the data stand once more as characters.
 	taken, bytes, offset int
 	begun, over, marked  bool
+	// uneven is set if a number has neither a whole number of hexadecimal bytes nor of binary ones.
+	uneven bool
 	// atLine is the state at the line's beginning.
 	atLine state
 }
 
 // state is what has to be undone when a part of a line turns out to be no data.
 type state struct {
-	runs             [widestNumbers]ways
-	suspects, before ways
-	numbers, digits  int
+	runs               [widestNumbers]ways
+	chains             [kinds]chain
+	suspects, previous ways
+	numbers            int
 }
 
 const (
@@ -47,23 +50,21 @@ const (
 )
 
 func (l *lane) clear() {
-	*l = lane{offsets: l.offsets, columns: l.columns, numbers: l.numbers[:0], digits: l.digits[:0], of: l.of[:0]}
+	*l = lane{offsets: l.offsets, columns: l.columns, numbers: l.numbers[:0]}
 }
 
 func (l *lane) newLine() {
-	l.taken, l.bytes, l.offset, l.begun, l.over, l.marked = 0, 0, 0, false, false, false
+	l.taken, l.bytes, l.offset, l.begun, l.over, l.marked, l.uneven = 0, 0, 0, false, false, false, false
 	if l.offsets {
-		l.atLine = state{l.runs, l.suspects, l.before, len(l.numbers), len(l.digits)}
+		l.atLine = state{l.runs, l.chains, l.suspects, l.previous, len(l.numbers)}
 	}
 }
 
 // restart leaves out what the present line has up to here.
 func (l *lane) restart() {
 	s := &l.atLine
-	l.runs, l.suspects, l.before, l.numbers = s.runs, s.suspects, s.before, l.numbers[:s.numbers]
-	l.digits = l.digits[:min(s.digits, len(l.digits))]
-	l.of = l.of[:len(l.digits)/2]
-	l.taken, l.bytes, l.offset, l.begun, l.over, l.marked = 0, 0, 0, true, false, true
+	l.runs, l.chains, l.suspects, l.previous, l.numbers = s.runs, s.chains, s.suspects, s.previous, l.numbers[:s.numbers]
+	l.taken, l.bytes, l.offset, l.begun, l.over, l.marked, l.uneven = 0, 0, 0, true, false, true, false
 }
 
 // word is called for what is no number.
@@ -71,13 +72,12 @@ func (l *lane) word() { l.over = l.over || (l.offsets || l.columns) && l.taken >
 
 // apart is called where a number stands too far from the last one.
 func (l *lane) apart() {
-	l.runs, l.suspects = [widestNumbers]ways{}, 0
-	l.digits, l.of = l.digits[:0], l.of[:0]
+	l.runs, l.suspects, l.previous, l.chains = [widestNumbers]ways{}, 0, 0, [kinds]chain{}
 }
 
-// take adds a number, unless it is the line's offset, and reports whether a secret may end with it or before it. It is
-// not called once the line's data are over.
-func (l *lane) take(index, digits, bytes int, plausible ways, enough *[4]int) bool {
+// take adds a number, unless it is the line's offset, and reports whether a secret may end with it or before it: it is
+// plausible in some ways, and a full word in some of those. It is not called once the line's data are over.
+func (l *lane) take(index, digits, bytes int, plausible, full ways, enough *[4]int) bool {
 	if l.offsets && !l.begun {
 		l.begun, l.offset = true, digits
 		return false
@@ -88,7 +88,8 @@ func (l *lane) take(index, digits, bytes int, plausible ways, enough *[4]int) bo
 	l.numbers = append(l.numbers, int32(index)) //nolint:gosec // a text has fewer
 	l.taken++
 	l.bytes += bytes
-	l.before, l.suspects = l.suspects, 0
+	l.uneven = l.uneven || digits%2 != 0
+	l.before, l.previous, l.suspects = l.suspects|l.previous, l.suspects, 0
 	if plausible|l.runs[0] == 0 {
 		return l.before != 0
 	}
@@ -97,7 +98,7 @@ func (l *lane) take(index, digits, bytes int, plausible ways, enough *[4]int) bo
 	}
 	l.runs[0] = plausible
 	for size, count := range enough {
-		l.suspects |= l.runs[count-1] & bySize[size]
+		l.suspects |= l.runs[count-1] & bySize[size] & full
 	}
 	return l.suspects|l.before != 0
 }

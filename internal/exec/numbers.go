@@ -94,9 +94,12 @@ const each8 ways = 1 | 1<<8 | 1<<16 | 1<<24 | 1<<32
 
 // number is one that stands in a text, in each base of which it has only digits.
 type number struct {
-	from, to int
-	values   [bases]uint64
-	valid    [bases]bool
+	// digits is where those begin, behind 0x and the like.
+	from, digits, to int
+	values           [bases]uint64
+	valid            [bases]bool
+	// hexadecimal and binary are set if it can be read so, however long it is.
+	hexadecimal, binary bool
 	// negative is set if a sign stands before it.
 	negative bool
 }
@@ -106,6 +109,8 @@ var longest = [bases]int{twos: 64, octal: 22, decimal: 20, signed: 19, hexadecim
 
 // read reads digits, of which all are hexadecimal, in one base, or in every one that they can have if it is bases.
 func (n *number) read(digits []byte, only int) {
+	n.hexadecimal = only == bases || only == hexadecimals
+	n.binary = (only == bases || only == twos) && isBinary(digits)
 	for len(digits) > 1 && digits[0] == '0' {
 		digits = digits[1:]
 	}
@@ -115,10 +120,7 @@ func (n *number) read(digits []byte, only int) {
 	var largest byte
 	var two, eight, ten, sixteen uint64
 	for _, c := range digits {
-		d := c & 0xf
-		if c > '9' {
-			d += 9
-		}
+		d := digitValue(c)
 		largest = max(largest, d)
 		two, eight, ten, sixteen = two<<1|uint64(d), eight<<3|uint64(d), ten*10+uint64(d), sixteen<<4|uint64(d)
 	}
@@ -152,6 +154,15 @@ func (n *number) as(space []byte, base, size, order int) []byte {
 		slices.Reverse(space[at:])
 	}
 	return space
+}
+
+func isBinary(digits []byte) bool {
+	for _, c := range digits {
+		if c&^1 != '0' {
+			return false
+		}
+	}
+	return true
 }
 
 // plausible are the ways in which a number can be of a secret. Words that are of one in a part alone are left to

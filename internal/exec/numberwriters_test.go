@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -129,6 +131,53 @@ func numberWriters() []writer {
 		}},
 		{"numbers in binary", each("0b%b, ")},
 		{".NET's bytes", func(text string) string { return strings.TrimRight(each("%02X-")(text), "-") }},
+		{"octal numbers of Python and JavaScript", each("0o%o, ")},
+		{"a table of numbers with an index", func(text string) string {
+			var b strings.Builder
+			for i := range len(text) {
+				fmt.Fprintf(&b, "│ %3d │ %3d │\n", i, text[i])
+			}
+			return b.String()
+		}},
+		{"one binary number", func(text string) string { return fmt.Sprintf("0b%b", new(big.Int).SetBytes([]byte(text))) }},
+		{"one hexadecimal number, the lowest byte first", func(text string) string {
+			bytes := []byte(text)
+			slices.Reverse(bytes)
+			return fmt.Sprintf("%#x", bytes)
+		}},
+		{"hexadecimal, in capital and small letters", func(text string) string {
+			var b strings.Builder
+			for i := range len(text) {
+				fmt.Fprintf(&b, []string{"%02x·", "%02X·"}[i%2], text[i])
+			}
+			return b.String()
+		}},
 	}
-	return list
+	for _, format := range []string{"0x%02x│", "0x%02x·", "0x%02x…", "0x%02x、", "0x%02x\u00a0", "0X%X🙂", "%02x→", "%d│", "%d\u200b",
+		"0o%o·", "%08b│"} {
+		list = append(list, writer{fmt.Sprintf("numbers by %q", format), each(format)})
+	}
+	return append(list, unevenDumps()...)
+}
+
+// unevenDumps have lines that are not a whole number of words.
+func unevenDumps() (list []writer) {
+	for _, size := range []struct{ line, word int }{{3, 4}, {5, 2}, {7, 2}, {11, 11}, {25, 16}} {
+		for _, base := range []string{"%08b", "%02x"} {
+			for _, offset := range []string{"%08x: ", "[%08x] ", "%d: ", ""} {
+				if offset == "" && size.line < 4 || offset == "%d: " && size.line < 5 {
+					continue // as the page says
+				}
+				width := len(fmt.Sprintf(base, 0))
+				columns := (size.line+size.word-1)/size.word + width*size.line + 2
+				list = append(list, writer{
+					fmt.Sprintf("xxd of %d bytes in words of %d by %s, behind %q", size.line, size.word, base, offset),
+					dumps(size.line, offset, aligned(columns, groups(size.word, " ", base, false)), "", "%s"),
+				})
+			}
+		}
+	}
+	return append(list, writer{"xxd of 256 bytes in one word", dumps(256, "%08x: ", groups(256, "", "%02x", false), "  ", "%s")},
+		writer{"xxd of 256 bytes, binary", dumps(256, "%08x: ", groups(1, " ", "%08b", false), "  ", "%s")},
+		writer{"no offsets, xxd of 5 bytes in words of 2, lowest first", dumps(5, "", groups(2, " ", "%02x", true), "  ", ">%s<")})
 }

@@ -38,6 +38,7 @@ type scrubber struct {
 	// What follows is used anew for each piece. solid is the text without blanks, core its letters and digits.
 	solid, core extract
 	decoded     decoded
+	asBroken    decoded
 	layers      [deepest]layer
 	// deep is how many bytes may still be looked through in the layers below the first.
 	deep int
@@ -53,6 +54,7 @@ type span struct{ from, to int }
 
 func newScrubber(out io.Writer, p *patterns) *scrubber {
 	s := &scrubber{patterns: p, out: out, solid: extract{sign: solidSign}, core: extract{sign: coreSign}}
+	s.asBroken.asBroken = true
 	s.dump = newDump(p, s.redact)
 	return s
 }
@@ -79,7 +81,7 @@ func (s *scrubber) scrub(p []byte, last bool) error {
 	s.findBetween(&s.core, s.cores)
 	s.findEscaped()
 	s.findLayers(last)
-	s.dump.look(s.text, last)
+	s.dump.look(s.text, s.next, last)
 	end := s.hold()
 	if last {
 		end = len(s.text)
@@ -111,23 +113,24 @@ func (s *scrubber) mayBegin(from, count int) {
 	s.held, s.heldCount = min(s.held, from), max(s.heldCount, count)
 }
 
-// findEscaped looks around everything that is written otherwise than it is.
+// findEscaped looks around everything that is written otherwise than it is. Where there are both escapes and numberings
+// of lines, it looks once more without leaving out those.
 func (s *scrubber) findEscaped() {
-	d := &s.decoded
+	d, other := &s.decoded, &s.asBroken
 	d.clear()
 	for i := s.nextEscape(s.text, 0); i < len(s.text); i = s.nextEscape(s.text, max(i+1, d.end)) {
 		from := s.before(s.text, i)
-		s.decode(d, s.text, from, i)
-		d.leaveCore(&s.signs)
-		s.forms.find(d.bytes, func(int) { d.found = true })
-		s.cores.find(d.core, func(int) { d.found = true })
-		if !d.found && !d.open && d.end < len(s.text) {
-			continue
+		s.decode(d, s.text, from, i+1)
+		s.findDecoded(d, from)
+		if d.numbered && d.escaped {
+			least := d.end
+			if d.open {
+				least = len(s.text)
+			}
+			s.decode(other, s.text, from, least)
+			s.findDecoded(other, from)
+			s.mayBeginIn(other)
 		}
-		// Where each character stands is found out only where it has to be known.
-		s.locate(d, s.text, from)
-		s.forms.find(d.bytes, func(at int) { s.redact(d.from[at], d.from[at+s.forms.window]) })
-		s.cores.find(d.core, func(at int) { s.redact(d.from[d.at[at]], d.from[d.at[at+s.cores.window-1]+1]) })
 		if d.open {
 			return
 		}
@@ -137,18 +140,48 @@ func (s *scrubber) findEscaped() {
 	}
 }
 
-// hold returns from where on the text may be the beginning of a secret.
-func (s *scrubber) hold() int {
-	from, count := s.dump.begins()
-	from, count = min(from, s.held), max(count, s.heldCount)
-	d := &s.decoded
-	inForms, inCores := s.forms.starting(d.bytes), s.cores.starting(d.core)
+// findDecoded looks for words in a stretch without its escapes, which begins at a place. Where each character stands is
+// found out only where it has to be known.
+func (s *scrubber) findDecoded(d *decoded, from int) {
+	d.leaveCore(&s.signs)
+	s.forms.find(d.bytes, func(int) { d.found = true })
+	s.cores.find(d.core, func(int) { d.found = true })
+	if !d.found && !d.open && d.end < len(s.text) {
+		return
+	}
+	s.locate(d, s.text, from)
+	redact := func(first, last int) {
+		end := d.from[last+1]
+		for d.asBroken && s.signs[s.text[end-1]]&blankSign != 0 {
+			end-- // the line's end belongs to what is left out otherwise
+		}
+		s.redact(d.from[first], end)
+	}
+	s.forms.find(d.bytes, func(at int) { redact(at, at+s.forms.window-1) })
+	s.cores.find(d.core, func(at int) { redact(d.at[at], d.at[at+s.cores.window-1]) })
+}
+
+// mayBeginIn notes the beginnings of secrets at the end of a stretch that the text ends with.
+func (s *scrubber) mayBeginIn(d *decoded) (inForms, inCores int) {
+	if d.end < len(s.text) && !d.open {
+		return 0, 0
+	}
+	inForms, inCores = s.forms.starting(d.bytes), s.cores.starting(d.core)
 	if inForms > 0 {
-		from, count = min(from, d.from[len(d.bytes)-inForms]), max(count, inForms)
+		s.mayBegin(d.from[len(d.bytes)-inForms], inForms)
 	}
 	if inCores > 0 {
-		from, count = min(from, d.from[d.at[len(d.core)-inCores]]), max(count, inCores)
+		s.mayBegin(d.from[d.at[len(d.core)-inCores]], inCores)
 	}
+	return inForms, inCores
+}
+
+// hold returns from where on the text may be the beginning of a secret.
+func (s *scrubber) hold() int {
+	d := &s.decoded
+	inForms, inCores := s.mayBeginIn(d)
+	from, count := s.dump.begins()
+	from, count = min(from, s.held), max(count, s.heldCount)
 	if inForms+inCores == 0 && d.open && bytes.IndexByte([]byte("\\%=&\x1b\xe2"), s.text[d.end]) >= 0 {
 		from = min(from, d.end)
 	}
@@ -183,9 +216,7 @@ func (s *scrubber) write(end int) error {
 		s.inside = false
 	}
 	from := max(min(s.context(), end), end-before)
-	if from > 0 {
-		s.dump.within = s.text[from-1] != '\n'
-	}
+	s.dump.cut(from, done == len(s.text))
 	s.text, s.next = append(s.text[:0], s.text[from:]...), end-from
 	_, err := s.out.Write(s.clean)
 	return err

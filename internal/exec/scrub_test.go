@@ -191,7 +191,11 @@ func TestScrubber_WhatBelongsToADumpGoesWithIt(t *testing.T) {
 		hex.Dump([]byte("its key is " + secret + " and no other")): "00000000  69 74 73 20 6b 65 79 20  69 73 20 [redacted]\n",
 		"ssl_msg.c:2345: |4| 0000:  77 4a 61 6c 72 58 55 74  wJalrXUt\n" +
 			"ssl_msg.c:2345: |4| 0010:  6e 46 45 20  nFE \nend\n": "ssl_msg.c:2345: |4| 0000:  [redacted]\nend\n",
-		"bytes [119 74 97 108 114 88 85 116 110] of it\n": "bytes [[redacted]] of it\n",
+		"bytes [119 74 97 108 114 88 85 116 110] of it\n":      "bytes [[redacted]] of it\n",
+		"0000000b: 774a616c725855746e4645  wJalrXUtnFE\nend\n": "0000000b: [redacted]\nend\n",
+		"7 77 4a 61 6c 72 58 55 74 wJalrXUt\nend\n":            "7 [redacted]\nend\n",
+		"[07] 774a6 16c72 58557 46e46 wJalrXUtnF\nend\n":       "[07] [redacted]\nend\n",
+		"0x07│774a616c725855746e│wJalrXUtn\nend\n":             "0x07│[redacted]\nend\n",
 	} {
 		if got := scrubbed(t, secret, text, func() int { return len(text) }); got != want {
 			t.Errorf("%q became\n%q; want\n%q", text, got, want)

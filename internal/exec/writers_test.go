@@ -275,6 +275,10 @@ func toolWriters() []writer {
 			list = append(list, writer{"this machine's " + strings.Join(args, " "), tool(args...)})
 		}
 	}
+	for _, options := range []string{"-b -c 7 -g 2", "-b -c 5 -g 4", "-b -c 6 -g 4", "-b -c 3 -g 4", "-b -c 5 -g 2", "-c 11 -g 0",
+		"-c 25 -g 16 -u", "-c 22 -g 16", "-c 24 -g 0", "-b -c 9 -g 0", "-d -b -c 11 -g 3", "-c 256 -g 0"} {
+		list = append(list, writer{"this machine's xxd " + options, tool(append([]string{"xxd"}, strings.Fields(options)...)...)})
+	}
 	return list
 }
 
@@ -318,7 +322,24 @@ func brokenWriters() []writer {
 			list = append(list, writer{fmt.Sprintf("lines of %d numbered by %q", size, number), inNumberedLines(size, number)})
 		}
 	}
+	for _, offset := range []string{"0x%04x  ", "0x%x: ", "%#x\t", "0X%04X ", "%08x:", "%08x ", "[%08x] ", "[0x%x]: ", "(%#x)",
+		"%x: ", "%x) ", "%x ", "%04x - ", "0x55555555a2%02x:\t", "0x55555555a2%02x <key+8>:\t", "%04x→", "%x│"} {
+		list = append(list, writer{fmt.Sprintf("lines behind the offset %q", offset), inOffsetLines(10, offset)})
+	}
+	list = append(list, writer{"lines of 8 behind an offset", inOffsetLines(8, "0x%04x  ")},
+		writer{"lines of 8 behind another offset", inOffsetLines(8, "%x: ")})
 	return list
+}
+
+// inOffsetLines breaks a text into lines of so many bytes, each of which begins with its offset.
+func inOffsetLines(size int, offset string) func(string) string {
+	return func(text string) string {
+		var b strings.Builder
+		for i := 0; i < len(text); i += size {
+			fmt.Fprintf(&b, offset+"%s\n", i, text[i:min(len(text), i+size)])
+		}
+		return b.String()
+	}
 }
 
 // inNumberedLines breaks a text into lines of so many bytes, each of which begins with its number.

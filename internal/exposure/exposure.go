@@ -34,16 +34,22 @@ type Question struct {
 
 // About returns what is asked about a request. Approving is asked about by the request's own name: whoever
 // asks has chosen it, and a right on one name is as good as on all. The name of a grant's Secret nobody knows
-// beforehand.
+// beforehand, but how it begins, and a role can name it as soon as the grant is there.
 func About(request string) []Question {
 	secrets := func(verb, word string) Question {
 		return Question{v1alpha1.AcceptSecretReader, rbac.Access{Verb: verb, Resource: "secrets"}, word, "Secrets"}
+	}
+	named := func(verb, word string) Question {
+		q := secrets(verb, word)
+		q.Access.Prefix = v1alpha1.NamePrefix
+		return q
 	}
 	approve := rbac.Access{Verb: "approve", Group: v1alpha1.GroupVersion.Group, Resource: "capabilityrequests"}
 	approve.Name = request
 	return []Question{
 		secrets("get", "read"), secrets("list", "list"), secrets("watch", "watch"),
 		{v1alpha1.AcceptRequesterMayApprove, approve, "approve", "requests"},
+		named("get", "read"), named("list", "list"), named("watch", "watch"),
 	}
 }
 
@@ -62,6 +68,11 @@ func ByRoles(
 	}
 	asks, err = roles.Of(ctx, namespace, rbac.User(requester.Username, requester.Groups), accesses)
 	return accounts, asks, err
+}
+
+// Whole are those of the questions that an authorizer can be asked: it knows names, and not how they begin.
+func Whole(questions []Question) []Question {
+	return slices.DeleteFunc(slices.Clone(questions), func(q Question) bool { return q.Access.Prefix != "" })
 }
 
 // Risks collects what was found, so that each person reads each thing once.
@@ -99,8 +110,14 @@ func Privileged(who v1alpha1.Identity) bool {
 	return slices.Contains(who.Groups, user.SystemPrivilegedGroup) || slices.Contains(who.Groups, user.NodesGroup)
 }
 
-// Rights adds what RBAC gives.
+// Rights adds what RBAC gives, or that there is too much of it to know.
 func (r *Risks) Rights(found rbac.Rights) {
+	if found.TooMany {
+		r.Unknown(fmt.Sprintf("who may read Secrets or approve requests in namespace %s is not known: its bindings and those of the cluster "+
+			"have more subjects, and their roles more rules, than the %d that are looked at; remove those that are not used, or use another namespace",
+			r.namespace, rbac.MostLooks))
+		return
+	}
 	for _, right := range found.List {
 		r.Add(right.Subject, right.Binding, right.Access)
 	}
@@ -117,7 +134,9 @@ func (r *Risks) Add(subject, from string, question int) {
 // Unknown adds that nobody can say who may do it.
 func (r *Risks) Unknown(message string) {
 	for _, needs := range []v1alpha1.Acceptance{v1alpha1.AcceptSecretReader, v1alpha1.AcceptRequesterMayApprove} {
-		r.all = append(r.all, policy.Risk{Needs: needs, Message: message})
+		if risk := (policy.Risk{Needs: needs, Message: message}); !slices.Contains(r.all, risk) {
+			r.all = append(r.all, risk)
+		}
 	}
 }
 
@@ -129,7 +148,7 @@ func (r *Risks) List() []policy.Risk {
 			var verbs []string
 			object := ""
 			for i, q := range r.questions {
-				if q.Needs == needs && slices.Contains(answers, i) {
+				if q.Needs == needs && slices.Contains(answers, i) && !slices.Contains(verbs, q.verb) {
 					verbs, object = append(verbs, q.verb), q.object
 				}
 			}

@@ -61,7 +61,7 @@ func (q *Inquirer) own(ctx context.Context, found *Found, questions []exposure.Q
 	if err != nil || who.Username != found.Facts.Request.Spec.Requester.Username {
 		return err
 	}
-	for i, question := range questions {
+	for i, question := range exposure.Whole(questions) {
 		may, err := q.may(ctx, found.Facts.Request.Namespace, question.Access)
 		if err != nil {
 			return err

@@ -76,6 +76,17 @@ func NeverIssued(s *v1alpha1.CapabilityGrantStatus, attempt int32) {
 	s.CredentialExpiresAt = lastExpiry(s)
 }
 
+// Nothing are the attempts for which nothing was issued, as [NeverIssued] recorded.
+func Nothing(s *v1alpha1.CapabilityGrantStatus) []int32 {
+	var none []int32
+	for attempt := int32(1); attempt <= s.Attempt; attempt++ {
+		if !slices.ContainsFunc(s.Exposed, func(e v1alpha1.AttemptExposure) bool { return e.Attempt == attempt }) {
+			none = append(none, attempt)
+		}
+	}
+	return none
+}
+
 func remove(s *v1alpha1.CapabilityGrantStatus, attempt int32) {
 	s.Exposed = slices.DeleteFunc(
 		slices.Clone(s.Exposed),

@@ -4,6 +4,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -47,5 +48,20 @@ func TestLearn_LengthensAndNeverShortens(t *testing.T) {
 				t.Errorf("%d attempts, exposed until %v, want %v", len(s.Exposed), got, test.exposed)
 			}
 		})
+	}
+}
+
+func TestNothing_IsWhatWasNeverIssued(t *testing.T) {
+	s := &v1alpha1.CapabilityGrantStatus{Attempt: 3}
+	for attempt := int32(1); attempt <= 3; attempt++ {
+		Expose(s, v1alpha1.AttemptExposure{Attempt: attempt, Until: metav1.NewTime(time.Unix(1000, 0))})
+	}
+	if got := Nothing(s); len(got) > 0 {
+		t.Errorf("before: %v", got)
+	}
+	NeverIssued(s, 1)
+	NeverIssued(s, 3)
+	if got := Nothing(s); !slices.Equal(got, []int32{1, 3}) {
+		t.Errorf("got %v", got)
 	}
 }

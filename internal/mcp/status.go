@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/policy"
 )
 
@@ -113,9 +114,12 @@ func (s *Server) withdraw(ctx context.Context, c *call) answer {
 	t := told{Name: name, State: stateWithdrawn, Message: "it was deleted, and its Job; nothing had been issued", Next: "ask again if you still need it"}
 	if st.grant != nil {
 		t.Message = "it was deleted, and its Job; its grant is being ended"
-		t.Until = instant(st.grant.Status.CredentialExpiresAt)
-		if t.Until != "" {
+		t.Until = instant(lifecycle.ExposedUntil(&st.grant.Status))
+		switch {
+		case t.Until != "":
 			t.Message += "; where the credential cannot be revoked, a copy of it works until then"
+		case st.grant.Status.CredentialExpiresAt != nil:
+			t.Message += "; where the credential cannot be revoked, nobody can say until when a copy of it works"
 		}
 	}
 	return answer{body: t}

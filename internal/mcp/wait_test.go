@@ -297,6 +297,24 @@ func TestWithdrawingDeletesTheRequestAndThenItsJob(t *testing.T) {
 			t.Errorf("%s", r.text)
 		}
 	})
+	t.Run("and that nobody can say it", func(t *testing.T) {
+		w := newWorld(t)
+		w.asks(plea(), awaitsApproval)
+		w.grants(asking)
+		g := &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: agents, Name: asking}}
+		if err := w.api.Get(w.ctx, client.ObjectKeyFromObject(g), g); err != nil {
+			t.Fatal(err)
+		}
+		g.Status.Exposed = []v1alpha1.AttemptExposure{{Attempt: 1, Until: *g.Status.CredentialExpiresAt, Unknown: true}}
+		if err := w.api.Status().Update(w.ctx, g); err != nil {
+			t.Fatal(err)
+		}
+		r := w.call("withdraw", arguments{"name": asking})
+		w.expect(r, stateWithdrawn, "its grant is being ended", "nobody can say until when")
+		if r.Until != "" {
+			t.Errorf("%s", r.text)
+		}
+	})
 	t.Run("but not those of others, nor what has ended", func(t *testing.T) {
 		w := newWorld(t, stored("theirs", func(r *v1alpha1.CapabilityRequest) { r.Spec.Requester.Username = "bob" }), stored("over", ends(v1alpha1.ReasonGrantEnded, "Completed")))
 		r := w.call("withdraw", arguments{"name": "theirs"})

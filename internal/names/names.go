@@ -91,12 +91,16 @@ func CheckSpelling(c *v1alpha1.Capability, repo, environment string) error {
 // checkInternational says why a capability of Vault takes no name with a part that begins as international names do:
 // some versions write such a name of a certificate in another spelling, xn--payments- as payments.
 func checkInternational(c *v1alpha1.Capability, field, name string) error {
-	begins := func(part string) bool { return strings.HasPrefix(part, "xn--") }
-	if c.Spec.Vault == nil || !slices.ContainsFunc(strings.FieldsFunc(name, isLabelEnd), begins) {
+	if Of(c).international || !hasInternational(name) {
 		return nil
 	}
 	return fmt.Errorf("%s %s is not allowed: capability %s takes no name of which a part begins with xn--, "+
 		"which Vault may read as another name", field, name, c.Name)
+}
+
+func hasInternational(name string) bool {
+	begins := func(part string) bool { return strings.HasPrefix(part, "xn--") }
+	return slices.ContainsFunc(strings.FieldsFunc(name, isLabelEnd), begins)
 }
 
 func isLabelEnd(r rune) bool { return r == '.' || r == '/' }

@@ -228,7 +228,8 @@ func TestPossible_IsWhatSomeRequestCanHave(t *testing.T) {
 		pattern string
 		want    bool
 	}{
-		{onGitHub(), "payments", true}, {onGitHub(), "Payments", true}, {onGitHub(), "acme/payments", true}, {onGitHub(), "*", true}, {onGitHub(), "*/*", true}, {onGitHub(), "ac*/x", true},
+		{onGitHub(), "payments", true}, {onGitHub(), "Payments", true}, {onGitHub(), "acme/payments", true}, {onGitHub(), "*", true}, {onGitHub(), "*/*", true}, {onGitHub(), "ac*/web*", true}, {onGitHub(), "ac*/x", false}, {onGitHub(), "paymets", false}, {onGitHub(), "*-x", true}, {onGitHub(), "acme/web-ap", false},
+		{onVault(), "xn--payments", false}, {onVault(), "XN--*", false}, {onVault(), "a.xn--b", false}, {onVault(), "axn--b", true}, {onAWS(), "xn--payments", true},
 		{onGitHub(), "mallory/payments", false}, {onGitHub(), "acme/a/b", false}, {onGitHub(), "*/*/*", false}, {onGitHub(), "-x", false},
 		{withParts(onAWS(), 2), "mallory/payments", true}, {withParts(onAWS(), 2), "*", true}, {withParts(onAWS(), 2), "payments", false}, {onAWS(), "mallory/payments", false}, {onAWS(), "*", true}, {onAWS(), "acme//*", false}, {onAWS(), "../x", false}, {onAWS(), "web.", false}, {onAWS(), ".*", true}, {onAWS(), "*.git", false}, {onAWS(), "*.gi*", true}, {withParts(onVault(), 3), "a/b/c", true}, {onVault(), "a/b/c", false},
 	} {
@@ -237,9 +238,12 @@ func TestPossible_IsWhatSomeRequestCanHave(t *testing.T) {
 		}
 	}
 	for pattern, want := range map[string]bool{"preview": true, "Preview": true, "pre-*": true, "*": true, "a/b": false, "..": false, "-*": false} {
-		if got := EnvironmentPossible(pattern); got != want {
+		if got := Of(onVault()).EnvironmentPossible(pattern); got != want {
 			t.Errorf("environment %s: %t", pattern, got)
 		}
+	}
+	if Of(onVault()).EnvironmentPossible("xn--preview") || !Of(onAWS()).EnvironmentPossible("xn--preview") {
+		t.Error("an international name is an environment of Vault's, or is none of AWS's")
 	}
 }
 

@@ -19,6 +19,11 @@ type Rules struct {
 	// parts is how many parts a repository's name has, with a / between them. It is 0 where that is not known, and for
 	// GitHub, whose repositories are told apart by their owner.
 	parts int
+	// served are the patterns of the repositories that the capability is for, in lower case and one a line. It is empty
+	// where it is for all.
+	served string
+	// international is set where a part may begin as international names do: see checkInternational.
+	international bool
 }
 
 // Of returns the rules of a capability's back end.
@@ -33,19 +38,24 @@ type Rules struct {
 // acme/payments is in.
 func Of(c *v1alpha1.Capability) Rules {
 	if c == nil {
-		return Rules{}
+		return Rules{international: true}
 	}
-	parts := max(1, int(c.Spec.RepoParts))
+	r := Rules{parts: max(1, int(c.Spec.RepoParts)), international: c.Spec.Vault == nil}
 	switch {
 	case c.Spec.AWS != nil:
-		return Rules{repoCased: true, environmentCased: true, parts: parts}
+		r.repoCased, r.environmentCased = true, true
 	case c.Spec.GCP != nil:
-		return Rules{repoCased: true, parts: parts}
+		r.repoCased = true
 	case c.Spec.GitHub != nil:
-		return Rules{owner: strings.ToLower(c.Spec.GitHub.Owner)}
-	default:
-		return Rules{parts: parts}
+		r.parts, r.owner = 0, strings.ToLower(c.Spec.GitHub.Owner)
+		r.served = strings.ToLower(strings.Join(c.Spec.GitHub.Repositories, "\n"))
 	}
+	return r
+}
+
+// serves reports whether the capability is for a repository that a pattern, without an owner, means.
+func (r Rules) serves(pattern string) bool {
+	return r.served == "" || slices.ContainsFunc(strings.Split(r.served, "\n"), func(one string) bool { return Overlap(one, pattern) })
 }
 
 // OfAll returns the different rules of capabilities. Where there is no capability, nothing is known but the form of
@@ -58,7 +68,7 @@ func OfAll(capabilities []*v1alpha1.Capability) []Rules {
 		}
 	}
 	if len(all) == 0 {
-		return []Rules{{repoCased: true, environmentCased: true}}
+		return []Rules{{repoCased: true, environmentCased: true, international: true}}
 	}
 	return all
 }
@@ -97,7 +107,7 @@ func (r Rules) Repos(patterns []string) []string {
 
 // Environments is Repos for environments.
 func (r Rules) Environments(patterns []string) []string {
-	return each(patterns, EnvironmentPossible, r.Environment)
+	return each(patterns, r.EnvironmentPossible, r.Environment)
 }
 
 func each(patterns []string, possible func(string) bool, spell func(string) string) []string {
@@ -195,22 +205,27 @@ func (r Rules) RepoPossible(pattern string) bool {
 	if pattern == Any {
 		return true
 	}
-	if checkRepoForm(example(pattern)) != nil || !r.fits(pattern) {
+	if checkRepoForm(example(pattern)) != nil || !r.fits(pattern) || !r.takes(pattern) {
 		return false
 	}
 	if owner, name, found := strings.Cut(pattern, "/"); found && r.owner != "" {
-		return !strings.Contains(name, "/") && Match(strings.ToLower(owner), r.owner)
+		return !strings.Contains(name, "/") && Match(strings.ToLower(owner), r.owner) && r.serves(name)
 	}
-	return true
+	return r.serves(pattern)
+}
+
+// takes reports whether no part of what a pattern means must begin as an international name does, where none may.
+func (r Rules) takes(pattern string) bool {
+	return r.international || !hasInternational(strings.ToLower(pattern))
 }
 
 // fits reports whether a repository's name has as many parts as it must.
 func (r Rules) fits(repo string) bool { return r.parts == 0 || strings.Count(repo, "/")+1 == r.parts }
 
 // EnvironmentPossible reports whether some request could name an environment that the pattern means.
-func EnvironmentPossible(pattern string) bool {
+func (r Rules) EnvironmentPossible(pattern string) bool {
 	example := example(pattern)
-	return len(example) <= LongestEnvironment && environmentForm.MatchString(example)
+	return len(example) <= LongestEnvironment && environmentForm.MatchString(example) && r.takes(pattern)
 }
 
 // example is a name that a pattern means. If the pattern means any name that is allowed, then this one.
@@ -221,12 +236,12 @@ func example(pattern string) string { return strings.ReplaceAll(pattern, Any, "a
 func (r Rules) RepoReads(text string, whole bool) bool {
 	if !whole {
 		return (r.repoCased || strings.ToLower(text) == text) && (r.owner == "" || !strings.Contains(text, "/")) &&
-			(r.parts == 0 || strings.Count(text, "/") < r.parts)
+			(r.parts == 0 || strings.Count(text, "/") < r.parts) && r.serves(Any+text+Any)
 	}
 	return r.Repo(text) == text && r.RepoPossible(text)
 }
 
 // EnvironmentReads is RepoReads for the request's environment.
 func (r Rules) EnvironmentReads(text string, whole bool) bool {
-	return r.Environment(text) == text && (!whole || EnvironmentPossible(text))
+	return r.Environment(text) == text && (!whole || r.EnvironmentPossible(text))
 }

@@ -74,8 +74,8 @@ type clause struct {
 	message string
 	// compares are the texts with which it compares names of the request.
 	compares []comparison
-	// opaque is set where it reads one in another form, and opaqueNot where it negates that.
-	opaque, opaqueNot bool
+	// opaque is set where it reads one in another form, and opaqueLets where a name that no request has could make it true.
+	opaque, opaqueLets bool
 	// reads are the fields of the request with a name that it can read, and anyCase is set where it reads them in any
 	// case.
 	reads   []string
@@ -135,7 +135,7 @@ func (c *Compiler) compile(e v1alpha1.Expression, effect v1alpha1.PolicyEffect) 
 		return clause{}, 0, fmt.Errorf("the expression could cost %d, of at most %d", cost.Max, expressionCostLimit)
 	}
 	made := clause{usesJob: uses(ast, variableJob), message: e.Message, reads: namesRead(ast)}
-	made.compares, made.opaque, made.opaqueNot = comparisons(ast)
+	made.compares, made.opaque, made.opaqueLets = comparisons(ast)
 	if made.anyCase = effect != v1alpha1.EffectAllow && len(made.reads) > 0; made.anyCase {
 		made.program, err = c.inAnyCase(e.Expression)
 	} else {

@@ -82,7 +82,8 @@ func variableFields() []Field {
 func probeFields() []Field {
 	const elsewhere = "Pod Security of the namespace lets the kubelet ask nobody but the Pod itself"
 	return slices.Concat(
-		of("Probe", handlers("httpGet", "tcpSocket", "grpc"),
+		of("Probe", handlers("tcpSocket"),
+			reviewed(Network, "see its own fields; the step's have none, for the kubelet writes into an event what is answered", "httpGet", "grpc"),
 			reviewed(Program, "see its own fields; the step's have none, for the kubelet writes into an event what it prints", "exec"),
 			asked("initialDelaySeconds", "0"), asked("timeoutSeconds", "1"), asked("periodSeconds", "10"),
 			asked("successThreshold", "1"), asked("failureThreshold", "3"),
@@ -90,7 +91,8 @@ func probeFields() []Field {
 		of("Lifecycle", refused("the kubelet looks at no deadline while it runs", "postStart"),
 			handlers("preStop"),
 			reviewed(Program, "what tells it to end; it is killed five seconds later", "stopSignal")),
-		of("LifecycleHandler", handlers("exec", "httpGet", "tcpSocket", "sleep")),
+		of("LifecycleHandler", handlers("httpGet", "tcpSocket", "sleep"),
+			reviewed(Network, "see its own fields; the step's have none, for the kubelet writes into its log what it prints", "exec")),
 		of("ExecAction", reviewed(Program, "what runs", "command")),
 		of("HTTPGetAction", reviewed(Network, "whom the kubelet asks", "port", "path", "httpHeaders"),
 			refused(elsewhere, "host"),

@@ -6,6 +6,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/cel-go/cel"
 	celast "github.com/google/cel-go/common/ast"
@@ -30,10 +31,9 @@ type comparison struct {
 }
 
 // comparisons finds them in an expression, and reports whether it reads a name in another form, which is not looked
-// into: anywhere, and where it is negated.
-func comparisons(ast *cel.Ast) (found []comparison, opaque, negated bool) {
+// into: anywhere, and where a name that no request has could make the expression true.
+func comparisons(ast *cel.Ast) (found []comparison, opaque, lets bool) {
 	seen := map[int64]bool{} // the expressions in which a name, or the request, is read as one of the known forms
-	var under []celast.Expr  // what is negated
 	root := ast.NativeRep().Expr()
 	celast.PreOrderVisit(root, celast.NewExprVisitor(func(e celast.Expr) {
 		switch e.Kind() {
@@ -62,9 +62,6 @@ func comparisons(ast *cel.Ast) (found []comparison, opaque, negated bool) {
 					compare(call.Target(), operands[0], false)
 				}
 			}
-			if call.FunctionName() == operators.LogicalNot || call.FunctionName() == operators.NotEquals {
-				under = append(under, e)
-			}
 		}
 	}))
 	unseen := func(from celast.Expr) (any bool) {
@@ -73,7 +70,75 @@ func comparisons(ast *cel.Ast) (found []comparison, opaque, negated bool) {
 		}))
 		return any
 	}
-	return found, unseen(root), slices.ContainsFunc(under, unseen)
+	return found, unseen(root), !asksFor(root, unseen)
+}
+
+// asksFor reports whether an expression asks for each name that it reads in a form which is not looked into: it is false
+// where that is no name of a request. These are the forms that are known to; whatever else is made of a name, a negation
+// above all, may be true.
+func asksFor(e celast.Expr, unseen func(celast.Expr) bool) bool {
+	switch e.Kind() {
+	case celast.CallKind:
+		return !unseen(e) || callAsksFor(e.AsCall(), unseen)
+	case celast.ComprehensionKind: // exists is an or of all elements
+		over := e.AsComprehension()
+		step := over.LoopStep()
+		return !unseen(e) || !unseen(over.IterRange()) && step.Kind() == celast.CallKind &&
+			step.AsCall().FunctionName() == operators.LogicalOr && asksFor(step.AsCall().Args()[1], unseen)
+	default:
+		return !unseen(e)
+	}
+}
+
+func callAsksFor(call celast.CallExpr, unseen func(celast.Expr) bool) bool {
+	args := call.Args()
+	switch call.FunctionName() {
+	case operators.LogicalAnd, operators.LogicalOr:
+		return asksFor(args[0], unseen) && asksFor(args[1], unseen)
+	case operators.Conditional:
+		return !unseen(args[0]) && asksFor(args[1], unseen) && asksFor(args[2], unseen)
+	case operators.Equals:
+		return isText(args[0]) && isText(args[1])
+	case operators.In:
+		return isText(args[0]) && args[1].Kind() == celast.ListKind && !slices.ContainsFunc(args[1].AsList().Elements(), isNoText)
+	case "startsWith", "endsWith", "contains":
+		return call.IsMemberFunction() && isText(call.Target()) && isText(args[0])
+	case "matches":
+		const other = "[^" // any character but some
+		return call.IsMemberFunction() && isText(call.Target()) && args[0].Kind() == celast.LiteralKind &&
+			!strings.Contains(fmt.Sprint(args[0].AsLiteral().Value()), other)
+	default:
+		return false
+	}
+}
+
+func isNoText(e celast.Expr) bool { return !isText(e) }
+
+// isText reports whether an expression is a text: one that is written there, a field, what is between others or a part
+// of one, in whatever case.
+func isText(e celast.Expr) bool {
+	switch e.Kind() {
+	case celast.LiteralKind:
+		return e.AsLiteral().Type() == types.StringType
+	case celast.IdentKind:
+		return !isRequest(e)
+	case celast.SelectKind:
+		field := e.AsSelect()
+		return !field.IsTestOnly() && (isRequest(field.Operand()) || isText(field.Operand()))
+	case celast.CallKind:
+		call := e.AsCall()
+		switch call.FunctionName() {
+		case operators.Add:
+			return isText(call.Args()[0]) && isText(call.Args()[1])
+		case "lowerAscii", "upperAscii", "trim":
+			return call.IsMemberFunction() && isText(call.Target())
+		case operators.Index:
+			list := call.Args()[0]
+			return call.Args()[1].Kind() == celast.LiteralKind && list.Kind() == celast.CallKind && list.AsCall().FunctionName() == "split" &&
+				isText(list.AsCall().Target())
+		}
+	}
+	return false
 }
 
 func isRequest(e celast.Expr) bool {
@@ -127,7 +192,9 @@ func (c *Compiled) Impossible(all []*v1alpha1.Capability) []string {
 		return slices.ContainsFunc(rules, func(r names.Rules) bool { return r.RepoPossible(pattern) })
 	})
 	problems.add(len(none) > 0, "repos: no request can have %s: mend the name", list(none))
-	none = slices.DeleteFunc(slices.Clone(c.policy.Spec.Environments), names.EnvironmentPossible)
+	none = slices.DeleteFunc(slices.Clone(c.policy.Spec.Environments), func(pattern string) bool {
+		return slices.ContainsFunc(rules, func(r names.Rules) bool { return r.EnvironmentPossible(pattern) })
+	})
 	problems.add(len(none) > 0, "environments: no request can have %s: mend the name", list(none))
 	for i, w := range c.when {
 		for _, one := range w.compares {
@@ -165,11 +232,11 @@ func (c *Compiled) Partial(all []*v1alpha1.Capability) []string {
 
 // Opaque says, a sentence each, which expressions read a name of the request in a form that [Compiled.Impossible] and
 // [Compiled.Partial] do not look into, where a spelling that no request has would let something through: those of a
-// Deny, and what an Allow negates.
+// Deny, and of an Allow what does not plainly ask for a name.
 func (c *Compiled) Opaque() []string {
 	var problems findings
 	for i, w := range c.when {
-		problems.add(w.opaqueNot || w.opaque && c.policy.Spec.Effect != v1alpha1.EffectAllow,
+		problems.add(w.opaqueLets || w.opaque && c.policy.Spec.Effect != v1alpha1.EffectAllow,
 			"when[%d]: it reads request.repo or request.environment otherwise than by ==, !=, in, startsWith, endsWith or "+
 				"contains with texts, so whether a request can have such a name is not known: "+
 				"compare names by the policy's own fields, which know all spellings", i)

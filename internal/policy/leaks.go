@@ -107,9 +107,12 @@ func copiedOut(step *corev1.Container) findings {
 	f.add(step.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError,
 		"container %s: terminationMessagePolicy must be File: the end of its log would be kept in the Pod's status", step.Name)
 	for name, probe := range map[string]*corev1.Probe{"livenessProbe": step.LivenessProbe, "startupProbe": step.StartupProbe, "readinessProbe": step.ReadinessProbe} {
-		f.add(probe != nil && probe.Exec != nil, "container %s: %s.exec must not be set: the kubelet writes into an event what such a "+
-			"command prints; use httpGet, tcpSocket or grpc", step.Name, name)
+		f.add(probe != nil && (probe.Exec != nil || probe.HTTPGet != nil || probe.GRPC != nil), "container %s: %s must be tcpSocket: the kubelet "+
+			"writes into an event what a command prints, and what is answered over HTTP or gRPC", step.Name, name)
 	}
+	hook := step.Lifecycle
+	f.add(hook != nil && hook.PreStop != nil && hook.PreStop.Exec != nil, "container %s: lifecycle.preStop.exec must not be set: the kubelet "+
+		"writes into its log what such a command prints; use another handler, or have the program heed its signal", step.Name)
 	slices.Sort(f)
 	return f
 }

@@ -98,9 +98,21 @@ func TestLeaks_WhatTheKubeletCopiesIsRefusedOfTheStep(t *testing.T) {
 		{"the end of its log, into the status", step(func(c *corev1.Container) {
 			c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
 		}), "terminationMessagePolicy must be File"},
-		{"what its liveness probe prints", step(func(c *corev1.Container) { c.LivenessProbe = exec }), "livenessProbe.exec must not be set"},
-		{"what its readiness probe prints", step(func(c *corev1.Container) { c.ReadinessProbe = exec }), "readinessProbe.exec must not be set"},
-		{"what its startup probe prints", step(func(c *corev1.Container) { c.StartupProbe = exec }), "startupProbe.exec must not be set"},
+		{"what its liveness probe prints", step(func(c *corev1.Container) { c.LivenessProbe = exec }), "livenessProbe must be tcpSocket"},
+		{"what its readiness probe prints", step(func(c *corev1.Container) { c.ReadinessProbe = exec }), "readinessProbe must be tcpSocket"},
+		{"what its startup probe prints", step(func(c *corev1.Container) { c.StartupProbe = exec }), "startupProbe must be tcpSocket"},
+		{"what it answers over HTTP", step(func(c *corev1.Container) {
+			c.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{}}}
+		}), "readinessProbe must be tcpSocket"},
+		{"what it answers over gRPC", step(func(c *corev1.Container) {
+			c.StartupProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{}}}
+		}), "startupProbe must be tcpSocket"},
+		{"what it prints at its end", step(func(c *corev1.Container) {
+			c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"env"}}}}
+		}), "lifecycle.preStop.exec must not be set"},
+		{"whether its end is known", step(func(c *corev1.Container) {
+			c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{HTTPGet: &corev1.HTTPGetAction{}}}
+		}), ""},
 		{"whether its probe is answered", step(func(c *corev1.Container) {
 			c.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}
 		}), ""},

@@ -4,7 +4,6 @@
 package provider
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,9 +48,9 @@ func (Unprintable) LogValue() slog.Value { return slog.StringValue(redacted) }
 // Credential is what a back end issued. It cannot be printed, logged or marshalled, and its content is for projection alone.
 type Credential struct {
 	Unprintable
-	id, principal string
-	expiresAt     time.Time
-	pointers      map[string]string
+	id, principal    string
+	expiresAt, works time.Time
+	pointers         map[string]string
 	// secret returns the files and the variables: no reflection looks into a function.
 	secret func() (files, variables map[string]string)
 	// values returns what is secret in them.
@@ -62,8 +61,11 @@ type Credential struct {
 type CredentialFields struct {
 	// ID and Principal identify it without being it.
 	ID, Principal string
-	// ExpiresAt is when the back end stops accepting it.
+	// ExpiresAt is when the back end stops accepting it, at the earliest.
 	ExpiresAt time.Time
+	// Uncertain is how much later than that it may be: where the back end says how long, and not until when, nobody knows
+	// when on the way to its answer the time began.
+	Uncertain time.Duration
 	// Files by their path below the mount: lower case letters, digits, - and _, with / between names.
 	Files map[string]string
 	// Variables with secret values.
@@ -100,7 +102,7 @@ func NewCredential(f CredentialFields) (*Credential, error) {
 		files[v1alpha1.ExecSecretsFile] = list(values)
 	}
 	return &Credential{
-		id: f.ID, principal: f.Principal, expiresAt: f.ExpiresAt, pointers: maps.Clone(f.Pointers),
+		id: f.ID, principal: f.Principal, expiresAt: f.ExpiresAt, works: f.ExpiresAt.Add(f.Uncertain), pointers: maps.Clone(f.Pointers),
 		secret: func() (map[string]string, map[string]string) { return files, variables },
 		values: func() []string { return values },
 	}, nil
@@ -199,15 +201,6 @@ func Tells(text string, secrets ...string) bool {
 	})
 }
 
-// ToldIn reports whether a text holds one of the credential's secrets, or half of one, as it is or in base64.
-func (c *Credential) ToldIn(text string) bool {
-	files, variables := c.secret()
-	secrets := slices.Concat(c.values(), slices.Collect(maps.Values(files)), slices.Collect(maps.Values(variables)))
-	return slices.ContainsFunc(secrets, func(secret string) bool {
-		return Tells(text, secret, base64.StdEncoding.EncodeToString([]byte(secret)))
-	})
-}
-
 // reservedFolder is where Valetkey keeps what it tells valetkey-exec.
 const reservedFolder = "exec"
 
@@ -243,8 +236,11 @@ func (c *Credential) ID() string { return c.id }
 // Principal is what it acts as.
 func (c *Credential) Principal() string { return c.principal }
 
-// ExpiresAt is when the back end stops accepting it.
+// ExpiresAt is when the back end stops accepting it, at the earliest: nobody should count on it for longer.
 func (c *Credential) ExpiresAt() time.Time { return c.expiresAt }
+
+// WorksUntil is when the back end has stopped accepting it: a copy may work until then.
+func (c *Credential) WorksUntil() time.Time { return c.works }
 
 // Files are the secret files by path, for projection alone.
 func (c *Credential) Files() map[string]string {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,6 +153,8 @@ type Issued struct {
 	ID string
 	// Attempts were begun, from 1 on.
 	Attempts int32
+	// Nothing are the attempts among them of which it is known that nothing was issued.
+	Nothing []int32
 	// Handle as the back end made it.
 	Handle string
 	// Until is the latest instant at which anything that was issued can work by itself.
@@ -172,6 +175,13 @@ func (i Issued) Sessions() []string {
 		names = append(names, Lease{ID: i.ID, Attempt: attempt}.Session())
 	}
 	return names
+}
+
+// Open are the names of the sessions for which something may have been issued.
+func (i Issued) Open() []string {
+	return slices.DeleteFunc(i.Sessions(), func(session string) bool {
+		return slices.ContainsFunc(i.Nothing, func(attempt int32) bool { return session == Lease{ID: i.ID, Attempt: attempt}.Session() })
+	})
 }
 
 // Revoked is what revoking came to.

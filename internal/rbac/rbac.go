@@ -30,6 +30,27 @@ type Access struct {
 	// Name of the object. It is empty for a request that names none, such as a list. A rule with resource names
 	// allows such a request only if one of its names is empty.
 	Name string
+	// Prefix, if set, asks instead about any name that begins so, which a rule has to name.
+	Prefix string
+}
+
+// given reports whether rules give the access.
+func (a Access) given(rules []rbacv1.PolicyRule) bool {
+	covers := func(rule rbacv1.PolicyRule) bool {
+		allowed, _ := validation.Covers(rules, []rbacv1.PolicyRule{rule})
+		return allowed
+	}
+	if a.Prefix == "" {
+		return covers(a.rule())
+	}
+	for i := range rules {
+		for _, name := range rules[i].ResourceNames {
+			if a.Name = name; strings.HasPrefix(name, a.Prefix) && covers(a.rule()) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // rule is the access as the only right of a role.
@@ -57,7 +78,14 @@ type Rights struct {
 	// Basis is a digest of each binding of the subjects, and of its role, in the version that was read. Two results
 	// of the same question with the same basis are the same.
 	Basis string
+	// TooMany is set where there is more than MostLooks to look at. What was found before says nothing then.
+	TooMany bool
 }
+
+// MostLooks is how many subjects of bindings, and words of the roles that they give, are looked at for one answer, which
+// takes some ten milliseconds. Whoever may write roles in a namespace may bind any number of them to its accounts, and
+// would keep everybody else waiting.
+const MostLooks = 1 << 20
 
 // Allows reports whether anybody has the access.
 func (r Rights) Allows(access int) bool {
@@ -78,6 +106,7 @@ type Reader struct {
 // Of returns which accesses the subjects have in a namespace. An error means that it could not be found out.
 func (r Reader) Of(ctx context.Context, namespace string, subjects Subjects, accesses []Access) (Rights, error) {
 	s := &search{Reader: r, subjects: subjects, accesses: accesses}
+	s.may = map[boundRole]given{}
 	everywhere := &rbacv1.ClusterRoleBindingList{}
 	if err := r.Objects.List(ctx, everywhere, client.UnsafeDisableDeepCopy); err != nil {
 		return Rights{}, fmt.Errorf("listing ClusterRoleBindings: %w", err)
@@ -98,6 +127,9 @@ func (r Reader) Of(ctx context.Context, namespace string, subjects Subjects, acc
 			return Rights{}, err
 		}
 	}
+	if s.looks > MostLooks {
+		return Rights{TooMany: true}, nil
+	}
 	return Rights{List: s.list, Basis: s.digest()}, nil
 }
 
@@ -115,6 +147,10 @@ type search struct {
 	subjects Subjects
 	accesses []Access
 	list     []Right
+	// may is what each role that is bound gives.
+	may map[boundRole]given
+	// looks counts towards MostLooks.
+	looks int
 	// basis has a line for each binding of the subjects, in no order: a cache lists in none.
 	basis []string
 }
@@ -125,27 +161,73 @@ func (s *search) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// binding adds what one binding gives.
+// boundRole is a role as a binding names it, in the binding's namespace.
+type boundRole struct {
+	namespace string
+	ref       rbacv1.RoleRef
+}
+
+// given is what a role gives, in the version that was read.
+type given struct {
+	version string
+	// accesses are those of what is asked that it allows, by their indexes.
+	accesses []int
+}
+
+// binding adds what one binding gives, unless there was too much to look at before.
 func (s *search) binding(ctx context.Context, b binding) error {
+	if s.looks += 1 + len(b.subjects); s.looks > MostLooks {
+		return nil
+	}
 	named := s.subjects.among(b.subjects, b.object.GetNamespace())
 	if len(named) == 0 {
 		return nil
 	}
-	version, rules, err := s.role(ctx, b.role, b.object.GetNamespace())
+	may, err := s.given(ctx, b.role, b.object.GetNamespace())
 	if err != nil {
 		return err
 	}
 	s.basis = append(s.basis, fmt.Sprintf("%s/%s %s@%s %s",
-		b.kind, b.object.GetName(), b.object.GetUID(), b.object.GetResourceVersion(), version))
-	for i, access := range s.accesses {
-		if allowed, _ := validation.Covers(rules, []rbacv1.PolicyRule{access.rule()}); !allowed {
-			continue
-		}
+		b.kind, b.object.GetName(), b.object.GetUID(), b.object.GetResourceVersion(), may.version))
+	const told = 100 // each is told, which takes longer than to look at it
+	s.looks += told * len(named) * len(may.accesses)
+	for _, access := range may.accesses {
 		for _, subject := range named {
-			s.list = append(s.list, Right{Subject: subject, Access: i, Binding: b.kind + " " + b.object.GetName()})
+			s.list = append(s.list, Right{Subject: subject, Access: access, Binding: b.kind + " " + b.object.GetName()})
 		}
 	}
 	return nil
+}
+
+// given finds out once what a role gives, however many bindings there are of it.
+func (s *search) given(ctx context.Context, ref rbacv1.RoleRef, namespace string) (given, error) {
+	key := boundRole{namespace, ref}
+	if may, known := s.may[key]; known {
+		return may, nil
+	}
+	version, rules, err := s.role(ctx, ref, namespace)
+	if err != nil {
+		return given{}, err
+	}
+	may := given{version: version}
+	for i := range rules {
+		s.looks += words(&rules[i]) * len(s.accesses)
+	}
+	if s.looks > MostLooks {
+		return may, nil
+	}
+	for i, access := range s.accesses {
+		if access.given(rules) {
+			may.accesses = append(may.accesses, i)
+		}
+	}
+	s.may[key] = may
+	return may, nil
+}
+
+// words is how much there is to look through in a rule.
+func words(r *rbacv1.PolicyRule) int {
+	return 1 + len(r.Verbs) + len(r.APIGroups) + len(r.Resources) + len(r.ResourceNames)
 }
 
 // role returns the rules of a binding's role and the version they were read in. A role of another kind, or none of

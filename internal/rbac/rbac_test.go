@@ -6,6 +6,7 @@ package rbac_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -326,4 +327,63 @@ func TestReader_WhatCannotBeReadIsNoAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReader_LooksAtNoMoreThanItSays: whoever administers a namespace can bind any number of roles to its accounts.
+func TestReader_LooksAtNoMoreThanItSays(t *testing.T) {
+	everybody := subject("Group", "", "system:serviceaccounts:agents")
+	large := rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: make([]string, 1000)}
+	for name, row := range map[string]struct {
+		bindings, subjects, roles int
+		rule                      rbacv1.PolicyRule
+		tooMany                   bool
+	}{
+		"a few":                       {3, 3, 3, large, false},
+		"many bindings of one role":   {2000, 1, 1, large, false},
+		"many bindings of many roles": {2000, 1, 2000, large, true},
+		"many subjects":               {1100, 1000, 1, rbacv1.PolicyRule{}, true},
+		"many who may": {200, 100, 1,
+			rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"secrets"}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stored cached
+			for i := range row.roles {
+				r := role(row.rule)
+				r.Name = fmt.Sprint("r", i)
+				stored.roles = append(stored.roles, r)
+			}
+			for i := range row.bindings {
+				b := bound("Role", slices.Repeat([]rbacv1.Subject{everybody}, row.subjects)...)
+				b.Name, b.RoleRef.Name = fmt.Sprint("b", i), fmt.Sprint("r", i%row.roles)
+				stored.bindings = append(stored.bindings, *b)
+			}
+			found, err := rbac.Reader{Objects: stored}.Of(t.Context(), namespace, rbac.ServiceAccounts(namespace), []rbac.Access{getSecrets})
+			if err != nil || found.TooMany != row.tooMany || found.TooMany && len(found.List) > 0 {
+				t.Errorf("too many: %t, and %d rights; %v", found.TooMany, len(found.List), err)
+			}
+		})
+	}
+}
+
+// cached answers as the operator's cache does, in no time.
+type cached struct {
+	client.Reader
+	roles    []*rbacv1.Role
+	bindings []rbacv1.RoleBinding
+}
+
+func (c cached) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	var at int
+	if _, err := fmt.Sscanf(key.Name, "r%d", &at); err != nil {
+		return err
+	}
+	c.roles[at].DeepCopyInto(into.(*rbacv1.Role))
+	return nil
+}
+
+func (c cached) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
+	if list, is := into.(*rbacv1.RoleBindingList); is {
+		list.Items = c.bindings
+	}
+	return nil
 }

@@ -5,10 +5,10 @@ package rbac
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 )
@@ -20,16 +20,18 @@ type Subjects struct {
 	// namespace of the ServiceAccounts.
 	namespace string
 	// groups that the user, or each of the ServiceAccounts, is in.
-	groups []string
+	groups sets.Set[string]
 }
 
 // User is one user, with the groups that the API server knows it to be in.
-func User(name string, groups []string) Subjects { return Subjects{name: name, groups: groups} }
+func User(name string, groups []string) Subjects {
+	return Subjects{name: name, groups: sets.New(groups...)}
+}
 
 // ServiceAccounts are all ServiceAccounts of a namespace, also those that do not exist yet: whoever may create one
 // can become it.
 func ServiceAccounts(namespace string) Subjects {
-	return Subjects{namespace: namespace, groups: GroupsOf(namespace)}
+	return Subjects{namespace: namespace, groups: sets.New(GroupsOf(namespace)...)}
 }
 
 // GroupsOf returns the groups of each ServiceAccount of a namespace.
@@ -45,7 +47,7 @@ func (s Subjects) among(bound []rbacv1.Subject, home string) []string {
 	for _, b := range bound {
 		switch b.Kind {
 		case rbacv1.GroupKind:
-			if slices.Contains(s.groups, b.Name) {
+			if s.groups.Has(b.Name) {
 				found = append(found, "group "+b.Name)
 			}
 		case rbacv1.UserKind:

@@ -93,6 +93,12 @@ func (f *folder) put(rows []byte, r rune) []byte {
 		room -= spare
 	}
 	switch {
+	case r == ' ' && f.column+wide >= room: // at a row's end nobody would see it
+		rows = f.next(rows)
+		for _, r := range Blanks(1) {
+			rows = f.put(rows, r)
+		}
+		return rows
 	case f.column+wide <= room:
 		f.column += wide
 		return utf8.AppendRune(rows, r)

@@ -47,17 +47,19 @@ func stubbornPods() map[string][]string {
 		pod  = "{op: add, path: /spec/template/spec/"
 		step = pod + "containers/0/"
 		stay = "[/stubborn, stay, NAME]"
-		init = pod + "initContainers, value: [{name: first, image: IMAGE, "
+		// Of the step itself the kubelet asks nothing that is answered in words.
+		beside = pod + "containers/-, value: {name: beside, image: IMAGE, command: " + stay + ", "
+		init   = pod + "initContainers, value: [{name: first, image: IMAGE, "
 	)
 	return map[string][]string{
 		"plain":         nil,
-		"prestop-exec":  {step + "lifecycle, value: {preStop: {exec: {command: " + stay + "}}}}"},
+		"prestop-exec":  {beside + "lifecycle: {preStop: {exec: {command: " + stay + "}}}}}"},
 		"prestop-http":  {step + "lifecycle, value: {preStop: {httpGet: {port: 8099}}}}"},
 		"prestop-sleep": {step + "lifecycle, value: {preStop: {sleep: {seconds: 5}}}}"},
-		"liveness":      {step + "livenessProbe, value: {timeoutSeconds: 3600, httpGet: {port: 8099}}}"},
-		"startup":       {step + "startupProbe, value: {timeoutSeconds: 3600, httpGet: {port: 8099}}}"},
+		"liveness":      {beside + "livenessProbe: {timeoutSeconds: 3600, httpGet: {port: 8099}}}}"},
+		"startup":       {beside + "startupProbe: {timeoutSeconds: 3600, httpGet: {port: 8099}}}}"},
 		"sidecar-alive": {init + "restartPolicy: Always, command: " + stay + ", livenessProbe: {timeoutSeconds: 3600, exec: {command: " + stay + "}}}]}"},
-		"readiness":     {step + "readinessProbe, value: {timeoutSeconds: 3600, httpGet: {port: 8099}}}"},
+		"readiness":     {beside + "readinessProbe: {timeoutSeconds: 3600, httpGet: {port: 8099}}}}"},
 		"init":          {init + "command: " + stay + "}]}"},
 		"sidecar":       {init + "restartPolicy: Always, command: " + stay + ", lifecycle: {preStop: {exec: {command: " + stay + "}}}}]}"},
 		"sidecar-ends":  {init + "restartPolicy: Always, command: [/stubborn, end]}]}"},

@@ -207,7 +207,7 @@ func (e *Env) Start() *Operator {
 	traces := telemetry.NewTraces(sdktrace.NewTracerProvider())
 	reader := observer.Live
 	o.Requests = &request.Controller{
-		Client:     reader.Client(cluster),
+		Client:     reader.Client(cached{cluster}),
 		Live:       reader,
 		Observer:   observer,
 		Limits:     o.Ledger,
@@ -220,7 +220,7 @@ func (e *Env) Start() *Operator {
 		JobTimeout: time.Hour,
 	}
 	o.Grants = &grant.Controller{
-		Client:   reader.Client(cluster),
+		Client:   reader.Client(cached{cluster}),
 		Live:     reader,
 		Observer: observer,
 		Peers:    grant.LivePeers{Reader: reader, Namespaces: []string{Namespace}},
@@ -256,6 +256,18 @@ func (e *Env) observer(cluster client.Client) *observe.Observer {
 		Clock:     e.Clock,
 		Answers:   observe.NewAnswers(e.Clock),
 	}
+}
+
+// cached shows of requests what the operator's cache keeps of them.
+type cached struct{ client.Client }
+
+// Get implements client.Client.
+func (c cached) Get(ctx context.Context, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	err := c.Client.Get(ctx, key, into, opts...)
+	if r, is := into.(*v1alpha1.CapabilityRequest); is && err == nil {
+		_, err = observe.Slim(r)
+	}
+	return err
 }
 
 // Kill ends an operator: it looks at nothing more, and what it remembered is lost.

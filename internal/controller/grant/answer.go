@@ -65,7 +65,7 @@ func (c *Controller) tooLate(ctx context.Context, g *v1alpha1.CapabilityGrant, m
 // unused writes into a status what is known of a credential that was issued, and that nobody is given. It keeps nothing
 // of what is secret.
 func unused(attempt int32, credential *provider.Credential) func(*v1alpha1.CapabilityGrantStatus) {
-	until, named := metav1.NewTime(credential.ExpiresAt()), reference(credential)
+	until, named := metav1.NewTime(credential.WorksUntil()), reference(credential)
 	return func(s *v1alpha1.CapabilityGrantStatus) {
 		lifecycle.Learn(s, v1alpha1.AttemptExposure{Attempt: attempt, Until: until, Answered: true})
 		if s.Attempt == attempt {

@@ -26,7 +26,8 @@ const (
 
 const (
 	// mostRevocations is how many revocations are asked for at the same time of each provider, of which one capability has
-	// half at the most: each holds one of the workers that look at grants, of which a back end that hangs must not take all.
+	// half at the most, and for each namespace, of which one provider has half: each holds one of the workers that look at
+	// grants, of which back ends that hang must not take all, nor all that a namespace has.
 	mostRevocations = 16
 	// revokeTurn is how long a revocation waits for its turn, and then stands aside.
 	revokeTurn = 2 * time.Second
@@ -37,6 +38,8 @@ type calls struct {
 	mu       sync.Mutex
 	issuing  map[string]*shares
 	revoking map[string]*shares
+	// ending are the revocations of each namespace.
+	ending map[string]*shares
 }
 
 // issue asks a back end for a credential. It can be called from many goroutines.
@@ -58,12 +61,18 @@ func (c *calls) issue(ctx context.Context, backend provider.Provider, lease prov
 func (c *calls) revoke(
 	ctx context.Context, backend provider.Provider, name string, of caller, issued provider.Issued,
 ) (provider.Revoked, error) {
-	shares := c.shares(&c.revoking, name, mostRevocations)
+	later := &provider.Error{Class: provider.Retryable, RetryAfter: revokeTurn, Message: fmt.Sprintf(
+		"provider %s is being asked for as many revocations of capability %s as go at once, and answers slowly", name, of.capability)}
 	waiting, cancel := context.WithTimeout(ctx, revokeTurn)
 	defer cancel()
-	if err := shares.acquire(waiting, of); err != nil {
-		return provider.Revoked{}, &provider.Error{Class: provider.Retryable, RetryAfter: revokeTurn, Message: fmt.Sprintf(
-			"provider %s is being asked for as many revocations of capability %s as go at once, and answers slowly", name, of.capability)}
+	namespace, here := c.shares(&c.ending, of.namespace, mostRevocations), caller{capability: name, namespace: of.namespace}
+	if namespace.acquire(waiting, here) != nil {
+		return provider.Revoked{}, later
+	}
+	defer namespace.release(here)
+	shares := c.shares(&c.revoking, name, mostRevocations)
+	if shares.acquire(waiting, of) != nil {
+		return provider.Revoked{}, later
 	}
 	defer shares.release(of)
 	return backend.Revoke(ctx, issued)

@@ -143,6 +143,29 @@ func TestCalls_RevocationsStandAside(t *testing.T) {
 	})
 }
 
+// TestCalls_HoweverManyProvidersHangANamespaceHasWorkersLeft: one server may stand behind many of them.
+func TestCalls_HoweverManyProvidersHangANamespaceHasWorkersLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		goOn, all, inside := make(chan struct{}), &calls{}, map[string]int{}
+		revoke := func(namespace, name string) {
+			of := caller{capability: name, namespace: namespace}
+			_, _ = all.revoke(t.Context(), oddly{revoke: func() { inside[namespace]++; <-goOn }}, name, of, provider.Issued{})
+		}
+		for _, namespace := range []string{"agents", "others"} {
+			for n := range 40 {
+				go revoke(namespace, []string{"a", "b", "c", "d"}[n%4])
+				synctest.Wait()
+			}
+		}
+		for _, namespace := range []string{"agents", "others"} {
+			if n := inside[namespace]; n == 0 || n > mostRevocations {
+				t.Errorf("%d revocations of %s are under way", n, namespace)
+			}
+		}
+		close(goOn)
+	})
+}
+
 // TestAnswer_OfAnAttemptThatIsAnothersNowIsRecorded: what was issued is in the audit log, whoever goes on.
 func TestAnswer_OfAnAttemptThatIsAnothersNowIsRecorded(t *testing.T) {
 	e := newEnv(t)

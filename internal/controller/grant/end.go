@@ -46,7 +46,9 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		}
 	}
 	if mem.stopping != stop.Reason {
-		if err := c.record(ctx, g, audit.EventStopping, func(r *audit.Record) { r.Reason = stop.Reason }); err != nil {
+		if err := c.record(ctx, g, audit.EventStopping, func(r *audit.Record) {
+			r.Reason, r.Message = stop.Reason, policy.Clip(stop.Message, audit.MaxMessage)
+		}); err != nil {
 			return err
 		}
 		mem.stopping = stop.Reason
@@ -83,7 +85,7 @@ func (c *Controller) stopUnstored(ctx context.Context, g *v1alpha1.CapabilityGra
 	mem.credential = nil
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Spec.Job.Name, UID: types.UID(g.Spec.Job.UID)}}
 	stopping := c.Client.Patch(ctx, job, client.RawPatch(types.MergePatchType, projection.StopPatch(job)))
-	if apierrors.IsNotFound(stopping) || apierrors.IsInvalid(stopping) {
+	if stopping != nil && c.isAnotherJob(ctx, job) {
 		stopping = nil
 	}
 	var revoking error
@@ -100,16 +102,24 @@ func (c *Controller) stopUnstored(ctx context.Context, g *v1alpha1.CapabilityGra
 func (c *Controller) stopJob(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Spec.Job.Name, UID: types.UID(g.Spec.Job.UID)}}
 	err := c.Client.Patch(ctx, job, client.RawPatch(types.MergePatchType, projection.StopPatch(job)))
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
-		// It is gone, or another Job has its name: a patch for another UID is invalid.
-		return errAgain
-	}
 	if err != nil {
+		if c.isAnotherJob(ctx, job) {
+			return errAgain // as the watch will show
+		}
 		mem.StopNotBefore = c.Clock.Now().Add(lifecycle.Recheck)
 		return c.held(ctx, g, "the Job could not be stopped: "+policy.Clip(err.Error(), maxWords))
 	}
+	if !suspended(job) {
+		mem.StopNotBefore = c.Clock.Now().Add(lifecycle.Recheck)
+		return c.held(ctx, g, "the Job could not be stopped: somebody's webhook or policy writes suspend: false into it")
+	}
 	mem.job = job
 	return nil
+}
+
+// isAnotherJob reports whether the Job is gone, or another one has its name: its UID guards the patch that stops it.
+func (c *Controller) isAnotherJob(ctx context.Context, job *batchv1.Job) bool {
+	return stored.Moved(ctx, c.Live, job, func(*batchv1.Job) bool { return false })
 }
 
 // endPods deletes the Pods that nobody has told to end, with the short grace that they were given. The job-controller
@@ -122,7 +132,7 @@ func (c *Controller) endPods(ctx context.Context, g *v1alpha1.CapabilityGrant, m
 		}
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: p.Name}}
 		err := c.Client.Delete(ctx, pod, client.Preconditions{UID: &p.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		if client.IgnoreNotFound(err) != nil { // that another one has its name, the next look shows
 			mem.PodsRefused = "Pod " + p.Name + " could not be deleted: " + policy.Clip(err.Error(), maxWords)
 		}
 	}
@@ -230,7 +240,7 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 	}
 	issued := provider.Issued{ID: g.Spec.LeaseID, Attempts: g.Status.Attempt, Handle: g.Status.RevocationHandle,
 		Until: g.Status.CredentialExpiresAt.Time}
-	issued.Unknown = lifecycle.ExposedUntil(&g.Status) == nil
+	issued.Unknown, issued.Nothing = lifecycle.ExposedUntil(&g.Status) == nil, lifecycle.Nothing(&g.Status)
 	revoked, err := c.calls.revoke(ctx, backend, g.Spec.Provider.Name, caller{capability: g.Spec.Capability, namespace: g.Namespace}, issued)
 	if revoked.Left != "" {
 		c.tell(g, v1alpha1.ReasonEnding, revoked.Left)
@@ -331,11 +341,11 @@ func (c *Controller) deleteSecrets(ctx context.Context, g *v1alpha1.CapabilityGr
 }
 
 func (c *Controller) release(ctx context.Context, g *v1alpha1.CapabilityGrant) error {
-	err := stored.Release(ctx, c.Client, g, v1alpha1.FinalizerRevoke)
-	if apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
+	err := client.IgnoreNotFound(stored.Release(ctx, c.Client, g, v1alpha1.FinalizerRevoke))
+	if err != nil && stored.Moved(ctx, c.Live, g, func(now *v1alpha1.CapabilityGrant) bool { return !slices.Equal(now.Finalizers, g.Finalizers) }) {
 		return errAgain
 	}
-	return client.IgnoreNotFound(err)
+	return err
 }
 
 // wait stores what is waited for and how many Pods were seen.

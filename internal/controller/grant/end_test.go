@@ -219,7 +219,9 @@ func TestContainersEnded_AsTheNodeSaid(t *testing.T) {
 // TestEnds_APodThatTheJobControllerLeavesIsDeleted: whatever keeps the job-controller from looking at a Job keeps no Pod
 // of it running.
 func TestEnds_APodThatTheJobControllerLeavesIsDeleted(t *testing.T) {
-	for what, refused := range map[string]bool{"at once": false, "after a refusal": true} {
+	rows := refusals()
+	rows["at once"] = nil
+	for what, refused := range rows {
 		t.Run(what, func(t *testing.T) {
 			e := newEnv(t)
 			pod := e.delivered()
@@ -228,12 +230,12 @@ func TestEnds_APodThatTheJobControllerLeavesIsDeleted(t *testing.T) {
 				t.Errorf("it is looked at again after %s", result.RequeueAfter)
 			}
 			let := func() {}
-			if refused {
-				let = e.refuses("pods")
+			if refused != nil {
+				let = e.refuses("pods", refused)
 			}
 			e.clock.Step(lifecycle.JobControllerTime)
 			e.reconcile()
-			if c := e.endedCondition(); refused && !strings.Contains(c.Message, "Pod valetkey-pr-184-x could not be deleted: ") {
+			if c := e.endedCondition(); refused != nil && !strings.Contains(c.Message, "Pod valetkey-pr-184-x could not be deleted: ") {
 				t.Errorf("it says %s", c.Message)
 			}
 			let()

@@ -63,7 +63,7 @@ func (c *Controller) copyInputs(ctx context.Context, g *v1alpha1.CapabilityGrant
 			return err
 		}
 		if err != nil {
-			return &writeError{"copying ConfigMap " + in.reviewed.Name, err}
+			return &writeError{what: "copying ConfigMap " + in.reviewed.Name, cause: err}
 		}
 	}
 	mem.Copied = true

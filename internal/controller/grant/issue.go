@@ -18,6 +18,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/controller/stored"
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/projection"
 	"github.com/valetkey/valetkey/internal/provider"
@@ -186,7 +187,7 @@ var errNotOurs = errors.New("the attempt is another process's now")
 // there and somebody's webhooks say no before anything is issued. Nothing is stored.
 func (c *Controller) tryPod(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	if err := c.Client.Create(ctx, projection.TrialPod(g, mem.template), client.DryRunAll); err != nil {
-		return &writeError{"making the Job's Pod", err}
+		return &writeError{what: "making the Job's Pod", cause: err}
 	}
 	mem.PodTried, mem.template = true, nil
 	return nil
@@ -214,10 +215,10 @@ func (c *Controller) storeSecret(ctx context.Context, g *v1alpha1.CapabilityGran
 	}
 	err := c.Client.Create(ctx, projection.Secret(g, mem.Began, credential, issued.Time, expires.Time))
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return &writeError{"storing the Secret", err}
+		return &writeError{what: "storing the Secret", cause: err, secret: true}
 	}
 	err = c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
-		until := metav1.NewTime(credential.ExpiresAt())
+		until := metav1.NewTime(credential.WorksUntil())
 		lifecycle.Expose(s, v1alpha1.AttemptExposure{Attempt: mem.Began, Until: until, Answered: true})
 		s.IssuedAt, s.ExpiresAt = &issued, &expires
 		s.SecretName = projection.SecretName(g.UID, mem.Began)
@@ -268,17 +269,10 @@ func (c *Controller) startJob(ctx context.Context, g *v1alpha1.CapabilityGrant, 
 // notStarted tells a Job that is another one now, which the watch will show, from one that the API server does not let
 // start.
 func (c *Controller) notStarted(ctx context.Context, looked *batchv1.Job, err error) error {
-	if apierrors.IsConflict(err) {
+	if stored.Moved(ctx, c.Live, looked, func(now *batchv1.Job) bool { return now.Generation != looked.Generation }) {
 		return errAgain
 	}
-	now := &batchv1.Job{}
-	switch getting := c.Live.Get(ctx, client.ObjectKeyFromObject(looked), now); {
-	case apierrors.IsNotFound(getting):
-		return errAgain
-	case getting == nil && (now.UID != looked.UID || now.Generation != looked.Generation):
-		return errAgain
-	}
-	return &writeError{"starting the Job", err}
+	return &writeError{what: "starting the Job", cause: err}
 }
 
 func (c *Controller) recordDelivery(ctx context.Context, g *v1alpha1.CapabilityGrant, f lifecycle.Facts) error {

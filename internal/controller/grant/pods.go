@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -53,7 +54,7 @@ func (c *Controller) letGo(ctx context.Context, request client.ObjectKey, mine f
 		switch err := stored.Release(ctx, c.Client, pod, v1alpha1.FinalizerSeen); {
 		case err == nil || apierrors.IsNotFound(err):
 			released = append(released, pod.UID)
-		case !apierrors.IsConflict(err) && !apierrors.IsInvalid(err):
+		case !stored.Moved(ctx, c.Live, pod, func(now *corev1.Pod) bool { return !slices.Equal(now.Finalizers, pod.Finalizers) }):
 			errs = errors.Join(errs, fmt.Errorf("letting Pod %s go: %w", pod.Name, err))
 		}
 	}

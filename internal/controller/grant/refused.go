@@ -6,6 +6,7 @@ package grant
 import (
 	"errors"
 	"fmt"
+	"regexp"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -23,7 +24,16 @@ const mostWrites = 5
 type writeError struct {
 	what  string
 	cause error
+	// secret is set where the credential itself was sent: whoever refused it may have quoted it, in whatever form.
+	secret bool
 }
+
+// kubernetesOwn are the words that Kubernetes itself has for a refusal, with the names of quotas, webhooks, policies and
+// namespaces, up to where somebody else's words begin.
+var kubernetesOwn = regexp.MustCompile(`exceeded quota: [a-z0-9.-]{1,253}, requested: [a-z0-9./=,-]{1,200}, used: [a-z0-9./=,-]{1,200}, limited: [a-z0-9./=,-]{1,200}|` +
+	`admission webhook "[a-z0-9.-]{1,253}" denied the request|` +
+	`ValidatingAdmissionPolicy '[a-z0-9.-]{1,253}' with binding '[a-z0-9.-]{1,253}' denied request|` +
+	`unable to create new content in namespace [a-z0-9-]{1,63} because it is being terminated`)
 
 func (e *writeError) Error() string {
 	return fmt.Sprintf("%s: %s", e.what, apierrors.ReasonForError(e.cause))
@@ -36,8 +46,11 @@ func (c *Controller) tried(mem *memory, err error) error {
 	if !errors.As(err, &failed) || !observe.Refused(failed.cause) {
 		return err
 	}
-	words := failed.Error()
-	if said := policy.Clip(failed.cause.Error(), maxWords); mem.credential == nil || !mem.credential.ToldIn(said) {
+	words, said := failed.Error(), policy.Clip(failed.cause.Error(), maxWords)
+	if failed.secret {
+		said = kubernetesOwn.FindString(failed.cause.Error())
+	}
+	if said != "" {
 		words = failed.what + " is refused: " + said
 	}
 	mem.writes++

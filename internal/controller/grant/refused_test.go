@@ -15,6 +15,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -24,16 +26,36 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
+// refusals are the statuses by which somebody's rule refuses a write: whoever writes it chooses one.
+func refusals() map[string]error {
+	const words = "somebody's rule says no"
+	return map[string]error{
+		"Forbidden": apierrors.NewForbidden(corev1.Resource("x"), "x", errors.New(words)),
+		"Invalid":   apierrors.NewInvalid(schema.GroupKind{Kind: "X"}, "x", field.ErrorList{field.Forbidden(field.NewPath(""), words)}),
+		"Conflict":  apierrors.NewConflict(corev1.Resource("x"), "x", errors.New(words)),
+	}
+}
+
+// errUndone stands for a webhook of somebody's that writes into a Job what the operator did not.
+var errUndone = errors.New("undone")
+
 // refuses has the API server refuse to stop Jobs, or to delete Secrets, until let is called.
-func (e *env) refuses(what string) (let func()) {
-	refused := apierrors.NewForbidden(corev1.Resource(what), "x", errors.New("somebody's rule says no"))
+func (e *env) refuses(what string, refused error) (let func()) {
 	switch what {
 	case "jobs":
 		e.funcs.Patch = func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
-			if _, ok := o.(*batchv1.Job); ok {
+			job, ok := o.(*batchv1.Job)
+			switch {
+			case !ok:
+				return c.Patch(ctx, o, p, opts...)
+			case !errors.Is(refused, errUndone):
 				return refused
 			}
-			return c.Patch(ctx, o, p, opts...)
+			if err := c.Patch(ctx, o, p, opts...); err != nil {
+				return err
+			}
+			job.Spec.Suspend = ptr.To(false)
+			return c.Update(ctx, job)
 		}
 		return func() { e.funcs.Patch = nil }
 	case "pods":
@@ -70,35 +92,44 @@ func (e *env) over() {
 // it ends once that is let through.
 func TestEnds_NoRefusalKeepsTheBackEndFromBeingTold(t *testing.T) {
 	for what, words := range map[string]string{"jobs": "the Job could not be stopped: ", "secrets": "something stays here: deleting Secret"} {
-		t.Run(what, func(t *testing.T) {
-			e := newEnv(t)
-			pod := e.delivered()
-			let := e.refuses(what)
-			e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
-			e.over()
-			if n := e.backend.Working(); n != 0 {
-				t.Fatalf("%d credentials work", n)
-			}
-			if c := e.endedCondition(); c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, words) {
-				t.Errorf("%s: %s", c.Status, c.Message)
-			}
-			e.over()
-			if n := count(e.audit.events(), audit.EventRevoked); n != 1 {
-				t.Errorf("the revocation is on record %d times", n)
-			}
-			let()
-			e.nodeSays(pod, corev1.PodFailed, ended())
-			e.clock.Step(backoff(10))
-			e.over()
-			if !suspended(e.job()) {
-				t.Error("the Job was not stopped")
-			}
-			e.jobControllerSays(batchv1.JobSuspended)
-			e.over()
-			if g := e.grant(); g.Status.EndedAt == nil || g.Status.Outcome != v1alpha1.OutcomeRevoked {
-				t.Errorf("it does not end: %+v", e.endedCondition())
-			}
-		})
+		rows := refusals()
+		if what == "jobs" {
+			rows["undone"] = errUndone
+		}
+		for status, refused := range rows {
+			t.Run(what+" "+status, func(t *testing.T) { expectRevokedThough(t, what, words, refused) })
+		}
+	}
+}
+
+func expectRevokedThough(t *testing.T, what, words string, refused error) {
+	t.Helper()
+	e := newEnv(t)
+	pod := e.delivered()
+	let := e.refuses(what, refused)
+	e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
+	e.over()
+	if n := e.backend.Working(); n != 0 {
+		t.Fatalf("%d credentials work", n)
+	}
+	if c := e.endedCondition(); c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, words) {
+		t.Errorf("%s: %s", c.Status, c.Message)
+	}
+	e.over()
+	if n := count(e.audit.events(), audit.EventRevoked); n != 1 {
+		t.Errorf("the revocation is on record %d times", n)
+	}
+	let()
+	e.nodeSays(pod, corev1.PodFailed, ended())
+	e.clock.Step(backoff(10))
+	e.over()
+	if !suspended(e.job()) {
+		t.Error("the Job was not stopped")
+	}
+	e.jobControllerSays(batchv1.JobSuspended)
+	e.over()
+	if g := e.grant(); g.Status.EndedAt == nil || g.Status.Outcome != v1alpha1.OutcomeRevoked {
+		t.Errorf("it does not end: %+v", e.endedCondition())
 	}
 }
 
@@ -155,7 +186,7 @@ func TestEnds_ThatAreRefusedForEverCanBeAbandoned(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			e := newEnv(t)
 			pod := e.delivered()
-			e.refuses(what)
+			e.refuses(what, refusals()["Forbidden"])
 			e.annotate(v1alpha1.AnnotationRevoke, "seen enough")
 			e.over()
 			e.nodeSays(pod, corev1.PodFailed, ended())

@@ -4,7 +4,9 @@
 package grant
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -16,6 +18,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -23,14 +27,19 @@ import (
 	"github.com/valetkey/valetkey/internal/lifecycle"
 )
 
-// refusesWrites has the API server refuse to write objects of a kind, so many times, in words that are made of them.
+// refusesWrites has the API server refuse to write objects of a kind, so many times, in words that are made of them, and
+// with each status in turn.
 func (e *env) refusesWrites(kind client.Object, times int, words func(client.Object) string) {
 	refuse := func(o client.Object) error {
 		if reflect.TypeOf(o) != reflect.TypeOf(kind) || times == 0 {
 			return nil
 		}
 		times--
-		return apierrors.NewForbidden(corev1.Resource("objects"), o.GetName(), errors.New(words(o)))
+		return []error{
+			apierrors.NewForbidden(corev1.Resource("objects"), o.GetName(), errors.New(words(o))),
+			apierrors.NewConflict(corev1.Resource("objects"), o.GetName(), errors.New(words(o))),
+			apierrors.NewInvalid(schema.GroupKind{Kind: "X"}, o.GetName(), field.ErrorList{field.Forbidden(field.NewPath(""), words(o))}),
+		}[times%3]
 	}
 	e.funcs.Create = func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 		if err := refuse(o); err != nil {
@@ -110,28 +119,36 @@ func TestWrites_WhatIsRefusedIsSaidAndNotTriedForEver(t *testing.T) {
 	}
 }
 
-// TestWrites_WordsThatTellTheCredentialAreNotRepeated: a webhook may repeat what it was sent.
+// TestWrites_WordsThatTellTheCredentialAreNotRepeated: a webhook may repeat what it was sent, in whatever form. Of what
+// was refused together with the credential nothing is said but what Kubernetes itself says.
 func TestWrites_WordsThatTellTheCredentialAreNotRepeated(t *testing.T) {
-	for name, words := range map[string]func(client.Object) string{
-		"as it is": func(o client.Object) string { return fmt.Sprintf("%s", o.(*corev1.Secret).Data) },
-		"as it is sent": func(o client.Object) string {
-			secret := ""
-			for _, value := range o.(*corev1.Secret).Data {
-				secret += fmt.Sprintf(" %q", value)
-			}
-			return "no: " + secret
-		},
+	data := func(o client.Object) map[string][]byte { return o.(*corev1.Secret).Data }
+	for name, row := range map[string]struct {
+		words func(client.Object) string
+		says  string
+	}{
+		"as it is":   {func(o client.Object) string { return fmt.Sprintf("%s", data(o)) }, ""},
+		"as numbers": {func(o client.Object) string { return fmt.Sprintf("%v", data(o)) }, ""},
+		"as JSON, by a webhook": {func(o client.Object) string {
+			text, _ := json.Marshal(data(o))
+			return `admission webhook "plain.example.com" denied the request: no plain configuration: ` + string(text)
+		}, ` is refused: admission webhook "plain.example.com" denied the request`},
+		"as text, by a policy": {func(o client.Object) string {
+			return fmt.Sprintf("ValidatingAdmissionPolicy 'plain.example.com' with binding 'plain' denied request: %q", data(o))
+		}, ` is refused: ValidatingAdmissionPolicy 'plain.example.com' with binding 'plain' denied request`},
+		"a quota": {func(client.Object) string {
+			return "exceeded quota: few, requested: count/secrets=1, used: count/secrets=5, limited: count/secrets=5"
+		}, " is refused: exceeded quota: few, requested: count/secrets=1, used: count/secrets=5, limited: count/secrets=5"},
+		"a namespace that goes": {func(client.Object) string {
+			return "unable to create new content in namespace agents because it is being terminated"
+		}, " is refused: unable to create new content in namespace agents because it is being terminated"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t)
-			told := ""
-			e.refusesWrites(&corev1.Secret{}, 1, func(o client.Object) string {
-				told = words(o)
-				return told
-			})
+			e.refusesWrites(&corev1.Secret{}, 1, row.words)
 			e.reconcile()
-			if c := e.issuedCondition(); told == "" || c.Message != "storing the Secret: Forbidden" {
-				t.Errorf("%s, of %d bytes", c.Reason, len(c.Message))
+			if c := e.issuedCondition(); c.Message != "storing the Secret"+cmp.Or(row.says, ": Forbidden") {
+				t.Errorf("%s: %d bytes, not as it should", c.Reason, len(c.Message))
 			}
 		})
 	}

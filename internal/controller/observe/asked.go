@@ -43,12 +43,13 @@ func (e *look) askEach(ctx context.Context, other string, risks *exposure.Risks)
 			"one by one; remove those that are not used, or use another namespace", e.namespace, other, MostAccounts))
 		return nil
 	}
-	allowed := make([]bool, len(subjects)*len(e.questions))
+	questions := exposure.Whole(e.questions)
+	allowed := make([]bool, len(subjects)*len(questions))
 	group := errgroup.Group{} // it cancels no question: others may wait for its answer
 	group.SetLimit(lookupsAtOnce)
 	for i := range allowed {
 		group.Go(func() error {
-			may, err := e.allowed(ctx, subjects[i/len(e.questions)], e.questions[i%len(e.questions)].Access)
+			may, err := e.allowed(ctx, subjects[i/len(questions)], questions[i%len(questions)].Access)
 			allowed[i] = may
 			return err
 		})
@@ -58,7 +59,7 @@ func (e *look) askEach(ctx context.Context, other string, risks *exposure.Risks)
 	}
 	for i, may := range allowed {
 		if may {
-			risks.Add(subjects[i/len(e.questions)].Username, exposure.Asked, i%len(e.questions))
+			risks.Add(subjects[i/len(questions)].Username, exposure.Asked, i%len(questions))
 		}
 	}
 	return nil

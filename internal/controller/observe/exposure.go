@@ -50,6 +50,9 @@ func (o *Observer) Exposure(
 	risks.Privileged(e.requester)
 	risks.Rights(e.accounts)
 	risks.Rights(e.asks)
+	if e.accounts.TooMany || e.asks.TooMany {
+		return risks.List(), nil
+	}
 	other, err := e.otherAuthorizer(ctx, moment)
 	if err != nil {
 		return nil, err

@@ -5,7 +5,6 @@ package observe
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -32,6 +31,7 @@ func Slim(object any) (any, error) {
 	case *v1alpha1.CapabilityRequest:
 		o.ObjectMeta = slimMeta(o.ObjectMeta)
 		o.Labels, o.Annotations = nil, nil // decisions are read from where the API server wrote them
+		o.Status.Review = slimReview(o.Status.Review)
 		return o, nil
 	case *v1alpha1.CapabilityGrant:
 		return SlimGrant(o), nil
@@ -60,6 +60,17 @@ func Slim(object any) (any, error) {
 	}
 }
 
+// slimReview leaves of a review its digest and what can change without the Job: whoever makes requests fills it with the
+// commands of their Jobs. It is made whole again before a status is stored that has it.
+func slimReview(review *v1alpha1.Review) *v1alpha1.Review {
+	if review == nil {
+		return nil
+	}
+	slim := *review
+	slim.Job, slim.NotCovered = v1alpha1.ReviewedJob{Name: review.Job.Name, UID: review.Job.UID}, nil
+	return &slim
+}
+
 // SlimGrant leaves of a grant what the controllers read of it, in place.
 func SlimGrant(g *v1alpha1.CapabilityGrant) *v1alpha1.CapabilityGrant {
 	g.ObjectMeta = slimMeta(g.ObjectMeta)
@@ -69,16 +80,38 @@ func SlimGrant(g *v1alpha1.CapabilityGrant) *v1alpha1.CapabilityGrant {
 	return g
 }
 
-// slimMeta leaves no label and annotation but Valetkey's own.
+// slimMeta leaves no label and annotation but Valetkey's own, no owner but the one that manages the object, and no more
+// finalizers than an object of Valetkey's can have.
 func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	m.ManagedFields, m.GenerateName = nil, ""
 	m.Labels, m.Annotations = ours(m.Labels), ours(m.Annotations)
+	if owner := metav1.GetControllerOfNoCopy(&m); owner != nil {
+		m.OwnerReferences = []metav1.OwnerReference{*owner}
+	} else {
+		m.OwnerReferences = nil
+	}
+	if len(m.Finalizers) > mostFinalizers {
+		m.Finalizers = slices.Clone(m.Finalizers[:mostFinalizers])
+	}
 	return m
 }
 
+// mostFinalizers is how many are kept of an object. The admission rules let those of Valetkey's have fewer.
+const mostFinalizers = 16
+
+// ours is a map of its own: one that things are taken out of keeps the room that they had, and so does a list.
 func ours(all map[string]string) map[string]string {
-	maps.DeleteFunc(all, func(key, _ string) bool { return !strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") })
-	return all
+	var kept map[string]string
+	for key, value := range all {
+		if !strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") {
+			continue
+		}
+		if kept == nil {
+			kept = map[string]string{}
+		}
+		kept[key] = value
+	}
+	return kept
 }
 
 func withoutManagers(o client.Object) client.Object {
@@ -136,7 +169,7 @@ func slimRules(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 		r := &rules[i]
 		for _, list := range []*[]string{&r.Verbs, &r.APIGroups, &r.Resources, &r.ResourceNames, &r.NonResourceURLs} {
 			slices.Sort(*list)
-			*list = slices.Clip(slices.Compact(*list))
+			*list = append([]string(nil), slices.Compact(*list)...)
 			for _, word := range *list {
 				size += header + len(word)
 			}
@@ -161,9 +194,7 @@ func slimJob(job *batchv1.Job) *batchv1.Job {
 func slimPod(pod *corev1.Pod) *corev1.Pod {
 	slim := &corev1.Pod{TypeMeta: pod.TypeMeta, ObjectMeta: slimMeta(pod.ObjectMeta)}
 	slim.Spec.NodeName = pod.Spec.NodeName
-	for _, c := range pod.Spec.Containers {
-		slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Name: c.Name})
-	}
+	slim.Spec.Containers = goingOn(pod)
 	slim.Status.Phase = pod.Status.Phase
 	slim.Status.Reason, slim.Status.Message = policy.Clip(pod.Status.Reason, longestWords), policy.Clip(pod.Status.Message, longestWords)
 	for _, c := range pod.Status.Conditions {
@@ -176,6 +207,23 @@ func slimPod(pod *corev1.Pod) *corev1.Pod {
 	slim.Status.InitContainerStatuses = slimStatuses(pod.Status.InitContainerStatuses)
 	slim.Status.ContainerStatuses = slimStatuses(pod.Status.ContainerStatuses)
 	return slim
+}
+
+// goingOn has the names of containers of which no end is known, two at most: the controllers ask whether there is one, and
+// whether there is one beside the step.
+func goingOn(pod *corev1.Pod) []corev1.Container {
+	const enough = 2
+	over := map[string]bool{}
+	for _, s := range pod.Status.ContainerStatuses {
+		over[s.Name] = s.State.Terminated != nil
+	}
+	var kept []corev1.Container
+	for i := range pod.Spec.Containers {
+		if name := pod.Spec.Containers[i].Name; !over[name] && len(kept) < enough {
+			kept = append(kept, corev1.Container{Name: name})
+		}
+	}
+	return kept
 }
 
 func slimStatuses(all []corev1.ContainerStatus) []corev1.ContainerStatus {

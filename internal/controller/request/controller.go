@@ -90,6 +90,9 @@ func (c *Controller) write(ctx context.Context, before, after *v1alpha1.Capabili
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
+	if err := c.restore(ctx, before, after); err != nil {
+		return err
+	}
 	same := sameRequest
 	if after.Status.EndedAt != nil || after.Status.GrantName != "" {
 		same = sameToTheEnd
@@ -100,6 +103,23 @@ func (c *Controller) write(ctx context.Context, before, after *v1alpha1.Capabili
 		return err
 	}
 	c.announce(before, after, lease)
+	return nil
+}
+
+// restore makes the review of a status whole that is to be stored: the cache has only a part of it.
+func (c *Controller) restore(ctx context.Context, before, after *v1alpha1.CapabilityRequest) error {
+	if before.Status.Review == nil {
+		return nil
+	}
+	whole := &v1alpha1.CapabilityRequest{}
+	if err := c.Live.Get(ctx, client.ObjectKeyFromObject(before), whole); err != nil {
+		return err
+	}
+	if whole.UID != before.UID || whole.Status.Review == nil || whole.Status.Review.Digest != before.Status.Review.Digest {
+		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("capabilityrequests").GroupResource(), before.Name,
+			errors.New("it is another one by now"))
+	}
+	before.Status.Review, after.Status.Review = whole.Status.Review, whole.Status.Review
 	return nil
 }
 

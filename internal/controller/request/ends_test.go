@@ -4,6 +4,7 @@
 package request_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/controllertest"
 	"github.com/valetkey/valetkey/internal/provider"
 )
@@ -30,6 +32,8 @@ type end struct {
 	reason, words string
 	// outcome is the grant's; empty where there is no grant.
 	outcome v1alpha1.GrantOutcome
+	// unrecorded: what could be recorded was taken away by force.
+	unrecorded bool
 }
 
 // TestEnded_IsTrueAfterEveryEnd holds what makes kubectl wait --for=condition=Ended work: nobody waits out a timeout on
@@ -48,6 +52,7 @@ func TestEnded_IsTrueAfterEveryEnd(t *testing.T) {
 			}
 			o.Advance(row.wait + time.Second)
 			row.expect(t, e)
+			row.expectRecord(t, o.Records)
 		})
 	}
 }
@@ -105,6 +110,9 @@ func (row end) expect(t *testing.T, e *controllertest.Env) {
 	if r.Status.EndedAt == nil {
 		t.Error("it has no endedAt")
 	}
+	if review := r.Status.Review; review != nil && (review.Job.Image == "" || review.Job.Container == "") {
+		t.Errorf("what was reviewed is not there any more: %+v", review)
+	}
 	if row.outcome == "" {
 		return
 	}
@@ -116,6 +124,23 @@ func (row end) expect(t *testing.T, e *controllertest.Env) {
 	if running := meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ConditionRunning); running != nil &&
 		running.Status != metav1.ConditionFalse {
 		t.Errorf("the grant has ended, and its step runs: %+v", running)
+	}
+}
+
+// expectRecord has the audit log say what the end says, and with it who wanted it.
+func (row end) expectRecord(t *testing.T, records []audit.Record) {
+	t.Helper()
+	if row.unrecorded {
+		return
+	}
+	_, words, said := strings.Cut(row.words, ": ")
+	if !said || row.outcome == "" {
+		words = row.words
+	}
+	if !slices.ContainsFunc(records, func(r audit.Record) bool {
+		return (r.Event == audit.EventDenied || r.Event == audit.EventStopping) && strings.Contains(r.Message, words)
+	}) {
+		t.Errorf("no record says %q: %+v", words, records)
 	}
 }
 
@@ -136,7 +161,7 @@ func ends() map[string]end {
 		"its Job went": {granted: deleteJob,
 			reason: over, words: "Revoked: the Job was deleted", outcome: v1alpha1.OutcomeRevoked},
 		"its grant is not there any more": {granted: removeGrant,
-			reason: over, words: "its grant was deleted"},
+			reason: over, words: "its grant was deleted", unrecorded: true},
 		"its grant was deleted": {granted: func(e *env) { e.Must(e.Client.Delete(e.Context(), e.Grant("a"))) },
 			reason: over, words: "the grant was deleted"},
 		"a policy withdrew the grant": {granted: deny,

@@ -229,6 +229,7 @@ func (c *Controller) refuse(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 		TaskID: r.Spec.TaskID, Actor: r.Spec.Actor, Repo: r.Spec.Repo, Environment: r.Spec.Environment, Capability: r.Spec.Capability,
 		Approval: audit.ApprovalDenied, Outcome: audit.OutcomeDenied, Event: audit.EventDenied,
 		Requester: r.Spec.Requester.Username, Namespace: r.Namespace, Request: r.Name, Reason: reason,
+		Message: policy.Clip(message, audit.MaxMessage),
 	}
 	if by != nil {
 		r.Status.Policy, record.Policy = by, by.Name

@@ -62,3 +62,17 @@ func Release(ctx context.Context, writer client.Writer, object client.Object, fi
 	}
 	return writer.Patch(ctx, object, client.RawPatch(types.JSONPatchType, append(patch, ']')))
 }
+
+// Moved reports whether a write was refused because the object is not what it was when it was looked at: it is gone,
+// another one has its name, or changed says that what the write is guarded by is another. Live reads past the cache. The
+// status of the refusal does not tell: whoever writes an admission rule chooses it.
+func Moved[T client.Object](ctx context.Context, live client.Reader, looked T, changed func(now T) bool) bool {
+	now, is := looked.DeepCopyObject().(T)
+	if !is {
+		return false
+	}
+	if err := live.Get(ctx, client.ObjectKeyFromObject(looked), now); err != nil {
+		return apierrors.IsNotFound(err)
+	}
+	return now.GetUID() != looked.GetUID() || changed(now)
+}

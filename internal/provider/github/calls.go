@@ -77,10 +77,11 @@ const settles = time.Minute
 func (t *token) end(ctx context.Context, now time.Time) error {
 	status, err := t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) { return c.Apps.RevokeInstallationToken(ctx) })
 	switch {
+	case err == nil && status == http.StatusNoContent:
+	case err == nil: // A page of a gateway's, perhaps, which let nothing through.
+		return &provider.Error{Class: provider.Retryable, Message: fmt.Sprintf("GitHub's answer to the token's end is %d, and not %d", status, http.StatusNoContent)}
 	case !unknown(status, err):
-		if err != nil {
-			return err
-		}
+		return err
 	case now.Before(t.since.Add(settles)):
 		return &provider.Error{Class: provider.Retryable, Message: "GitHub does not know the token that was just issued, " +
 			"or not yet; it is asked again until a minute has passed since"}

@@ -236,7 +236,7 @@ func (g *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 		return provider.Revoked{}, stays
 	}
 	mode := v1alpha1.RevocationImmediate
-	if slices.ContainsFunc(i.Sessions(), func(session string) bool { _, _, ended := g.known(session); return !ended }) {
+	if slices.ContainsFunc(i.Open(), func(session string) bool { _, _, ended := g.known(session); return !ended }) {
 		mode = v1alpha1.RevocationAtExpiry
 	}
 	return provider.Revoked{Mode: mode}, nil

@@ -95,6 +95,8 @@ type lagging struct {
 	changed map[string]any
 	// refusal is the body of the answer that there is no such token.
 	refusal string
+	// gateway answers every DELETE by a page of its own.
+	gateway bool
 }
 
 // badCredentials is GitHub's own.
@@ -108,6 +110,9 @@ func (g *lagging) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		maps.Copy(a, g.changed)
 		w.WriteHeader(http.StatusCreated)
 		_ = json.NewEncoder(w).Encode(a)
+	case g.gateway && r.Method == http.MethodDelete:
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = fmt.Fprint(w, "<html>DELETE is not allowed here</html>")
 	case !g.knows || g.ended:
 		w.WriteHeader(http.StatusUnauthorized)
 		_, _ = fmt.Fprint(w, g.refusal)
@@ -132,6 +137,24 @@ func (g *lagging) behind(t *testing.T, w *world) (*github.Provider, provider.Lea
 	l := w.lease()
 	l.Provider.Spec.GitHub.APIURL = server.URL
 	return github.New(github.Options{APIs: []string{server.URL}, Signers: map[string]signer.Signer{"app": key}, Clock: clock}), l, clock
+}
+
+// TestRevoke_AGatewaysPageEndsNothing: GitHub itself says 204 of a token that it has ended, and one of its servers that
+// does not know a new token yet proves nothing.
+func TestRevoke_AGatewaysPageEndsNothing(t *testing.T) {
+	far := &lagging{refusal: badCredentials, gateway: true}
+	backend, l, _ := far.behind(t, newWorld(t))
+	if _, err := backend.Issue(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	issued := l.Issued("", time.Now().Add(time.Hour))
+	if revoked, err := backend.Revoke(t.Context(), issued); !provider.IsRetryable(err) {
+		t.Errorf("it is said to be ended, and works a second later: %+v, %v", revoked, err)
+	}
+	far.gateway, far.knows = false, true
+	if revoked, err := backend.Revoke(t.Context(), issued); err != nil || revoked.Mode != v1alpha1.RevocationImmediate || !far.ended {
+		t.Errorf("%+v, %v", revoked, err)
+	}
 }
 
 // TestRevoke_ATokenThatGitHubDoesNotKnowYetIsNotSaidToBeEnded: a server of GitHub's that does not know a new token yet

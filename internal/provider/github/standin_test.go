@@ -339,6 +339,29 @@ func TestATokenOfAnotherProcessIsSaidToWorkUntilItExpires(t *testing.T) {
 	}
 }
 
+// TestRevoke_AnAttemptOfWhichNothingCameTakesNothingFromTheOthers: its signer did not answer, and GitHub was not asked.
+func TestRevoke_AnAttemptOfWhichNothingCameTakesNothingFromTheOthers(t *testing.T) {
+	w := newWorld(t)
+	l := w.lease()
+	l.Attempt = 2
+	if _, err := w.Issue(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range map[string]struct {
+		nothing []int32
+		want    v1alpha1.RevocationMode
+	}{
+		"nobody knows what became of the first": {nil, v1alpha1.RevocationAtExpiry},
+		"the first was not asked for":           {[]int32{1}, v1alpha1.RevocationImmediate},
+	} {
+		issued := l.Issued("", time.Now().Add(time.Hour))
+		issued.Nothing = row.nothing
+		if revoked, err := w.Revoke(t.Context(), issued); err != nil || revoked.Mode != row.want {
+			t.Errorf("%s: %+v, %v", name, revoked, err)
+		}
+	}
+}
+
 func TestCheckProvider_GitHubsOwnAPIIsItHoweverItIsSpelt(t *testing.T) {
 	w := newWorld(t)
 	for api, allowed := range map[string]bool{

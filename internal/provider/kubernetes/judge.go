@@ -56,17 +56,21 @@ func (k *Provider) check(c *v1alpha1.Capability, all rights) error {
 // and each grant of the capability waits for the judgement.
 const mostLooks = 20_000
 
-// bounded are the rights as far as they are looked through. From the first that is too much on, they are taken for all that there are.
-func (all rights) bounded() rights {
-	looks := 0
-	for i, r := range all {
-		kinds := len(r.rule.NonResourceURLs) + len(r.rule.APIGroups)*len(r.rule.Resources)
-		if looks += max(1, kinds) * max(1, len(r.rule.Verbs)); looks > mostLooks {
-			r.namespace, r.rule = "", rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}
-			return append(all[:i:i], r)
-		}
+// collected are rights as far as they are looked through. From the first that is too much on, they are taken for all that there are.
+type collected struct {
+	rights rights
+	looks  int
+}
+
+func (all *collected) add(r right) {
+	if all.looks > mostLooks {
+		return
 	}
-	return all
+	kinds := len(r.rule.NonResourceURLs) + len(r.rule.APIGroups)*len(r.rule.Resources)
+	if all.looks += max(1, kinds) * max(1, len(r.rule.Verbs)); all.looks > mostLooks {
+		r.namespace, r.rule = "", rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}
+	}
+	all.rights = append(all.rights, r)
 }
 
 // refusal says the gravest findings in words, and all that would have to be accepted. Bindings are listed in any order,

@@ -4,11 +4,16 @@
 package kubernetes
 
 import (
+	"context"
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/internal/provider"
 )
@@ -36,6 +41,52 @@ func TestRights_TooManyToLookThroughAreTakenForAll(t *testing.T) {
 				t.Errorf("the scope has %d lines", len(scope.Lines))
 			}
 		})
+	}
+}
+
+// cached answers as the operator's cache does: with what is there, where it is asked for no copy.
+type cached struct {
+	client.Reader
+	role     *rbacv1.Role
+	bindings []rbacv1.RoleBinding
+	gets     int
+}
+
+func (c *cached) Get(_ context.Context, _ client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	c.gets++
+	role := c.role
+	if !slices.Contains(opts, client.GetOption(client.UnsafeDisableDeepCopy)) {
+		role = role.DeepCopy()
+	}
+	*into.(*rbacv1.Role) = *role
+	return nil
+}
+
+func (c *cached) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
+	if list, is := into.(*rbacv1.RoleBindingList); is {
+		list.Items = c.bindings
+	}
+	return nil
+}
+
+// TestRights_VeryManyBindingsFillNoMemory: whoever administers a namespace can bind one role as often as they like.
+func TestRights_VeryManyBindingsFillNoMemory(t *testing.T) {
+	c := &cached{role: role("web", "r", slices.Repeat([]rbacv1.PolicyRule{rule("get", "", "pods")}, 760)...)}
+	for range 800 {
+		c.bindings = append(c.bindings, *bind("web", "Role", "r", account))
+	}
+	before := c.role.DeepCopy()
+	k := New(Options{Namespace: "identities", OperatorNamespace: "valetkey-system", Roles: c})
+	var began, ended runtime.MemStats
+	runtime.ReadMemStats(&began)
+	_, err := k.Render(t.Context(), capability(), values())
+	runtime.ReadMemStats(&ended)
+	expectInvalid(t, err, "* takes in what does not exist yet")
+	if taken := (ended.TotalAlloc - began.TotalAlloc) >> 20; c.gets == 0 || taken > 64 {
+		t.Errorf("one look takes %d MiB", taken)
+	}
+	if !cmp.Equal(before, c.role) {
+		t.Error("what is the cache's was changed")
 	}
 }
 

@@ -36,43 +36,45 @@ type right struct {
 func (k *Provider) bound(ctx context.Context, account string) (rights, error) {
 	ctx, cancel := context.WithTimeout(ctx, askingTime/4)
 	defer cancel()
-	var all rights
+	all := &collected{}
 	everywhere := &rbacv1.ClusterRoleBindingList{}
-	if err := k.options.Roles.List(ctx, everywhere); err != nil {
+	if err := k.options.Roles.List(ctx, everywhere, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, unknown("ClusterRoleBindings", err)
 	}
-	for _, b := range everywhere.Items {
-		if !k.names(b.Subjects, account, "") {
-			continue
-		}
-		rules, err := k.rules(ctx, b.RoleRef, "")
-		if err != nil {
+	for i := range everywhere.Items {
+		b := &everywhere.Items[i]
+		if err := k.collect(ctx, all, account, right{binding: "ClusterRoleBinding " + b.Name}, b.Subjects, b.RoleRef); err != nil {
 			return nil, err
 		}
-		all = all.with("", "ClusterRoleBinding "+b.Name, rules)
 	}
 	somewhere := &rbacv1.RoleBindingList{}
-	if err := k.options.Roles.List(ctx, somewhere); err != nil {
+	if err := k.options.Roles.List(ctx, somewhere, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, unknown("RoleBindings", err)
 	}
-	for _, b := range somewhere.Items {
-		if !k.names(b.Subjects, account, b.Namespace) {
-			continue
-		}
-		rules, err := k.rules(ctx, b.RoleRef, b.Namespace)
-		if err != nil {
+	for i := range somewhere.Items {
+		b := &somewhere.Items[i]
+		if err := k.collect(ctx, all, account, right{namespace: b.Namespace, binding: "RoleBinding " + b.Name}, b.Subjects, b.RoleRef); err != nil {
 			return nil, err
 		}
-		all = all.with(b.Namespace, "RoleBinding "+b.Name, rules)
 	}
-	return slices.DeleteFunc(all.bounded(), k.known.shared), nil
+	return slices.DeleteFunc(all.rights, k.known.shared), nil
 }
 
-func (all rights) with(namespace, binding string, rules []rbacv1.PolicyRule) rights {
-	for _, rule := range rules {
-		all = append(all, right{namespace: namespace, binding: binding, rule: rule})
+// collect adds what a binding gives to the account, unless that is everything already. What it reads is the cache's, and
+// is not changed.
+func (k *Provider) collect(ctx context.Context, all *collected, account string, of right, subjects []rbacv1.Subject, ref rbacv1.RoleRef) error {
+	if all.looks > mostLooks || !k.names(subjects, account, of.namespace) {
+		return nil
 	}
-	return all
+	rules, err := k.rules(ctx, ref, of.namespace)
+	if err != nil {
+		return err
+	}
+	for _, rule := range rules {
+		of.rule = rule
+		all.add(of)
+	}
+	return nil
 }
 
 // names reports whether a binding is the account's, by any of the names that the authorizer knows it by. What is bound
@@ -96,11 +98,11 @@ func (k *Provider) names(subjects []rbacv1.Subject, account, namespace string) b
 func (k *Provider) rules(ctx context.Context, ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, error) {
 	if ref.Kind == "ClusterRole" {
 		role := &rbacv1.ClusterRole{}
-		err := k.options.Roles.Get(ctx, client.ObjectKey{Name: ref.Name}, role)
+		err := k.options.Roles.Get(ctx, client.ObjectKey{Name: ref.Name}, role, client.UnsafeDisableDeepCopy)
 		return role.Rules, found("ClusterRole "+ref.Name, err)
 	}
 	role := &rbacv1.Role{}
-	err := k.options.Roles.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, role)
+	err := k.options.Roles.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, role, client.UnsafeDisableDeepCopy)
 	return role.Rules, found("Role "+namespace+"/"+ref.Name, err)
 }
 

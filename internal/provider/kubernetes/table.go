@@ -141,10 +141,13 @@ func (t table) wild(k kind) bool {
 
 // has reports whether the row is about the verb.
 func (r *row) has(verb string) bool {
-	return slices.ContainsFunc(strings.Fields(r.verbs), func(known string) bool {
+	for known := range strings.FieldsSeq(r.verbs) {
 		prefix, some := strings.CutSuffix(known, "*")
-		return known == verb || some && strings.HasPrefix(verb, prefix)
-	})
+		if known == verb || some && strings.HasPrefix(verb, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // of returns what is known of a kind that may be a wildcard.

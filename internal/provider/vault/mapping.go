@@ -22,7 +22,7 @@ var fieldForm = regexp.MustCompile(`\$\{data\.([A-Za-z0-9_-]+)\}`)
 
 // credential is what the container is given of a secret.
 func (s *secret) credential(c *v1alpha1.VaultCapability, role string, expires time.Time) (*provider.Credential, error) {
-	f := provider.CredentialFields{ID: s.lease, Principal: role, ExpiresAt: expires, Files: map[string]string{}, Variables: map[string]string{}, Pointers: map[string]string{}}
+	f := provider.CredentialFields{ID: s.lease, Principal: role, ExpiresAt: expires, Uncertain: s.slow, Files: map[string]string{}, Variables: map[string]string{}, Pointers: map[string]string{}}
 	for _, file := range c.Files {
 		content, err := s.fill(file.Content)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
@@ -70,6 +71,10 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 		"a field is missing, Immediate": {refused: true, change: func(a map[string]any) { a["data"] = map[string]any{"username": "u"} }},
 		"a secret that is not leased": {refused: true, change: func(a map[string]any) {
 			a["lease_id"], a["lease_duration"] = "", 0
+		}},
+		"a certificate of SSH's, which is not leased": {unknown: true, change: func(a map[string]any) {
+			a["lease_id"], a["lease_duration"] = "", 0
+			a["data"] = map[string]any{"serial_number": "c73f26d2340276aa", "signed_key": "ssh-ed25519-cert-v01@openssh.com AAAAC3NzaC1lZDI1NTE5AAAA"}
 		}},
 		"a secret without a lease, by who knows whom": {unknown: true, change: func(a map[string]any) {
 			delete(a, "request_id")
@@ -140,10 +145,20 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 
 // TestRevoke_AnInterruptedAttemptIsNotConfirmed: what it was leased nobody knows, and the end of its login is no proof.
 func TestRevoke_AnInterruptedAttemptIsNotConfirmed(t *testing.T) {
-	for begun, want := range map[string]v1alpha1.RevocationMode{
-		`{"accessor":"b"}`: v1alpha1.RevocationAtExpiry,
-		`{"accessor":"b","lease":"database/creds/previews/1"}`:                  v1alpha1.RevocationImmediate,
-		`{"accessor":"b","lease":"database/creds/previews/1"},{"accessor":"c"}`: v1alpha1.RevocationAtExpiry,
+	const whole = `{"accessor":"b","lease":"database/creds/previews/1"}`
+	for name, row := range map[string]struct {
+		begun    string
+		attempts int32
+		nothing  []int32
+		want     v1alpha1.RevocationMode
+	}{
+		"Vault did not answer a login":              {"", 1, nil, v1alpha1.RevocationAtExpiry},
+		"it did not answer what was asked":          {`{"accessor":"b"}`, 1, nil, v1alpha1.RevocationAtExpiry},
+		"it answered":                               {whole, 1, nil, v1alpha1.RevocationImmediate},
+		"it answered one of two":                    {whole + `,{"accessor":"c"}`, 2, nil, v1alpha1.RevocationAtExpiry},
+		"it answered one, and not another's login":  {whole, 2, nil, v1alpha1.RevocationAtExpiry},
+		"it answered one, and refused another":      {whole, 2, []int32{1}, v1alpha1.RevocationImmediate},
+		"it answered one, and refused all that are": {whole, 3, []int32{1, 3}, v1alpha1.RevocationImmediate},
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch {
@@ -160,10 +175,13 @@ func TestRevoke_AnInterruptedAttemptIsNotConfirmed(t *testing.T) {
 		}))
 		l := leaseOf(server.URL, "")
 		v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
-		handle := strings.TrimSuffix(v.Handle(l), "}") + `,"begun":[` + begun + `]}`
-		revoked, err := v.Revoke(t.Context(), l.Issued(handle, time.Now().Add(time.Hour)))
-		if err != nil || revoked.Mode != want {
-			t.Errorf("%s: got %+v, %v", begun, revoked, err)
+		handle := strings.TrimSuffix(v.Handle(l), "}") + `,"begun":[` + row.begun + `]}`
+		l.Attempt = row.attempts
+		issued := l.Issued(handle, time.Now().Add(time.Hour))
+		issued.Nothing = row.nothing
+		revoked, err := v.Revoke(t.Context(), issued)
+		if err != nil || revoked.Mode != row.want {
+			t.Errorf("%s: got %+v, %v", name, revoked, err)
 		}
 		server.Close()
 	}
@@ -198,6 +216,35 @@ func TestIssue_AFailureBeforeAnythingWasAskedForIsKnownToEnd(t *testing.T) {
 		_, err := v.Issue(t.Context(), l)
 		if works := provider.StillWorks(err); works.Unknown || works.Until.Before(time.Now().Add(l.TTL)) || works.Until.After(time.Now().Add(l.TTL+2*time.Minute)) {
 			t.Errorf("%s: %+v, %v", path, works, err)
+		}
+		server.Close()
+	}
+}
+
+// TestIssue_WhatASlowVaultLeasedIsNotSaidToEndTooEarly: nobody knows when on the way its time began, so that the grant
+// ends by the first instant, and a copy is said to work until the last.
+func TestIssue_WhatASlowVaultLeasedIsNotSaidToEndTooEarly(t *testing.T) {
+	const slow = 9 * time.Second
+	for _, revocation := range []v1alpha1.VaultRevocation{v1alpha1.VaultImmediate, v1alpha1.VaultAtExpiry} {
+		clock := clocktesting.NewFakePassiveClock(time.Now())
+		began := clock.Now()
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == leases {
+				clock.SetTime(clock.Now().Add(slow))
+			}
+			_ = json.NewEncoder(w).Encode(answers()[r.URL.Path])
+		}))
+		l := leaseOf(server.URL, "")
+		l.Capability.Spec.Vault.Revocation = revocation
+		l.Keep = func(context.Context, string) error { return nil }
+		v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock})
+		l.Handle = v.Handle(l)
+		c, err := v.Issue(t.Context(), l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, last := c.ExpiresAt(), c.WorksUntil(); first.After(began.Add(15*time.Minute)) || !last.Equal(first.Add(slow)) {
+			t.Errorf("%s: it works until %s at the earliest, and until %s at the latest", revocation, first, last)
 		}
 		server.Close()
 	}

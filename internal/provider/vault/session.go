@@ -105,6 +105,8 @@ func (s *session) close() { s.http.CloseIdleConnections() }
 type secret struct {
 	lease    string
 	lifetime time.Duration
+	// slow is how long Vault took to answer: when its time began nobody knows more exactly.
+	slow time.Duration
 	// ends is when the token does on which the lease hangs, and the lease with it.
 	ends time.Duration
 	data map[string]any

@@ -230,6 +230,7 @@ func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked
 	began := v.options.Clock.Now()
 	secret, err := child.ask(ctx, asked)
 	if err == nil {
+		secret.slow = v.options.Clock.Now().Sub(began)
 		var credential *provider.Credential
 		if credential, err = v.take(ctx, s, l, asked, h, secret, began); err == nil {
 			return credential, nil
@@ -296,7 +297,7 @@ func (s *secret) afterLease(failure error, revocation v1alpha1.VaultRevocation, 
 	lifetime, unknown := s.works(began)
 	switch {
 	case s.goesOn(began) != nil:
-	case s.notLeased && lifetime <= 0:
+	case s.notLeased && lifetime <= 0 && unknown == nil:
 		return failure // what is not leased, and does not say how long it works, is none that was made for the grant
 	case s.lease == "" && lifetime <= 0:
 		return &outlivesError{failure, provider.Works{Unknown: true}} // perhaps Vault leased, and said so
@@ -305,7 +306,7 @@ func (s *secret) afterLease(failure error, revocation v1alpha1.VaultRevocation, 
 	}
 	works := provider.Works{Unknown: unknown != nil}
 	if lifetime > 0 {
-		works.Until = began.Add(lifetime)
+		works.Until = began.Add(lifetime + s.slow)
 	}
 	return &outlivesError{failure, works}
 }
@@ -355,6 +356,10 @@ func (v *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 	mode := v1alpha1.RevocationAtExpiry
 	if h.Revocation == v1alpha1.VaultImmediate {
 		mode = v1alpha1.RevocationImmediate
+	}
+	if len(h.Begun) < len(i.Open()) {
+		// An attempt was interrupted before anything was known that could be ended: nobody can confirm that it has.
+		mode = v1alpha1.RevocationAtExpiry
 	}
 	if len(h.Begun) == 0 {
 		return provider.Revoked{Mode: mode}, nil
