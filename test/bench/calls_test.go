@@ -60,8 +60,9 @@ func calls() map[string]expected {
 // own are the operator's calls among them, by method, as its own client counts them.
 func own() map[string]expected {
 	return map[string]expected{
-		"POST":   {8, "the grant, the dry run of the Pod, the Secret, five events"},
-		"GET":    {5, "the Job three times; the grant twice, past the cache: that the back end's tokens count as over, when it is told and after the end"},
+		"POST": {8, "the grant, the dry run of the Pod, the Secret, five events"},
+		"GET": {7, "the Job three times; the grant twice, past the cache: that the back end's tokens count as over, when it is told and after the end; " +
+			"the request twice: the cache keeps a part of its review, which is stored with its grant's name, and with its end"},
 		"PUT":    {11, "eight statuses of the grant, three of the request"},
 		"PATCH":  {3, "the namespace's mark, the Job's start, the Pod's finalizer"},
 		"DELETE": {3, "the Secret, when the grant ends, before the back end is told, and after the end"},
