@@ -76,6 +76,10 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 			a["lease_id"], a["lease_duration"] = "", 0
 			a["data"] = map[string]any{"serial_number": "c73f26d2340276aa", "signed_key": "ssh-ed25519-cert-v01@openssh.com AAAAC3NzaC1lZDI1NTE5AAAA"}
 		}},
+		"a secret that is kept, in a version": {refused: true, change: func(a map[string]any) {
+			a["lease_id"], a["lease_duration"] = "", 0
+			a["data"] = map[string]any{"data": map[string]any{"password": password}, "metadata": map[string]any{"version": 3, "created_time": "2026-01-01T00:00:00Z", "deletion_time": ""}}
+		}},
 		"a secret without a lease, by who knows whom": {unknown: true, change: func(a map[string]any) {
 			delete(a, "request_id")
 			a["lease_id"], a["lease_duration"] = "", 0

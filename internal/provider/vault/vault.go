@@ -297,7 +297,7 @@ func (s *secret) afterLease(failure error, revocation v1alpha1.VaultRevocation, 
 	lifetime, unknown := s.works(began)
 	switch {
 	case s.goesOn(began) != nil:
-	case s.notLeased && lifetime <= 0 && unknown == nil:
+	case s.notLeased && lifetime <= 0 && (unknown == nil || s.isKept()):
 		return failure // what is not leased, and does not say how long it works, is none that was made for the grant
 	case s.lease == "" && lifetime <= 0:
 		return &outlivesError{failure, provider.Works{Unknown: true}} // perhaps Vault leased, and said so

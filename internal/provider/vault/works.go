@@ -51,6 +51,16 @@ func shown(name string) string {
 	return "one of its fields"
 }
 
+// isKept reports whether the secret is one that Vault keeps, in a version, and made for nobody: the answer of the second
+// version of its engine for keys and values. Source: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2.
+func (s *secret) isKept() bool {
+	metadata, is := s.data["metadata"].(map[string]any)
+	_, kept := s.data["data"]
+	_, version := metadata["version"]
+	_, created := metadata["created_time"]
+	return is && kept && version && created && len(s.data) == 2
+}
+
 // goesOn says why the end of its lease would not be the end of the secret; nil if nothing says so.
 func (s *secret) goesOn(from time.Time) error {
 	const instead = "Vault would confirm that its lease is over, and it would work on; write revocation: AtExpiry"
