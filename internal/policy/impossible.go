@@ -98,9 +98,10 @@ func callAsksFor(call celast.CallExpr, unseen func(celast.Expr) bool) bool {
 	case operators.Conditional:
 		return !unseen(args[0]) && asksFor(args[1], unseen) && asksFor(args[2], unseen)
 	case operators.Equals:
-		return isText(args[0]) && isText(args[1])
+		made := func(e celast.Expr) bool { return !unseen(e) || isText(e) || isTexts(e) }
+		return made(args[0]) && made(args[1])
 	case operators.In:
-		return isText(args[0]) && args[1].Kind() == celast.ListKind && !slices.ContainsFunc(args[1].AsList().Elements(), isNoText)
+		return isText(args[0]) && isTexts(args[1])
 	case "startsWith", "endsWith", "contains":
 		return call.IsMemberFunction() && isText(call.Target()) && isText(args[0])
 	case "matches":
@@ -112,7 +113,10 @@ func callAsksFor(call celast.CallExpr, unseen func(celast.Expr) bool) bool {
 	}
 }
 
-func isNoText(e celast.Expr) bool { return !isText(e) }
+// isTexts reports whether an expression is a list of texts.
+func isTexts(e celast.Expr) bool {
+	return e.Kind() == celast.ListKind && !slices.ContainsFunc(e.AsList().Elements(), func(one celast.Expr) bool { return !isText(one) })
+}
 
 // isText reports whether an expression is a text: one that is written there, a field, what is between others or a part
 // of one, in whatever case.

@@ -374,6 +374,8 @@ func TestOpaque_FormsThatAreNotLookedIntoAreFound(t *testing.T) {
 		{"!(request.ttlSeconds > 900) && request.repo.matches('x')", true, false},
 		{"request.repo == request.environment", true, false},
 		{"request.repo.split('-')[0] == 'web'", true, false},
+		{"request.requester.extra[?'github.com/repository'].orValue([]) == ['acme/' + request.repo]", true, false},
+		{"['acme/' + request.repo] == ['acme/web-app'] ? true : request.ttlSeconds < 900", true, true},
 		{"request.environment.matches('^Prod') == false", true, true},
 		{"false == request.environment.matches('^Prod')", true, true},
 		{"request.repo.split('-')[0] == 'Web' ? false : true", true, true},
