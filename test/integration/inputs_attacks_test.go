@@ -178,7 +178,10 @@ func inputAttacks() []attack {
 		{"a Pod that is named as a server of its domain is", "agent", refused, "hostname is set", with(podOf(func(pod *corev1.PodSpec, _ *corev1.Container) {
 			pod.Hostname = "api"
 		}))},
-		{"what the step's probe prints, in an event", "agent", refused, "livenessProbe.exec must not be set", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
+		{"what the step answers to a probe, in an event", "agent", refused, "readinessProbe must be tcpSocket", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
+			c.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt32(8080)}}}
+		}))},
+		{"what the step's probe prints, in an event", "agent", refused, "livenessProbe must be tcpSocket", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
 			c.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"env"}}}}
 		}))},
 		{"the end of the step's log, in the Pod's status", "agent", refused, "terminationMessagePolicy must be File", with(podOf(func(_ *corev1.PodSpec, c *corev1.Container) {
