@@ -220,6 +220,7 @@ func TestExposure_RightsByRoles(t *testing.T) {
 		"reading one Secret by name": {given(account("other"), read, "", "secrets", "tls"), bot(), ""},
 		"reading a Secret that a grant will have": {given(account("bot"), read, "", "secrets", "tls", "valetkey-5e8f1a3c-1"), bot(),
 			"SecretReader: system:serviceaccount:agents:bot may read, list and watch Secrets in namespace agents (RoleBinding more)"},
+		"reading something else that is named so": {given(account("bot"), read, "", "configmaps", "valetkey-5e8f1a3c-1"), bot(), ""},
 		"a cluster administrator": {nil, asks("root", "system:masters"),
 			"RequesterMayApprove: root may approve requests in namespace agents (it needs no role)\n" +
 				"SecretReader: root may read, list and watch Secrets in namespace agents (it needs no role)"},
