@@ -103,7 +103,7 @@ record: ## Record the terminal sessions of docs/sessions anew
 
 ##@ Measure
 .PHONY: bench
-bench: build ## Measure the operator beside bare clients on the same API server, in ten minutes; BENCH=long has every row, in hours
+bench: build ## Measure the operator beside bare clients on the same API server, in minutes; BENCH=long has every row, in hours
 	go build -o bin/bench ./test/bench
 	bin/bench -plan '$(BENCH)' -out $(BENCHOUT)
 

@@ -72,9 +72,8 @@ func (l *counted) Accept() (net.Conn, error) {
 			_ = connection.Close()
 			continue
 		}
-		counted := &countedConnection{Conn: connection}
-		counted.leave = sync.OnceFunc(func() { l.leave(counted) })
-		taken, goes := l.take(from, counted)
+		counted := &countedConnection{Conn: connection, of: l, from: from}
+		taken, goes := l.take(counted)
 		if goes != nil {
 			_ = goes.Close()
 		}
@@ -86,10 +85,10 @@ func (l *counted) Accept() (net.Conn, error) {
 }
 
 // take counts a connection, and reports whether there is room for it, and which one has to go for it.
-func (l *counted) take(from string, c *countedConnection) (taken bool, goes *countedConnection) {
+func (l *counted) take(c *countedConnection) (taken bool, goes *countedConnection) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	own := len(l.open[from])
+	own := len(l.open[c.from])
 	if own >= l.mostOfOne {
 		return false, nil
 	}
@@ -99,9 +98,8 @@ func (l *counted) take(from string, c *countedConnection) (taken bool, goes *cou
 		}
 		l.drop(goes)
 	}
-	c.from = from
 	l.total++
-	l.open[from] = append(l.open[from], c)
+	l.open[c.from] = append(l.open[c.from], c)
 	return true, goes
 }
 
@@ -136,12 +134,12 @@ func (l *counted) leave(c *countedConnection) {
 
 type countedConnection struct {
 	net.Conn
-	from  string
-	leave func()
+	of   *counted
+	from string
 }
 
 // Close implements [net.Conn]. Whoever sees the end of a connection finds room for another.
 func (c *countedConnection) Close() error {
-	c.leave()
+	c.of.leave(c)
 	return c.Conn.Close()
 }
