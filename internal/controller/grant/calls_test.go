@@ -7,6 +7,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,10 +147,11 @@ func TestCalls_RevocationsStandAside(t *testing.T) {
 // TestCalls_HoweverManyProvidersHangANamespaceHasWorkersLeft: one server may stand behind many of them.
 func TestCalls_HoweverManyProvidersHangANamespaceHasWorkersLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		goOn, all, inside := make(chan struct{}), &calls{}, map[string]int{}
+		goOn, all := make(chan struct{}), &calls{}
+		inside := map[string]*atomic.Int32{"agents": {}, "others": {}} // more than one goes on when a turn ends
 		revoke := func(namespace, name string) {
 			of := caller{capability: name, namespace: namespace}
-			_, _ = all.revoke(t.Context(), oddly{revoke: func() { inside[namespace]++; <-goOn }}, name, of, provider.Issued{})
+			_, _ = all.revoke(t.Context(), oddly{revoke: func() { inside[namespace].Add(1); <-goOn }}, name, of, provider.Issued{})
 		}
 		for _, namespace := range []string{"agents", "others"} {
 			for n := range 40 {
@@ -157,8 +159,8 @@ func TestCalls_HoweverManyProvidersHangANamespaceHasWorkersLeft(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		for _, namespace := range []string{"agents", "others"} {
-			if n := inside[namespace]; n == 0 || n > mostRevocations {
+		for namespace := range inside {
+			if n := inside[namespace].Load(); n == 0 || n > mostRevocations {
 				t.Errorf("%d revocations of %s are under way", n, namespace)
 			}
 		}
