@@ -282,13 +282,13 @@ func addGrants(mgr ctrl.Manager, o options, reader *live.Reader, observer *obser
 	}
 	said := builder.WithPredicates(saysSomethingElse())
 	b := ctrl.NewControllerManagedBy(mgr).Named("grant").WithOptions(inTurn(o.workers)).
-		Watches(&v1alpha1.CapabilityGrant{}, grant.InTurn(), said).
+		Watches(&v1alpha1.CapabilityGrant{}, grant.InTurn(o.clock), said).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel), said).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(seenBy(grants)), said).
 		Watches(&v1alpha1.CapabilityRequest{}, &handler.EnqueueRequestForObject{}, said).
 		Watches(&v1alpha1.CapabilityPolicy{}, handler.EnqueueRequestsFromMapFunc(grant.Held(peers)),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		WatchesRawSource(source.Channel(grants.Answered, grant.InTurn()))
+		WatchesRawSource(source.Channel(grants.Answered, grant.InTurn(o.clock)))
 	if err := onCatalogue(b, o.clock, livingGrants(mgr.GetClient())).Complete(grants); err != nil {
 		return err
 	}

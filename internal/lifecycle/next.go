@@ -113,6 +113,12 @@ func expiry(g *v1alpha1.CapabilityGrant) time.Time {
 	return g.Status.ExpiresAt.Time
 }
 
+// Expired reports whether a grant's TTL is over.
+func Expired(g *v1alpha1.CapabilityGrant, now time.Time) bool {
+	exp := expiry(g)
+	return !exp.IsZero() && !now.Before(exp)
+}
+
 // whyStop looks for a reason to end a grant, the gravest first.
 func whyStop(f Facts, now time.Time) (v1alpha1.GrantStop, bool) {
 	if stop, found := withdrawn(f); found {
@@ -124,7 +130,7 @@ func whyStop(f Facts, now time.Time) (v1alpha1.GrantStop, bool) {
 	if stop, found := stepOver(f, now); found {
 		return stop, true
 	}
-	if exp := expiry(f.Grant); !exp.IsZero() && !now.Before(exp) {
+	if Expired(f.Grant, now) {
 		return stopFor(v1alpha1.OutcomeExpired, v1alpha1.ReasonExpired, "the time is up"), true
 	}
 	if f.started() {

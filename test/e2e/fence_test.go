@@ -205,8 +205,10 @@ kind: Pod
 metadata: {name: decoy, namespace: agents}
 spec:
   terminationGracePeriodSeconds: 1
+  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
   containers:
-  - {name: c, image: "`+stubborn+`", command: [/stubborn, stay, decoy], volumeMounts: [{name: script, mountPath: /script}]}
+  - {name: c, image: "`+stubborn+`", command: [/stubborn, stay, decoy], volumeMounts: [{name: script, mountPath: /script}],
+     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}
   volumes: [{name: script, configMap: {name: script}}]
 `)
 	for _, args := range [][]string{{"wait", "pod/decoy", "--for=condition=Ready", "--timeout=60s"}, {"delete", "configmap", "script"}} {

@@ -44,8 +44,6 @@ type Ask struct {
 	Command, Args []string
 	// Namespace of both; empty means the samples'.
 	Namespace string
-	// RunAsUser of the Pod; nil means the image's own.
-	RunAsUser *int64
 	// Job are more changes of the Job, one JSON patch operation each.
 	Job []string
 }
@@ -89,12 +87,8 @@ func (s *Stage) request(a Ask) (string, error) {
 	if a.Namespace == "" {
 		a.Namespace = Namespace
 	}
-	security := []byte("{}")
-	if a.RunAsUser != nil {
-		security = fmt.Appendf(nil, `{"runAsUser": %d}`, *a.RunAsUser)
-	}
 	return s.overlay(folder, map[string]string{"kustomization.yaml": fmt.Sprintf(requestOverlay,
-		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, cmp.Or(a.Capability, sampleCapability), a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, command, args, security) + operations(a.Job)})
+		s.rel(folder, "config/samples/request"), sampleImage, strings.TrimSuffix(name, ":dev"), digest, a.Name, a.Namespace, cmp.Or(a.Capability, sampleCapability), a.Environment, a.TTLSeconds, a.Name, a.Namespace, a.Name, a.Name, command, args) + operations(a.Job)})
 }
 
 // operations are JSON patch operations as lines of an overlay.
@@ -133,7 +127,6 @@ patches:
     - {op: replace, path: /spec/template/metadata/labels/valetkey.dev~1request, value: %q}
     - {op: replace, path: /spec/template/spec/containers/0/command, value: %s}
     - {op: replace, path: /spec/template/spec/containers/0/args, value: %s}
-    - {op: add, path: /spec/template/spec/securityContext, value: %s}
 `
 
 // AwaitRequest returns a request when its decision has the reason. A request that ended for another reason is an error.

@@ -65,6 +65,9 @@ type Controller struct {
 	byName map[types.NamespacedName]types.UID
 }
 
+// errInTurn: what is left to find out about the grant is costly, and waits until all others were looked at.
+var errInTurn = errors.New("it is looked at in its turn")
+
 // errAgain: the stored object has moved on; what moved it brings the grant back here.
 var errAgain = errors.New("the grant was changed in between")
 
@@ -88,6 +91,9 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 			return again(err)
 		}
 		facts, err := c.facts(ctx, grant, mem)
+		if errors.Is(err, errInTurn) {
+			return inTurn(grant, c.Clock.Now()), nil
+		}
 		if err != nil {
 			return ctrl.Result{}, err
 		}
@@ -96,14 +102,14 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		if action.Step == lifecycle.Wait {
 			err := c.wait(ctx, grant, facts, action)
 			result := requeue(action.Until, now)
-			result.Priority = ptr.To(ptr.Deref(priority(grant), 0)) // nil would be that with which it came
+			result.Priority = ptr.To(ptr.Deref(priority(grant, now.Add(result.RequeueAfter)), 0)) // nil would be that with which it came
 			if err != nil {
 				return again(err)
 			}
 			return result, nil
 		}
-		if inTurn(action.Step, step) {
-			return ctrl.Result{RequeueAfter: time.Millisecond, Priority: ptr.To(ptr.Deref(priority(grant), 0))}, nil
+		if takesTurn(action.Step, step) {
+			return inTurn(grant, now), nil
 		}
 		if err := c.take(ctx, grant, mem, facts, action); err != nil {
 			return again(err)
@@ -115,9 +121,9 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, fmt.Errorf("no rest after %d steps", maxSteps)
 }
 
-// inTurn: the step waits for the same grant's next pass, behind what is there already. A back end is asked to revoke once all that end now
+// takesTurn: the step waits for the same grant's next pass, behind what is there already. A back end is asked to revoke once all that end now
 // have been stopped, and what has ended is swept once nothing is left to do for those that live: a new leader has all of them before it.
-func inTurn(next lifecycle.Step, taken int) bool {
+func takesTurn(next lifecycle.Step, taken int) bool {
 	return taken > 0 && (next == lifecycle.Revoke || next == lifecycle.Sweep)
 }
 

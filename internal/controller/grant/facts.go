@@ -54,6 +54,12 @@ func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 		lifecycle.Next(f, c.Clock.Now()).Step == lifecycle.Stop {
 		return f, nil // What the policies say takes a while to find out, and changes nothing.
 	}
+	if f.Job.StartedFor != "" && !mem.met {
+		// A new leader meets all that live at once, and some of them are to be stopped.
+		mem.met = true
+		return f, errInTurn
+	}
+	mem.met = true
 	c.permission(ctx, g, request, job, mem, &f)
 	return f, nil
 }

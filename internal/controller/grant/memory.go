@@ -63,6 +63,8 @@ type memory struct {
 	pods map[types.UID]lifecycle.PodFacts
 	// released are the Pods that this process let go, by UID, whatever the cache shows.
 	released map[types.UID]bool
+	// met is set once this process looked at the grant.
+	met bool
 	// looked reports whether the API server itself was asked for Pods that the watch did not show.
 	looked bool
 	// watched is what the watch showed of Pods last, by UID. The controller's lock guards it.

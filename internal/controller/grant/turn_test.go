@@ -5,8 +5,12 @@ package grant
 
 import (
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -14,11 +18,13 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
-// TestWhatFailsWaitsBehindWhatCanGoOn: whatever it is that brings a failing grant back, and also behind those that were there first.
+// TestWhatFailsWaitsBehindWhatCanGoOn: whatever it is that brings a failing grant back, and also behind those that were there first. Before
+// both comes what is to be stopped.
 func TestWhatFailsWaitsBehindWhatCanGoOn(t *testing.T) {
 	queue := priorityqueue.New[reconcile.Request]("grants")
 	defer queue.ShutDown()
-	turn := InTurn()
+	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	turn := InTurn(clocktesting.NewFakePassiveClock(now))
 	status := func(name string, status v1alpha1.CapabilityGrantStatus) *v1alpha1.CapabilityGrant {
 		return &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: status}
 	}
@@ -42,18 +48,55 @@ func TestWhatFailsWaitsBehindWhatCanGoOn(t *testing.T) {
 	deleted := status("deleted", failing)
 	deleted.DeletionTimestamp = &metav1.Time{}
 	update(deleted)
+	until := func(at time.Time) v1alpha1.CapabilityGrantStatus {
+		return v1alpha1.CapabilityGrantStatus{ExpiresAt: &metav1.Time{Time: at}}
+	}
+	update(status("lives", until(now.Add(time.Second))))
+	update(status("expired", until(now)))
+	over := until(now)
+	over.Stop = &v1alpha1.GrantStop{}
+	update(status("expired-and-ends", over))
 	failing.Stop = &v1alpha1.GrantStop{}
 	update(status("ends", failing))
 	update(status("got-it", v1alpha1.CapabilityGrantStatus{Attempt: 2, Conditions: issued(metav1.ConditionTrue, v1alpha1.ReasonIssued)}))
 	turn.Generic(t.Context(), event.GenericEvent{Object: status("answered", v1alpha1.CapabilityGrantStatus{})}, queue)
 	turn.Create(t.Context(), event.CreateEvent{Object: status("new", v1alpha1.CapabilityGrantStatus{})}, queue)
 
-	want := []string{"revoked", "deleted", "ends", "got-it", "answered", "new", "there-at-the-start", "backs-off", "ended", "tries-again", "failed-again"}
+	want := []string{"revoked", "deleted", "expired", "lives", "expired-and-ends", "ends", "got-it", "answered", "new", "there-at-the-start", "backs-off", "ended", "tries-again", "failed-again"}
 	for i, name := range want {
 		item, _ := queue.Get()
 		if item.Name != name {
 			t.Errorf("number %d is %s, not %s", i, item.Name, name)
 		}
 		queue.Done(item)
+	}
+}
+
+// TestANewLeaderStopsWhatIsOverBeforeItLooksAtTheRest: it meets all that live at once, and what the policies say of each takes a look past
+// the cache.
+func TestANewLeaderStopsWhatIsOverBeforeItLooksAtTheRest(t *testing.T) {
+	for name, tt := range map[string]struct {
+		later            time.Duration
+		stops, comesBack bool
+	}{
+		"one that lives":   {later: time.Minute, comesBack: true},
+		"one that is over": {later: 11 * time.Minute, stops: true, comesBack: true}, // to be revoked in its turn
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			e.delivered()
+			e.must(e.client.Delete(t.Context(), &v1alpha1.CapabilityPolicy{ObjectMeta: metav1.ObjectMeta{Name: "previews"}}))
+			e.clock.Step(tt.later)
+			e.grants = e.controller()
+			result, err := e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()})
+			e.must(err)
+			if stops := e.grant().Status.Stop != nil; stops != tt.stops || (result.RequeueAfter == time.Millisecond) != tt.comesBack || ptr.Deref(result.Priority, -1) != 0 {
+				t.Errorf("at once it is stopped: %t, and comes back after %s with priority %v", stops, result.RequeueAfter, ptr.Deref(result.Priority, -1))
+			}
+			e.reconcile()
+			if e.grant().Status.Stop == nil {
+				t.Error("nobody asked the policies")
+			}
+		})
 	}
 }
