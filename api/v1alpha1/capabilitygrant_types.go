@@ -4,6 +4,8 @@
 package v1alpha1
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -273,6 +275,9 @@ type CapabilityGrantStatus struct {
 	// +optional
 	Audit *AuditAnchor `json:"audit,omitempty"`
 }
+
+// LatestInstant is the last instant that RFC 3339 can write in whole seconds, and so the API server can store.
+func LatestInstant() time.Time { return time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC) }
 
 // AttemptExposure is an attempt that may have been issued a credential.
 type AttemptExposure struct {

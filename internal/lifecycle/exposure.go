@@ -14,11 +14,15 @@ import (
 
 // Expose records that an attempt may be, or was, issued a credential that works until the given instant at the
 // latest. What was recorded before for the same attempt is replaced. An instant is stored in whole seconds, and is
-// rounded up: a credential never works longer than the status says.
+// rounded up: a credential never works longer than the status says. One that works longer than an instant can be
+// written works until [v1alpha1.LatestInstant].
 func Expose(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
 	seed(s)
 	remove(s, e.Attempt)
 	e.Until = metav1.NewTime(e.Until.Add(time.Second - 1).Truncate(time.Second))
+	if latest := v1alpha1.LatestInstant(); e.Until.After(latest) {
+		e.Until = metav1.NewTime(latest)
+	}
 	s.Exposed = append(s.Exposed, e)
 	s.CredentialExpiresAt = lastExpiry(s)
 }

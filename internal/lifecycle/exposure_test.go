@@ -65,3 +65,18 @@ func TestNothing_IsWhatWasNeverIssued(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// TestExpose_WhatNeverEndsCanBeStored: years have four digits, also when they are rounded up.
+func TestExpose_WhatNeverEndsCanBeStored(t *testing.T) {
+	for _, text := range []string{"9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-12:00"} {
+		until, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &v1alpha1.CapabilityGrantStatus{}
+		Expose(s, v1alpha1.AttemptExposure{Attempt: 1, Until: metav1.NewTime(until)})
+		if got := s.Exposed[0].Until.UTC().Format(time.RFC3339); got != "9999-12-31T23:59:59Z" {
+			t.Errorf("%s is stored as %s", text, got)
+		}
+	}
+}

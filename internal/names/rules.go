@@ -105,6 +105,15 @@ func (r Rules) Repos(patterns []string) []string {
 	})
 }
 
+// Denied is [Rules.Repos] for the patterns of a Deny, each of which also means the folders that it begins with, and what
+// lies below it.
+func (r Rules) Denied(patterns []string) []string {
+	if r.parts > 0 {
+		patterns = folders(patterns, r.parts)
+	}
+	return r.Repos(patterns)
+}
+
 // Environments is Repos for environments.
 func (r Rules) Environments(patterns []string) []string {
 	return each(patterns, r.EnvironmentPossible, r.Environment)
@@ -163,15 +172,14 @@ func (r Rules) Read(repo, environment string) Asked {
 func (a Asked) RepoAmong(patterns []string, widely bool) bool {
 	folded := widely || !a.rules.repoCased
 	if widely && a.rules.parts > 0 {
-		patterns = a.folders(patterns)
+		patterns = folders(patterns, strings.Count(a.repos[0], "/")+1)
 	}
 	return slices.ContainsFunc(a.repos, func(name string) bool { return among(patterns, name, folded) })
 }
 
-// folders makes each pattern one of as many parts as the request's repository has: of a longer one the first parts,
-// of a shorter one all that lies below it.
-func (a Asked) folders(patterns []string) []string {
-	parts := strings.Count(a.repos[0], "/") + 1
+// folders makes each pattern one of so many parts: of a longer one the first parts, of a shorter one all that lies
+// below it.
+func folders(patterns []string, parts int) []string {
 	all := make([]string, len(patterns))
 	for i, pattern := range patterns {
 		split := strings.Split(pattern, "/")
@@ -231,17 +239,64 @@ func (r Rules) EnvironmentPossible(pattern string) bool {
 // example is a name that a pattern means. If the pattern means any name that is allowed, then this one.
 func example(pattern string) string { return strings.ReplaceAll(pattern, Any, "a") }
 
-// RepoReads reports whether the text can be the name of a request's repository, or, if it is not whole, a piece of
-// one.
-func (r Rules) RepoReads(text string, whole bool) bool {
-	if !whole {
-		return (r.repoCased || strings.ToLower(text) == text) && (r.owner == "" || !strings.Contains(text, "/")) &&
-			(r.parts == 0 || strings.Count(text, "/") < r.parts) && r.serves(Any+text+Any)
-	}
-	return r.Repo(text) == text && r.RepoPossible(text)
+// Where says where in a name a text stands.
+type Where int
+
+const (
+	// Whole is for a text that is the name.
+	Whole Where = iota
+	// Beginning is for one that the name begins with, Ending for one that it ends with, Within for any piece of it.
+	Beginning
+	Ending
+	Within
+)
+
+// RepoReads reports whether the text can stand there in the name of a request's repository.
+func (r Rules) RepoReads(text string, where Where) bool {
+	served := r.serves(where.pattern(text))
+	r.served = "" // what is put around a text need not be served
+	return served && slices.ContainsFunc(where.around(text, max(r.parts, 1)), func(name string) bool {
+		return r.Repo(name) == name && r.RepoPossible(name)
+	})
 }
 
 // EnvironmentReads is RepoReads for the request's environment.
-func (r Rules) EnvironmentReads(text string, whole bool) bool {
-	return r.Environment(text) == text && (!whole || r.EnvironmentPossible(text))
+func (r Rules) EnvironmentReads(text string, where Where) bool {
+	return slices.ContainsFunc(where.around(text, 1), func(name string) bool {
+		return r.Environment(name) == name && r.EnvironmentPossible(name)
+	})
+}
+
+func (w Where) pattern(text string) string {
+	if w == Ending || w == Within {
+		text = Any + text
+	}
+	if w == Beginning || w == Within {
+		text += Any
+	}
+	return text
+}
+
+// around are names of up to so many parts that have the text there. If any name has it, one of them does.
+func (w Where) around(text string, parts int) []string {
+	before, after := []string{""}, []string{""}
+	for n := range parts {
+		folders := strings.Repeat("a/", n)
+		if w == Ending || w == Within {
+			before = append(before, folders+"a", folders+"a/")
+		}
+		if w == Beginning || w == Within {
+			after = append(after, "a"+strings.Repeat("/a", n), strings.Repeat("/a", n+1))
+		}
+	}
+	var all []string
+	if strings.Contains(text, Any) {
+		return nil // Here a star is a star, which no name has.
+	}
+	for _, one := range before {
+		for _, other := range after {
+			all = append(all, one+text+other)
+		}
+	}
+	return all
 }

@@ -61,9 +61,6 @@ func (c *Compiler) inAnyCase(expression string) (cel.Program, error) {
 		cel.CustomDecoratorV2(c.natives.decorate))
 }
 
-// takesPattern are the functions whose last argument is a regular expression.
-var takesPattern = []string{"matches", "find", "findAll"}
-
 // costs are those of the calls that CEL does not know by their overloads any more.
 type costs struct{}
 
@@ -127,6 +124,30 @@ func (n natives) decorate(i interpreter.InterpretableV2) (interpreter.Interpreta
 		return i, nil
 	}
 	return &twice{InterpretableCall: call, native: native}, nil
+}
+
+// unfolding are the functions among them whose arguments may unfold into much: see [unfolds].
+func (n natives) unfolding() natives {
+	some := natives{}
+	for _, name := range slices.Concat(takesPattern, takesQuantity) {
+		some[name] = n[name]
+	}
+	return some
+}
+
+// decorateUnfolding has the arguments of these looked at before a call, but for what stands in the expression: that was
+// looked at when it was compiled.
+func (n natives) decorateUnfolding(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	call, ok := i.(interpreter.InterpretableCall)
+	if !ok || n[call.Function()] == nil {
+		return i, nil
+	}
+	if arg := given(call.Function(), call.Args()); arg != nil {
+		if _, constant := (*arg).(interpreter.InterpretableConst); !constant {
+			return &twice{InterpretableCall: call, native: n[call.Function()]}, nil
+		}
+	}
+	return i, nil
 }
 
 // keyed is a map that an expression makes. None has names for keys: its fields are found as they are written.
@@ -196,8 +217,10 @@ func (t *twice) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 		return t.call(args)
 	}
 	lower := valuesAs(args, folded)
-	if pattern, ok := args[len(args)-1].(types.String); ok && slices.Contains(takesPattern, t.InterpretableCall.Function()) {
-		lower[len(lower)-1] = "(?i)" + pattern
+	if slices.Contains(takesPattern, t.InterpretableCall.Function()) {
+		if pattern, ok := args[1].(types.String); ok {
+			lower[1] = "(?i)" + pattern
+		}
 	}
 	return t.merge(t.call(valuesAs(args, exact)), t.call(lower))
 }
@@ -215,6 +238,9 @@ func (t *twice) call(args []ref.Val) ref.Val {
 		if types.IsUnknownOrError(arg) {
 			return arg
 		}
+	}
+	if problem := unfoldsMade(t.InterpretableCall.Function(), args); problem != nil {
+		return types.WrapErr(problem)
 	}
 	n := t.native
 	if n.OperandTrait != 0 && !args[0].Type().HasTrait(n.OperandTrait) {

@@ -134,12 +134,15 @@ func (c *Compiler) compile(e v1alpha1.Expression, effect v1alpha1.PolicyEffect) 
 	if cost.Max > expressionCostLimit {
 		return clause{}, 0, fmt.Errorf("the expression could cost %d, of at most %d", cost.Max, expressionCostLimit)
 	}
+	if err := unfoldsWritten(ast); err != nil {
+		return clause{}, 0, err
+	}
 	made := clause{usesJob: uses(ast, variableJob), message: e.Message, reads: namesRead(ast)}
 	made.compares, made.opaque, made.opaqueLets = comparisons(ast)
 	if made.anyCase = effect != v1alpha1.EffectAllow && len(made.reads) > 0; made.anyCase {
 		made.program, err = c.inAnyCase(e.Expression)
 	} else {
-		made.program, err = c.env.Program(ast, cel.CostLimit(expressionCostLimit))
+		made.program, err = c.env.Program(ast, cel.CostLimit(expressionCostLimit), cel.CostTracking(costs{}), cel.CustomDecoratorV2(c.natives.unfolding().decorateUnfolding))
 	}
 	if err != nil {
 		return clause{}, 0, fmt.Errorf("the expression cannot be prepared: %s", firstLine(err))

@@ -6,7 +6,6 @@ package policy
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/google/cel-go/cel"
 	celast "github.com/google/cel-go/common/ast"
@@ -26,8 +25,13 @@ const (
 // comparison is a text with which an expression compares a name of the request.
 type comparison struct {
 	field, text string
-	// whole is set where the name must be the text, and not only begin with it, end with it or hold it.
-	whole bool
+	// where in the name the text must stand.
+	where names.Where
+}
+
+// pieces are the functions that compare a piece of a name.
+func pieces() map[string]names.Where {
+	return map[string]names.Where{"startsWith": names.Beginning, "endsWith": names.Ending, "contains": names.Within}
 }
 
 // comparisons finds them in an expression, and reports whether it reads a name in another form, which is not looked
@@ -45,21 +49,21 @@ func comparisons(ast *cel.Ast) (found []comparison, opaque, lets bool) {
 		case celast.CallKind:
 			call := e.AsCall()
 			operands := call.Args()
-			compare := func(name, with celast.Expr, whole bool) {
-				if texts, known := compared(name, with, whole); known {
+			compare := func(name, with celast.Expr, where names.Where) {
+				if texts, known := compared(name, with, where); known {
 					found = append(found, texts...)
 					seen[name.AsSelect().Operand().ID()] = true
 				}
 			}
 			switch call.FunctionName() {
 			case operators.Equals, operators.NotEquals:
-				compare(operands[0], operands[1], true)
-				compare(operands[1], operands[0], true)
+				compare(operands[0], operands[1], names.Whole)
+				compare(operands[1], operands[0], names.Whole)
 			case operators.In:
-				compare(operands[0], operands[1], true)
-			case "startsWith", "endsWith", "contains":
-				if call.IsMemberFunction() {
-					compare(call.Target(), operands[0], false)
+				compare(operands[0], operands[1], names.Whole)
+			default:
+				if where, known := pieces()[call.FunctionName()]; known && call.IsMemberFunction() {
+					compare(call.Target(), operands[0], where)
 				}
 			}
 		}
@@ -105,9 +109,7 @@ func callAsksFor(call celast.CallExpr, unseen func(celast.Expr) bool) bool {
 	case "startsWith", "endsWith", "contains":
 		return call.IsMemberFunction() && isText(call.Target()) && isText(args[0])
 	case "matches":
-		const other = "[^" // any character but some
-		return call.IsMemberFunction() && isText(call.Target()) && args[0].Kind() == celast.LiteralKind &&
-			!strings.Contains(fmt.Sprint(args[0].AsLiteral().Value()), other)
+		return call.IsMemberFunction() && isText(call.Target()) && args[0].Kind() == celast.LiteralKind && plain(fmt.Sprint(args[0].AsLiteral().Value()))
 	default:
 		return false
 	}
@@ -161,7 +163,7 @@ func nameOf(e celast.Expr) string {
 }
 
 // compared are the texts with which a name is compared; known is whether it is a name, and each of them a text.
-func compared(name, with celast.Expr, whole bool) (found []comparison, known bool) {
+func compared(name, with celast.Expr, where names.Where) (found []comparison, known bool) {
 	field := nameOf(name)
 	if field == "" {
 		return nil, false
@@ -174,7 +176,7 @@ func compared(name, with celast.Expr, whole bool) (found []comparison, known boo
 		if one.Kind() != celast.LiteralKind || one.AsLiteral().Type() != types.StringType {
 			return nil, false
 		}
-		found = append(found, comparison{field: field, text: one.AsLiteral().Value().(string), whole: whole})
+		found = append(found, comparison{field: field, text: one.AsLiteral().Value().(string), where: where})
 	}
 	return found, true
 }
@@ -182,9 +184,9 @@ func compared(name, with celast.Expr, whole bool) (found []comparison, known boo
 // reads reports whether a request's name can be what it is compared with.
 func (c comparison) reads(r names.Rules) bool {
 	if c.field == fieldRepo {
-		return r.RepoReads(c.text, c.whole)
+		return r.RepoReads(c.text, c.where)
 	}
-	return r.EnvironmentReads(c.text, c.whole)
+	return r.EnvironmentReads(c.text, c.where)
 }
 
 // Impossible says, a sentence each, which names the policy holds that no request has for any of the capabilities that

@@ -17,16 +17,21 @@ const (
 	fieldEnvironment = "environment"
 )
 
-// namesIn are the patterns of a policy for one of these fields; none in a Deny stands for any.
-func (p *stored) namesIn(field string) []string {
-	all := p.Spec.Repos
-	if field == fieldEnvironment {
-		all = p.Spec.Environments
+// namesIn are the patterns of a policy for one of these fields, as they mean names of requests for a capability; none in
+// a Deny stands for any.
+func (p *stored) namesIn(field string, c *v1alpha1.Capability) []string {
+	rules := names.Of(c)
+	all, means := p.Spec.Repos, rules.Repos
+	switch {
+	case field == fieldEnvironment:
+		all, means = p.Spec.Environments, rules.Environments
+	case p.Spec.Effect == v1alpha1.EffectDeny:
+		means = rules.Denied
 	}
 	if len(all) == 0 {
 		return []string{names.Any}
 	}
-	return all
+	return means(all)
 }
 
 // outsideScope finds each policy that is to keep something from a request, by a name that the capability's scope does
@@ -59,16 +64,16 @@ func (l *linter) passes(p *stored, c *v1alpha1.Capability, field string) *stored
 		return nil
 	}
 	for _, q := range l.policies {
-		if q.Spec.Effect != v1alpha1.EffectAllow || q == p || !slices.Contains(l.about(q), c) || !meetBut(p, q, told, field) {
+		if q.Spec.Effect != v1alpha1.EffectAllow || q == p || !slices.Contains(l.about(q), c) || !meetBut(p, q, c, field) {
 			continue
 		}
 		reads := p.compiled.Reads(field) || q.compiled.Reads(field)
 		switch {
 		case p.Spec.Effect == v1alpha1.EffectDeny:
-			if p.compiled.Reads(field) || !within(q.namesIn(field), p.namesIn(field)) {
+			if p.compiled.Reads(field) || !within(q.namesIn(field, c), p.namesIn(field, c)) {
 				return q
 			}
-		case stricter(p, q, c) && (reads || !within(p.namesIn(field), q.namesIn(field))):
+		case stricter(p, q, c) && (reads || !within(p.namesIn(field, c), q.namesIn(field, c))):
 			return q
 		}
 	}
@@ -79,7 +84,7 @@ func (l *linter) passes(p *stored, c *v1alpha1.Capability, field string) *stored
 func (l *linter) bites(p *stored, c *v1alpha1.Capability, field string) bool {
 	return p.Spec.Effect == v1alpha1.EffectAllow || slices.ContainsFunc(l.policies, func(q *stored) bool {
 		return q.Spec.Effect == v1alpha1.EffectAllow && slices.Contains(l.about(q), c) &&
-			overlap(p.namesIn(field), q.namesIn(field)) && meetBut(p, q, names.ToldBy(c), field)
+			overlap(p.namesIn(field, c), q.namesIn(field, c)) && meetBut(p, q, c, field)
 	})
 }
 
@@ -96,9 +101,10 @@ func stricter(p, q *stored, c *v1alpha1.Capability) bool {
 
 // meetBut reports whether some request could be about both policies, were it not for one field: the names that the
 // scope holds can be the same, and somebody can be among the requesters of both.
-func meetBut(p, q *stored, told []string, field string) bool {
+func meetBut(p, q *stored, c *v1alpha1.Capability, field string) bool {
+	told := names.ToldBy(c)
 	for _, other := range []string{fieldRepo, fieldEnvironment} {
-		if other != field && slices.Contains(told, other) && !overlap(p.namesIn(other), q.namesIn(other)) {
+		if other != field && slices.Contains(told, other) && !overlap(p.namesIn(other, c), q.namesIn(other, c)) {
 			return false
 		}
 	}

@@ -17,8 +17,8 @@ import (
 type Subjects struct {
 	// name is a user's; empty when the subjects are all ServiceAccounts of a namespace.
 	name string
-	// namespace of the ServiceAccounts.
-	namespace string
+	// namespace of the ServiceAccounts, and prefix of their user names.
+	namespace, prefix string
 	// groups that the user, or each of the ServiceAccounts, is in.
 	groups sets.Set[string]
 }
@@ -31,7 +31,7 @@ func User(name string, groups []string) Subjects {
 // ServiceAccounts are all ServiceAccounts of a namespace, also those that do not exist yet: whoever may create one
 // can become it.
 func ServiceAccounts(namespace string) Subjects {
-	return Subjects{namespace: namespace, groups: sets.New(GroupsOf(namespace)...)}
+	return Subjects{namespace: namespace, prefix: serviceaccount.MakeUsername(namespace, ""), groups: sets.New(GroupsOf(namespace)...)}
 }
 
 // GroupsOf returns the groups of each ServiceAccount of a namespace.
@@ -55,9 +55,8 @@ func (s Subjects) among(bound []rbacv1.Subject, home string) []string {
 				found = append(found, b.Name)
 			}
 		case rbacv1.ServiceAccountKind:
-			namespace := cmp.Or(b.Namespace, home)
-			if name := serviceaccount.MakeUsername(namespace, b.Name); namespace != "" && s.is(name) {
-				found = append(found, name)
+			if namespace := cmp.Or(b.Namespace, home); namespace != "" && s.isAccount(namespace, b.Name) {
+				found = append(found, serviceaccount.MakeUsername(namespace, b.Name))
 			}
 		}
 	}
@@ -69,5 +68,15 @@ func (s Subjects) is(name string) bool {
 	if s.namespace == "" {
 		return name == s.name
 	}
-	return strings.HasPrefix(name, serviceaccount.MakeUsername(s.namespace, ""))
+	return strings.HasPrefix(name, s.prefix)
+}
+
+// isAccount is is for the user name of a ServiceAccount, which it does not make: of a million, few are looked for.
+func (s Subjects) isAccount(namespace, name string) bool {
+	if s.namespace != "" {
+		rest, found := strings.CutPrefix(namespace, s.namespace)
+		return found && (rest == "" || rest[0] == ':')
+	}
+	rest, found := strings.CutPrefix(s.name, serviceaccount.ServiceAccountUsernamePrefix)
+	return found && len(rest) == len(namespace)+1+len(name) && rest[:len(namespace)] == namespace && rest[len(namespace)] == ':' && rest[len(namespace)+1:] == name
 }

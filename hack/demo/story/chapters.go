@@ -218,7 +218,8 @@ func (t *teller) refusals(ctx context.Context, r *v1alpha1.CapabilityRequest, g 
 	if err != nil {
 		return err
 	}
-	thief := fmt.Sprintf(`{"spec":{"containers":[{"name":"thief","image":%q,"envFrom":[{"secretRef":{"name":%q}}]}]}}`, t.stage.Workload, g.Status.SecretName)
+	thief := fmt.Sprintf(`{"spec":{"securityContext":{"runAsNonRoot":true,"seccompProfile":{"type":"RuntimeDefault"}},"containers":[{"name":"thief","image":%q,`+
+		`"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}},"envFrom":[{"secretRef":{"name":%q}}]}]}}`, t.stage.Workload, g.Status.SecretName)
 	for _, row := range []struct {
 		title string
 		who   stage.Person

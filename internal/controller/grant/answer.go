@@ -112,9 +112,12 @@ func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant
 	mem.Failure = lifecycle.Failure{Final: provider.IsFinal(failure), Message: failure.Error()}
 	wait := max(backoff(mem.Began), provider.RetryAfter(failure))
 	mem.NotBefore = c.Clock.Now().Add(wait)
-	record := ofAttempt(g, mem.Began, func(r *audit.Record) { r.Reason = mem.Failure.Message })
-	if err := c.record(ctx, g, audit.EventIssueFailed, record); err != nil {
-		return err
+	if mem.failed != mem.Began {
+		record := ofAttempt(g, mem.Began, func(r *audit.Record) { r.Reason = mem.Failure.Message })
+		if err := c.record(ctx, g, audit.EventIssueFailed, record); err != nil {
+			return err
+		}
+		mem.failed = mem.Began
 	}
 	return c.storeAnswer(ctx, g, mem, func(s *v1alpha1.CapabilityGrantStatus) { c.sayFailed(g, s, mem, failure) })
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -294,5 +295,49 @@ func TestAnswer_ThatIsDeliveredSaysItsOwnEnd(t *testing.T) {
 	}
 	if s := e.grant().Status; s.CredentialExpiresAt == nil || !s.CredentialExpiresAt.Time.Equal(until) {
 		t.Errorf("the grant's last end is %v, want %s", s.CredentialExpiresAt, until)
+	}
+}
+
+// TestAnswer_ThatCannotBeStoredKeepsNobodyFromEndingTheGrant: whatever the API server has against it.
+func TestAnswer_ThatCannotBeStoredKeepsNobodyFromEndingTheGrant(t *testing.T) {
+	for name, answer := range map[string]func(*env, time.Time) (*provider.Credential, error){
+		"a failure that leaves something": func(_ *env, until time.Time) (*provider.Credential, error) {
+			return nil, &provider.Error{Class: provider.Retryable, Works: provider.WorksUntil(until), Message: "the answer broke off"}
+		},
+		"a final one": func(_ *env, until time.Time) (*provider.Credential, error) {
+			return nil, unusable(provider.WorksUntil(until))
+		},
+	} {
+		for why, end := range map[string]func(*env){
+			"revoked": func(e *env) { e.annotate(v1alpha1.AnnotationRevoke, "now") },
+			"deleted": func(e *env) { e.must(e.client.Delete(e.Context(), e.grant())) },
+		} {
+			t.Run(name+", "+why, func(t *testing.T) {
+				e, _, told := answered(t, v1alpha1.RevocationImmediate, answer)
+				_, err := e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()})
+				e.must(err)
+				<-e.grants.Answered
+				e.statusRefused = errors.New("status.exposed[0].until: Invalid value")
+				end(e)
+				for range 5 {
+					_, _ = e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()})
+				}
+				if len(*told) == 0 || !suspended(e.job()) {
+					t.Errorf("the back end was told %d times, the Job is stopped: %t", len(*told), suspended(e.job()))
+				}
+				if n := len(e.onRecord(audit.EventIssueFailed)); n != 1 {
+					t.Errorf("the failure is on record %d times", n)
+				}
+				e.statusRefused = nil
+				e.reconcile()
+				g := &v1alpha1.CapabilityGrant{}
+				if err := e.client.Get(t.Context(), key(), g); why == "deleted" && apierrors.IsNotFound(err) {
+					return // it has ended, and was let go
+				}
+				if g.Status.Stop == nil || g.Status.EndedAt == nil {
+					t.Errorf("once it can be stored, it says %+v", g.Status)
+				}
+			})
+		}
 	}
 }

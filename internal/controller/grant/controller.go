@@ -87,9 +87,7 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	mem := c.recall(grant)
 	grant = mem.newest(grant)
 	for step := range maxSteps {
-		if err := c.hear(ctx, grant, mem); err != nil {
-			return again(err)
-		}
+		unheard := c.hear(ctx, grant, mem)
 		facts, err := c.facts(ctx, grant, mem)
 		if errors.Is(err, errInTurn) {
 			return inTurn(grant, c.Clock.Now()), nil
@@ -99,6 +97,9 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		}
 		now := c.Clock.Now()
 		action := lifecycle.Next(facts, now)
+		if unheard != nil && action.Step != lifecycle.Stop {
+			return again(unheard) // Whatever an answer is that cannot be stored, it keeps nobody from ending the grant.
+		}
 		if action.Step == lifecycle.Wait {
 			err := c.wait(ctx, grant, facts, action)
 			result := requeue(action.Until, now)

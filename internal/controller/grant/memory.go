@@ -41,9 +41,9 @@ type memory struct {
 	stopping string
 	// unstored counts how often somebody else wrote the grant while its end was to be stored.
 	unstored int
-	// writes counts how often the API server refused the present write, and recorded is the last attempt whose credential
-	// is in the audit log.
-	writes, recorded int32
+	// writes counts how often the API server refused the present write. recorded is the last attempt whose credential is in
+	// the audit log, and failed the last whose failure is.
+	writes, recorded, failed int32
 	// revokeFailures counts how often what was issued was not all ended.
 	revokeFailures int32
 	// revocation is what this process recorded of the back end's answer.

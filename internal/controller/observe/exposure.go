@@ -41,8 +41,10 @@ func (o *Observer) Exposure(
 ) ([]policy.Risk, error) {
 	e := &look{Observer: o, namespace: request.Namespace, requester: request.Spec.Requester}
 	e.questions = exposure.About(request.Name)
-	var err error
-	e.accounts, e.asks, err = exposure.ByRoles(ctx, e.Cache, e.namespace, e.requester, e.questions)
+	err := o.looks.do(ctx, e.namespace, func() (err error) {
+		e.accounts, e.asks, err = exposure.ByRoles(ctx, e.Cache, e.namespace, e.requester, e.questions)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package observe
 
 import (
 	"context"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -13,6 +14,25 @@ import (
 // lookupsAtOnce is how many look-ups past the cache are made at a time for what lives in one namespace. A namespace
 // whose Jobs name many ConfigMaps then waits for itself, and leaves the API server to others.
 const lookupsAtOnce = 2
+
+// looks bounds how much of the processors is taken by looks at roles, of which each may take a while: one at a time for
+// what lives in one namespace, and half of the processors for all of them. Its zero value is ready to use.
+type looks struct {
+	namespaces Lookups
+	once       sync.Once
+	processors *semaphore.Weighted
+}
+
+func (l *looks) do(ctx context.Context, namespace string, look func() error) error {
+	l.once.Do(func() { l.processors = semaphore.NewWeighted(max(1, int64(runtime.GOMAXPROCS(0))/2)) })
+	return l.namespaces.do(ctx, namespace, 1, func() error {
+		if err := l.processors.Acquire(ctx, 1); err != nil {
+			return err
+		}
+		defer l.processors.Release(1)
+		return look()
+	})
+}
 
 // Lookups bounds how much is asked of the API server for one namespace at a time. Its zero value is ready to use.
 type Lookups struct {
@@ -30,7 +50,11 @@ type entrance struct {
 // one look-up: it is over before the next begins. The error is the look-up's own, or the context's. A look-up must
 // not make another.
 func (l *Lookups) Do(ctx context.Context, namespace string, look func() error) error {
-	at := l.enter(namespace)
+	return l.do(ctx, namespace, lookupsAtOnce, look)
+}
+
+func (l *Lookups) do(ctx context.Context, namespace string, atOnce int64, look func() error) error {
+	at := l.enter(namespace, atOnce)
 	defer l.leave(namespace)
 	if err := at.places.Acquire(ctx, 1); err != nil {
 		return err
@@ -39,7 +63,7 @@ func (l *Lookups) Do(ctx context.Context, namespace string, look func() error) e
 	return look()
 }
 
-func (l *Lookups) enter(namespace string) *entrance {
+func (l *Lookups) enter(namespace string, atOnce int64) *entrance {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.namespaces == nil {
@@ -47,7 +71,7 @@ func (l *Lookups) enter(namespace string) *entrance {
 	}
 	at := l.namespaces[namespace]
 	if at == nil {
-		at = &entrance{places: semaphore.NewWeighted(lookupsAtOnce)}
+		at = &entrance{places: semaphore.NewWeighted(atOnce)}
 		l.namespaces[namespace] = at
 	}
 	at.users++

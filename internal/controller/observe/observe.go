@@ -56,6 +56,8 @@ type Observer struct {
 	jobs Jobs
 	// lookups bounds what is read by Live and asked by Access for one namespace at a time.
 	lookups Lookups
+	// looks bounds how much of the processors looking at roles takes.
+	looks looks
 }
 
 // Observation is what was found about one request.

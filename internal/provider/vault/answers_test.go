@@ -270,6 +270,16 @@ func TestIssue_WhatVaultSaysInClearTellsNoSecret(t *testing.T) {
 		{"a lease that is named by the password and more", lease("x" + password + "y"), "tells what is secret"},
 		{"a lease that is named by the beginning of the password", lease(password[:12]), "tells what is secret"},
 		{"an accessor that is the password", login("accessor", password), "stands in the login's accessor"},
+		{"an accessor that is the token on which the lease hangs", func(said map[string]map[string]any) {
+			const other = "hvs.AnotherTokenOfItsOwn"
+			login("accessor", other)(said)
+			made, _ := said[makes]["auth"].(map[string]any)
+			made["client_token"] = other
+		}, "stands in the login's accessor"},
+		{"a lease that is named by what nobody is given", func(said map[string]map[string]any) {
+			said[leases]["data"] = map[string]any{"password": "0123456789abcdef", "api_key": password}
+			lease(password)(said)
+		}, "stands in its lease's ID"},
 		{"an accessor that is the login's token", login("accessor", loginToken), "an accessor that tells the token"},
 		{"an accessor that has the identity's token in it", login("accessor", "x"+identityToken), "an accessor that tells the token"},
 		{"the identity's token in place of the login's", login("client_token", identityToken), "what it was sent"},
@@ -287,7 +297,7 @@ func TestIssue_WhatVaultSaysInClearTellsNoSecret(t *testing.T) {
 			for _, secret := range []string{password[:12], loginToken, childToken, identityToken} {
 				// An accessor is stored before the secret is known.
 				stored := o.kept
-				if strings.Contains(tt.name, "accessor that is the password") {
+				if strings.Contains(tt.name, "accessor that is the password") || strings.Contains(tt.name, "the lease hangs") {
 					stored = ""
 				}
 				if strings.Contains(stored+o.err.Error(), secret) {

@@ -49,6 +49,9 @@ func (s *session) child(ctx context.Context, l provider.Lease) (*session, error)
 		return nil, classify(makingChild, err)
 	}
 	token, problem := readMade(auth)
+	if problem == nil && provider.Tells(s.accessor, token.ClientToken) {
+		return nil, final("the token that Vault made stands in the login's accessor, which is stored in clear")
+	}
 	if problem != nil || !s.asked(token, l.TTL) {
 		return nil, final("Vault made another token than was asked for: one that lives longer, can be made to, may do more, " +
 			"or is of another kind")

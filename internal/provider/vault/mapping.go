@@ -76,11 +76,19 @@ var public = []string{
 }
 
 // secrets are the values, among those that were used, that are secret; all of them if nothing else is.
-func (s *secret) secrets() []string {
+func (s *secret) secrets() []string { return secretsOf(s.used) }
+
+// told are the values that whatever is told in clear must not tell: all that was leased, whether it is used or not, but
+// for what the path says itself.
+func (s *secret) told(path string) []string {
+	return slices.DeleteFunc(secretsOf(s.data), func(value string) bool { return strings.Contains(path, value) })
+}
+
+func secretsOf(data map[string]any) []string {
 	var secret, all []string
-	for _, name := range slices.Sorted(maps.Keys(s.used)) {
-		whole := text(s.used[name])
-		values := slices.DeleteFunc(append([]string{whole}, texts(s.used[name], whole)...), func(v string) bool { return v == "" })
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		whole := text(data[name])
+		values := slices.DeleteFunc(append([]string{whole}, texts(data[name], whole)...), func(v string) bool { return v == "" })
 		all = append(all, values...)
 		if !slices.Contains(public, name) {
 			secret = append(secret, values...)

@@ -62,6 +62,12 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 		"a token of a month under another path's lease": {atExpiry: true, until: month, change: func(a map[string]any) {
 			a["lease_id"], a["data"] = "database/creds/other/1", map[string]any{"token": tokenUntil(month)}
 		}},
+		"a time that is no end, AtExpiry": {atExpiry: true, until: v1alpha1.LatestInstant(), change: func(a map[string]any) {
+			a["data"] = map[string]any{"password": password, "expires_at": "9999-12-31T00:00:00Z"}
+		}},
+		"a time that is no end, Immediate": {until: v1alpha1.LatestInstant(), change: func(a map[string]any) {
+			a["data"] = map[string]any{"password": password, "expires_at": "2400-12-31T00:00:00Z"}
+		}},
 		"a field is missing, AtExpiry": {atExpiry: true, until: month, change: func(a map[string]any) {
 			a["data"] = map[string]any{"ttl": time.Until(month).Seconds()}
 		}},

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -258,8 +259,12 @@ func (v *Provider) take(ctx context.Context, s *session, l provider.Lease, asked
 	if err != nil {
 		return nil, err
 	}
-	if provider.Tells(s.accessor, leased.secrets()...) {
+	secrets := leased.told(asked.path)
+	if provider.Tells(s.accessor, secrets...) {
 		return nil, final("what Vault leased stands in the login's accessor, which is stored in clear")
+	}
+	if provider.Tells(leased.lease, secrets...) {
+		return nil, final("what Vault leased stands in its lease's ID, which is stored in clear")
 	}
 	// The lease's ID is stored in clear, and so only when it is known to tell nothing of the secret.
 	h.Begun[len(h.Begun)-1].Lease = leased.lease
@@ -306,7 +311,12 @@ func (s *secret) afterLease(failure error, revocation v1alpha1.VaultRevocation, 
 	}
 	works := provider.Works{Unknown: unknown != nil}
 	if lifetime > 0 {
-		works.Until = began.Add(lifetime + s.slow)
+		works.Until = began.Add(lifetime)
+		if lifetime == math.MaxInt64 { // or longer: it is the longest that can be told
+			works.Until = v1alpha1.LatestInstant()
+		} else {
+			works.Until = works.Until.Add(s.slow)
+		}
 	}
 	return &outlivesError{failure, works}
 }

@@ -6,7 +6,6 @@ package vault
 import (
 	"cmp"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"maps"
@@ -23,9 +22,10 @@ import (
 // neither certificates nor sessions of others.
 //
 // It reads what Vault's engines are known to say: expiration and expires_at_seconds, in seconds since 1970; ttl,
-// token_ttl and lease_duration, in seconds; certificates and JSON Web Tokens wherever they stand; and texts of names
-// that speak of time, as RFC 3339 or Go writes one. A number of another name, or such a text in another form, is not
-// understood, and then nobody knows how long the secret works.
+// token_ttl and lease_duration, in seconds; certificates, JSON Web Tokens and times as RFC 3339 writes them wherever
+// they stand, in Base64 and JSON within a text as well; and texts of names that speak of time, as Go writes a duration.
+// A number of another name, or such a text in another form, is not understood, and then nobody knows how long the secret
+// works.
 // Source: the pages of the engines at https://developer.hashicorp.com/vault/api-docs/secret.
 func (s *secret) works(from time.Time) (time.Duration, error) {
 	l := lives{from: from, longest: s.lifetime}
@@ -79,6 +79,8 @@ func (s *secret) goesOn(from time.Time) error {
 type lives struct {
 	from    time.Time
 	longest time.Duration
+	// within counts the texts that stand around what is read, in another form.
+	within int
 }
 
 // chain are the fields with the authorities of a certificate, whose keys are nobody's.
@@ -136,36 +138,6 @@ func (l *lives) read(name string, value any) bool {
 	}
 }
 
-func (l *lives) readText(name, text string) bool {
-	text = strings.TrimSpace(text)
-	if strings.Contains(text, "-----BEGIN ") {
-		return l.readPEM([]byte(text), slices.Contains(chain, name))
-	}
-	if strings.Contains(text, "-cert-v01@openssh.com") {
-		return false
-	}
-	if der, err := base64.StdEncoding.DecodeString(text); err == nil {
-		if certificate, err := x509.ParseCertificate(der); err == nil {
-			l.add([]*x509.Certificate{certificate}, slices.Contains(chain, name))
-			return true
-		}
-	}
-	if until, is := tokenUntil(strings.TrimPrefix(text, "Bearer ")); is {
-		l.longest = max(l.longest, until.Sub(l.from))
-		return !until.IsZero()
-	}
-	if name = strings.ToLower(name); text == "" || name != "exp" && !slices.ContainsFunc(ofTime, func(word string) bool { return strings.Contains(name, word) }) {
-		return true
-	}
-	if until, err := time.Parse(time.RFC3339, text); err == nil {
-		l.longest = max(l.longest, until.Sub(l.from))
-		return true
-	}
-	lifetime, err := time.ParseDuration(text)
-	l.longest = max(l.longest, lifetime)
-	return err == nil
-}
-
 // readPEM reads the certificates of a text. What is neither one nor a key is not understood.
 func (l *lives) readPEM(text []byte, isChain bool) bool {
 	var all []*x509.Certificate
@@ -195,31 +167,4 @@ func (l *lives) add(all []*x509.Certificate, isChain bool) {
 	for _, certificate := range own {
 		l.longest = max(l.longest, certificate.NotAfter.Sub(l.from))
 	}
-}
-
-// tokenUntil is until when a JSON Web Token says that it works, zero if it does not say; false if the text is none.
-func tokenUntil(text string) (until time.Time, is bool) {
-	parts := strings.Split(text, ".")
-	const signed = 3
-	if len(parts) != signed {
-		return time.Time{}, false
-	}
-	var header struct {
-		Algorithm string `json:"alg"`
-	}
-	var claims map[string]json.RawMessage // names differ by case
-	for i, into := range []any{&header, &claims} {
-		decoded, err := base64.RawURLEncoding.DecodeString(parts[i])
-		if err != nil || json.Unmarshal(decoded, into) != nil {
-			return time.Time{}, i > 0 && header.Algorithm != ""
-		}
-	}
-	seconds, err := json.Number(claims["exp"]).Int64()
-	if header.Algorithm == "" {
-		return time.Time{}, false
-	}
-	if err != nil || seconds <= 0 {
-		return time.Time{}, true
-	}
-	return time.Unix(seconds, 0), true
 }

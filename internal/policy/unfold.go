@@ -1,0 +1,109 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+
+	"github.com/google/cel-go/cel"
+	celast "github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+)
+
+// takesPattern are the functions whose second argument is a regular expression, takesQuantity those whose only one is a
+// quantity. What CEL takes for their cost is the length of that text, and not what is made of it.
+var (
+	takesPattern  = []string{"matches", "find", "findAll"}
+	takesQuantity = []string{"quantity", "isQuantity"}
+)
+
+// mostSteps is how many steps a regular expression may have once its repetitions are written out. Go takes some 40
+// bytes for each.
+const mostSteps = 2000
+
+// smallQuantity is every quantity that anything has: 10 to the power of a million is written in seven characters, and
+// takes seconds to compare.
+var smallQuantity = regexp.MustCompile(`^[+-]?[0-9.]{0,40}([A-Za-z]{0,2}|[eE][+-]?[0-9]{1,2})$`)
+
+// unfolds says of a text that is given to a function why it is not: nil if it is small.
+func unfolds(function, text string) error {
+	switch {
+	case slices.Contains(takesPattern, function):
+		parsed, err := syntax.Parse(text, syntax.Perl)
+		if err != nil {
+			return nil // The function says so itself.
+		}
+		if steps(parsed) > mostSteps {
+			return fmt.Errorf("a regular expression has more than %d steps when its repetitions are written out: repeat less of it, or less often", mostSteps)
+		}
+	case slices.Contains(takesQuantity, function) && !smallQuantity.MatchString(text):
+		return errors.New("a quantity is longer, or has a larger exponent, than any that is meant")
+	}
+	return nil
+}
+
+// steps is about how many a regular expression has. The parser refuses what has some millions.
+func steps(e *syntax.Regexp) int {
+	sum := 1
+	for _, part := range e.Sub {
+		sum += steps(part)
+	}
+	switch e.Op {
+	case syntax.OpLiteral:
+		return len(e.Rune)
+	case syntax.OpCharClass:
+		return 1 + len(e.Rune)/2
+	case syntax.OpRepeat:
+		return sum * max(1, e.Min+1, e.Max)
+	default:
+		return sum
+	}
+}
+
+// given is the argument that may unfold, of a function's arguments, its receiver among them; nil if there is none.
+func given[T any](function string, args []T) *T {
+	at := 1
+	if slices.Contains(takesQuantity, function) {
+		at = 0
+	}
+	if at >= len(args) {
+		return nil
+	}
+	return &args[at]
+}
+
+// unfoldsWritten says which text that stands in an expression unfolds into too much.
+func unfoldsWritten(ast *cel.Ast) (problem error) {
+	celast.PreOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() != celast.CallKind || problem != nil {
+			return
+		}
+		call := e.AsCall()
+		args := call.Args()
+		if call.IsMemberFunction() {
+			args = append([]celast.Expr{call.Target()}, args...)
+		}
+		if arg := given(call.FunctionName(), args); arg != nil && (*arg).Kind() == celast.LiteralKind {
+			if text, ok := (*arg).AsLiteral().(types.String); ok {
+				problem = unfolds(call.FunctionName(), string(text))
+			}
+		}
+	}))
+	return problem
+}
+
+// unfoldsMade says the same of a text that an expression makes, or takes from the request, when it is evaluated.
+func unfoldsMade(function string, args []ref.Val) error {
+	if arg := given(function, args); arg != nil {
+		if text, ok := (*arg).(types.String); ok {
+			return unfolds(function, string(text))
+		}
+	}
+	return nil
+}
