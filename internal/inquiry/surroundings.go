@@ -41,7 +41,7 @@ func (q *Inquirer) exposure(ctx context.Context, found *Found) error {
 	questions := exposure.About(found.Facts.Request.Name)
 	risks := exposure.New(namespace, questions)
 	risks.Privileged(requester)
-	accounts, asks, err := exposure.ByRoles(ctx, q.client, namespace, requester, questions)
+	accounts, asks, err := exposure.ByRoles(ctx, rbac.Bounded{Reader: q.client}, namespace, requester, questions)
 	switch {
 	case apierrors.IsForbidden(err):
 		found.Unread = append(found.Unread, fmt.Sprintf("you may not read all roles and their bindings: "+

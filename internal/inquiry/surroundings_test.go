@@ -5,6 +5,7 @@ package inquiry_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	testingclock "k8s.io/utils/clock/testing"
@@ -91,4 +93,48 @@ func withoutRoles(t *testing.T, may []string) *inquiry.Inquirer {
 		t.Fatal(err)
 	}
 	return q
+}
+
+// TestWould_WhatTheOperatorTakesForMoreThanItSaysIsSo: a role, or a binding, of more than it looks at.
+func TestWould_WhatTheOperatorTakesForMoreThanItSaysIsSo(t *testing.T) {
+	many := make([]string, 10_000)
+	for i := range many {
+		many[i] = fmt.Sprint("settings-", i)
+	}
+	ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "settings"}
+	meta := metav1.ObjectMeta{Namespace: "agents", Name: "settings"}
+	runner := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: "agents", Name: "runner"}}
+	crowd := make([]rbacv1.Subject, len(many))
+	for i, name := range many {
+		crowd[i] = rbacv1.Subject{Kind: rbacv1.UserKind, Name: name}
+	}
+	read := rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"secrets"}}
+	for name, objects := range map[string][]client.Object{
+		"a role": {&rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: many}}},
+			&rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: runner}},
+		"a binding": {&rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{read}}, &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: crowd}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scheme := runtime.NewScheme()
+			for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+				if err := add(scheme); err != nil {
+					t.Fatal(err)
+				}
+			}
+			q, err := inquiry.New(fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build(), testingclock.NewFakePassiveClock(noon()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := q.Would(t.Context(), v1alpha1.Identity{Username: "bot"}, inquiry.Ask{Capability: "publish", Namespace: "agents"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			const why = "(RoleBinding settings, which has more than the 64 KiB of rules or subjects that are looked at)"
+			if !slices.ContainsFunc(found.Facts.Risks, func(r policy.Risk) bool {
+				return r.Needs == v1alpha1.AcceptSecretReader && strings.Contains(r.Message, "Secrets in namespace agents "+why)
+			}) {
+				t.Errorf("found %v", found.Facts.Risks)
+			}
+		})
+	}
 }

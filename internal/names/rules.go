@@ -58,6 +58,26 @@ func (r Rules) serves(pattern string) bool {
 	return r.served == "" || slices.ContainsFunc(strings.Split(r.served, "\n"), func(one string) bool { return Overlap(one, pattern) })
 }
 
+// Served are those of a policy's patterns that mean repositories which the capability is for, and in place of a pattern
+// that means more the repositories that it is for. Of a capability that is for all they are what they were.
+func (r Rules) Served(patterns []string) []string {
+	if r.served == "" {
+		return patterns
+	}
+	var all []string
+	for _, pattern := range r.Repos(patterns) {
+		for one := range strings.SplitSeq(r.served, "\n") {
+			switch {
+			case !strings.Contains(one, Any) && Match(pattern, one):
+				all = append(all, one)
+			case strings.Contains(one, Any) && Overlap(pattern, one):
+				all = append(all, pattern)
+			}
+		}
+	}
+	return all
+}
+
 // OfAll returns the different rules of capabilities. Where there is no capability, nothing is known but the form of
 // names.
 func OfAll(capabilities []*v1alpha1.Capability) []Rules {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/names"
 )
@@ -243,10 +245,13 @@ func approvers(p *stored) (most int, bounded bool) {
 	}
 	people := map[string]bool{}
 	for _, s := range p.Spec.Approval.Approvers {
-		if s.Kind == v1alpha1.SubjectGroup {
+		switch {
+		case nobody(s):
+			continue
+		case s.Kind == v1alpha1.SubjectGroup:
 			return 0, false
 		}
-		if len(p.Spec.Requesters) != 1 || p.Spec.Requesters[0] != s {
+		if len(p.Spec.Requesters) != 1 || !alike(p.Spec.Requesters[0], s) {
 			people[string(s.Kind)+s.Namespace+"/"+strings.ToLower(s.Name)] = true
 		}
 	}
@@ -286,18 +291,20 @@ func (l *linter) wildcards(p *stored) {
 	}
 	for _, s := range p.Spec.Approval.Approvers {
 		switch {
+		case nobody(s):
+			l.policy(SeverityWarning, CodeWildcard, p,
+				"approval.approvers: nobody approves as Group %s, for a ServiceAccount counts only where it is named as one: name who may approve", s.Name)
 		case everybody(s):
 			l.policy(SeverityWarning, CodeWildcard, p,
 				"approval.approvers: the API server puts everybody in group %s, agents too: name who may approve", s.Name)
-		case s.Kind == v1alpha1.SubjectGroup && strings.HasPrefix(s.Name, accountsOf):
-			l.policy(SeverityWarning, CodeWildcard, p,
-				"approval.approvers: group %s is every ServiceAccount of its namespace, those yet to come too: name who may approve", s.Name)
 		}
 	}
 }
 
-// accountsOf begins the name of the group in which the ServiceAccounts of a namespace are.
-const accountsOf = "system:serviceaccounts:"
+// nobody reports whether a subject among approvers is a group of ServiceAccounts, of which none counts there.
+func nobody(s v1alpha1.Subject) bool {
+	return s.Kind == v1alpha1.SubjectGroup && (s.Name == serviceaccount.AllServiceAccountsGroup || strings.HasPrefix(s.Name, serviceaccount.ServiceAccountGroupPrefix))
+}
 
 // everybody reports whether a subject is a group that nobody was put in by anybody.
 func everybody(s v1alpha1.Subject) bool {

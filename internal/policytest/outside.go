@@ -123,7 +123,14 @@ func someoneIn(a, b []v1alpha1.Subject) bool {
 	}
 	grouped := func(s v1alpha1.Subject) bool { return s.Kind == v1alpha1.SubjectGroup }
 	return slices.ContainsFunc(a, grouped) || slices.ContainsFunc(b, grouped) ||
-		slices.ContainsFunc(a, func(s v1alpha1.Subject) bool { return slices.Contains(b, s) })
+		slices.ContainsFunc(a, func(s v1alpha1.Subject) bool {
+			return slices.ContainsFunc(b, func(other v1alpha1.Subject) bool { return alike(s, other) })
+		})
+}
+
+// alike reports whether two subjects are one to a Deny, which compares names without case.
+func alike(a, b v1alpha1.Subject) bool {
+	return a.Kind == b.Kind && a.Namespace == b.Namespace && strings.EqualFold(a.Name, b.Name)
 }
 
 // overlap reports whether some name can be meant by a pattern of each.

@@ -50,7 +50,11 @@ func (l *linter) probesOf(p *stored) []probe {
 	varied := map[names.Rules]bool{}
 	for _, name := range standIns(p.Spec.Capabilities) {
 		c := l.capabilities[name]
-		requests := variations(&p.Spec)
+		spec := p.Spec
+		if served := names.Of(c).Served(spec.Repos); len(served) > 0 {
+			spec.Repos = served
+		}
+		requests := variations(&spec)
 		if varied[names.Of(c)] {
 			requests = requests[:1]
 		}

@@ -68,7 +68,7 @@ type Right struct {
 	Subject string
 	// Access that it has, an index into what was asked.
 	Access int
-	// Binding that gives it, such as "RoleBinding readers".
+	// Binding that gives it, such as "RoleBinding readers", and why more is taken to be given than it says.
 	Binding string
 }
 
@@ -173,6 +173,8 @@ type given struct {
 	version string
 	// accesses are those of what is asked that it allows, by their indexes.
 	accesses []int
+	// tooLarge is set where not all of its rules were looked at.
+	tooLarge bool
 }
 
 // binding adds what one binding gives, unless there was too much to look at before.
@@ -192,9 +194,13 @@ func (s *search) binding(ctx context.Context, b binding) error {
 		b.kind, b.object.GetName(), b.object.GetUID(), b.object.GetResourceVersion(), may.version))
 	const told = 100 // each is told, which takes longer than to look at it
 	s.looks += told * len(named) * len(may.accesses)
+	from := b.kind + " " + b.object.GetName()
+	if may.tooLarge || isTooLarge(b.subjects, nil) {
+		from += ", which has more than the 64 KiB of rules or subjects that are looked at"
+	}
 	for _, access := range may.accesses {
 		for _, subject := range named {
-			s.list = append(s.list, Right{Subject: subject, Access: access, Binding: b.kind + " " + b.object.GetName()})
+			s.list = append(s.list, Right{Subject: subject, Access: access, Binding: from})
 		}
 	}
 	return nil
@@ -210,7 +216,7 @@ func (s *search) given(ctx context.Context, ref rbacv1.RoleRef, namespace string
 	if err != nil {
 		return given{}, err
 	}
-	may := given{version: version}
+	may := given{version: version, tooLarge: isTooLarge(nil, rules)}
 	for i := range rules {
 		s.looks += words(&rules[i]) * len(s.accesses)
 	}

@@ -76,7 +76,7 @@ func behindExec(t *testing.T, s *stage.Stage) {
 		"exec-mounted": {execMounted, `{op: add, path: /spec/template/spec/volumes, value: [` + execVolume(s) + `]}`},
 		"exec-copied": {execMounted, `{op: add, path: /spec/template/spec/volumes, value: [{name: exec, emptyDir: {}}]}`,
 			`{op: add, path: /spec/template/spec/initContainers, value: [{name: exec, image: "` + s.Exec +
-				`", command: [/valetkey-exec], args: [install, /to], volumeMounts: [{name: exec, mountPath: /to}]}]}`},
+				`", ` + unprivileged + `, command: [/valetkey-exec], args: [install, /to], volumeMounts: [{name: exec, mountPath: /to}]}]}`},
 		// What the Job sets, and what a webhook for roles of ServiceAccounts would: neither is used.
 		"exec-ambient": {execMounted, `{op: add, path: /spec/template/spec/volumes, value: [` + execVolume(s) + `]}`,
 			`{op: add, path: /spec/template/spec/containers/0/env, value: [` +

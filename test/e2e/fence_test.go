@@ -37,6 +37,9 @@ spec:
   - {kind: ServiceAccount, namespace: agents, name: web-app-bot}
 `
 
+// unprivileged is what Pod Security restricted asks of each container.
+const unprivileged = "securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}"
+
 // late is the label that a node gets while a Pod waits for one.
 const late = "valetkey.dev/late"
 
@@ -48,8 +51,8 @@ func stubbornPods() map[string][]string {
 		step = pod + "containers/0/"
 		stay = "[/stubborn, stay, NAME]"
 		// Of the step itself the kubelet asks nothing that is answered in words.
-		beside = pod + "containers/-, value: {name: beside, image: IMAGE, command: " + stay + ", "
-		init   = pod + "initContainers, value: [{name: first, image: IMAGE, "
+		beside = pod + "containers/-, value: {name: beside, image: IMAGE, " + unprivileged + ", command: " + stay + ", "
+		init   = pod + "initContainers, value: [{name: first, image: IMAGE, " + unprivileged + ", "
 	)
 	return map[string][]string{
 		"plain":         nil,
@@ -208,7 +211,7 @@ spec:
   securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
   containers:
   - {name: c, image: "`+stubborn+`", command: [/stubborn, stay, decoy], volumeMounts: [{name: script, mountPath: /script}],
-     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}
+     `+unprivileged+`}
   volumes: [{name: script, configMap: {name: script}}]
 `)
 	for _, args := range [][]string{{"wait", "pod/decoy", "--for=condition=Ready", "--timeout=60s"}, {"delete", "configmap", "script"}} {

@@ -13,11 +13,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/authentication/user"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/rbac"
 )
 
 // Slim is the transform of the operator's cache. It leaves of each object what the controllers read of it, so that what others put into
@@ -35,18 +35,9 @@ func Slim(object any) (any, error) {
 		return o, nil
 	case *v1alpha1.CapabilityGrant:
 		return SlimGrant(o), nil
-	case *rbacv1.Role:
-		o.Rules = slimRules(o.Rules)
-		return withoutNotes(o), nil
-	case *rbacv1.ClusterRole:
-		o.Rules = slimRules(o.Rules)
-		return withoutNotes(o), nil
-	case *rbacv1.RoleBinding:
-		o.Subjects = slimSubjects(o.Subjects)
-		return withoutNotes(o), nil
-	case *rbacv1.ClusterRoleBinding:
-		o.Subjects = slimSubjects(o.Subjects)
-		return withoutNotes(o), nil
+	case *rbacv1.Role, *rbacv1.ClusterRole, *rbacv1.RoleBinding, *rbacv1.ClusterRoleBinding:
+		rbac.Bound(object)
+		return withoutNotes(o.(client.Object)), nil
 	case *corev1.Namespace:
 		o.ManagedFields, o.Annotations, o.OwnerReferences, o.GenerateName = nil, nil, nil, ""
 		return o, nil
@@ -141,45 +132,6 @@ func withoutNotes(o client.Object) client.Object {
 	o.SetFinalizers(nil)
 	o.SetGenerateName("")
 	return o
-}
-
-// largestRole is how many bytes are kept of a role's rules, or of a binding's subjects. One that has more is taken for one that may do everything: who fills the
-// operator's memory with a role gets it refused.
-const largestRole = 64 << 10
-
-// header is how many bytes a string takes without its characters.
-const header = 16
-
-// slimSubjects keeps those of a binding, unless they take more than largestRole: then it is taken for one that binds
-// everybody.
-func slimSubjects(subjects []rbacv1.Subject) []rbacv1.Subject {
-	size := 0
-	for _, s := range subjects {
-		size += 4*header + len(s.Kind) + len(s.APIGroup) + len(s.Name) + len(s.Namespace)
-	}
-	if size <= largestRole {
-		return subjects
-	}
-	return []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: user.AllAuthenticated}}
-}
-
-func slimRules(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
-	size := 0
-	for i := range rules {
-		r := &rules[i]
-		for _, list := range []*[]string{&r.Verbs, &r.APIGroups, &r.Resources, &r.ResourceNames, &r.NonResourceURLs} {
-			slices.Sort(*list)
-			*list = append([]string(nil), slices.Compact(*list)...)
-			for _, word := range *list {
-				size += header + len(word)
-			}
-		}
-		size += header
-	}
-	if size <= largestRole {
-		return rules
-	}
-	return []rbacv1.PolicyRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}, {Verbs: []string{"*"}, NonResourceURLs: []string{"*"}}}
 }
 
 func slimJob(job *batchv1.Job) *batchv1.Job {

@@ -29,7 +29,7 @@ func TestSlim_ARoleKeepsWhatItMayDoAndNoMore(t *testing.T) {
 		}
 		return all
 	}
-	everything := []rbacv1.PolicyRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}, {Verbs: []string{"*"}, NonResourceURLs: []string{"*"}}}
+	everything := []rbacv1.PolicyRule{{Verbs: []string{"*", "valetkey.dev/too-large"}, APIGroups: []string{"*"}, Resources: []string{"*"}}, {Verbs: []string{"*"}, NonResourceURLs: []string{"*"}}}
 	for name, row := range map[string]struct{ rules, want []rbacv1.PolicyRule }{
 		"an ordinary role": {
 			[]rbacv1.PolicyRule{{Verbs: []string{"list", "get"}, APIGroups: []string{""}, Resources: []string{"pods"}, ResourceNames: []string{"a"}}},
@@ -70,7 +70,7 @@ func TestSlim_ABindingOfVeryManyBindsEverybody(t *testing.T) {
 		}
 		return all
 	}
-	everybody := []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:authenticated"}}
+	everybody := []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:authenticated", Namespace: "valetkey.dev/too-large"}}
 	for n, want := range map[int][]rbacv1.Subject{0: {}, 1: some(1), 500: some(500), 50_000: everybody} {
 		for _, binding := range []any{&rbacv1.RoleBinding{Subjects: some(n)}, &rbacv1.ClusterRoleBinding{Subjects: some(n)}} {
 			slim, err := observe.Slim(binding)
