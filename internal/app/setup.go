@@ -72,11 +72,11 @@ func setUp(mgr ctrl.Manager, o options, log *audit.Log, tracing trace.TracerProv
 	if err != nil {
 		return err
 	}
-	traces, audited := telemetry.NewTraces(tracing), told.Audit(log)
+	traces, audited, marks := telemetry.NewTraces(tracing), told.Audit(log), &inuse.Marks{}
 	for _, add := range []func() error{
 		func() error { return addCatalog(mgr, o, observer) },
-		func() error { return addRequests(mgr, o, reader, observer, told, traces, audited) },
-		func() error { return addGrants(mgr, o, reader, observer, told, traces, audited) },
+		func() error { return addRequests(mgr, o, reader, observer, marks, told, traces, audited) },
+		func() error { return addGrants(mgr, o, reader, observer, marks, told, traces, audited) },
 		func() error {
 			return metrics.Registry.Register(telemetry.NewLiving(mgr.GetClient(), mgr.Elected(), o.watches, o.clock))
 		},
@@ -256,7 +256,7 @@ func everyPolicy(reader client.Reader) handler.MapFunc {
 	}
 }
 
-func addRequests(mgr ctrl.Manager, o options, reader *live.Reader, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
+func addRequests(mgr ctrl.Manager, o options, reader *live.Reader, observer *observe.Observer, marks *inuse.Marks, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
 	ledger, said := limits.New(o.clock), builder.WithPredicates(saysSomethingElse())
 	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(inTurn(o.workers)).
 		For(&v1alpha1.CapabilityRequest{}, said).
@@ -264,13 +264,13 @@ func addRequests(mgr ctrl.Manager, o options, reader *live.Reader, observer *obs
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel), said).
 		WatchesRawSource(request.Feed(mgr.GetCache(), ledger))
 	return onCatalogue(b, o.clock, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
-		Client: reader.Client(mgr.GetClient()), Live: reader, Observer: observer, Limits: ledger,
+		Client: reader.Client(mgr.GetClient()), Live: reader, Observer: observer, Marks: marks, Limits: ledger,
 		Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Retention: o.retention, JobTimeout: o.jobTimeout,
 	})
 }
 
-func addGrants(mgr ctrl.Manager, o options, reader *live.Reader, observer *observe.Observer, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
+func addGrants(mgr ctrl.Manager, o options, reader *live.Reader, observer *observe.Observer, marks *inuse.Marks, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
 	peers, err := newPeers(mgr, o, reader)
 	if err != nil {
 		return err
@@ -296,7 +296,7 @@ func addGrants(mgr ctrl.Manager, o options, reader *live.Reader, observer *obser
 		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace)).
 		Watches(&v1alpha1.CapabilityRequest{}, handler.EnqueueRequestsFromMapFunc(itsNamespace), builder.WithPredicates(ends())).
 		For(&corev1.Namespace{}, said, builder.WithPredicates(predicate.NewPredicateFuncs(func(ns client.Object) bool { return o.watches(ns.GetName()) }))).
-		Complete(&inuse.Controller{Client: reader.Client(mgr.GetClient()), Live: reader})
+		Complete(&inuse.Controller{Client: reader.Client(mgr.GetClient()), Live: reader, Marks: marks})
 }
 
 // newPeers finds the grants of a policy in the cache, unless namespaces are watched each by itself.

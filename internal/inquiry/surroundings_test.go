@@ -129,7 +129,7 @@ func TestWould_WhatTheOperatorTakesForMoreThanItSaysIsSo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			const why = "(RoleBinding settings, which has more than the 64 KiB of rules or subjects that are looked at)"
+			const why = "(RoleBinding settings, which has more rules or subjects than are looked at)"
 			if !slices.ContainsFunc(found.Facts.Risks, func(r policy.Risk) bool {
 				return r.Needs == v1alpha1.AcceptSecretReader && strings.Contains(r.Message, "Secrets in namespace agents "+why)
 			}) {

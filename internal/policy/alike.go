@@ -129,7 +129,7 @@ func (n natives) decorate(i interpreter.InterpretableV2) (interpreter.Interpreta
 // unfolding are the functions among them whose arguments may unfold into much: see [unfolds].
 func (n natives) unfolding() natives {
 	some := natives{}
-	for _, name := range slices.Concat(takesPattern, takesQuantity) {
+	for _, name := range slices.Concat(takesPattern, takesQuantity, []string{replaces}) {
 		some[name] = n[name]
 	}
 	return some
@@ -141,6 +141,9 @@ func (n natives) decorateUnfolding(i interpreter.InterpretableV2) (interpreter.I
 	call, ok := i.(interpreter.InterpretableCall)
 	if !ok || n[call.Function()] == nil {
 		return i, nil
+	}
+	if call.Function() == replaces {
+		return &twice{InterpretableCall: call, native: n[replaces]}, nil
 	}
 	if arg := given(call.Function(), call.Args()); arg != nil {
 		if _, constant := (*arg).(interpreter.InterpretableConst); !constant {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"strings"
 
 	"github.com/google/cel-go/cel"
 	celast "github.com/google/cel-go/common/ast"
@@ -23,6 +24,9 @@ var (
 	takesQuantity = []string{"quantity", "isQuantity"}
 )
 
+// mostReplaced is how many bytes a text may have in which others were replaced: CEL counts those that it had before.
+const mostReplaced = 1 << 20
+
 // mostSteps is how many steps a regular expression may have once its repetitions are written out. Go takes some 40
 // bytes for each.
 const mostSteps = 2000
@@ -35,15 +39,28 @@ var smallQuantity = regexp.MustCompile(`^[+-]?[0-9.]{0,40}([A-Za-z]{0,2}|[eE][+-
 func unfolds(function, text string) error {
 	switch {
 	case slices.Contains(takesPattern, function):
-		parsed, err := syntax.Parse(text, syntax.Perl)
-		if err != nil {
-			return nil // The function says so itself.
-		}
-		if steps(parsed) > mostSteps {
+		// What cannot be parsed the function refuses itself.
+		if parsed, err := syntax.Parse(text, syntax.Perl); err == nil && steps(parsed) > mostSteps {
 			return fmt.Errorf("a regular expression has more than %d steps when its repetitions are written out: repeat less of it, or less often", mostSteps)
 		}
 	case slices.Contains(takesQuantity, function) && !smallQuantity.MatchString(text):
 		return errors.New("a quantity is longer, or has a larger exponent, than any that is meant")
+	}
+	return nil
+}
+
+// replaces is the function that puts a text in the place of each of others, its third argument.
+const (
+	replaces    = "replace"
+	replacement = 2
+)
+
+func replaced(args []ref.Val) error {
+	in, okIn := args[0].(types.String)
+	old, okOld := args[1].(types.String)
+	with, okWith := args[replacement].(types.String)
+	if okIn && okOld && okWith && len(in)+(strings.Count(string(in), string(old))*len(with)) > mostReplaced {
+		return fmt.Errorf("a text in which others are replaced becomes longer than %d bytes", mostReplaced)
 	}
 	return nil
 }
@@ -100,6 +117,9 @@ func unfoldsWritten(ast *cel.Ast) (problem error) {
 
 // unfoldsMade says the same of a text that an expression makes, or takes from the request, when it is evaluated.
 func unfoldsMade(function string, args []ref.Val) error {
+	if function == replaces && len(args) > replacement {
+		return replaced(args)
+	}
 	if arg := given(function, args); arg != nil {
 		if text, ok := (*arg).(types.String); ok {
 			return unfolds(function, string(text))

@@ -14,11 +14,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// largest is how many bytes are looked at of a role's rules, or of a binding's subjects.
-const largest = 64 << 10
+// How many bytes of memory are given to a role's rules, or a binding's subjects: more to what whoever administers the
+// cluster writes than to what whoever administers a namespace does.
+const (
+	largest          = 32 << 10
+	largestInCluster = 256 << 10
+)
 
-// header is how many bytes a string takes without its characters.
-const header = 16
+// What a rule, a subject and a string take in memory without what they hold, and what memory is given out in.
+const (
+	ruleSize    = 5 * 24
+	subjectSize = 4 * 16
+	header      = 16
+)
 
 // tooLarge marks a rule, or a subject, that stands for those that are not looked at.
 const tooLarge = "valetkey.dev/too-large"
@@ -28,28 +36,28 @@ const tooLarge = "valetkey.dev/too-large"
 func Bound(object any) {
 	switch o := object.(type) {
 	case *rbacv1.Role:
-		o.Rules = boundRules(o.Rules)
+		o.Rules = boundRules(o.Rules, largest)
 	case *rbacv1.ClusterRole:
-		o.Rules = boundRules(o.Rules)
+		o.Rules = boundRules(o.Rules, largestInCluster)
 	case *rbacv1.RoleBinding:
-		o.Subjects = boundSubjects(o.Subjects)
+		o.Subjects = boundSubjects(o.Subjects, largest)
 	case *rbacv1.ClusterRoleBinding:
-		o.Subjects = boundSubjects(o.Subjects)
+		o.Subjects = boundSubjects(o.Subjects, largestInCluster)
 	}
 }
 
-func boundSubjects(subjects []rbacv1.Subject) []rbacv1.Subject {
+func boundSubjects(subjects []rbacv1.Subject, most int) []rbacv1.Subject {
 	size := 0
 	for _, s := range subjects {
-		size += 4*header + len(s.Kind) + len(s.APIGroup) + len(s.Name) + len(s.Namespace)
+		size += subjectSize + allotted(s.Kind) + allotted(s.APIGroup) + allotted(s.Name) + allotted(s.Namespace)
 	}
-	if size <= largest {
-		return subjects
+	if size <= most {
+		return append([]rbacv1.Subject(nil), subjects...) // without the room that they were read into
 	}
 	return []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: user.AllAuthenticated, Namespace: tooLarge}}
 }
 
-func boundRules(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
+func boundRules(rules []rbacv1.PolicyRule, most int) []rbacv1.PolicyRule {
 	size := 0
 	for i := range rules {
 		r := &rules[i]
@@ -57,16 +65,22 @@ func boundRules(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 			slices.Sort(*list)
 			*list = append([]string(nil), slices.Compact(*list)...)
 			for _, word := range *list {
-				size += header + len(word)
+				size += header + allotted(word)
 			}
 		}
-		size += header
+		size += ruleSize
 	}
-	if size <= largest {
-		return rules
+	if size <= most {
+		return append([]rbacv1.PolicyRule(nil), rules...)
 	}
 	return []rbacv1.PolicyRule{{Verbs: []string{"*", tooLarge}, APIGroups: []string{"*"}, Resources: []string{"*"}},
 		{Verbs: []string{"*"}, NonResourceURLs: []string{"*"}}}
+}
+
+// allotted is what the characters of a text take: memory is given out in pieces.
+func allotted(text string) int {
+	const piece = 16
+	return (len(text) + piece - 1) / piece * piece
 }
 
 // isTooLarge reports whether the subjects, or the rules, stand for what is not looked at.

@@ -196,7 +196,7 @@ func (s *search) binding(ctx context.Context, b binding) error {
 	s.looks += told * len(named) * len(may.accesses)
 	from := b.kind + " " + b.object.GetName()
 	if may.tooLarge || isTooLarge(b.subjects, nil) {
-		from += ", which has more than the 64 KiB of rules or subjects that are looked at"
+		from += ", which has more rules or subjects than are looked at"
 	}
 	for _, access := range may.accesses {
 		for _, subject := range named {

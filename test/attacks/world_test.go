@@ -130,8 +130,6 @@ func (w *world) install(t *testing.T) {
 	for _, file := range []string{"namespace.yaml", "people.yaml"} {
 		w.kubectl(t, "apply", "--server-side", "-f", filepath.Join(root(t), "config", "samples", file))
 	}
-	// The weaker of the two levels, for the rules are to hold there.
-	w.kubectl(t, "label", "--overwrite", "namespace", "agents", "pod-security.kubernetes.io/enforce=baseline")
 	w.kubectl(t, "apply", "--server-side", "-f", filepath.Join("testdata", "people.yaml"))
 }
 

@@ -181,30 +181,11 @@ func generation(t *testing.T, s *stage.Stage) string {
 	return text
 }
 
-// asRoot comes with a namespace of its own, for Pod Security lets nobody be root in the samples'.
 func asRoot(t *testing.T, s *stage.Stage) {
-	const ns = "as-root"
-	if err := s.Enrol(t.Context(), ns); err != nil {
-		t.Fatal(err)
-	}
-	admin := func(args ...string) string {
-		t.Helper()
-		text, err := s.Kubectl(t.Context(), stage.Admin, args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
-	}
-	admin("label", "--overwrite", "namespace", ns, "pod-security.kubernetes.io/enforce=baseline")
-	ask(t, s, stage.Ask{Name: "as-root", Namespace: ns, Args: []string{"publish", "previews/web-app/as-root"}, Job: []string{
+	ask(t, s, stage.Ask{Name: "as-root", Args: []string{"publish", "previews/web-app/as-root"}, Job: []string{
 		`{op: replace, path: /spec/template/spec/securityContext, value: {runAsUser: 0}}`,
 		`{op: add, path: /spec/template/spec/containers/1/securityContext/runAsUser, value: 65532}`}})
-	admin("-n", ns, "wait", "--timeout=60s", "capreq/as-root", "--for=condition=Granted")
-	admin("-n", ns, "wait", "--timeout=60s", "capgrant/as-root", "--for=condition=Ended")
-	got := admin("-n", ns, "get", "capgrant/as-root", "-o", "jsonpath={.status.outcome} {.status.stop.reason}")
-	if want := string(v1alpha1.OutcomeCompleted) + " " + v1alpha1.ReasonJobCompleted; got != want {
-		t.Errorf("it ended %q, not %q", got, want)
-	}
+	ended(t, s, "as-root", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
 }
 
 func jobDeleted(t *testing.T, s *stage.Stage) {

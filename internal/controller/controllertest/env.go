@@ -33,6 +33,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/grant"
+	"github.com/valetkey/valetkey/internal/controller/inuse"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/controller/request"
 	"github.com/valetkey/valetkey/internal/guard"
@@ -210,6 +211,7 @@ func (e *Env) Start() *Operator {
 		Client:     reader.Client(cached{cluster}),
 		Live:       reader,
 		Observer:   observer,
+		Marks:      &inuse.Marks{},
 		Limits:     o.Ledger,
 		Audit:      o,
 		Events:     o.Events,

@@ -7,6 +7,7 @@ package inuse
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -20,9 +21,22 @@ import (
 	"github.com/valetkey/valetkey/internal/live"
 )
 
+// Marks marks namespaces, and counts how often. A mark that is there already is no new version of its namespace, by which somebody who is
+// about to remove it would notice it. Its zero value is ready to use, and safe for concurrent use; a process has one.
+type Marks struct {
+	mu   sync.Mutex
+	made map[string]int
+}
+
 // Mark marks a namespace, before a grant is created in it: between the two nobody could know the names of what the grant will make.
 // It returns the namespace as the API server then has it, for the caller to see whether it is protected.
-func Mark(ctx context.Context, writer client.Writer, name string) (*corev1.Namespace, error) {
+func (m *Marks) Mark(ctx context.Context, writer client.Writer, name string) (*corev1.Namespace, error) {
+	m.mu.Lock()
+	if m.made == nil {
+		m.made = map[string]int{}
+	}
+	m.made[name]++
+	m.mu.Unlock()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	// It is written in any case, for a cache may show a mark that was just removed. The API server stores nothing if it is there.
 	mark := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"true"}}}`, v1alpha1.LabelInUse)
@@ -32,12 +46,21 @@ func Mark(ctx context.Context, writer client.Writer, name string) (*corev1.Names
 	return ns, nil
 }
 
+// of is how often a namespace was marked.
+func (m *Marks) of(name string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.made[name]
+}
+
 // Controller removes the mark from namespaces in which nothing lives any more, and restores it where a grant lives.
 type Controller struct {
 	// Client writes; it reads from the cache.
 	Client client.Client
 	// Live reads past the cache.
 	Live *live.Reader
+	// Marks are those of this process.
+	Marks *Marks
 }
 
 // Reconcile looks at one namespace.
@@ -49,17 +72,21 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	if _, marked := ns.Labels[v1alpha1.LabelInUse]; !marked {
 		return ctrl.Result{}, c.restore(ctx, ns.Name)
 	}
+	before := c.Marks.of(ns.Name)
 	for _, each := range []lister{c.cached, c.Live.Each} {
 		if used, err := lives(ctx, each, ns.Name); used || err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	return ctrl.Result{}, c.unmark(ctx, ns)
+	return ctrl.Result{}, c.unmark(ctx, ns, before)
 }
 
-// unmark removes the mark, unless somebody has written the namespace since it was read. What was asked for in the same instant, and
-// found the mark still there, gets it back.
-func (c *Controller) unmark(ctx context.Context, ns *corev1.Namespace) error {
+// unmark removes the mark, unless somebody has written the namespace since it was read, or it was marked once more than before. What was
+// asked for in the same instant, and found the mark still there, gets it back.
+func (c *Controller) unmark(ctx context.Context, ns *corev1.Namespace, before int) error {
+	if c.Marks.of(ns.Name) != before {
+		return nil // The grant that it was marked for brings it back here.
+	}
 	changed := ns.DeepCopy()
 	delete(changed.Labels, v1alpha1.LabelInUse)
 	patch := client.MergeFromWithOptions(ns, client.MergeFromWithOptimisticLock{})
@@ -69,9 +96,12 @@ func (c *Controller) unmark(ctx context.Context, ns *corev1.Namespace) error {
 		}
 		return fmt.Errorf("removing the mark of namespace %s: %w", ns.Name, err)
 	}
-	used, err := lives(ctx, c.Live.Each, ns.Name)
+	used, err := c.Marks.of(ns.Name) != before, error(nil)
+	if !used {
+		used, err = lives(ctx, c.Live.Each, ns.Name)
+	}
 	if used {
-		_, err = Mark(ctx, c.Client, ns.Name)
+		_, err = c.Marks.Mark(ctx, c.Client, ns.Name)
 	}
 	return err
 }
@@ -80,7 +110,7 @@ func (c *Controller) unmark(ctx context.Context, ns *corev1.Namespace) error {
 func (c *Controller) restore(ctx context.Context, namespace string) error {
 	used, err := granted(ctx, c.cached, namespace)
 	if used {
-		_, err = Mark(ctx, c.Client, namespace)
+		_, err = c.Marks.Mark(ctx, c.Client, namespace)
 	}
 	return err
 }

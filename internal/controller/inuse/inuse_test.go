@@ -90,7 +90,7 @@ func TestController_RemovesTheMarkWhenNothingLives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := stored(t, append(row.objects, namespace(true))...)
-			if _, err := (&inuse.Controller{Client: c, Live: live.New(c)}).Reconcile(t.Context(), key()); err != nil {
+			if _, err := (&inuse.Controller{Client: c, Live: live.New(c), Marks: &inuse.Marks{}}).Reconcile(t.Context(), key()); err != nil {
 				t.Fatal(err)
 			}
 			if got := marked(t, c); got != row.want {
@@ -111,7 +111,7 @@ func TestController_RestoresTheMarkWhereAGrantLives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := stored(t, append(row.objects, namespace(false))...)
-			if _, err := (&inuse.Controller{Client: c, Live: live.New(c)}).Reconcile(t.Context(), key()); err != nil {
+			if _, err := (&inuse.Controller{Client: c, Live: live.New(c), Marks: &inuse.Marks{}}).Reconcile(t.Context(), key()); err != nil {
 				t.Fatal(err)
 			}
 			if got := marked(t, c); got != row.want {
@@ -131,7 +131,7 @@ func TestController_ACacheThatIsBehindTakesNoMarkAway(t *testing.T) {
 				},
 			})
 			ahead := stored(t, namespace(true), unseen)
-			if _, err := (&inuse.Controller{Client: behind, Live: live.New(ahead)}).Reconcile(t.Context(), key()); err != nil {
+			if _, err := (&inuse.Controller{Client: behind, Live: live.New(ahead), Marks: &inuse.Marks{}}).Reconcile(t.Context(), key()); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -140,6 +140,7 @@ func TestController_ACacheThatIsBehindTakesNoMarkAway(t *testing.T) {
 
 // TestController_WhatHappensWhileItLooks has somebody act between the last look and the patch.
 func TestController_WhatHappensWhileItLooks(t *testing.T) {
+	marks := &inuse.Marks{}
 	during := func(t *testing.T, act func(client.Client)) (client.Client, error) {
 		t.Helper()
 		c := stored(t, namespace(true))
@@ -153,7 +154,7 @@ func TestController_WhatHappensWhileItLooks(t *testing.T) {
 				return c.Patch(ctx, o, p, opts...)
 			},
 		})
-		_, err := (&inuse.Controller{Client: between, Live: live.New(c)}).Reconcile(t.Context(), key())
+		_, err := (&inuse.Controller{Client: between, Live: live.New(c), Marks: marks}).Reconcile(t.Context(), key())
 		return c, err
 	}
 	t.Run("the namespace is written", func(t *testing.T) {
@@ -168,6 +169,21 @@ func TestController_WhatHappensWhileItLooks(t *testing.T) {
 			}
 		})
 		if !apierrors.IsConflict(err) || !marked(t, c) {
+			t.Errorf("marked: %v; %v", marked(t, c), err)
+		}
+	})
+	t.Run("it is marked for a grant that nobody sees yet", func(t *testing.T) {
+		c, err := during(t, func(c client.Client) {
+			// The API server stores nothing, for the mark is there; the fake one does.
+			_, err := marks.Mark(t.Context(), interceptor.NewClient(c.(client.WithWatch), interceptor.Funcs{
+				Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+					return nil
+				}}), agents)
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		if err != nil || !marked(t, c) {
 			t.Errorf("marked: %v; %v", marked(t, c), err)
 		}
 	})
@@ -188,7 +204,7 @@ func TestController_WhatHappensWhileItLooks(t *testing.T) {
 				return apierrors.NewNotFound(corev1.Resource("namespaces"), agents)
 			},
 		})
-		if _, err := (&inuse.Controller{Client: gone, Live: live.New(c)}).Reconcile(t.Context(), key()); err != nil {
+		if _, err := (&inuse.Controller{Client: gone, Live: live.New(c), Marks: &inuse.Marks{}}).Reconcile(t.Context(), key()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -198,7 +214,7 @@ func TestMark_IsWrittenAndAnswersWithTheNamespace(t *testing.T) {
 	for name, before := range map[string]*corev1.Namespace{"for the first time": namespace(false), "again": namespace(true)} {
 		t.Run(name, func(t *testing.T) {
 			c := stored(t, before)
-			ns, err := inuse.Mark(t.Context(), c, agents)
+			ns, err := (&inuse.Marks{}).Mark(t.Context(), c, agents)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -207,7 +223,7 @@ func TestMark_IsWrittenAndAnswersWithTheNamespace(t *testing.T) {
 			}
 		})
 	}
-	if _, err := inuse.Mark(t.Context(), stored(t), agents); !apierrors.IsNotFound(err) {
+	if _, err := (&inuse.Marks{}).Mark(t.Context(), stored(t), agents); !apierrors.IsNotFound(err) {
 		t.Errorf("a namespace that is not there is marked: %v", err)
 	}
 }

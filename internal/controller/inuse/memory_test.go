@@ -25,7 +25,7 @@ func TestController_ManyLargeRequestsFillNoMemory(t *testing.T) {
 	}
 	c := stored(t, namespace(true))
 	meter := livetest.NewMeter(livetest.New(t, all...))
-	if _, err := (&inuse.Controller{Client: c, Live: live.New(meter)}).Reconcile(t.Context(), key()); err != nil {
+	if _, err := (&inuse.Controller{Client: c, Live: live.New(meter), Marks: &inuse.Marks{}}).Reconcile(t.Context(), key()); err != nil {
 		t.Fatal(err)
 	}
 	if marked(t, c) {
@@ -45,7 +45,7 @@ func TestController_SeesTheOneThatLivesOnTheLastPage(t *testing.T) {
 		all = append(all, r)
 	}
 	c := stored(t, namespace(true))
-	if _, err := (&inuse.Controller{Client: c, Live: live.New(livetest.New(t, all...))}).Reconcile(t.Context(), key()); err != nil {
+	if _, err := (&inuse.Controller{Client: c, Live: live.New(livetest.New(t, all...)), Marks: &inuse.Marks{}}).Reconcile(t.Context(), key()); err != nil {
 		t.Fatal(err)
 	}
 	if !marked(t, c) {

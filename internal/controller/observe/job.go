@@ -65,19 +65,18 @@ func (o *Observer) inputs(ctx context.Context, found *Observation, in policy.Rev
 	if _, _, started := projection.Started(found.Facts.Job); started {
 		if review := found.Facts.Request.Status.Review; review != nil && len(review.Inputs) == len(names) {
 			in.Copied = append(in.Copied, review.Inputs...)
-			found.reviewOf(in)
+			return o.reviewOf(ctx, found, in)
 		}
 		return nil
 	}
 	in.ConfigMaps = map[string]*corev1.ConfigMap{}
 	if len(names) == 0 || len(names) > policy.MaxInputs { // of too many, for which the Job is refused, none need be read
-		found.reviewOf(in)
-		return nil
+		return o.reviewOf(ctx, found, in)
 	}
 	namespace := found.Facts.Request.Namespace
 	return o.lookups.Do(ctx, namespace, func() error {
 		return o.Live.Group(ctx, namespace, min(len(names), inputsRoom)+1, func(from client.Reader) error {
-			return found.readInputs(ctx, from, names, in)
+			return o.readInputs(ctx, found, from, names, in)
 		})
 	})
 }
@@ -87,7 +86,7 @@ const inputsRoom = 5
 
 // readInputs reads ConfigMaps one after another. The Job is refused for more than policy.MaxInputSize, so that the rest of them
 // need not be read. Their content goes as soon as the review has its digests.
-func (found *Observation) readInputs(ctx context.Context, from client.Reader, names []string, in policy.ReviewInput) error {
+func (o *Observer) readInputs(ctx context.Context, found *Observation, from client.Reader, names []string, in policy.ReviewInput) error {
 	size := 0
 	for _, name := range names {
 		cm := &corev1.ConfigMap{}
@@ -106,6 +105,13 @@ func (found *Observation) readInputs(ctx context.Context, from client.Reader, na
 		cm.ObjectMeta = metav1.ObjectMeta{Name: name, UID: cm.UID, ResourceVersion: cm.ResourceVersion}
 		in.ConfigMaps[name] = cm
 	}
-	found.reviewOf(in)
-	return nil
+	return o.reviewOf(ctx, found, in)
+}
+
+// reviewOf makes the review of what was read, of which a large Job takes the processor for a while.
+func (o *Observer) reviewOf(ctx context.Context, found *Observation, in policy.ReviewInput) error {
+	return o.looks.do(ctx, found.Facts.Request.Namespace, func() error {
+		found.reviewOf(in)
+		return nil
+	})
 }

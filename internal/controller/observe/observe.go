@@ -56,7 +56,7 @@ type Observer struct {
 	jobs Jobs
 	// lookups bounds what is read by Live and asked by Access for one namespace at a time.
 	lookups Lookups
-	// looks bounds how much of the processors looking at roles takes.
+	// looks bounds how much of the processors looking at roles and Jobs takes.
 	looks looks
 }
 

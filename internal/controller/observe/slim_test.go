@@ -71,7 +71,7 @@ func TestSlim_ABindingOfVeryManyBindsEverybody(t *testing.T) {
 		return all
 	}
 	everybody := []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:authenticated", Namespace: "valetkey.dev/too-large"}}
-	for n, want := range map[int][]rbacv1.Subject{0: {}, 1: some(1), 500: some(500), 50_000: everybody} {
+	for n, want := range map[int][]rbacv1.Subject{0: nil, 1: some(1), 300: some(300), 50_000: everybody} {
 		for _, binding := range []any{&rbacv1.RoleBinding{Subjects: some(n)}, &rbacv1.ClusterRoleBinding{Subjects: some(n)}} {
 			slim, err := observe.Slim(binding)
 			if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
+	"github.com/valetkey/valetkey/internal/controller/inuse"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/controller/stored"
 	"github.com/valetkey/valetkey/internal/limits"
@@ -38,6 +39,8 @@ type Controller struct {
 	Live client.Reader
 	// Observer gathers the facts.
 	Observer *observe.Observer
+	// Marks marks a namespace before a grant is made in it.
+	Marks *inuse.Marks
 	// Limits reserves what policies' limits leave room for. It is told what is stored by Feed.
 	Limits *limits.Ledger
 	// Audit records refusals before they are told.

@@ -17,7 +17,6 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
-	"github.com/valetkey/valetkey/internal/controller/inuse"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/policy"
 )
@@ -45,7 +44,7 @@ func (c *Controller) grant(
 func (c *Controller) create(
 	ctx context.Context, r *v1alpha1.CapabilityRequest, grant *v1alpha1.CapabilityGrant,
 ) (outcome, error) {
-	ns, err := inuse.Mark(ctx, c.Client, r.Namespace)
+	ns, err := c.Marks.Mark(ctx, c.Client, r.Namespace)
 	if err != nil {
 		c.Limits.GiveBack(r.UID)
 		return outcome{}, err

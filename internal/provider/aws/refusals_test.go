@@ -115,3 +115,35 @@ func TestRender_ALongPolicySaysWhichTemplateToShorten(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestIssue_APageOfSomebodyElsesIsNotSTSsRefusal: what stands in STS's place may have answered after STS did.
+func TestIssue_APageOfSomebodyElsesIsNotSTSsRefusal(t *testing.T) {
+	const refusal = `<Error><Type>Sender</Type><Code>%s</Code><Message>no</Message></Error>`
+	for name, tt := range map[string]struct {
+		status  int
+		page    string
+		refused bool
+	}{
+		"STS's own":                {403, "<ErrorResponse>" + fmt.Sprintf(refusal, "AccessDenied") + "</ErrorResponse>", true},
+		"a gateway's page":         {403, "<html>" + fmt.Sprintf(refusal, "Blocked") + "</html>", false},
+		"somebody's XML":           {403, "<Foo>" + fmt.Sprintf(refusal, "AccessDenied") + "</Foo>", false},
+		"an error alone":           {403, fmt.Sprintf(refusal, "AccessDenied"), false},
+		"one in another":           {403, "<a><ErrorResponse>" + fmt.Sprintf(refusal, "AccessDenied") + "</ErrorResponse></a>", false},
+		"a balancer that is busy":  {503, "<html>" + fmt.Sprintf(refusal, "SlowDown") + "</html>", false},
+		"STS that is busy":         {503, "<ErrorResponse>" + fmt.Sprintf(refusal, "SlowDown") + "</ErrorResponse>", true},
+		"a page that is no XML":    {403, "<html><p>no", false},
+		"a page that is very long": {403, "<html>" + strings.Repeat(" ", 2<<20) + "</html>", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.sts.answerNext(func(rw http.ResponseWriter, _ *http.Request) {
+				rw.WriteHeader(tt.status)
+				fmt.Fprint(rw, tt.page)
+			})
+			_, err := w.Issue(t.Context(), w.lease())
+			if err == nil || provider.IsRefused(err) != tt.refused {
+				t.Errorf("nothing was issued: %t, %v", provider.IsRefused(err), err)
+			}
+		})
+	}
+}

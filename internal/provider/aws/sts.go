@@ -24,6 +24,7 @@ func (a *Provider) connect(bundle string) (*connection, error) {
 	if err != nil {
 		return nil, refused(err)
 	}
+	client.Transport = ownErrors{client.Transport}
 	return &connection{http: client}, nil
 }
 
