@@ -79,6 +79,9 @@ type Rights struct {
 	// Basis is a digest of each binding of the subjects, and of its role, in the version that was read. Two results
 	// of the same question with the same basis are the same.
 	Basis string
+	// Cut is set where some of them are taken to be given for what was not looked at: see [Bound]. The API server, which
+	// looks at all of it, may answer otherwise.
+	Cut bool
 	// TooMany is set where there is more than MostLooks to look at. What was found before says nothing then.
 	TooMany bool
 }
@@ -131,7 +134,7 @@ func (r Reader) Of(ctx context.Context, namespace string, subjects Subjects, acc
 	if s.looks > MostLooks {
 		return Rights{TooMany: true}, nil
 	}
-	return Rights{List: s.list, Basis: s.digest()}, nil
+	return Rights{List: s.list, Basis: s.digest(), Cut: s.cut}, nil
 }
 
 // binding is a RoleBinding or a ClusterRoleBinding.
@@ -152,6 +155,8 @@ type search struct {
 	may map[boundRole]given
 	// looks counts towards MostLooks.
 	looks int
+	// cut is set where something was not looked at.
+	cut bool
 	// basis has a line for each binding of the subjects, in no order: a cache lists in none.
 	basis []string
 }
@@ -197,6 +202,7 @@ func (s *search) binding(ctx context.Context, b binding) error {
 	from := b.kind + " " + b.object.GetName()
 	if may.tooLarge || isTooLarge(b.subjects, nil) {
 		from += ", which has more rules or subjects than are looked at"
+		s.cut = s.cut || len(may.accesses) > 0
 	}
 	for _, access := range may.accesses {
 		for _, subject := range named {

@@ -52,8 +52,8 @@ func (o *Observer) Exposure(
 	risks.Privileged(e.requester)
 	risks.Rights(e.accounts)
 	risks.Rights(e.asks)
-	if e.accounts.TooMany || e.asks.TooMany {
-		return risks.List(), nil
+	if e.accounts.TooMany || e.asks.TooMany || e.accounts.Cut || e.asks.Cut {
+		return risks.List(), nil // What the API server says of it is another matter.
 	}
 	other, err := e.otherAuthorizer(ctx, moment)
 	if err != nil {

@@ -455,3 +455,30 @@ func TestExposure_WhatCannotBeAskedIsNoAnswer(t *testing.T) {
 		}
 	}
 }
+
+// TestExposure_WhatIsNotLookedAtIsGiven: the API server looks at all of a role, and of a binding, and says no. That is
+// no reason to wait for it.
+func TestExposure_WhatIsNotLookedAtIsGiven(t *testing.T) {
+	many := make([]string, 10_000)
+	for i := range many {
+		many[i] = fmt.Sprint("settings-", i)
+	}
+	crowd := given(account("bot"), []string{"get"}, "", "secrets")
+	binding := crowd[1].(*rbacv1.RoleBinding)
+	binding.Subjects = nil
+	for _, name := range many {
+		binding.Subjects = append(binding.Subjects, rbacv1.Subject{Kind: rbacv1.UserKind, Name: name})
+	}
+	for name, objects := range map[string][]client.Object{
+		"of a role":    given(account("bot"), []string{"get"}, "", "configmaps", many...),
+		"of a binding": crowd,
+	} {
+		s := newAPIServer(objects...)
+		s.observer.Cache = rbac.Bounded{Reader: s}
+		for _, moment := range []observe.Moment{observe.Deciding, observe.Issuing} {
+			if got := s.look(t, bot(), moment); !strings.Contains(got, "RoleBinding more, which has more rules or subjects than are looked at") {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+	}
+}
