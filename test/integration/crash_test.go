@@ -399,10 +399,11 @@ func (c *crasher) killIn(m *member, writes int64, after bool) {
 
 // around describes what belongs to a request: its grant, its Job, and all Pods that the node plays.
 func (c *crasher) around(ctx context.Context, request *v1alpha1.CapabilityRequest) string {
-	grant, job, pods := &v1alpha1.CapabilityGrant{}, &batchv1.Job{}, &corev1.PodList{}
-	err := errors.Join(c.w.admin.Get(ctx, client.ObjectKeyFromObject(request), grant), c.w.admin.List(ctx, pods, client.InNamespace(request.Namespace)),
+	now, grant, job, pods := &v1alpha1.CapabilityRequest{}, &v1alpha1.CapabilityGrant{}, &batchv1.Job{}, &corev1.PodList{}
+	key := client.ObjectKeyFromObject(request)
+	err := errors.Join(c.w.admin.Get(ctx, key, now), c.w.admin.Get(ctx, key, grant), c.w.admin.List(ctx, pods, client.InNamespace(request.Namespace)),
 		c.w.admin.Get(ctx, client.ObjectKey{Namespace: request.Namespace, Name: v1alpha1.NamePrefix + request.Name}, job))
-	text := fmt.Sprintf("at %s, %v\n%s\nJob suspended: %v, %+v", time.Now(), err, describe(grant), ptr.Deref(job.Spec.Suspend, false), job.Status)
+	text := fmt.Sprintf("at %s, %v\n%s\n%s\nJob suspended: %v, %+v", time.Now(), err, describe(now), describe(grant), ptr.Deref(job.Spec.Suspend, false), job.Status)
 	for i := range pods.Items {
 		text += fmt.Sprintf("\nPod %s %s", pods.Items[i].Name, pods.Items[i].Status.Phase)
 	}
