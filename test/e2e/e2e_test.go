@@ -183,7 +183,7 @@ func generation(t *testing.T, s *stage.Stage) string {
 
 func asRoot(t *testing.T, s *stage.Stage) {
 	ask(t, s, stage.Ask{Name: "as-root", Args: []string{"publish", "previews/web-app/as-root"}, Job: []string{
-		`{op: replace, path: /spec/template/spec/securityContext, value: {runAsUser: 0}}`,
+		`{op: add, path: /spec/template/spec/securityContext, value: {runAsUser: 0}}`,
 		`{op: add, path: /spec/template/spec/containers/1/securityContext/runAsNonRoot, value: true}`,
 		`{op: add, path: /spec/template/spec/containers/1/securityContext/runAsUser, value: 65532}`}})
 	ended(t, s, "as-root", v1alpha1.OutcomeCompleted, v1alpha1.ReasonJobCompleted)
