@@ -10,8 +10,8 @@ import (
 	"unicode"
 )
 
-// plain reports whether a regular expression, in the syntax of RE2, asks for what it means, and does not leave out what
-// it does not: it is made of texts, any character, and characters of which there are some.
+// plain reports whether a regular expression, in the syntax of RE2, says which names it means, and not which it does not
+// mean: it is made of texts, of any character, and of classes that leave no single characters out.
 func plain(expression string) bool {
 	parsed, err := syntax.Parse(expression, syntax.Perl)
 	return err == nil && asksPlainly(parsed)
@@ -33,8 +33,9 @@ func asksPlainly(e *syntax.Regexp) bool {
 // alsoLetters are k and s without case, to Unicode.
 const alsoLetters = "\u212a\u017f"
 
-// few reports whether a class, a list of the first and the last of each range, leaves out nothing that it nearly has: of
-// the letters in either case, and of the digits, it has all or no more than half, and beyond them nothing but ASCII.
+// few reports whether a class of characters leaves no single ones out: of the small letters, the capitals and the digits,
+// it has all of a kind or at most half of it, and nothing that is not ASCII. The list has the first and the last
+// character of each range.
 func few(ranges []rune) bool {
 	in := func(r rune) bool {
 		for i := 0; i+1 < len(ranges); i += 2 {

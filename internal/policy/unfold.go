@@ -35,7 +35,7 @@ const mostSteps = 2000
 // takes seconds to compare.
 var smallQuantity = regexp.MustCompile(`^[+-]?[0-9.]{0,40}([A-Za-z]{0,2}|[eE][+-]?[0-9]{1,2})$`)
 
-// unfolds says of a text that is given to a function why it is not: nil if it is small.
+// unfolds returns an error if what a function makes of a text is too large: then the function is not called.
 func unfolds(function, text string) error {
 	switch {
 	case slices.Contains(takesPattern, function):
@@ -95,7 +95,7 @@ func given[T any](function string, args []T) *T {
 	return &args[at]
 }
 
-// unfoldsWritten says which text that stands in an expression unfolds into too much.
+// unfoldsWritten looks at the texts that stand in an expression, before anything is made of them.
 func unfoldsWritten(ast *cel.Ast) (problem error) {
 	celast.PreOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
 		if e.Kind() != celast.CallKind || problem != nil {
@@ -115,7 +115,7 @@ func unfoldsWritten(ast *cel.Ast) (problem error) {
 	return problem
 }
 
-// unfoldsMade says the same of a text that an expression makes, or takes from the request, when it is evaluated.
+// unfoldsMade looks at a text that an expression makes, or takes from the request, when it is evaluated.
 func unfoldsMade(function string, args []ref.Val) error {
 	if function == replaces && len(args) > replacement {
 		return replaced(args)
