@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -129,18 +130,48 @@ func (i inquiry) guarded(ctx context.Context) error {
 	return err
 }
 
-// led: somebody holds the lease, and goes on renewing it.
+// led: somebody holds the lease, and goes on renewing it. It waits for that while there is time: replicas are ready before one of them leads, and
+// another takes over once the lease of one that died is over.
 func (i inquiry) led(ctx context.Context) error {
-	lease, err := i.clients.CoordinationV1().Leases(i.o.namespace).Get(ctx, leaseName, metav1.GetOptions{})
-	if err != nil {
+	leases := i.clients.CoordinationV1().Leases(i.o.namespace)
+	lease, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("looking for the lease %s in namespace %s: %w", leaseName, i.o.namespace, err)
 	}
+	unled := i.unled(lease)
+	if unled == nil {
+		return nil
+	}
+	only := metav1.SingleObject(metav1.ObjectMeta{Name: leaseName, ResourceVersion: lease.ResourceVersion})
+	watching, err := leases.Watch(ctx, only)
+	if err != nil {
+		return fmt.Errorf("%w, and that cannot be waited for: %w", unled, err)
+	}
+	defer watching.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: look at the replicas' logs", unled)
+		case e, ok := <-watching.ResultChan():
+			lease, is := e.Object.(*coordinationv1.Lease)
+			if !ok || !is {
+				return fmt.Errorf("%w, and what was waited for is no longer told: look at the replicas' logs", unled)
+			}
+			if unled = i.unled(lease); unled == nil {
+				return nil
+			}
+		}
+	}
+}
+
+// unled says why nobody leads who holds this lease, or nil.
+func (i inquiry) unled(lease *coordinationv1.Lease) error {
 	spec := lease.Spec
 	if spec.HolderIdentity == nil || *spec.HolderIdentity == "" || spec.RenewTime == nil || spec.LeaseDurationSeconds == nil {
-		return errors.New("no replica leads: look at their logs")
+		return errors.New("no replica leads")
 	}
 	if until := spec.RenewTime.Add(time.Duration(*spec.LeaseDurationSeconds) * time.Second); !until.After(i.o.clock.Now()) {
-		return fmt.Errorf("%s led until %s, and nobody has led since: look at the replicas' logs", *spec.HolderIdentity, until.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%s led until %s, and nobody has led since", *spec.HolderIdentity, until.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -5,8 +5,10 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -30,20 +32,45 @@ func TestSomebodyHasToLead(t *testing.T) {
 	}
 	givenBack := renewed(time.Second)
 	givenBack.Spec.HolderIdentity = new(string)
+	died, nobody := renewed(16*time.Second), &coordinationv1.Lease{ObjectMeta: renewed(0).ObjectMeta}
 	for name, c := range map[string]struct {
 		stored []runtime.Object
+		then   *coordinationv1.Lease // what becomes of it while it is looked at
 		says   string
 	}{
-		"nobody ever did":     {nil, "looking for the lease valetkey"},
-		"who did gave back":   {[]runtime.Object{givenBack}, "no replica leads"},
-		"who did has died":    {[]runtime.Object{renewed(16 * time.Second)}, "valetkey-1_x led until 2026-03-14T09:26:52Z"},
-		"somebody does":       {[]runtime.Object{renewed(14 * time.Second)}, ""},
-		"a lease never taken": {[]runtime.Object{&coordinationv1.Lease{ObjectMeta: renewed(0).ObjectMeta}}, "no replica leads"},
+		"nobody ever did":      {nil, nil, "no replica leads: look at"},
+		"who did gave back":    {[]runtime.Object{givenBack}, nil, "no replica leads: look at"},
+		"who did has died":     {[]runtime.Object{died}, nil, "valetkey-1_x led until 2026-03-14T09:26:52Z"},
+		"somebody does":        {[]runtime.Object{renewed(14 * time.Second)}, nil, ""},
+		"a lease never taken":  {[]runtime.Object{nobody}, nil, "no replica leads: look at"},
+		"the first takes it":   {nil, renewed(0), ""},
+		"it is taken":          {[]runtime.Object{givenBack}, renewed(0), ""},
+		"it is taken over":     {[]runtime.Object{died}, renewed(0), ""},
+		"it is given back now": {[]runtime.Object{died}, nobody, "no replica leads: look at"},
 	} {
-		i := inquiry{o: options{namespace: "valetkey-system", clock: clocktesting.NewFakePassiveClock(checked)}, clients: fake.NewClientset(c.stored...)}
-		if err := i.led(t.Context()); (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v, want %q", name, err, c.says)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			clients := fake.NewClientset(c.stored...)
+			i := inquiry{o: options{namespace: "valetkey-system", clock: clocktesting.NewFakePassiveClock(checked)}, clients: clients}
+			ctx, cancel := context.WithTimeout(t.Context(), checkTime)
+			defer cancel()
+			said := make(chan error, 1)
+			go func() { said <- i.led(ctx) }()
+			synctest.Wait()
+			if c.then != nil {
+				leases, err := clients.CoordinationV1().Leases("valetkey-system"), error(nil)
+				if c.stored == nil {
+					_, err = leases.Create(ctx, c.then, metav1.CreateOptions{})
+				} else {
+					_, err = leases.Update(ctx, c.then, metav1.UpdateOptions{})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := <-said; (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s: %v, want %q", name, err, c.says)
+			}
+		})
 	}
 }
 
