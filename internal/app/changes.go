@@ -15,8 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -87,6 +89,13 @@ type window struct {
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
+// ordered is what a controller's queue is.
+type ordered = priorityqueue.PriorityQueue[reconcile.Request]
+
+// relook is the priority of what nobody has asked for: looking at all that waits, or lives, takes a while, and few workers (see package
+// fairqueue).
+const relook = -1
+
 func gather(clock clock.PassiveClock, whom func(ctx context.Context, namespace string) []reconcile.Request) handler.EventHandler {
 	g := &gatherer{clock: clock, whom: whom, windows: map[string]window{}}
 	return handler.Funcs{
@@ -104,7 +113,7 @@ func (g *gatherer) changed(ctx context.Context, object client.Object, q queue) {
 	after := g.wait(namespace)
 	// What has come to be since the last change is among them: a queue has each once, at its earliest time.
 	for _, key := range g.whom(ctx, namespace) {
-		q.AddAfter(key, after)
+		q.(ordered).AddWithOpts(priorityqueue.AddOpts{After: after, Priority: ptr.To(relook)}, key)
 	}
 }
 

@@ -14,10 +14,11 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/util/workqueue"
 	testingclock "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -59,14 +60,18 @@ func TestChanges_NotesOfOthersBringNothingBack(t *testing.T) {
 
 // looked is a queue that notes what is added to it.
 type looked struct {
-	workqueue.TypedRateLimitingInterface[reconcile.Request]
+	ordered
 	clock *testingclock.FakeClock
 	added []string
 }
 
-func (q *looked) AddAfter(item reconcile.Request, after time.Duration) {
+func (q *looked) AddWithOpts(o priorityqueue.AddOpts, items ...reconcile.Request) {
 	begun := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
-	if one := fmt.Sprintf("%s at %s", item, q.clock.Now().Add(after).Sub(begun)); !slices.Contains(q.added, one) {
+	one := fmt.Sprintf("%s at %s", items[0], q.clock.Now().Add(o.After).Sub(begun))
+	if ptr.Deref(o.Priority, 0) != relook {
+		one += " before others"
+	}
+	if !slices.Contains(q.added, one) {
 		q.added = append(q.added, one)
 	}
 }

@@ -21,12 +21,13 @@ type order struct {
 	levels []*level
 	// waiting says where each waiting item stands.
 	waiting map[reconcile.Request]place
-	// wanted is the priority of items that were added and have not been pushed yet; later is that of items whose
-	// time has not come.
-	wanted, later map[reconcile.Request]int
-	// worked holds the items that are being worked on, with their priorities, and busy counts them by namespace.
-	worked map[reconcile.Request]int
-	busy   map[string]int
+	// wanted is the priority of items that were added and have not been pushed yet.
+	wanted map[reconcile.Request]int
+	// worked holds the items that are being worked on, with their priorities. busy counts them by namespace, and patient
+	// those of them whose priority is below 0; behind is how many of these there are.
+	worked        map[reconcile.Request]int
+	busy, patient map[string]int
+	behind        int
 	// held is set while something waits that was held back once because its namespace had enough workers. Nobody is
 	// woken for it when the namespace may have another: see wakes.
 	held bool
@@ -60,34 +61,15 @@ type place struct {
 
 func newOrder(workers int) *order {
 	return &order{workers: workers, waiting: map[reconcile.Request]place{}, wanted: map[reconcile.Request]int{},
-		later: map[reconcile.Request]int{}, worked: map[reconcile.Request]int{}, busy: map[string]int{}}
+		worked: map[reconcile.Request]int{}, busy: map[string]int{}, patient: map[string]int{}}
 }
 
 // want notes the priority of an item that is about to be added.
 func (o *order) want(item reconcile.Request, priority int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	raise(o.wanted, item, priority)
-}
-
-// wantLater notes the priority of an item that is to be added when its time comes.
-func (o *order) wantLater(item reconcile.Request, priority int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	raise(o.later, item, priority)
-}
-
-// isDue makes the priority of an item whose time has come the one that it is about to be added with.
-func (o *order) isDue(item reconcile.Request) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	raise(o.wanted, item, o.later[item])
-	delete(o.later, item)
-}
-
-func raise(priorities map[reconcile.Request]int, item reconcile.Request, to int) {
-	if now, known := priorities[item]; !known || now < to {
-		priorities[item] = to
+	if now, known := o.wanted[item]; !known || now < priority {
+		o.wanted[item] = priority
 	}
 }
 
@@ -160,6 +142,10 @@ func (o *order) Pop() reconcile.Request {
 	}
 	o.worked[item] = next.at.priority
 	o.busy[item.Namespace]++
+	if next.at.priority < 0 {
+		o.patient[item.Namespace]++
+		o.behind++
+	}
 	return item
 }
 
@@ -167,9 +153,17 @@ func (o *order) Pop() reconcile.Request {
 func (o *order) done(item reconcile.Request) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.worked[item] < 0 {
+		fewer(o.patient, item.Namespace)
+		o.behind--
+	}
 	delete(o.worked, item)
-	if o.busy[item.Namespace]--; o.busy[item.Namespace] <= 0 {
-		delete(o.busy, item.Namespace)
+	fewer(o.busy, item.Namespace)
+}
+
+func fewer(of map[string]int, namespace string) {
+	if of[namespace]--; of[namespace] <= 0 {
+		delete(of, namespace)
 	}
 }
 
@@ -188,13 +182,18 @@ func (o *order) next() (place, bool) {
 			waits := turn.Value.(line)
 			// Whoever asks is free. A namespace gets another worker only while more are free than it has: others
 			// that come find some.
-			if busy := o.busy[waits.namespace]; busy == 0 || busy < free {
+			if busy := o.busy[waits.namespace]; (busy == 0 || busy < free) && (at.priority >= 0 || o.mayWait(waits.namespace)) {
 				return place{at: at, turn: turn, item: waits.items.Front()}, true
 			}
 			o.held = true
 		}
 	}
 	return place{}, false
+}
+
+// mayWait reports whether another worker may be given to what can wait in a namespace. There is one at the least.
+func (o *order) mayWait(namespace string) bool {
+	return o.behind < max(1, o.workers/2) && o.patient[namespace] < max(1, o.workers/8)
 }
 
 func (o *order) push(item reconcile.Request, priority int) {

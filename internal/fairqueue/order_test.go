@@ -25,7 +25,9 @@ type model struct {
 	workers int
 	// waiting is in the order in which items came.
 	waiting []entry
-	worked  []reconcile.Request
+	// worked are the items that are being worked on, and priorities those with which they were taken.
+	worked     []reconcile.Request
+	priorities []int
 	// passed counts how often a namespace was served while another one waited in the same priority and could have been.
 	passed map[[2]line3]int
 }
@@ -46,7 +48,20 @@ func (m *model) busy(namespace string) int {
 	return busy
 }
 
-func (m *model) mayHave(namespace string) bool {
+// mayHave: a namespace may have another worker for what has this priority.
+func (m *model) mayHave(namespace string, priority int) bool {
+	behind, here := 0, 0
+	for i := range m.worked {
+		if m.priorities[i] < 0 {
+			behind++
+			if m.worked[i].Namespace == namespace {
+				here++
+			}
+		}
+	}
+	if priority < 0 && (behind >= max(1, m.workers/2) || here >= max(1, m.workers/8)) {
+		return false
+	}
 	return m.busy(namespace) == 0 || m.busy(namespace) < m.workers-len(m.worked)
 }
 
@@ -58,7 +73,7 @@ func (m *model) took(item reconcile.Request) {
 		m.Fatalf("%v does not wait", item)
 	}
 	taken := m.waiting[at]
-	if !m.mayHave(item.Namespace) {
+	if !m.mayHave(item.Namespace, taken.priority) {
 		m.Fatalf(
 			"%s has %d workers and gets another, of %d that are free",
 			item.Namespace,
@@ -72,13 +87,19 @@ func (m *model) took(item reconcile.Request) {
 		switch {
 		case theirs == own && i < at:
 			m.Fatalf("%v came before %v", other.item, item)
-		case other.priority > taken.priority && m.mayHave(theirs.namespace):
+		case other.priority > taken.priority && m.mayHave(theirs.namespace, theirs.priority):
 			m.Fatalf("%v is served before %v, which has a higher priority", item, other.item)
 		}
 	}
 	m.count(own)
 	m.waiting = slices.Delete(m.waiting, at, at+1)
-	m.worked = append(m.worked, item)
+	m.worked, m.priorities = append(m.worked, item), append(m.priorities, taken.priority)
+}
+
+// done gives back the worker of one that is worked on.
+func (m *model) done(o *order, i int) {
+	o.done(m.worked[i])
+	m.worked, m.priorities = slices.Delete(m.worked, i, i+1), slices.Delete(m.priorities, i, i+1)
 }
 
 // count notes that a line was served, and who had to watch.
@@ -87,7 +108,7 @@ func (m *model) count(own line3) {
 	watched := map[line3]bool{}
 	for _, other := range m.waiting {
 		theirs := line3{other.item.Namespace, other.priority}
-		if theirs == own || theirs.priority != own.priority || watched[theirs] || !m.mayHave(theirs.namespace) {
+		if theirs == own || theirs.priority != own.priority || watched[theirs] || !m.mayHave(theirs.namespace, theirs.priority) {
 			continue
 		}
 		watched[theirs] = true
@@ -124,7 +145,7 @@ func TestOrder_HoldsWhateverIsAddedAndTaken(t *testing.T) {
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0))
-			m := &model{T: t, workers: 1 + random.IntN(12), passed: map[[2]line3]int{}}
+			m := &model{T: t, workers: 1 + random.IntN(40), passed: map[[2]line3]int{}}
 			o := newOrder(m.workers)
 			for range steps {
 				switch random.IntN(5) {
@@ -140,9 +161,7 @@ func TestOrder_HoldsWhateverIsAddedAndTaken(t *testing.T) {
 					if len(m.worked) == 0 {
 						continue
 					}
-					i := random.IntN(len(m.worked))
-					o.done(m.worked[i])
-					m.worked = slices.Delete(m.worked, i, i+1)
+					m.done(o, random.IntN(len(m.worked)))
 				}
 			}
 			m.drain(o)
@@ -180,7 +199,7 @@ func add(m *model, o *order, random *rand.Rand) {
 func (m *model) nothingToTake() {
 	m.Helper()
 	for _, e := range m.waiting {
-		if m.mayHave(e.item.Namespace) {
+		if m.mayHave(e.item.Namespace, e.priority) {
 			m.Fatalf("%v waits, and nothing is handed out", e.item)
 		}
 	}
@@ -194,10 +213,9 @@ func (m *model) drain(o *order) {
 			m.took(o.Pop())
 		}
 		m.nothingToTakeUnlessBusy()
-		o.done(m.worked[0])
-		m.worked = m.worked[1:]
+		m.done(o, 0)
 	}
-	if len(o.levels)+len(o.waiting)+len(o.worked)+len(o.busy)+len(o.wanted) > 0 {
+	if len(o.levels)+len(o.waiting)+len(o.worked)+len(o.busy)+len(o.patient)+o.behind+len(o.wanted) > 0 {
 		m.Errorf("something is left: %+v", o)
 	}
 }

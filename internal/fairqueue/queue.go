@@ -3,8 +3,9 @@
 
 // Package fairqueue is a controller's work queue that serves namespaces in turn. Within a priority, each namespace
 // that has something waiting is given one worker before any is given a second, and within a namespace the first
-// that comes is the first that is served. No namespace holds more workers than are left for others. Delays, retries
-// and metrics are those of client-go's work queue.
+// that comes is the first that is served. No namespace holds more workers than are left for others. What has a priority
+// below 0 can wait, and may take long: it is given half of the workers at the most, and an eighth of them in one namespace,
+// so that what cannot wait finds some. Delays, retries and metrics are those of client-go's work queue.
 package fairqueue
 
 import (
@@ -20,7 +21,7 @@ import (
 // Queue is safe for concurrent use.
 type Queue struct {
 	// delays hands to the ready items what was added for later.
-	delays workqueue.TypedDelayingInterface[reconcile.Request]
+	delays workqueue.TypedDelayingInterface[delayed]
 	// ready holds what can be worked on now.
 	ready   *workqueue.Typed[reconcile.Request]
 	order   *order
@@ -36,23 +37,35 @@ func New(
 	q := &Queue{order: newOrder(workers), limiter: limiter}
 	q.ready = workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[reconcile.Request]{
 		Name: name, Clock: clock, Queue: q.order})
-	q.delays = workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[reconcile.Request]{
-		Name: name, Clock: clock, Queue: due{q.ready, q.order}})
+	q.delays = workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[delayed]{
+		Name: name, Clock: clock, Queue: due{ready: q.ready, order: q.order}})
 	return q
 }
 
-// due takes in what was added for later when its time has come.
+// delayed is an item that is to be added later, with a priority. Each priority has a time of its own: what comes back soon,
+// and can wait, does not lose the time at which it cannot.
+type delayed struct {
+	item     reconcile.Request
+	priority int
+}
+
+// due takes in what was added for later when its time has come. A delaying queue does no more with it than its methods.
 type due struct {
-	workqueue.TypedInterface[reconcile.Request]
+	workqueue.TypedInterface[delayed]
+	ready *workqueue.Typed[reconcile.Request]
 	order *order
 }
 
-func (d due) Add(item reconcile.Request) {
-	d.order.isDue(item)
-	d.TypedInterface.Add(item)
+func (d due) Add(its delayed) {
+	d.order.want(its.item, its.priority)
+	d.ready.Add(its.item)
 }
 
-// AddWithOpts adds items, which keep the highest priority that they were added with. Without one, the priority is 0.
+func (d due) ShutDown()          { d.ready.ShutDown() }
+func (d due) ShuttingDown() bool { return d.ready.ShuttingDown() }
+
+// AddWithOpts adds items, which keep the highest priority that they were added with. Without one, the priority is 0. What is
+// added for later keeps the earliest time for each priority.
 func (q *Queue) AddWithOpts(o priorityqueue.AddOpts, items ...reconcile.Request) {
 	for _, item := range items {
 		after, priority := o.After, ptr.Deref(o.Priority, 0)
@@ -62,8 +75,7 @@ func (q *Queue) AddWithOpts(o priorityqueue.AddOpts, items ...reconcile.Request)
 			}
 		}
 		if after > 0 {
-			q.order.wantLater(item, priority)
-			q.delays.AddAfter(item, after)
+			q.delays.AddAfter(delayed{item, priority}, after)
 			continue
 		}
 		q.order.want(item, priority)

@@ -253,3 +253,43 @@ func TestQueue_ABusyNamespaceDelaysNobody(t *testing.T) {
 		t.Errorf("it waits %s beside others; alone %s", beside, alone)
 	}
 }
+
+// TestQueue_WhatCanWaitLeavesWorkers: of many that can wait, as long as they take, few are worked on.
+func TestQueue_WhatCanWaitLeavesWorkers(t *testing.T) {
+	inBubble(t, 16, func(t *testing.T, q *fairqueue.Queue) {
+		for i := range 10 {
+			add(q, -1, fmt.Sprint("a/", i), fmt.Sprint("b/", i), fmt.Sprint("c/", i), fmt.Sprint("d/", i), fmt.Sprint("e/", i))
+		}
+		if got := takes(q, 100); got != "a/0 b/0 c/0 d/0 e/0 a/1 b/1 c/1" {
+			t.Errorf("of what can wait it hands out %s", got)
+		}
+		add(q, 0, "a/now", "a/now-too")
+		if got := takes(q, 100); got != "a/now a/now-too" {
+			t.Errorf("of what cannot wait it hands out %s", got)
+		}
+		q.Done(item("a/0"))
+		if got := takes(q, 100); got != "d/1" {
+			t.Errorf("once one is done it hands out %s", got)
+		}
+	})
+}
+
+// TestQueue_EachPriorityHasATimeOfItsOwn: what comes back soon, and waits, is raised when its own time comes.
+func TestQueue_EachPriorityHasATimeOfItsOwn(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, q *fairqueue.Queue) {
+		high, low := 1, -1
+		q.AddWithOpts(priorityqueue.AddOpts{After: time.Minute, Priority: &high}, item("a/x"))
+		q.AddWithOpts(priorityqueue.AddOpts{After: time.Second, Priority: &low}, item("a/x"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got, priority, _ := q.GetWithPriority(); got != item("a/x") || priority != low {
+			t.Errorf("after a second it hands out %s with priority %d", got, priority)
+		}
+		q.Done(item("a/x"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got, priority, _ := q.GetWithPriority(); got != item("a/x") || priority != high {
+			t.Errorf("after a minute it hands out %s with priority %d", got, priority)
+		}
+	})
+}

@@ -60,6 +60,12 @@ func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 		return f, errInTurn
 	}
 	mem.met = true
+	if g.Status.ExpiresAt != nil {
+		// No look outlives the grant: it would keep it from being ended.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, g.Status.ExpiresAt.Sub(c.Clock.Now()))
+		defer cancel()
+	}
 	c.permission(ctx, g, request, job, mem, &f)
 	return f, nil
 }
