@@ -4,10 +4,21 @@
 package observe
 
 import (
-	"runtime"
+	"context"
+	goruntime "runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/provider"
+	providerfake "github.com/valetkey/valetkey/internal/provider/fake"
 )
 
 // TestLooks_LeaveOthersTheProcessors: however many requests of a namespace wait to be looked at, and however many
@@ -15,7 +26,7 @@ import (
 func TestLooks_LeaveOthersTheProcessors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var all looks
-		half := max(1, int32(runtime.GOMAXPROCS(0))/2)
+		half := max(1, int32(goruntime.GOMAXPROCS(0))/2)
 		running, goOn := map[string]*atomic.Int32{"agents": {}, "others": {}, "more": {}}, make(chan struct{})
 		for namespace, inside := range running {
 			for range 10 {
@@ -42,6 +53,57 @@ func TestLooks_LeaveOthersTheProcessors(t *testing.T) {
 				t.Errorf("%d looks are made at a time", sum)
 			}
 			goOn <- struct{}{}
+		}
+	})
+}
+
+// rendering is a back end whose looks at what a credential could do are counted, and take until they are let go.
+type rendering struct {
+	*providerfake.Provider
+	at, count atomic.Int32
+	goOn      chan struct{}
+}
+
+func (r *rendering) Render(context.Context, *v1alpha1.Capability, provider.Values) (provider.Scope, error) {
+	r.count.Add(1)
+	r.at.Add(1)
+	<-r.goOn
+	r.at.Add(-1)
+	return provider.Scope{}, nil
+}
+
+// TestLooks_AreWhatBackEndsMake: one may look at every binding of the cluster for each request.
+func TestLooks_AreWhatBackEndsMake(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		const requests = 10
+		backend := &rendering{Provider: providerfake.New(clock.RealClock{}, 0, v1alpha1.RevocationImmediate), goOn: make(chan struct{})}
+		cache := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
+			&v1alpha1.CapabilityProvider{ObjectMeta: metav1.ObjectMeta{Name: "aws"}, Spec: v1alpha1.CapabilityProviderSpec{AWS: &v1alpha1.AWSProvider{}}},
+			&v1alpha1.Capability{ObjectMeta: metav1.ObjectMeta{Name: "publish"}, Spec: v1alpha1.CapabilitySpec{ProviderRef: v1alpha1.ProviderReference{Name: "aws"}}},
+		).Build()
+		o := &Observer{Cache: cache, Providers: provider.NewSet(backend)}
+		for range requests {
+			go func() {
+				request := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "agents"}, Spec: v1alpha1.CapabilityRequestSpec{Capability: "publish"}}
+				if err := o.catalogue(t.Context(), &Observation{Facts: policy.Facts{Request: request}}); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		for range requests {
+			synctest.Wait()
+			if n := backend.at.Load(); n != 1 {
+				t.Errorf("%d looks for one namespace are made at a time", n)
+			}
+			backend.goOn <- struct{}{}
+		}
+		synctest.Wait()
+		if n := backend.count.Load(); n != requests {
+			t.Errorf("%d looks were made for %d requests", n, requests)
 		}
 	})
 }

@@ -138,14 +138,17 @@ func (o *Observer) catalogue(ctx context.Context, found *Observation) error {
 		return nil
 	}
 	found.Backend = backend
-	found.Scope, err = backend.Render(ctx, capability, values(request))
-	if err == nil {
-		err = found.Scope.Fits()
+	var unfit error
+	err = o.looks.do(ctx, request.Namespace, func() error { // a back end may look at all bindings of the cluster
+		if found.Scope, unfit = backend.Render(ctx, capability, values(request)); unfit == nil {
+			unfit = found.Scope.Fits()
+		}
+		return nil
+	})
+	if unfit != nil {
+		found.notReady(unfit.Error())
 	}
-	if err != nil {
-		found.notReady(err.Error())
-	}
-	return nil
+	return err
 }
 
 func (found *Observation) notReady(message string) {
