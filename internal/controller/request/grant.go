@@ -6,6 +6,7 @@ package request
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
@@ -208,6 +209,26 @@ func endMessage(g *v1alpha1.CapabilityGrant) string {
 		message += "; what was opened with it, such as a watch, may go on"
 	}
 	return message
+}
+
+// deniedTooLate names who denied a request whose grant was over. A denial is taken until the request itself says that it has ended, and that
+// follows the grant.
+func (c *Controller) deniedTooLate(r *v1alpha1.CapabilityRequest) {
+	ended := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionEnded)
+	if ended == nil || ended.Reason != v1alpha1.ReasonGrantEnded || r.Status.Review == nil {
+		return
+	}
+	message := ended.Message
+	for _, d := range r.Decisions {
+		said := "denied by " + d.By
+		if d.Decision != v1alpha1.DecisionDeny || d.Digest != r.Status.Review.Digest || strings.Contains(message+";", said+";") {
+			continue // or it ended by that
+		}
+		if said += " when it was over"; !strings.Contains(message, said) {
+			message += "; " + said
+		}
+	}
+	c.set(r, v1alpha1.ConditionEnded, metav1.ConditionTrue, ended.Reason, message)
 }
 
 func (c *Controller) end(r *v1alpha1.CapabilityRequest, reason, message string) {

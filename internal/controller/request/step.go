@@ -29,9 +29,12 @@ type outcome struct {
 func (c *Controller) step(ctx context.Context, r *v1alpha1.CapabilityRequest) (outcome, error) {
 	switch {
 	case r.Status.EndedAt != nil:
+		c.deniedTooLate(r)
 		return c.retire(ctx, r)
 	case r.Status.GrantName != "":
-		return c.follow(ctx, r)
+		out, err := c.follow(ctx, r)
+		c.deniedTooLate(r)
+		return out, err
 	}
 	if lease, err := c.adopt(ctx, r); lease != "" || err != nil {
 		return outcome{lease: lease}, err
