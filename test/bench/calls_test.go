@@ -46,7 +46,7 @@ func calls() map[string]expected {
 		"POST secrets":       {1, "the operator's: the credential"},
 		"PATCH jobs":         {1, "the operator's: the Job's start"},
 		"DELETE secrets":     {1, "the operator's: the credential goes as soon as the grant ends"},
-		"DELETE 404 secrets": {2, "the operator's: before the back end is told, in case another process ended the grant; after the end, in case another process woke late"},
+		"DELETE 404 secrets": {1, "the operator's: after the end, in case another process woke late"},
 		"POST events":        {9, "the operator's five: allowed, granted, delivered, the Job's end, the request's end; the job-controller's four: suspended, resumed, Pod created, completed"},
 		"PUT jobs/status":    {4, "the job-controller's: suspended, resumed, the Pod is active, completed"},
 		"POST pods":          {1, "the job-controller's: the Job's Pod"},
@@ -65,7 +65,7 @@ func own() map[string]expected {
 			"the request twice: the cache keeps a part of its review, which is stored with its grant's name, and with its end"},
 		"PUT":    {11, "eight statuses of the grant, three of the request"},
 		"PATCH":  {3, "the namespace's mark, the Job's start, the Pod's finalizer"},
-		"DELETE": {3, "the Secret, when the grant ends, before the back end is told, and after the end"},
+		"DELETE": {2, "the Secret, when the grant ends, and after the end"},
 	}
 }
 

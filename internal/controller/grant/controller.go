@@ -122,10 +122,11 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, fmt.Errorf("no rest after %d steps", maxSteps)
 }
 
-// takesTurn: the step waits for the same grant's next pass, behind what is there already. A back end is asked to revoke once all that end now
-// have been stopped, and what has ended is swept once nothing is left to do for those that live: a new leader has all of them before it.
+// takesTurn: the step waits for the same grant's next pass, behind what is there already. Of all that end now the Secrets are deleted before
+// Jobs are stopped, and those before a back end is asked to revoke; what has ended is swept once nothing is left to do for those that live. A
+// new leader has all of them before it.
 func takesTurn(next lifecycle.Step, taken int) bool {
-	return taken > 0 && (next == lifecycle.Revoke || next == lifecycle.Sweep)
+	return taken > 0 && (next == lifecycle.StopJob || next == lifecycle.Revoke || next == lifecycle.Sweep)
 }
 
 func requeue(until, now time.Time) ctrl.Result {

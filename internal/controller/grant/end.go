@@ -71,7 +71,20 @@ func (c *Controller) stop(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		return cmp.Or(c.stopUnstored(ctx, g, mem), err)
 	}
 	mem.credential, mem.unstored = nil, 0
-	return c.deleteSecrets(ctx, g, g.Status.Attempt)
+	return c.clear(ctx, g, mem)
+}
+
+// clear deletes the Secrets of a grant that stops, once: nothing that this process does creates another, and what a leader that woke late
+// creates is swept.
+func (c *Controller) clear(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+	if mem.cleared {
+		return nil
+	}
+	if err := c.deleteSecrets(ctx, g, g.Status.Attempt); err != nil {
+		return err
+	}
+	mem.cleared = true
+	return nil
 }
 
 // stopUnstored does what ends a grant, as far as it can, though the API server does not store that it ends: nobody's
@@ -152,7 +165,7 @@ func (c *Controller) held(ctx context.Context, g *v1alpha1.CapabilityGrant, why 
 // revoke deletes the Secrets and asks the back end to end the credential, which does not wait for a Secret that stays. It creates nothing
 // in the namespace, so that it works while that is being deleted.
 func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
-	kept := c.deleteSecrets(ctx, g, g.Status.Attempt)
+	kept := c.clear(ctx, g, mem)
 	revocation, err := c.revokeUpstream(ctx, g)
 	if g.Abandoned() && (err != nil || kept != nil) { // it was tried once more all the same
 		if err != nil {

@@ -39,6 +39,8 @@ type memory struct {
 	issuedAt time.Time
 	// stopping is why the grant stops, as this process recorded it.
 	stopping string
+	// cleared is set once this process deleted the Secrets of a grant that stops.
+	cleared bool
 	// unstored counts how often somebody else wrote the grant while its end was to be stored.
 	unstored int
 	// writes counts how often the API server refused the present write. recorded is the last attempt whose credential is in
