@@ -58,7 +58,7 @@ func (c *Compiler) inAnyCase(expression string) (cel.Program, error) {
 		return nil, err
 	}
 	return c.anyCase.Program(checked, cel.CostLimit(expressionCostLimit), cel.CostTracking(costs{}),
-		cel.CustomDecoratorV2(c.natives.decorate))
+		cel.CustomDecoratorV2(c.natives.decorate), cel.CustomDecoratorV2(decorateMaking))
 }
 
 // costs are those of the calls that CEL does not know by their overloads any more.

@@ -76,3 +76,37 @@ func TestExpressions_OrdinaryTextsStay(t *testing.T) {
 		}
 	}
 }
+
+// TestExpressions_AllThatIsMadeIsBounded: each of many by itself is small, and costs little.
+func TestExpressions_AllThatIsMadeIsBounded(t *testing.T) {
+	letters := "'" + strings.Repeat("a", 32) + "'.split('')"
+	often := func(what string) string { return letters + ".map(x, " + letters + ".map(y, " + what + ")).size() > 0" }
+	long := "'" + strings.Repeat("a", 850) + "'"
+	for name, expression := range map[string]string{
+		"texts":              often(long + ".replace('a', '" + strings.Repeat("b", 1000) + "')"),
+		"texts that go":      letters + ".all(x, " + letters + ".all(y, " + long + ".replace('a', '" + strings.Repeat("b", 1000) + "') != ''))",
+		"texts that are cut": often(long + ".split('')"),
+	} {
+		for _, effect := range []v1alpha1.PolicyEffect{v1alpha1.EffectAllow, v1alpha1.EffectDeny} {
+			w := newWorld()
+			expression := expression
+			if effect == v1alpha1.EffectDeny {
+				expression = "request.repo == '' || " + expression
+			}
+			w.preview().When = when(expression, "as asked")
+			p := deny("p")
+			if p.Spec.When = w.preview().When; effect == v1alpha1.EffectDeny {
+				w.preview().When = nil
+				w.add(p)
+			}
+			if err := newCompiler(t).Compile(p).Err(); err != nil {
+				t.Errorf("%s, %s: %v", name, effect, err)
+				continue
+			}
+			d := w.decide(t)
+			if d.Verdict != Deny || !strings.Contains(d.Message, "take more than 4194304 bytes together") {
+				t.Errorf("%s, %s: %s, %s", name, effect, d.Verdict, d.Message)
+			}
+		}
+	}
+}

@@ -263,7 +263,11 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 		f.Guard = c.obstacle(ctx, r, job)
 	}
 	found.Facts.Granted = true
-	d := policy.Evaluate(found.Facts)
+	d, err := c.Observer.Decide(ctx, found.Facts)
+	if err != nil {
+		f.Policy.Message = err.Error()
+		return
+	}
 	f.Policy = lifecycle.PolicyFacts{Known: d.Verdict == policy.Allow || d.Verdict == policy.Deny, Allows: d.Verdict == policy.Allow, Message: d.Message}
 }
 

@@ -15,8 +15,8 @@ import (
 // whose Jobs name many ConfigMaps then waits for itself, and leaves the API server to others.
 const lookupsAtOnce = 2
 
-// looks bounds how much of the processors is taken by what may take a while, by looks at roles and reviews of Jobs: one at
-// a time for what lives in one namespace, and half of the processors for all of them. A look must not make another, nor a
+// looks bounds how much of the processors, and of the memory, is taken by what may take a while, by looks at roles, reviews of
+// Jobs and expressions of policies: one at a time for what lives in one namespace, and half of the processors for all of them. A look must not make another, nor a
 // look-up past the cache. Its zero value is ready to use.
 type looks struct {
 	namespaces Lookups

@@ -195,6 +195,15 @@ func (found *Observation) reviewOf(in policy.ReviewInput) {
 	found.Facts.Risks = append(found.Facts.Risks, risks...)
 }
 
+// Decide asks the policies.
+func (o *Observer) Decide(ctx context.Context, facts policy.Facts) (decision policy.Decision, err error) {
+	err = o.looks.do(ctx, facts.Request.Namespace, func() error {
+		decision = policy.Evaluate(facts)
+		return nil
+	})
+	return decision, err
+}
+
 // get reads one object; false and no error when it does not exist.
 func get(ctx context.Context, from client.Reader, key client.ObjectKey, into client.Object) (bool, error) {
 	err := from.Get(ctx, key, into)

@@ -119,8 +119,10 @@ func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 		return outcome{}, err
 	}
 	found.Facts.Risks = append(found.Facts.Risks, exposure...)
-	d := policy.Evaluate(found.Facts)
+	d, err := c.Observer.Decide(ctx, found.Facts)
 	switch {
+	case err != nil:
+		return outcome{}, err
 	case d.Verdict == policy.Deny:
 		return c.refuse(ctx, r, d.Reason, d.Message, d.Policy)
 	case d.Verdict == policy.Indeterminate:
@@ -129,7 +131,10 @@ func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 		r.Status.Review = found.Review
 		// What is waited for depends on the review: until when, above all.
 		found.Facts.Digest, found.Facts.ReviewedAt = found.Review.Digest, found.Review.At.Time
-		if d = policy.Evaluate(found.Facts); d.Limit != nil {
+		if d, err = c.Observer.Decide(ctx, found.Facts); err != nil {
+			return outcome{}, err
+		}
+		if d.Limit != nil {
 			d = d.Within(c.Limits.Room(d.Policy.Name, r))
 		}
 		r.Status.Policy = d.Policy
@@ -144,7 +149,10 @@ func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 
 // withoutJob refuses what no Job could change, and else waits for the Job, for a while.
 func (c *Controller) withoutJob(ctx context.Context, r *v1alpha1.CapabilityRequest, found observe.Observation) (outcome, error) {
-	d := policy.Evaluate(found.Facts)
+	d, err := c.Observer.Decide(ctx, found.Facts)
+	if err != nil {
+		return outcome{}, err
+	}
 	until := r.CreationTimestamp.Add(c.JobTimeout)
 	switch {
 	case d.Verdict == policy.Deny:

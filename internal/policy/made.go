@@ -1,0 +1,111 @@
+// Copyright The Valetkey Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"maps"
+
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+	"github.com/google/cel-go/interpreter"
+)
+
+// mostMade is how many bytes the texts, lists and maps may take together that an expression makes in one evaluation,
+// whether it keeps them or not. CEL's costs are of what is looked through, and a short text in it makes a long one.
+const mostMade = 4 << 20
+
+// About how many bytes a value takes, an element of a list, and an entry of a map.
+const (
+	valueSize   = 64
+	elementSize = 16
+	entrySize   = 64
+)
+
+// variableMade is a variable that no expression can name. It counts what one evaluation made.
+const variableMade = "@made"
+
+// counting are variables for one evaluation.
+func counting(vars map[string]any) map[string]any {
+	vars = maps.Clone(vars)
+	vars[variableMade] = new(int)
+	return vars
+}
+
+// decorateMaking has what is made counted, by calls and by lists and maps that stand in an expression.
+func decorateMaking(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	switch made := i.(type) {
+	case interpreter.InterpretableCall:
+		return &makingCall{made}, nil
+	case interpreter.InterpretableConstructor:
+		return &makingWhole{made}, nil
+	}
+	return i, nil
+}
+
+// makingCall is a call whose result is counted.
+type makingCall struct {
+	interpreter.InterpretableCall
+}
+
+func (m *makingCall) Eval(vars interpreter.Activation) ref.Val {
+	return m.Exec(interpreter.AsFrame(vars))
+}
+
+func (m *makingCall) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	value := m.InterpretableCall.Exec(frame)
+	size := valueSize
+	switch v := value.(type) {
+	case types.String:
+		size += len(v)
+	case types.Bytes:
+		size += len(v)
+	case traits.Lister:
+		if m.Function() != operators.Add { // which points to the lists that it adds
+			size += elementSize * length(v)
+		}
+	}
+	return counted(frame, value, size)
+}
+
+// makingWhole is a list or a map that is counted.
+type makingWhole struct {
+	interpreter.InterpretableConstructor
+}
+
+func (m *makingWhole) Eval(vars interpreter.Activation) ref.Val {
+	return m.Exec(interpreter.AsFrame(vars))
+}
+
+func (m *makingWhole) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	value := m.InterpretableConstructor.Exec(frame)
+	each := elementSize
+	if m.Type() == types.MapType {
+		each = entrySize
+	}
+	return counted(frame, value, valueSize+each*len(m.InitVals()))
+}
+
+func length(of traits.Sizer) int {
+	n, _ := of.Size().(types.Int)
+	return int(n)
+}
+
+// counted is a value that was made, or an error when too much was.
+func counted(frame *interpreter.ExecutionFrame, value ref.Val, size int) ref.Val {
+	if types.IsUnknownOrError(value) {
+		return value
+	}
+	found, _ := frame.ResolveName(variableMade)
+	all, ok := found.(*int)
+	if !ok {
+		return types.NewErr("nobody counts what the expression makes")
+	}
+	if *all += size; *all > mostMade {
+		return types.WrapErr(fmt.Errorf("the texts, lists and maps that the expression makes take more than %d bytes together", mostMade))
+	}
+	return value
+}
