@@ -57,15 +57,19 @@ func (c *Compiler) inAnyCase(expression string) (cel.Program, error) {
 	if err := issues.Err(); err != nil {
 		return nil, err
 	}
-	return c.anyCase.Program(checked, cel.CostLimit(expressionCostLimit), cel.CostTracking(costs{}),
-		cel.CustomDecoratorV2(c.natives.decorate), cel.CustomDecoratorV2(decorateMaking))
+	return c.anyCase.Program(checked, cel.CostLimit(expressionCostLimit), cel.CostTracking(newCosts()),
+		cel.CustomDecoratorV2(c.natives.decorate), cel.CustomDecoratorV2(decorateMaking),
+		cel.InterruptCheckFrequency(mostElements))
 }
 
-// costs are those of the calls that CEL does not know by their overloads any more.
-type costs struct{}
+// costs are those of the calls that CEL does not know by their overloads any more, and of regular expressions, which it
+// takes to be as costly as they are long.
+type costs struct{ patterns *patterns }
+
+func newCosts() costs { return costs{patterns: &patterns{}} }
 
 // CallCost implements [interpreter.ActualCostEstimator], with the costs of CEL's own estimate.
-func (costs) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
+func (c costs) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
 	size := func(value ref.Val) uint64 {
 		if n, ok := value.(name); ok {
 			return uint64(len(n.exact))
@@ -77,12 +81,15 @@ func (costs) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
 	}
 	cost := uint64(0)
 	switch function, hidden := strings.CutPrefix(function, hiding); {
+	case slices.Contains(takesPattern, function) && len(args) > 1:
+		cost = 1 // what is no text, or takes too much, was refused
+		if pattern, ok := exact(args[1]).(types.String); ok && c.patterns.tooMuch(string(pattern), size(args[0])) == nil {
+			cost = c.patterns.cost(string(pattern), size(args[0]))
+		}
 	case !hidden:
 		return nil
 	case function == operators.In:
 		cost = size(args[1])
-	default:
-		cost = (size(args[0]) + 11) / 10 * ((size(args[1]) + 4) / 4)
 	}
 	return &cost
 }
@@ -123,7 +130,7 @@ func (n natives) decorate(i interpreter.InterpretableV2) (interpreter.Interpreta
 	if native == nil || native.NonStrict || call.Function() == overloads.TypeConvertDyn {
 		return i, nil
 	}
-	return &twice{InterpretableCall: call, native: native}, nil
+	return newTwice(call, native), nil
 }
 
 // unfolding are the functions among them whose arguments may unfold into much: see [unfolds].
@@ -135,19 +142,19 @@ func (n natives) unfolding() natives {
 	return some
 }
 
-// decorateUnfolding has the arguments of these looked at before a call, but for what stands in the expression: that was
-// looked at when it was compiled.
+// decorateUnfolding has the arguments of these looked at before a call, but for a quantity that stands in the expression:
+// that was looked at when it was compiled.
 func (n natives) decorateUnfolding(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 	call, ok := i.(interpreter.InterpretableCall)
 	if !ok || n[call.Function()] == nil {
 		return i, nil
 	}
-	if call.Function() == replaces {
-		return &twice{InterpretableCall: call, native: n[replaces]}, nil
+	if call.Function() == replaces || slices.Contains(takesPattern, call.Function()) {
+		return newTwice(call, n[call.Function()]), nil
 	}
 	if arg := given(call.Function(), call.Args()); arg != nil {
 		if _, constant := (*arg).(interpreter.InterpretableConst); !constant {
-			return &twice{InterpretableCall: call, native: n[call.Function()]}, nil
+			return newTwice(call, n[call.Function()]), nil
 		}
 	}
 	return i, nil
@@ -177,7 +184,12 @@ func (k *keyed) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 // twice is a call that is made as it stands and without case.
 type twice struct {
 	interpreter.InterpretableCall
-	native *functions.Overload
+	native   *functions.Overload
+	patterns *patterns
+}
+
+func newTwice(call interpreter.InterpretableCall, native *functions.Overload) *twice {
+	return &twice{InterpretableCall: call, native: native, patterns: &patterns{}}
 }
 
 // hiding stands before the name of a function that CEL would put something faster in place of, did it know the name.
@@ -242,7 +254,7 @@ func (t *twice) call(args []ref.Val) ref.Val {
 			return arg
 		}
 	}
-	if problem := unfoldsMade(t.InterpretableCall.Function(), args); problem != nil {
+	if problem := unfoldsMade(t.InterpretableCall.Function(), args, t.patterns); problem != nil {
 		return types.WrapErr(problem)
 	}
 	n := t.native

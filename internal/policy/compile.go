@@ -142,8 +142,8 @@ func (c *Compiler) compile(e v1alpha1.Expression, effect v1alpha1.PolicyEffect) 
 	if made.anyCase = effect != v1alpha1.EffectAllow && len(made.reads) > 0; made.anyCase {
 		made.program, err = c.inAnyCase(e.Expression)
 	} else {
-		made.program, err = c.env.Program(ast, cel.CostLimit(expressionCostLimit), cel.CostTracking(costs{}),
-			cel.CustomDecoratorV2(c.natives.unfolding().decorateUnfolding), cel.CustomDecoratorV2(decorateMaking))
+		made.program, err = c.env.Program(ast, cel.CostLimit(expressionCostLimit), cel.CostTracking(newCosts()),
+			cel.CustomDecoratorV2(c.natives.unfolding().decorateUnfolding), cel.CustomDecoratorV2(decorateMaking), cel.InterruptCheckFrequency(mostElements))
 	}
 	if err != nil {
 		return clause{}, 0, fmt.Errorf("the expression cannot be prepared: %s", firstLine(err))
@@ -186,7 +186,7 @@ func (c clause) eval(vars map[string]any) (answer, error) {
 	if c.anyCase {
 		vars = namesOfRequest(vars)
 	}
-	value, _, err := c.program.Eval(counting(vars))
+	value, _, err := c.program.ContextEval(enough(), counting(vars))
 	switch {
 	case err != nil:
 		return failed, errors.New(firstLine(err))

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"maps"
 
@@ -18,6 +19,17 @@ import (
 // whether it keeps them or not. CEL's costs are of what is looked through, and a short text in it makes a long one.
 const mostMade = 4 << 20
 
+// mostElements is how many elements macros look at in one evaluation. CEL walks through all that it evaluated of a macro, for
+// each element again, to count what it costs: five thousand take a tenth of a second, and ten times as many ten seconds.
+const mostElements = 5000
+
+// enough is a context that is over. CEL looks at its context once in mostElements.
+func enough() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(fmt.Errorf("the expression looks at more than %d elements", mostElements))
+	return ctx
+}
+
 // About how many bytes a value takes, an element of a list, and an entry of a map.
 const (
 	valueSize   = 64
@@ -25,13 +37,15 @@ const (
 	entrySize   = 64
 )
 
-// variableMade is a variable that no expression can name. It counts what one evaluation made.
+// variableMade is a variable that no expression can name. It counts what one evaluation makes.
 const variableMade = "@made"
+
+type making struct{ bytes int }
 
 // counting are variables for one evaluation.
 func counting(vars map[string]any) map[string]any {
 	vars = maps.Clone(vars)
-	vars[variableMade] = new(int)
+	vars[variableMade] = &making{}
 	return vars
 }
 
@@ -56,6 +70,9 @@ func (m *makingCall) Eval(vars interpreter.Activation) ref.Val {
 }
 
 func (m *makingCall) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	if tooMuch := madeIn(frame).tooMuch(); tooMuch != nil {
+		return tooMuch // a macro goes on after an error
+	}
 	value := m.InterpretableCall.Exec(frame)
 	size := valueSize
 	switch v := value.(type) {
@@ -94,18 +111,30 @@ func length(of traits.Sizer) int {
 	return int(n)
 }
 
+func madeIn(frame *interpreter.ExecutionFrame) *making {
+	found, _ := frame.ResolveName(variableMade)
+	if m, ok := found.(*making); ok {
+		return m
+	}
+	return &making{bytes: mostMade + 1} // nobody counts, so nothing is made
+}
+
 // counted is a value that was made, or an error when too much was.
 func counted(frame *interpreter.ExecutionFrame, value ref.Val, size int) ref.Val {
 	if types.IsUnknownOrError(value) {
 		return value
 	}
-	found, _ := frame.ResolveName(variableMade)
-	all, ok := found.(*int)
-	if !ok {
-		return types.NewErr("nobody counts what the expression makes")
-	}
-	if *all += size; *all > mostMade {
-		return types.WrapErr(fmt.Errorf("the texts, lists and maps that the expression makes take more than %d bytes together", mostMade))
+	m := madeIn(frame)
+	m.bytes += size
+	if tooMuch := m.tooMuch(); tooMuch != nil {
+		return tooMuch
 	}
 	return value
+}
+
+func (m *making) tooMuch() ref.Val {
+	if m.bytes <= mostMade {
+		return nil
+	}
+	return types.NewErr("the texts, lists and maps that the expression makes take more than %d bytes together", mostMade)
 }

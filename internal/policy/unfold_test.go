@@ -77,21 +77,32 @@ func TestExpressions_OrdinaryTextsStay(t *testing.T) {
 	}
 }
 
-// TestExpressions_AllThatIsMadeIsBounded: each of many by itself is small, and costs little.
-func TestExpressions_AllThatIsMadeIsBounded(t *testing.T) {
+// TestExpressions_AllThatTheyTakeIsBounded: each of many calls by itself is small, and costs little by CEL's own count.
+func TestExpressions_AllThatTheyTakeIsBounded(t *testing.T) {
 	letters := "'" + strings.Repeat("a", 32) + "'.split('')"
 	often := func(what string) string { return letters + ".map(x, " + letters + ".map(y, " + what + ")).size() > 0" }
-	long := "'" + strings.Repeat("a", 850) + "'"
-	for name, expression := range map[string]string{
-		"texts":              often(long + ".replace('a', '" + strings.Repeat("b", 1000) + "')"),
-		"texts that go":      letters + ".all(x, " + letters + ".all(y, " + long + ".replace('a', '" + strings.Repeat("b", 1000) + "') != ''))",
-		"texts that are cut": often(long + ".split('')"),
+	text, grows := "'"+strings.Repeat("a", 850)+"'", ".replace('a', '"+strings.Repeat("b", 1000)+"')"
+	const pattern = "(.{30}){30}$"
+	const tooMuch, tooMany, tooCostly = "take more than 4194304 bytes together", "looks at more than 5000 elements", "cost limit exceeded"
+	for name, row := range map[string]struct{ expression, says string }{
+		"texts":                           {often(text + grows), tooMuch},
+		"texts that are not kept":         {letters + ".all(x, " + letters + ".all(y, " + text + grows + " != ''))", tooMuch},
+		"texts that are cut":              {often(text + ".split('')"), tooMuch},
+		"formatted texts":                 {"lists.range(700).map(i, [" + text + "].map(v, '%s%s%s%s%s%s%s%s'.format([v,v,v,v,v,v,v,v]))).size() > 0", tooMuch},
+		"a pattern in a text that grew":   {"'" + strings.Repeat("a", 420) + "'.replace('a', '" + strings.Repeat("b", 420) + "').matches('" + pattern + "')", "too large for the text in which it is looked for"},
+		"a pattern that is made":          {"['" + pattern + "'].all(p, lists.range(4000).all(i, 'a'.matches(p) || true))", tooCostly},
+		"a pattern in many texts":         {"lists.range(800).all(i, " + text + ".matches('" + pattern + "') || true)", tooCostly},
+		"a pattern that is looked for":    {"lists.range(800).all(i, " + text + ".find('" + pattern + "') == '')", tooCostly},
+		"all elements":                    {"lists.range(16000).all(i, i >= 0)", tooMany},
+		"all elements, without a call":    {"lists.range(25000).all(i, true)", tooMany},
+		"all elements, and their places":  {"lists.range(16000).all(i, v, v >= 0)", tooMany},
+		"elements of a map":               {"lists.range(12000).transformMap(i, v, v).size() > 0", tooMany},
+		"elements of lists, again, again": {"lists.range(90).all(i, lists.range(90).all(j, true))", tooMany},
 	} {
 		for _, effect := range []v1alpha1.PolicyEffect{v1alpha1.EffectAllow, v1alpha1.EffectDeny} {
-			w := newWorld()
-			expression := expression
+			w, expression := newWorld(), row.expression
 			if effect == v1alpha1.EffectDeny {
-				expression = "request.repo == '' || " + expression
+				expression = "request.repo == '' || " + expression // is evaluated in any case
 			}
 			w.preview().When = when(expression, "as asked")
 			p := deny("p")
@@ -103,8 +114,7 @@ func TestExpressions_AllThatIsMadeIsBounded(t *testing.T) {
 				t.Errorf("%s, %s: %v", name, effect, err)
 				continue
 			}
-			d := w.decide(t)
-			if d.Verdict != Deny || !strings.Contains(d.Message, "take more than 4194304 bytes together") {
+			if d := w.decide(t); d.Verdict != Deny || !strings.Contains(d.Message, row.says) {
 				t.Errorf("%s, %s: %s, %s", name, effect, d.Verdict, d.Message)
 			}
 		}
