@@ -186,7 +186,7 @@ func (c clause) eval(vars map[string]any) (answer, error) {
 	if c.anyCase {
 		vars = namesOfRequest(vars)
 	}
-	value, _, err := c.program.ContextEval(enough(), counting(vars))
+	value, _, err := c.program.ContextEval(enough{}, counting(vars))
 	switch {
 	case err != nil:
 		return failed, errors.New(firstLine(err))

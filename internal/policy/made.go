@@ -4,9 +4,9 @@
 package policy
 
 import (
-	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
@@ -23,12 +23,22 @@ const mostMade = 4 << 20
 // each element again, to count what it costs: five thousand take a tenth of a second, and ten times as many ten seconds.
 const mostElements = 5000
 
-// enough is a context that is over. CEL looks at its context once in mostElements.
-func enough() context.Context {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	cancel(fmt.Errorf("the expression looks at more than %d elements", mostElements))
-	return ctx
+// enough is a context that is over, at which CEL looks once in mostElements. Nothing waits for it.
+type enough struct{}
+
+func (enough) Deadline() (at time.Time, set bool) { return at, false }
+
+func (enough) Done() <-chan struct{} {
+	over := make(chan struct{})
+	close(over)
+	return over
 }
+
+func (enough) Err() error {
+	return fmt.Errorf("the expression looks at more than %d elements", mostElements)
+}
+
+func (enough) Value(any) any { return nil }
 
 // About how many bytes a value takes, an element of a list, and an entry of a map.
 const (
