@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
 )
@@ -50,22 +52,27 @@ func (s *secret) credential(c *v1alpha1.VaultCapability, role string, expires ti
 	return credential, nil
 }
 
-// fill puts fields into a template. Its error names the field that is missing, and no value.
+// fill puts fields into a template, unless all that was filled would not fit into a Secret any more. Its error names the
+// field that is missing, and no value.
 func (s *secret) fill(template string) (string, error) {
-	missing := ""
-	filled := fieldForm.ReplaceAllStringFunc(template, func(place string) string {
-		name := fieldForm.FindStringSubmatch(place)[1]
+	values := map[string]string{}
+	for _, place := range fieldForm.FindAllStringSubmatch(template, -1) {
+		name := place[1]
 		value, found := s.data[name]
 		if !found {
-			missing = name
+			return "", final("what Vault leased has no field %q", name)
+		}
+		if _, known := values[name]; !known {
+			values[name] = text(value)
+		}
+		if s.filled += len(values[name]); s.filled > corev1.MaxSecretSize {
+			return "", final("what Vault leased is larger than a Secret can be, once the capability's files and variables are filled with it")
 		}
 		s.used[name] = value
-		return text(value)
-	})
-	if missing != "" {
-		return "", final("what Vault leased has no field %q", missing)
 	}
-	return filled, nil
+	return fieldForm.ReplaceAllStringFunc(template, func(place string) string {
+		return values[fieldForm.FindStringSubmatch(place)[1]]
+	}), nil
 }
 
 // public are the fields of Vault's engines that name a secret, or can be told to everybody. Of those that are not known,

@@ -6,6 +6,7 @@ package vault
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -40,5 +41,24 @@ func TestSecrets_NamesAreNone(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestFill_NothingLargerThanASecretIsMade: neither one file, nor all of them together.
+func TestFill_NothingLargerThanASecretIsMade(t *testing.T) {
+	s := &secret{data: map[string]any{"p": strings.Repeat("p", 60_000)}, used: map[string]any{}}
+	if filled, err := s.fill("user:${data.p}"); err != nil || len(filled) != 60_005 {
+		t.Errorf("%d bytes, %v", len(filled), err)
+	}
+	for _, times := range []int{455, 16} {
+		if times == 16 {
+			s.filled = 60_000
+		}
+		if filled, err := s.fill(strings.Repeat("${data.p}", times)); filled != "" != (times == 16) || (err == nil) != (times == 16) {
+			t.Errorf("%d times: %d bytes, %v", times, len(filled), err)
+		}
+	}
+	if filled, err := s.fill("${data.p}${data.p}"); err == nil || !strings.Contains(err.Error(), "larger than a Secret can be") {
+		t.Errorf("%d bytes more, %v", len(filled), err)
 	}
 }

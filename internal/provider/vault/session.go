@@ -114,6 +114,8 @@ type secret struct {
 	sent func() []string
 	// used are the fields that went into files and variables.
 	used map[string]any
+	// filled is how many bytes they have there.
+	filled int
 	// problem is what is wrong with the answer; nil if nothing is. It was given to Vault's client all the same.
 	problem error
 	// notLeased reports whether Vault said that it leased nothing. An answer without a lease need not be Vault's.
