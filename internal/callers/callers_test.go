@@ -332,6 +332,27 @@ func TestChecker_OwnTokensAreReviewed(t *testing.T) {
 	}
 }
 
+// TestChecker_ATokenHasOneSpelling: another text that means the same would be reviewed anew.
+func TestChecker_ATokenHasOneSpelling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newAPIServer(t)
+		c, token := s.checker(), s.token()
+		expect(t, c.Check(t.Context(), token), 0, "")
+		asked := s.asked.Load()
+		const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+		last := strings.IndexByte(letters, token[len(token)-1])
+		for other := range 64 {
+			if spelt := token[:len(token)-1] + letters[other:other+1]; other != last {
+				expect(t, c.Check(t.Context(), spelt), http.StatusUnauthorized, "bring a")
+			}
+		}
+		expect(t, c.Check(t.Context(), token+"\n"), http.StatusUnauthorized, "bring a")
+		if got := s.asked.Load(); got != asked {
+			t.Errorf("the API server was asked %d questions more", got-asked)
+		}
+	})
+}
+
 func TestChecker_TokensOfRSAKeysAreKnownToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newAPIServer(t)

@@ -180,6 +180,9 @@ func (e *external) problem(what string) error {
 	return fmt.Errorf("the signer at %s %s", e.place, what)
 }
 
+// tooLong is what gRPC itself says of an answer that it did not read to its end, with the code of a signer that is busy.
+const tooLong = "message larger than max"
+
 func (e *external) Sign(ctx context.Context, claims any) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
@@ -191,6 +194,8 @@ func (e *external) Sign(ctx context.Context, claims any) (string, error) {
 	var asked peer.Peer
 	answer, err := e.client.Sign(ctx, &externaljwt.SignJWTRequest{Claims: wrapped}, grpc.Peer(&asked))
 	switch code := status.Code(err); {
+	case code == codes.ResourceExhausted && strings.Contains(status.Convert(err).Message(), tooLong):
+		return "", fmt.Errorf("%w: the one at %s answered with more than a signature", ErrUnproven, e.place)
 	case code == codes.ResourceExhausted:
 		return "", fmt.Errorf("%w at %s", ErrBusy, e.place)
 	case err != nil && (asked.Addr == nil || slices.Contains(refusing, code)):

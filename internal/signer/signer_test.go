@@ -184,6 +184,10 @@ func TestAnExternalSignerKeepsItsKey(t *testing.T) {
 	if _, err := s.Sign(t.Context(), nil); !errors.Is(err, ErrUnproven) || !strings.Contains(err.Error(), "no signature") {
 		t.Errorf("a header that is two: %v", err)
 	}
+	o.header = strings.Repeat("a", 5<<20)
+	if _, err := s.Sign(t.Context(), nil); !errors.Is(err, ErrUnproven) {
+		t.Errorf("a header of 5 MiB: %v", err)
+	}
 	for code, unproven := range map[codes.Code]bool{codes.PermissionDenied: false, codes.InvalidArgument: false,
 		codes.ResourceExhausted: false, codes.Unknown: true, codes.Internal: true, codes.Unavailable: true,
 		codes.DeadlineExceeded: true, codes.Canceled: true, codes.Aborted: true, codes.DataLoss: true} {
