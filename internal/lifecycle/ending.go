@@ -161,8 +161,8 @@ func (f Facts) containersEnded() bool {
 	case f.Fenced:
 		return true
 	default:
-		// A Pod that nobody saw may be gone before it ended.
-		return started > 0 && started >= f.Grant.Status.PodsStarted
+		// A Pod that nobody saw may be gone before it ended. One that no node was given is seen as any other.
+		return len(f.Pods) > 0 && started >= f.Grant.Status.PodsStarted
 	}
 }
 
