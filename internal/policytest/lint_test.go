@@ -246,6 +246,7 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"Google's scope writes", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_write']\n", []string{"write-without-approval publish (devstorage.read_write)"}},
 		{"Google's roles read, within a scope that writes", gcp + "    scopes: ['https://www.googleapis.com/auth/cloud-platform']\n    boundary: [{bucket: a, roles: [roles/storage.objectViewer, roles/storage.legacyObjectReader]}]\n", nil},
 		{"Google's roles write", gcp + "    scopes: ['https://www.googleapis.com/auth/cloud-platform']\n    boundary: [{bucket: a, roles: [roles/storage.objectViewer, roles/storage.objectAdmin]}]\n", []string{"write-without-approval publish (roles/storage.objectAdmin)"}},
+		{"a role of one's own is called as those that read", gcp + "    scopes: ['https://www.googleapis.com/auth/cloud-platform']\n    boundary: [{bucket: a, roles: [projects/p/roles/uploadviewer, roles/storage.objectViewer]}]\n", []string{"write-without-approval publish (projects/p/roles/uploadviewer)"}},
 		{"Google's roles write, within a scope that reads", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_only']\n    boundary: [{bucket: a, roles: [roles/storage.objectAdmin]}]\n", nil},
 		{"a token of the cluster reads", "  kubernetes: {serviceAccountName: a}\n", nil},
 		{"a token of the cluster reads everywhere", "  kubernetes: {serviceAccountName: a, accept: [ClusterWide]}\n", nil},
