@@ -39,8 +39,8 @@ const (
 	// CodeImpossibleName: a policy names a repo or an environment, or an expression compares one with a text, that no
 	// request can have. It is a warning where requests for some of the capabilities have it.
 	CodeImpossibleName = "impossible-name"
-	// CodeOpaqueComparison: an expression of a Deny, or what one of an Allow negates, reads a repo or an environment in
-	// a form in which lint does not look for names that no request has.
+	// CodeOpaqueComparison: an expression reads a repo or an environment in a form in which lint does not look for names
+	// that no request has; one of an Allow only where it does not plainly ask for the name.
 	CodeOpaqueComparison = "opaque-comparison"
 	// CodeImpossibleApproval: more people must approve than an Allow names.
 	CodeImpossibleApproval = "impossible-approval"
