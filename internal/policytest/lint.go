@@ -277,8 +277,15 @@ func (l *linter) wildcards(p *stored) {
 		name  string
 		names []string
 	}{{"capabilities", p.Spec.Capabilities}, {"repos", p.Spec.Repos}, {"environments", p.Spec.Environments}} {
-		if slices.ContainsFunc(field.names, func(n string) bool { return strings.Trim(n, "*/") == "" }) {
+		if slices.ContainsFunc(field.names, anyName) {
 			l.policy(SeverityWarning, CodeWildcard, p, "%s: it allows any, those too that are yet to come: name them", field.name)
+		}
+	}
+	for _, c := range l.about(p) {
+		served := func(pattern string) bool { return !anyName(pattern) && names.Of(c).MeansAllServed(pattern) }
+		if at := slices.IndexFunc(p.Spec.Repos, served); at >= 0 {
+			l.policy(SeverityWarning, CodeWildcard, p,
+				"repos: %s is every repo that %s is for, those too that are yet to come: name them", p.Spec.Repos[at], c.Name)
 		}
 	}
 	for _, s := range p.Spec.Requesters {
@@ -300,6 +307,9 @@ func (l *linter) wildcards(p *stored) {
 		}
 	}
 }
+
+// anyName reports whether a pattern means any name, of any number of parts.
+func anyName(pattern string) bool { return strings.Trim(pattern, "*/") == "" }
 
 // nobody reports whether a subject among approvers is a group of ServiceAccounts, of which none counts there.
 func nobody(s v1alpha1.Subject) bool {

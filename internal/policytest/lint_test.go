@@ -106,6 +106,11 @@ func onGitHub() files {
 		with("capability.yaml", head+"  github: {owner: acme, repositories: ['*'], permissions: {actions: read}}\n")
 }
 
+// serving is the same with a capability for other repositories.
+func (f files) serving(repositories string) files {
+	return f.with("capability.yaml", strings.Replace(f["capability.yaml"], "repositories: ['*']", "repositories: "+repositories, 1))
+}
+
 func TestLint_NamesThatNoRequestToGitHubCanHaveAreFound(t *testing.T) {
 	denying := func(fields string) files {
 		return onGitHub().with("deny.yaml", deny("  capabilities: [publish]\n"+fields))
@@ -124,6 +129,13 @@ func TestLint_NamesThatNoRequestToGitHubCanHaveAreFound(t *testing.T) {
 			strings.NewReplacer("{name: publish}", "{name: upload}", "{name: aws}", "{name: uploads}").Replace(owned)).
 			with("deny.yaml", deny("  capabilities: ['*']\n  when: [{expression: \"request.repo == 'acme/payments'\", message: x}]\n")),
 			[]string{`impossible-name when[0]: it compares request.repo with "acme/payments", which no request for publish has: write "payments"`}},
+		{"an Allow of all of the owner's", onGitHub().with("policy.yaml", strings.Replace(previews, "[web-app]", "['ACME/*']", 1)), []string{"wildcard repos: ACME/* is every repo that publish is for, those too that are yet to come"}},
+		{"an Allow of all of several owners'", onGitHub().with("policy.yaml", strings.Replace(previews, "[web-app]", "['ac*/*', web-app]", 1)), []string{"wildcard repos: ac*/* is every repo"}},
+		{"an Allow of some of the owner's", onGitHub().with("policy.yaml", strings.Replace(previews, "[web-app]", "['acme/a*']", 1)), nil},
+		{"an Allow of all that is served", onGitHub().serving("['web-*', 'api-*']").with("policy.yaml", strings.Replace(previews, "[web-app]", "['acme/web-*', 'a*']", 1)), nil},
+		{"an Allow of all that is served, by one pattern", onGitHub().serving("['web-*', 'web-app']").with("policy.yaml", strings.Replace(previews, "[web-app]", "['acme/web-*']", 1)), []string{"wildcard repos: acme/web-* is every repo that publish is for"}},
+		{"an Allow of less than is served", onGitHub().serving("['web-*', 'api']").with("policy.yaml", strings.Replace(previews, "[web-app]", "['acme/web-*']", 1)), nil},
+		{"an Allow of the only one that is served", onGitHub().serving("[web-app]").with("policy.yaml", previews), nil},
 		{"an Allow of another owner's", onGitHub().with("policy.yaml", strings.Replace(previews, "[web-app]", "[web-app, mallory/web-app]", 1)), []string{"impossible-name no request can have mallory/web-app"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { expectFound(t, tt.in.load(t).Lint(), tt.want...) })
