@@ -9,7 +9,6 @@ import (
 	"github.com/google/cel-go/checker"
 	corev1 "k8s.io/api/core/v1"
 	apiservercel "k8s.io/apiserver/pkg/cel"
-
 )
 
 // The names of the variables that an expression sees.
