@@ -238,12 +238,13 @@ func (l *linter) approval(p *stored) {
 	}
 }
 
-// approvers is how many different people can approve; not bounded if a group can. Nobody approves what only they can have asked for.
+// approvers is how many different people can approve what somebody asks for; not bounded if a group can. Nobody approves what they
+// asked for.
 func approvers(p *stored) (most int, bounded bool) {
 	if p.Spec.Approval == nil {
 		return 0, true
 	}
-	people := map[string]bool{}
+	people := map[string]v1alpha1.Subject{}
 	for _, s := range p.Spec.Approval.Approvers {
 		switch {
 		case nobody(s):
@@ -251,11 +252,18 @@ func approvers(p *stored) (most int, bounded bool) {
 		case s.Kind == v1alpha1.SubjectGroup:
 			return 0, false
 		}
-		if len(p.Spec.Requesters) != 1 || !alike(p.Spec.Requesters[0], s) {
-			people[string(s.Kind)+s.Namespace+"/"+strings.ToLower(s.Name)] = true
-		}
+		people[string(s.Kind)+s.Namespace+"/"+strings.ToLower(s.Name)] = s
 	}
-	return len(people), true
+	for _, who := range p.Spec.Requesters {
+		others := len(people)
+		for _, s := range people {
+			if alike(who, s) {
+				others--
+			}
+		}
+		most = max(most, others)
+	}
+	return most, true
 }
 
 // writes finds capabilities that write and need nobody's approval.
