@@ -32,7 +32,9 @@ func (s *shell) can() *cobra.Command {
 	cmd := &cobra.Command{Use: "can CAPABILITY --repo R --env E", Short: "Say whether a request would be allowed, and with which approval",
 		Long: "Say whether a request of yours, or with --as of somebody else's, would be allowed, with which approval, and if not, what to change.\n" +
 			"The catalogue is read with your own rights either way. Nothing is stored.\n" +
-			"The exit code is 0 if it could be allowed, at once or after approvals; 1 if it would be refused; 2 if that could not be found out.",
+			"What a policy asks of the Job, of the request's name, and of a task, an actor or a justification that you do not give, is left open.\n" +
+			"The exit code is 0 if it could be allowed: at once, or if whoever may approve does, and if what is left open holds;\n" +
+			"1 if it would be refused; 2 if that could not be found out.",
 		Args: cobra.ExactArgs(1), ValidArgsFunction: s.completeCapability(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ask.Capability = args[0]
@@ -56,6 +58,8 @@ func (s *shell) can() *cobra.Command {
 	flags.StringVar(&ask.Environment, "env", "", "the environment")
 	flags.Var(ttl, "ttl", "for how long; the capability's default if not set")
 	flags.StringVar(&ask.TaskID, "task", "", "the task, for policies that look at it")
+	flags.StringVar(&ask.Actor, "actor", "", "who acts, for policies that look at it")
+	flags.StringVar(&ask.Justification, "justification", "", "why, for policies that look at it")
 	for _, required := range []string{"repo", "env"} {
 		_ = cmd.MarkFlagRequired(required) // the flag is there
 	}
@@ -141,7 +145,7 @@ func whoami(ctx context.Context, c *cluster) (v1alpha1.Identity, error) {
 func (s *shell) rehearse(ctx context.Context, c *cluster, ask inquiry.Ask) (string, error) {
 	request := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: ask.Namespace, GenerateName: "can-"},
 		Spec: v1alpha1.CapabilityRequestSpec{Capability: ask.Capability, Repo: ask.Repo, Environment: ask.Environment, TTLSeconds: ask.TTLSeconds,
-			TaskID: cmp.Or(ask.TaskID, "can"), Actor: "kubectl-valetkey", Container: "any"}}
+			TaskID: cmp.Or(ask.TaskID, "can"), Actor: cmp.Or(ask.Actor, "kubectl-valetkey"), Justification: ask.Justification, Container: "any"}}
 	err := c.Create(ctx, request, client.DryRunAll)
 	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsNotFound(err) {
 		return s.lead(err), nil
@@ -181,7 +185,33 @@ func (a foreseen) page() string {
 	default:
 		p.changes(a.Policies)
 	}
+	for _, x := range a.openDenies() {
+		p.policy(x)
+	}
 	return p.String()
+}
+
+// openDenies are the Denies of which it cannot be told yet whether they refuse what could be allowed.
+func (a foreseen) openDenies() []policy.Explanation {
+	if a.Could == nil || !*a.Could {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(a.Policies), func(x policy.Explanation) bool {
+		return x.Effect != v1alpha1.EffectDeny || x.Matches != policy.HoldsOpen
+	})
+}
+
+// ifOpen goes on after what could be allowed, where an expression is left open.
+func (a foreseen) ifOpen() string {
+	of := a.openDenies()
+	if x := policy.Foremost(a.Policies); x != nil {
+		of = append(of, *x)
+	}
+	open := func(c policy.Clause) bool { return strings.HasPrefix(c.Field, "when") && c.Holds == policy.HoldsOpen }
+	if slices.ContainsFunc(of, func(x policy.Explanation) bool { return slices.ContainsFunc(x.Clauses, open) }) {
+		return ", if what is left open below allows it"
+	}
+	return ""
 }
 
 func (a foreseen) headline() string {
@@ -195,9 +225,9 @@ func (a foreseen) headline() string {
 	case !*a.Could:
 		return "no: " + visible.Line(a.Policy.Message)
 	case a.Approvals > 0:
-		return visible.Sprintf("yes, after %s, from %s", count(int(a.Approvals), "approval"), strings.Join(a.Approvers, ", "))
+		return visible.Sprintf("yes, after %s, from %s", count(int(a.Approvals), "approval"), strings.Join(a.Approvers, ", ")) + a.ifOpen()
 	}
-	return "yes, without anybody's approval"
+	return "yes, without anybody's approval" + a.ifOpen()
 }
 
 // changes are what the policies for this capability and requester ask otherwise. They come nearest first.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/yaml"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -131,6 +133,72 @@ func TestCanAsksTheServerWhetherItWouldTakeTheRequest(t *testing.T) {
 	})
 	catalogue(t, aCapability(), forAlice).types(asks()...).exits(1).says("no: a policy would allow it, but the request would not be taken: ", `User "alice@example.com" cannot create resource`,
 		"\nnext: have the ClusterRole valetkey-requester bound in namespace agents", "for-alice (Allow) cannot be told yet")
+}
+
+func TestCan_WhatIsNotSaidYetIsLeftOpen(t *testing.T) {
+	asking := func(name, expression string, edits ...func(*v1alpha1.CapabilityPolicySpec)) *v1alpha1.CapabilityPolicy {
+		return aPolicy(name, append(edits, func(p *v1alpha1.CapabilityPolicySpec) {
+			p.Approval, p.When = nil, []v1alpha1.Expression{{Expression: expression, Message: "as asked"}}
+		})...)
+	}
+	denying := func(p *v1alpha1.CapabilityPolicySpec) {
+		p.Effect, p.Repos, p.Environments, p.Requesters, p.MaxTTLSeconds = v1alpha1.EffectDeny, nil, nil, nil, nil
+	}
+	const open = "yes, without anybody's approval, if what is left open below allows it\n"
+	free := asking("free", "true")
+	for name, row := range map[string]struct {
+		policies []*v1alpha1.CapabilityPolicy
+		flags    []string
+		code     int
+		words    []string
+	}{
+		"an actor": {[]*v1alpha1.CapabilityPolicy{asking("free", "request.actor == 'openclaw'")}, nil, 0,
+			[]string{open, "  open when[0]        as asked (depends on request.actor)\n"}},
+		"the actor that is asked for": {[]*v1alpha1.CapabilityPolicy{asking("free", "request.actor == 'openclaw'")}, []string{"--actor", "openclaw"}, 0,
+			[]string{"yes, without anybody's approval\n"}},
+		"another actor": {[]*v1alpha1.CapabilityPolicy{asking("free", "request.actor == 'openclaw'")}, []string{"--actor", "me"}, 1, []string{"no: policy free asks: as asked"}},
+		"a justification and a task": {[]*v1alpha1.CapabilityPolicy{asking("free", "request.justification != '' && request.taskID != ''")}, nil, 0,
+			[]string{open, "(depends on request.justification and request.taskID)"}},
+		"a task alone":   {[]*v1alpha1.CapabilityPolicy{asking("free", "request.justification != '' && request.taskID != ''")}, []string{"--task", "pr-1"}, 0, []string{open, "(depends on request.justification)"}},
+		"another task":   {[]*v1alpha1.CapabilityPolicy{asking("free", "request.taskID.startsWith('INC-')")}, []string{"--task", "pr-1"}, 1, nil},
+		"the whole":      {[]*v1alpha1.CapabilityPolicy{asking("free", "[request].exists(r, r.actor == 'me')")}, []string{"--task", "pr-1"}, 0, []string{open, "request.actor and request.justification and request.name)"}},
+		"a Deny's name":  {[]*v1alpha1.CapabilityPolicy{free, asking("nights", "request.name.startsWith('nightly-')", denying)}, nil, 0, []string{open, "free (Allow) matches\n", "nights (Deny) cannot be told yet\n", "(depends on request.name)"}},
+		"a Deny's actor": {[]*v1alpha1.CapabilityPolicy{free, asking("mine", "request.actor != 'you'", denying)}, []string{"--actor", "me"}, 1, []string{"no: policy mine denies it: as asked"}},
+		"what does not depend on it": {[]*v1alpha1.CapabilityPolicy{asking("free", "request.actor == 'openclaw'", func(p *v1alpha1.CapabilityPolicySpec) { p.Repos = []string{"api"} })}, nil, 1,
+			[]string{"no: policy free allows repos api\n"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := []client.Object{aCapability()}
+			for _, p := range row.policies {
+				objects = append(objects, p)
+			}
+			catalogue(t, objects...).types(asks(append(row.flags, "--as", agent)...)...).exits(row.code).says(row.words...)
+		})
+	}
+}
+
+// TestCan_WhoeverIsOnCallCanAskWhetherTheyMayBreakTheGlass with the policy of the cookbook.
+func TestCan_WhoeverIsOnCallCanAskWhetherTheyMayBreakTheGlass(t *testing.T) {
+	text, err := os.ReadFile("../../docs/cookbook/break-glass/policy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe := &v1alpha1.CapabilityPolicy{}
+	if err := yaml.UnmarshalStrict(text, recipe); err != nil {
+		t.Fatal(err)
+	}
+	restart := aCapability()
+	restart.Name, restart.Spec.DefaultTTLSeconds = "restart-service", 600
+	on := func(more ...string) []string {
+		return append([]string{"can", "restart-service", "--repo", "web-app", "--env", "production", "--as", agent, "--as-group", "on-call"}, more...)
+	}
+	d := catalogue(t, restart, recipe)
+	d.types(on("--task", "INC-1")...).exits(0).says("yes, without anybody's approval, if what is left open below allows it\n",
+		"\n  open when[0]        say in justification what is broken, in twenty characters or more (depends on request.justification)\n"+
+			"  yes  when[1]        name the incident as the task, for example INC-4711\n")
+	d.types(on("--task", "INC-1", "--justification", "checkout answers 503 since 02:50")...).exits(0).says("yes, without anybody's approval\n")
+	d.types(on("--task", "INC-1", "--justification", "down")...).exits(1).says("no: policy break-glass asks: say in justification what is broken")
+	d.types(on("--task", "because")...).exits(1).says("no: policy break-glass asks: name the incident as the task")
 }
 
 // TestCanShowsThePolicyThatDenies, and asks the server no more: alice could not make the request either.

@@ -6,6 +6,7 @@
 package inquiry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -57,8 +58,22 @@ type Ask struct {
 	Capability, Namespace, Repo, Environment string
 	// TTLSeconds that it asks for; nil for the capability's default.
 	TTLSeconds *int32
-	// TaskID, for expressions that look at it.
-	TaskID string
+	// Name of the request, TaskID, Actor and Justification are for expressions that look at them; one that is empty is not
+	// said yet.
+	Name, TaskID, Actor, Justification string
+}
+
+// unsaid are the fields of the request that are not said yet, as expressions call them.
+func (a Ask) unsaid() []string {
+	var all []string
+	for _, field := range []struct{ name, value string }{
+		{policy.FieldName, a.Name}, {policy.FieldTaskID, a.TaskID}, {policy.FieldActor, a.Actor}, {policy.FieldJustification, a.Justification},
+	} {
+		if field.value == "" {
+			all = append(all, field.name)
+		}
+	}
+	return all
 }
 
 // Whoami is who asks, as the API server would stamp it.
@@ -80,10 +95,10 @@ func (q *Inquirer) Whoami(ctx context.Context) (v1alpha1.Identity, error) {
 
 // Would is what a request of somebody's would be decided from. There is no Job yet.
 func (q *Inquirer) Would(ctx context.Context, who v1alpha1.Identity, a Ask) (Found, error) {
-	request := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: "ask"}}
+	request := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: cmp.Or(a.Name, "ask")}}
 	request.Spec = v1alpha1.CapabilityRequestSpec{Capability: a.Capability, Repo: a.Repo, Environment: a.Environment, TTLSeconds: a.TTLSeconds,
-		TaskID: a.TaskID, Requester: who}
-	found := Found{Facts: policy.Facts{Request: request, Now: q.clock.Now()}}
+		TaskID: a.TaskID, Actor: a.Actor, Justification: a.Justification, Requester: who}
+	found := Found{Facts: policy.Facts{Request: request, Unsaid: a.unsaid(), Now: q.clock.Now()}}
 	if err := q.catalogue(ctx, &found); err != nil {
 		return found, err
 	}

@@ -43,9 +43,11 @@ func (s *Server) ask(ctx context.Context, c *call) answer {
 	if err != nil {
 		return failure(err, nil)
 	}
-	found, err := s.inquirer.Would(look, who, inquiry.Ask{Capability: c.text(fieldCapability), Namespace: s.namespace,
-		Repo: c.text(fieldRepo), Environment: c.text(fieldEnvironment), TTLSeconds: c.number(fieldTTL), TaskID: c.text(fieldTask)})
 	w := s.wish(c, who)
+	spec := &w.request.Spec
+	found, err := s.inquirer.Would(look, who, inquiry.Ask{Capability: spec.Capability, Namespace: s.namespace,
+		Repo: spec.Repo, Environment: spec.Environment, TTLSeconds: spec.TTLSeconds,
+		Name: w.request.Name, TaskID: spec.TaskID, Actor: spec.Actor, Justification: spec.Justification})
 	if err == nil {
 		w.restricted, err = step.Restricted(look, s.client, s.namespace)
 	}

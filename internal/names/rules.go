@@ -78,6 +78,21 @@ func (r Rules) Served(patterns []string) []string {
 	return all
 }
 
+// MeansAllServed reports whether a policy's pattern, written with a star, means each repository that the capability is
+// for, where it is not for all. What a star there stands for is taken for a character that no pattern has.
+func (r Rules) MeansAllServed(pattern string) bool {
+	means := r.Repos([]string{pattern})
+	if r.served == "" || len(means) == 0 || !strings.Contains(pattern, Any) {
+		return false
+	}
+	for one := range strings.SplitSeq(r.served, "\n") {
+		if !Match(means[0], strings.ReplaceAll(one, Any, "\x00")) {
+			return false
+		}
+	}
+	return true
+}
+
 // OfAll returns the different rules of capabilities. Where there is no capability, nothing is known but the form of
 // names.
 func OfAll(capabilities []*v1alpha1.Capability) []Rules {

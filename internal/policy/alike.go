@@ -20,21 +20,22 @@ import (
 	"github.com/google/cel-go/interpreter"
 )
 
-// namesRead are the fields with a name of the request that an expression can read: both, if it reads the request as a
-// whole.
-func namesRead(ast *cel.Ast) []string {
+// fieldsRead are the fields of the request that an expression can read: if it reads the request as a whole, those with a
+// name and those that only whoever asks can say.
+func fieldsRead(ast *cel.Ast) []string {
 	found := map[string]bool{}
 	selected := map[int64]bool{} // the request, where only a field of it is read
 	celast.PreOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
 		if e.Kind() == celast.SelectKind && isRequest(e.AsSelect().Operand()) {
 			selected[e.AsSelect().Operand().ID()] = true
-			found[nameOf(e)] = true
+			found[e.AsSelect().FieldName()] = true
 		}
 		if isRequest(e) && !selected[e.ID()] {
-			found[fieldRepo], found[fieldEnvironment] = true, true
+			for _, field := range append(saidByRequester(), fieldRepo, fieldEnvironment) {
+				found[field] = true
+			}
 		}
 	}))
-	delete(found, "")
 	return slices.Sorted(maps.Keys(found))
 }
 

@@ -6,6 +6,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -76,7 +77,7 @@ type clause struct {
 	compares []comparison
 	// opaque is set where it reads one in another form, and opaqueLets where a name that no request has could make it true.
 	opaque, opaqueLets bool
-	// reads are the fields of the request with a name that it can read, and anyCase is set where it reads them in any
+	// reads are the fields of the request that it can read, and anyCase is set where it reads those with a name in any
 	// case.
 	reads   []string
 	anyCase bool
@@ -137,9 +138,10 @@ func (c *Compiler) compile(e v1alpha1.Expression, effect v1alpha1.PolicyEffect) 
 	if err := unfoldsWritten(ast); err != nil {
 		return clause{}, 0, err
 	}
-	made := clause{usesJob: uses(ast, variableJob), message: e.Message, reads: namesRead(ast)}
+	made := clause{usesJob: uses(ast, variableJob), message: e.Message, reads: fieldsRead(ast)}
 	made.compares, made.opaque, made.opaqueLets = comparisons(ast)
-	if made.anyCase = effect != v1alpha1.EffectAllow && len(made.reads) > 0; made.anyCase {
+	readsName := slices.Contains(made.reads, fieldRepo) || slices.Contains(made.reads, fieldEnvironment)
+	if made.anyCase = effect != v1alpha1.EffectAllow && readsName; made.anyCase {
 		made.program, err = c.inAnyCase(e.Expression)
 	} else {
 		made.program, err = c.env.Program(ast, cel.CostLimit(expressionCostLimit), cel.CostTracking(newCosts()),
@@ -173,14 +175,29 @@ type answer int
 const (
 	yes answer = iota
 	no
-	// later: it needs a Job that is not there yet.
+	// later: it needs a Job that is not there yet, or what whoever asks has not said yet.
 	later
 	// failed: it ended in an error.
 	failed
 )
 
-func (c clause) eval(vars map[string]any) (answer, error) {
+// awaited names what the expression reads and is not there yet.
+func (c clause) awaited(vars map[string]any) []string {
+	var all []string
 	if _, there := vars[variableJob]; c.usesJob && !there {
+		all = append(all, "the Job")
+	}
+	request := vars[variableRequest].(map[string]any)
+	for _, field := range c.reads {
+		if _, said := request[field]; !said {
+			all = append(all, "request."+field)
+		}
+	}
+	return all
+}
+
+func (c clause) eval(vars map[string]any) (answer, error) {
+	if len(c.awaited(vars)) > 0 {
 		return later, nil
 	}
 	if c.anyCase {

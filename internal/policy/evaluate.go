@@ -18,6 +18,9 @@ import (
 type Facts struct {
 	// Request is what is asked for.
 	Request *v1alpha1.CapabilityRequest
+	// Unsaid are the fields of the request, as expressions call them, that whoever asks has not said yet. An expression
+	// that reads one is left open, as one that reads the Job is while there is none.
+	Unsaid []string
 	// Capability that is asked for; nil if there is none of that name.
 	Capability *v1alpha1.Capability
 	// CapabilityReady and CapabilityMessage are its condition Ready.
@@ -97,7 +100,7 @@ type Decision struct {
 func Evaluate(f Facts) Decision {
 	e := evaluation{Facts: f}
 	if f.Capability != nil {
-		e.vars = variables(f.Request, f.Capability, f.Job)
+		e.vars = e.variables()
 	}
 	steps := []func() *Decision{
 		e.unprotected, e.notStamped, e.deniedByPerson, e.noSuchCapability, e.nameRefused, e.jobTooLarge, e.deniedByPolicy,

@@ -21,7 +21,8 @@ const (
 	HoldsYes Holds = "yes"
 	// HoldsNo: it does not.
 	HoldsNo Holds = "no"
-	// HoldsOpen: it cannot be told yet, for it depends on a Job, an approval, or on what else is out.
+	// HoldsOpen: it cannot be told yet, for it depends on a Job, on what whoever asks has not said, on an approval, or on what else
+	// is out.
 	HoldsOpen Holds = "open"
 )
 
@@ -76,7 +77,7 @@ func Explain(f Facts) (Decision, []Explanation) {
 		e.Job = nil
 	}
 	if f.Capability != nil {
-		e.vars = variables(f.Request, f.Capability, e.Job)
+		e.vars = e.variables()
 	}
 	all := make([]Explanation, 0, len(f.Policies))
 	for _, p := range f.Policies {
@@ -186,7 +187,7 @@ func (e *evaluation) expressionClauses(p *Compiled) []Clause {
 		case no:
 			c.Holds = HoldsNo
 		case later:
-			c.Holds, c.Text = HoldsOpen, w.message+" (depends on the Job)"
+			c.Holds, c.Text = HoldsOpen, w.message+" (depends on "+strings.Join(w.awaited(e.vars), " and ")+")"
 		case failed:
 			// What cannot be told allows nothing, and denies.
 			c.Holds, c.Text = holds(!p.allows()), "the expression failed: "+oneLine(err)

@@ -78,8 +78,8 @@ func comparisons(ast *cel.Ast) (found []comparison, opaque, lets bool) {
 }
 
 // asksFor reports whether an expression asks for each name that it reads in a form which is not looked into: it is false
-// where that is no name of a request. These are the forms that are known to; whatever else is made of a name, a negation
-// above all, may be true.
+// where that is no name of a request. These are the forms that are known to: a comparison of what is made of a name with
+// what is not, and is not whoever asks' to choose. Whatever else is made of a name, a negation above all, may be true.
 func asksFor(e celast.Expr, unseen func(celast.Expr) bool) bool {
 	switch e.Kind() {
 	case celast.CallKind:
@@ -87,7 +87,7 @@ func asksFor(e celast.Expr, unseen func(celast.Expr) bool) bool {
 	case celast.ComprehensionKind: // exists is an or of all elements
 		over := e.AsComprehension()
 		step := over.LoopStep()
-		return !unseen(e) || !unseen(over.IterRange()) && step.Kind() == celast.CallKind &&
+		return !unseen(e) || !unseen(over.IterRange()) && !chosen(over.IterRange()) && step.Kind() == celast.CallKind &&
 			step.AsCall().FunctionName() == operators.LogicalOr && asksFor(step.AsCall().Args()[1], unseen)
 	default:
 		return !unseen(e)
@@ -96,23 +96,38 @@ func asksFor(e celast.Expr, unseen func(celast.Expr) bool) bool {
 
 func callAsksFor(call celast.CallExpr, unseen func(celast.Expr) bool) bool {
 	args := call.Args()
+	asks := func(one, other celast.Expr) bool {
+		made := func(e celast.Expr) bool { return isText(e) || isTexts(e) }
+		return !chosen(one) && !chosen(other) && (made(one) && !unseen(other) || made(other) && !unseen(one))
+	}
 	switch call.FunctionName() {
 	case operators.LogicalAnd, operators.LogicalOr:
 		return asksFor(args[0], unseen) && asksFor(args[1], unseen)
 	case operators.Conditional:
 		return !unseen(args[0]) && asksFor(args[1], unseen) && asksFor(args[2], unseen)
-	case operators.Equals:
-		made := func(e celast.Expr) bool { return !unseen(e) || isText(e) || isTexts(e) }
-		return made(args[0]) && made(args[1])
-	case operators.In:
-		return isText(args[0]) && isTexts(args[1])
+	case operators.Equals, operators.In:
+		return asks(args[0], args[1])
 	case "startsWith", "endsWith", "contains":
-		return call.IsMemberFunction() && isText(call.Target()) && isText(args[0])
+		return call.IsMemberFunction() && asks(call.Target(), args[0])
 	case "matches":
 		return call.IsMemberFunction() && isText(call.Target()) && args[0].Kind() == celast.LiteralKind && plain(fmt.Sprint(args[0].AsLiteral().Value()))
 	default:
 		return false
 	}
+}
+
+// chosen reports whether an expression reads what whoever asks writes as they like: the Job, or what only they can say.
+func chosen(from celast.Expr) (any bool) {
+	celast.PreOrderVisit(from, celast.NewExprVisitor(func(e celast.Expr) {
+		switch e.Kind() {
+		case celast.IdentKind:
+			any = any || e.AsIdent() == variableJob
+		case celast.SelectKind:
+			field := e.AsSelect()
+			any = any || isRequest(field.Operand()) && slices.Contains(saidByRequester(), field.FieldName())
+		}
+	}))
+	return any
 }
 
 // isTexts reports whether an expression is a list of texts.
@@ -140,11 +155,17 @@ func isText(e celast.Expr) bool {
 			return call.IsMemberFunction() && isText(call.Target())
 		case operators.Index:
 			list := call.Args()[0]
-			return call.Args()[1].Kind() == celast.LiteralKind && list.Kind() == celast.CallKind && list.AsCall().FunctionName() == "split" &&
-				isText(list.AsCall().Target())
+			return call.Args()[1].Kind() == celast.LiteralKind && list.Kind() == celast.CallKind && isSplit(list.AsCall())
 		}
 	}
 	return false
+}
+
+// isSplit reports whether a text is split at others that are written there, or are elements of a list.
+func isSplit(call celast.CallExpr) bool {
+	return call.FunctionName() == "split" && isText(call.Target()) && !slices.ContainsFunc(call.Args(), func(at celast.Expr) bool {
+		return at.Kind() != celast.LiteralKind && at.Kind() != celast.IdentKind
+	})
 }
 
 func isRequest(e celast.Expr) bool {

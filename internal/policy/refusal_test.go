@@ -42,7 +42,7 @@ func TestARefusalTellsOfTheNearestOfAllPolicies(t *testing.T) {
 
 // wholly are the words of a refusal, by looking into every policy; empty if no policy is about the capability and the requester.
 func wholly(f Facts) string {
-	e := evaluation{Facts: f, vars: variables(f.Request, f.Capability, f.Job)}
+	e := evaluation{Facts: f, vars: f.variables()}
 	var all []refusal
 	for _, p := range f.Policies {
 		if misses := e.misses(p); !slices.ContainsFunc(misses, func(m miss) bool { return m.far == nobodyAsked }) {

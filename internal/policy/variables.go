@@ -7,11 +7,8 @@ import (
 	"math"
 
 	"github.com/google/cel-go/checker"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiservercel "k8s.io/apiserver/pkg/cel"
-
-	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
 // The names of the variables that an expression sees.
@@ -20,6 +17,19 @@ const (
 	variableCapability = "capability"
 	variableJob        = "job"
 )
+
+// The fields of a request that only whoever asks can say, as expressions call them.
+const (
+	FieldName          = "name"
+	FieldTaskID        = "taskID"
+	FieldActor         = "actor"
+	FieldJustification = "justification"
+)
+
+// saidByRequester are all of them.
+func saidByRequester() []string {
+	return []string{FieldName, FieldTaskID, FieldActor, FieldJustification}
+}
 
 // typeRequest is the type of the variable request.
 const typeRequest = "valetkey.dev/Request"
@@ -79,18 +89,24 @@ func text(maxLength int64) *apiservercel.DeclType {
 	return t
 }
 
-// variables is what an expression sees. Without a Job, the variable job is absent.
-func variables(r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability, job *batchv1.Job) map[string]any {
-	vars := map[string]any{
-		variableRequest: map[string]any{
-			"name": r.Name, "namespace": r.Namespace, "capability": r.Spec.Capability,
-			"taskID": r.Spec.TaskID, "actor": r.Spec.Actor, "repo": r.Spec.Repo, "environment": r.Spec.Environment,
-			"justification": r.Spec.Justification, "ttlSeconds": int64(TTL(r, c)),
-			"requester": map[string]any{
-				"username": r.Spec.Requester.Username, "uid": r.Spec.Requester.UID,
-				"groups": r.Spec.Requester.Groups, "extra": r.Spec.Requester.Extra,
-			},
+// variables is what an expression sees. Without a Job, the variable job is absent, and so is each field of the request
+// that is not said yet.
+func (f *Facts) variables() map[string]any {
+	r, c, job := f.Request, f.Capability, f.Job
+	request := map[string]any{
+		FieldName: r.Name, "namespace": r.Namespace, "capability": r.Spec.Capability,
+		FieldTaskID: r.Spec.TaskID, FieldActor: r.Spec.Actor, fieldRepo: r.Spec.Repo, fieldEnvironment: r.Spec.Environment,
+		FieldJustification: r.Spec.Justification, "ttlSeconds": int64(TTL(r, c)),
+		"requester": map[string]any{
+			"username": r.Spec.Requester.Username, "uid": r.Spec.Requester.UID,
+			"groups": r.Spec.Requester.Groups, "extra": r.Spec.Requester.Extra,
 		},
+	}
+	for _, field := range f.Unsaid {
+		delete(request, field)
+	}
+	vars := map[string]any{
+		variableRequest:    request,
 		variableCapability: map[string]any{"name": c.Name, "provider": c.Spec.ProviderRef.Name},
 	}
 	if job != nil {

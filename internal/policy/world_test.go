@@ -90,7 +90,7 @@ func (w *world) expectExplained(t testing.TB) {
 		e.Job = nil
 	}
 	if w.Capability != nil {
-		e.vars = variables(w.Request, w.Capability, e.Job)
+		e.vars = e.variables()
 	}
 	if len(all) != len(w.Policies) {
 		t.Fatalf("%d policies are explained, of %d", len(all), len(w.Policies))

@@ -12,9 +12,6 @@ import (
 // TestLint_PoliciesMeetHoweverTheirNamesAreWritten: lint compares what patterns and subjects mean to the operator. In each
 // row the policies are written otherwise than each other, and mean the same.
 func TestLint_PoliciesMeetHoweverTheirNamesAreWritten(t *testing.T) {
-	served := func(repositories string) string {
-		return strings.Replace(onGitHub()["capability.yaml"], "repositories: ['*']", "repositories: "+repositories, 1)
-	}
 	allow := func(edits ...string) string {
 		return strings.NewReplacer(append(edits, "environments: [preview]", "environments: [preview, production]")...).Replace(previews)
 	}
@@ -39,13 +36,13 @@ func TestLint_PoliciesMeetHoweverTheirNamesAreWritten(t *testing.T) {
 			"  capabilities: [publish]\n  requesters: [{kind: User, name: Alice}]\n  environments: [production]\n", CodeNameOutsideScope, true},
 		"a Deny of another user": {repository().with("policy.yaml", allow("{kind: ServiceAccount, namespace: agents, name: bot}", "{kind: User, name: alice}")),
 			"  capabilities: [publish]\n  requesters: [{kind: User, name: Bob}]\n  environments: [production]\n", CodeNameOutsideScope, false},
-		"a Deny of all that is served": {onGitHub().with("capability.yaml", served("[payments, web-app]")).with("policy.yaml", strings.Replace(previews, "[web-app]", "['*']", 1)),
+		"a Deny of all that is served": {onGitHub().serving("[payments, web-app]").with("policy.yaml", strings.Replace(previews, "[web-app]", "['*']", 1)),
 			"  capabilities: [publish]\n  repos: [payments, acme/web-app]\n", CodeShadowedAllow, true},
-		"a Deny of all that is served and meant": {onGitHub().with("capability.yaml", served("[payments, web-app]")).with("policy.yaml", strings.Replace(previews, "[web-app]", "['acme/pay*']", 1)),
+		"a Deny of all that is served and meant": {onGitHub().serving("[payments, web-app]").with("policy.yaml", strings.Replace(previews, "[web-app]", "['acme/pay*']", 1)),
 			"  capabilities: [publish]\n  repos: [payments]\n", CodeShadowedAllow, true},
-		"a Deny of one of two": {onGitHub().with("capability.yaml", served("[payments, web-app]")).with("policy.yaml", strings.Replace(previews, "[web-app]", "['*']", 1)),
+		"a Deny of one of two": {onGitHub().serving("[payments, web-app]").with("policy.yaml", strings.Replace(previews, "[web-app]", "['*']", 1)),
 			"  capabilities: [publish]\n  repos: [payments]\n", CodeShadowedAllow, false},
-		"a Deny of one of many": {onGitHub().with("capability.yaml", served("['pay*']")).with("policy.yaml", strings.Replace(previews, "[web-app]", "['*']", 1)),
+		"a Deny of one of many": {onGitHub().serving("['pay*']").with("policy.yaml", strings.Replace(previews, "[web-app]", "['*']", 1)),
 			"  capabilities: [publish]\n  repos: [payments]\n", CodeShadowedAllow, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	yaml "go.yaml.in/yaml/v3"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
@@ -78,11 +79,16 @@ type request struct {
 	Container     string `yaml:"container"`
 }
 
-// approval is one person's.
+// approval is one person's, or a ServiceAccount's.
 type approval struct {
-	By     string        `yaml:"by"`
-	Groups []string      `yaml:"groups"`
-	After  time.Duration `yaml:"after"`
+	By             string        `yaml:"by"`
+	ServiceAccount string        `yaml:"serviceAccount"`
+	Groups         []string      `yaml:"groups"`
+	After          time.Duration `yaml:"after"`
+}
+
+func (a *approval) who() *requester {
+	return &requester{ServiceAccount: a.ServiceAccount, User: a.By, Groups: a.Groups}
 }
 
 // Expectation is what a case says of the decision. Only Decision must be there.
@@ -266,10 +272,15 @@ func (t *testCase) check() []error {
 	}
 	add(t.Name == "", "it has no name; say in name what happens")
 	add(t.Requester == nil, "nobody asks; write requester: {serviceAccount: NAMESPACE/NAME}, or {user: NAME}")
-	if r := t.Requester; r != nil {
+	someone := func(r *requester, at, user, oneOf string) {
 		namespace, name, account := strings.Cut(r.ServiceAccount, "/")
-		add((r.ServiceAccount == "") == (r.User == ""), "requester: write serviceAccount or user, one of the two")
-		add(r.ServiceAccount != "" && (!account || namespace == "" || name == ""), "requester.serviceAccount: write NAMESPACE/NAME, not %q", r.ServiceAccount)
+		add((r.ServiceAccount == "") == (r.User == ""), "%s: %s, one of the two", at, oneOf)
+		add(r.ServiceAccount != "" && (!account || namespace == "" || name == ""), "%s.serviceAccount: write NAMESPACE/NAME, not %q", at, r.ServiceAccount)
+		named, isAccount := strings.CutPrefix(r.User, serviceaccount.ServiceAccountUsernamePrefix)
+		add(isAccount, "%s.%s: name a ServiceAccount by serviceAccount: %s", at, user, strings.Replace(named, ":", "/", 1))
+	}
+	if t.Requester != nil {
+		someone(t.Requester, "requester", "user", "write serviceAccount or user")
 	}
 	add(t.Job != nil && t.Job.Manifest != "" && !t.Job.onlyManifest(), "job: a manifest says all of the Job; leave the other fields out")
 	verdicts := []policy.Verdict{policy.Allow, policy.Deny, policy.Pending, policy.Indeterminate}
@@ -280,9 +291,9 @@ func (t *testCase) check() []error {
 			"risks: write %s or %s, not %q; other risks are found in the Job", v1alpha1.AcceptSecretReader, v1alpha1.AcceptRequesterMayApprove, risk)
 	}
 	for i, a := range t.Approvals {
-		add(a.By == "", "approvals[%d]: write who approves in by", i)
+		someone(a.who(), fmt.Sprintf("approvals[%d]", i), "by", "write who approves in by, or in serviceAccount")
 		add(a.After < 0, "approvals[%d].after: nobody approves before the review", i)
-		add(t.After != nil && *t.After < a.After, "after: it is decided %s after the review, and %s approves later, %s after it", t.After, a.By, a.After)
+		add(t.After != nil && *t.After < a.After, "after: it is decided %s after the review, and %s approves later, %s after it", t.After, cmp.Or(a.By, a.ServiceAccount), a.After)
 	}
 	add(t.After != nil && *t.After < 0, "after: nothing is decided before the review")
 	add(t.Active != nil && *t.Active < 0, "active: fewer than none cannot be out")

@@ -14,6 +14,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/exposure"
@@ -143,30 +145,34 @@ func (r *requester) identity() (v1alpha1.Identity, string) {
 		who.Username = accountName(namespace, name)
 		who.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace}
 	}
-	who.Groups = authenticated(append(who.Groups, r.Groups...))
+	who.Groups = withEverybodys(who.Username, append(who.Groups, r.Groups...))
 	return who, namespace
 }
 
 // accountName is the user name of a ServiceAccount.
 func accountName(namespace, name string) string {
-	return "system:serviceaccount:" + namespace + ":" + name
+	return serviceaccount.ServiceAccountUsernamePrefix + namespace + ":" + name
 }
 
-// authenticated are groups with the one that the API server puts everybody in.
-func authenticated(groups []string) []string {
-	const everybody = "system:authenticated"
-	if slices.Contains(groups, everybody) {
+// withEverybodys are groups with the one that the API server puts everybody in, or everybody who is not authenticated.
+func withEverybodys(username string, groups []string) []string {
+	everybodys := user.AllAuthenticated
+	if username == user.Anonymous || slices.Contains(groups, user.AllUnauthenticated) {
+		everybodys = user.AllUnauthenticated
+	}
+	if slices.Contains(groups, everybodys) {
 		return groups
 	}
-	return append(slices.Clone(groups), everybody)
+	return append(slices.Clone(groups), everybodys)
 }
 
 // decide stores the approvals of a review, and is when the operator saw each.
 func (t *testCase) decide(r *v1alpha1.CapabilityRequest, digest string) []v1alpha1.SeenDecision {
 	var seen []v1alpha1.SeenDecision
 	for _, a := range t.Approvals {
-		r.Decisions = append(r.Decisions, v1alpha1.Decision{By: a.By, Groups: authenticated(a.Groups), Decision: v1alpha1.DecisionApprove, Digest: digest})
-		seen = append(seen, v1alpha1.SeenDecision{By: a.By, Decision: v1alpha1.DecisionApprove, Digest: digest, SeenAt: metav1.NewTime(reviewedAt().Add(a.After))})
+		who, _ := a.who().identity()
+		r.Decisions = append(r.Decisions, v1alpha1.Decision{By: who.Username, Groups: who.Groups, Decision: v1alpha1.DecisionApprove, Digest: digest})
+		seen = append(seen, v1alpha1.SeenDecision{By: who.Username, Decision: v1alpha1.DecisionApprove, Digest: digest, SeenAt: metav1.NewTime(reviewedAt().Add(a.After))})
 	}
 	return seen
 }

@@ -39,8 +39,8 @@ const (
 	// CodeImpossibleName: a policy names a repo or an environment, or an expression compares one with a text, that no
 	// request can have. It is a warning where requests for some of the capabilities have it.
 	CodeImpossibleName = "impossible-name"
-	// CodeOpaqueComparison: an expression of a Deny, or what one of an Allow negates, reads a repo or an environment in
-	// a form in which lint does not look for names that no request has.
+	// CodeOpaqueComparison: an expression reads a repo or an environment in a form in which lint does not look for names
+	// that no request has; one of an Allow only where it does not plainly ask for the name.
 	CodeOpaqueComparison = "opaque-comparison"
 	// CodeImpossibleApproval: more people must approve than an Allow names.
 	CodeImpossibleApproval = "impossible-approval"
@@ -238,12 +238,13 @@ func (l *linter) approval(p *stored) {
 	}
 }
 
-// approvers is how many different people can approve; not bounded if a group can. Nobody approves what only they can have asked for.
+// approvers is how many different people can approve what somebody asks for; not bounded if a group can. Nobody approves what they
+// asked for.
 func approvers(p *stored) (most int, bounded bool) {
 	if p.Spec.Approval == nil {
 		return 0, true
 	}
-	people := map[string]bool{}
+	people := map[string]v1alpha1.Subject{}
 	for _, s := range p.Spec.Approval.Approvers {
 		switch {
 		case nobody(s):
@@ -251,11 +252,18 @@ func approvers(p *stored) (most int, bounded bool) {
 		case s.Kind == v1alpha1.SubjectGroup:
 			return 0, false
 		}
-		if len(p.Spec.Requesters) != 1 || !alike(p.Spec.Requesters[0], s) {
-			people[string(s.Kind)+s.Namespace+"/"+strings.ToLower(s.Name)] = true
-		}
+		people[string(s.Kind)+s.Namespace+"/"+strings.ToLower(s.Name)] = s
 	}
-	return len(people), true
+	for _, who := range p.Spec.Requesters {
+		others := len(people)
+		for _, s := range people {
+			if alike(who, s) {
+				others--
+			}
+		}
+		most = max(most, others)
+	}
+	return most, true
 }
 
 // writes finds capabilities that write and need nobody's approval.
@@ -277,8 +285,15 @@ func (l *linter) wildcards(p *stored) {
 		name  string
 		names []string
 	}{{"capabilities", p.Spec.Capabilities}, {"repos", p.Spec.Repos}, {"environments", p.Spec.Environments}} {
-		if slices.ContainsFunc(field.names, func(n string) bool { return strings.Trim(n, "*/") == "" }) {
+		if slices.ContainsFunc(field.names, anyName) {
 			l.policy(SeverityWarning, CodeWildcard, p, "%s: it allows any, those too that are yet to come: name them", field.name)
+		}
+	}
+	for _, c := range l.about(p) {
+		served := func(pattern string) bool { return !anyName(pattern) && names.Of(c).MeansAllServed(pattern) }
+		if at := slices.IndexFunc(p.Spec.Repos, served); at >= 0 {
+			l.policy(SeverityWarning, CodeWildcard, p,
+				"repos: %s is every repo that %s is for, those too that are yet to come: name them", p.Spec.Repos[at], c.Name)
 		}
 	}
 	for _, s := range p.Spec.Requesters {
@@ -300,6 +315,9 @@ func (l *linter) wildcards(p *stored) {
 		}
 	}
 }
+
+// anyName reports whether a pattern means any name, of any number of parts.
+func anyName(pattern string) bool { return strings.Trim(pattern, "*/") == "" }
 
 // nobody reports whether a subject among approvers is a group of ServiceAccounts, of which none counts there.
 func nobody(s v1alpha1.Subject) bool {

@@ -65,6 +65,8 @@ func TestLintOfPolicies(t *testing.T) {
 		{"approvals by two", policy(strings.TrimSpace(approval), named("2", "{kind: User, name: alice}, {kind: User, name: bob}")), nil},
 		{"approvals by the only requester", policy(strings.TrimSpace(approval), named("1", "{kind: ServiceAccount, namespace: agents, name: bot}")), []string{"impossible-approval names 0 who could give them"}},
 		{"approvals by one of two requesters", policy("[{kind: ServiceAccount", "[{kind: User, name: alice}, {kind: ServiceAccount", strings.TrimSpace(approval), named("1", "{kind: User, name: alice}")), nil},
+		{"approvals by the only two, of whom one asks", strings.NewReplacer("{kind: ServiceAccount, namespace: agents, name: bot}", "{kind: User, name: alice}, {kind: User, name: bob}", strings.TrimSpace(approval), named("2", "{kind: User, name: alice}, {kind: User, name: bob}")).Replace(previews), []string{"impossible-approval names 1 who could give them"}},
+		{"approvals by two, of whom one may ask", strings.NewReplacer("{kind: ServiceAccount, namespace: agents, name: bot}", "{kind: User, name: alice}, {kind: User, name: carol}", strings.TrimSpace(approval), named("2", "{kind: User, name: alice}, {kind: User, name: bob}")).Replace(previews), nil},
 		{"approvals by the only requester in capitals", strings.NewReplacer("{kind: ServiceAccount, namespace: agents, name: bot}", "{kind: User, name: alice}", strings.TrimSpace(approval), named("1", "{kind: User, name: Alice}")).Replace(previews), []string{"impossible-approval names 0"}},
 		{"approvals by ServiceAccounts of a namespace", policy(strings.TrimSpace(approval), named("1", "{kind: Group, name: 'system:serviceaccounts:ops'}")), []string{"impossible-approval names 0", "wildcard nobody approves as Group system:serviceaccounts:ops"}},
 		{"approvals by all ServiceAccounts, and one person", policy(strings.TrimSpace(approval), named("2", "{kind: Group, name: 'system:serviceaccounts'}, {kind: User, name: alice}")), []string{"impossible-approval names 1", "wildcard nobody approves as Group"}},
@@ -106,6 +108,11 @@ func onGitHub() files {
 		with("capability.yaml", head+"  github: {owner: acme, repositories: ['*'], permissions: {actions: read}}\n")
 }
 
+// serving is the same with a capability for other repositories.
+func (f files) serving(repositories string) files {
+	return f.with("capability.yaml", strings.Replace(f["capability.yaml"], "repositories: ['*']", "repositories: "+repositories, 1))
+}
+
 func TestLint_NamesThatNoRequestToGitHubCanHaveAreFound(t *testing.T) {
 	denying := func(fields string) files {
 		return onGitHub().with("deny.yaml", deny("  capabilities: [publish]\n"+fields))
@@ -124,6 +131,13 @@ func TestLint_NamesThatNoRequestToGitHubCanHaveAreFound(t *testing.T) {
 			strings.NewReplacer("{name: publish}", "{name: upload}", "{name: aws}", "{name: uploads}").Replace(owned)).
 			with("deny.yaml", deny("  capabilities: ['*']\n  when: [{expression: \"request.repo == 'acme/payments'\", message: x}]\n")),
 			[]string{`impossible-name when[0]: it compares request.repo with "acme/payments", which no request for publish has: write "payments"`}},
+		{"an Allow of all of the owner's", onGitHub().with("policy.yaml", strings.Replace(previews, "[web-app]", "['ACME/*']", 1)), []string{"wildcard repos: ACME/* is every repo that publish is for, those too that are yet to come"}},
+		{"an Allow of all of several owners'", onGitHub().with("policy.yaml", strings.Replace(previews, "[web-app]", "['ac*/*', web-app]", 1)), []string{"wildcard repos: ac*/* is every repo"}},
+		{"an Allow of some of the owner's", onGitHub().with("policy.yaml", strings.Replace(previews, "[web-app]", "['acme/a*']", 1)), nil},
+		{"an Allow of all that is served", onGitHub().serving("['web-*', 'api-*']").with("policy.yaml", strings.Replace(previews, "[web-app]", "['acme/web-*', 'a*']", 1)), nil},
+		{"an Allow of all that is served, by one pattern", onGitHub().serving("['web-*', 'web-app']").with("policy.yaml", strings.Replace(previews, "[web-app]", "['acme/web-*']", 1)), []string{"wildcard repos: acme/web-* is every repo that publish is for"}},
+		{"an Allow of less than is served", onGitHub().serving("['web-*', 'api']").with("policy.yaml", strings.Replace(previews, "[web-app]", "['acme/web-*']", 1)), nil},
+		{"an Allow of the only one that is served", onGitHub().serving("[web-app]").with("policy.yaml", previews), nil},
 		{"an Allow of another owner's", onGitHub().with("policy.yaml", strings.Replace(previews, "[web-app]", "[web-app, mallory/web-app]", 1)), []string{"impossible-name no request can have mallory/web-app"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { expectFound(t, tt.in.load(t).Lint(), tt.want...) })
@@ -172,6 +186,11 @@ func TestAnAllowOfWhichADenyLeavesNothingIsFound(t *testing.T) {
 		{"one of two requesters", wide, "  capabilities: [publish]\n  requesters: [{kind: ServiceAccount, namespace: agents, name: bot}]\n", false},
 		{"the other of two requesters", wide, "  capabilities: [publish]\n  requesters: [{kind: Group, name: people}]\n", false},
 		{"some of a group", wide, "  capabilities: [publish]\n  requesters: [{kind: User, name: carol}, {kind: ServiceAccount, namespace: agents, name: bot}]\n", false},
+		{"ServiceAccounts of a namespace, by the group of all", strings.Replace(previews, "{kind: ServiceAccount, namespace: agents, name: bot}", "{kind: Group, name: 'system:serviceaccounts:agents'}", 1),
+			"  capabilities: [publish]\n  requesters: [{kind: Group, name: 'system:serviceaccounts'}]\n", true},
+		{"all ServiceAccounts, by the group of one namespace's", strings.Replace(previews, "{kind: ServiceAccount, namespace: agents, name: bot}", "{kind: Group, name: 'system:serviceaccounts'}", 1),
+			"  capabilities: [publish]\n  requesters: [{kind: Group, name: 'system:serviceaccounts:agents'}]\n", false},
+		{"who is not authenticated, as authenticated", strings.Replace(wide, "name: people", "name: 'system:unauthenticated'", 1), "  capabilities: [publish]\n  requesters: [{kind: Group, name: 'system:authenticated'}]\n", false},
 		{"one repo of a pattern", wide, "  capabilities: [publish]\n  repos: [web-app, 'acme/app']\n", false},
 		{"a narrower pattern", wide, "  capabilities: [publish]\n  repos: [web-app, 'acme/a*']\n", false},
 		{"one of two environments", wide, "  capabilities: [publish]\n  environments: ['review-*']\n", false},
@@ -246,6 +265,7 @@ func TestLintOfCapabilities(t *testing.T) {
 		{"Google's scope writes", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_write']\n", []string{"write-without-approval publish (devstorage.read_write)"}},
 		{"Google's roles read, within a scope that writes", gcp + "    scopes: ['https://www.googleapis.com/auth/cloud-platform']\n    boundary: [{bucket: a, roles: [roles/storage.objectViewer, roles/storage.legacyObjectReader]}]\n", nil},
 		{"Google's roles write", gcp + "    scopes: ['https://www.googleapis.com/auth/cloud-platform']\n    boundary: [{bucket: a, roles: [roles/storage.objectViewer, roles/storage.objectAdmin]}]\n", []string{"write-without-approval publish (roles/storage.objectAdmin)"}},
+		{"a role of one's own is called as those that read", gcp + "    scopes: ['https://www.googleapis.com/auth/cloud-platform']\n    boundary: [{bucket: a, roles: [projects/p/roles/uploadviewer, roles/storage.objectViewer]}]\n", []string{"write-without-approval publish (projects/p/roles/uploadviewer)"}},
 		{"Google's roles write, within a scope that reads", gcp + "    scopes: ['https://www.googleapis.com/auth/devstorage.read_only']\n    boundary: [{bucket: a, roles: [roles/storage.objectAdmin]}]\n", nil},
 		{"a token of the cluster reads", "  kubernetes: {serviceAccountName: a}\n", nil},
 		{"a token of the cluster reads everywhere", "  kubernetes: {serviceAccountName: a, accept: [ClusterWide]}\n", nil},

@@ -13,7 +13,8 @@ import (
 
 // ending are the actions, by service, whose effect is known to be over with the session, or to be data that it wrote
 // or read: a * at the end stands for any rest. What answers with a secret, a credential or a signed URL, writes a
-// policy, a grant or an ACL, starts or makes something is not among them, because that works on by itself.
+// policy, a grant or an ACL, starts or makes something is not among them, because that works on by itself. Nor is
+// what AWS lets a session do whatever it is denied, as sts:GetCallerIdentity.
 var ending = map[string][]string{
 	"cloudfront": {"createinvalidation", "getdistribution*", "getinvalidation*"},
 	"cloudwatch": {"getmetric*", "putmetricdata"},
@@ -30,7 +31,7 @@ var ending = map[string][]string{
 		"getobject*", "putobject", "putobjecttagging", "putobjectversiontagging", "restoreobject"},
 	"sns": {"publish"},
 	"sqs": {"changemessagevisibility*", "deletemessage*", "getqueue*", "purgequeue", "receivemessage", "sendmessage*"},
-	"sts": {"decodeauthorizationmessage", "getaccesskeyinfo", "getcalleridentity"},
+	"sts": {"decodeauthorizationmessage"},
 }
 
 // asking are the actions of these services by which one only asks what there is. Those of others answer with secrets,

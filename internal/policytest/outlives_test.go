@@ -36,8 +36,8 @@ func TestLint_WhatARevokerCannotEndIsFound(t *testing.T) {
 
 func TestLint_WhatOutlivesARevocationIsFound(t *testing.T) {
 	for actions, found := range map[string]bool{
-		"s3:PutObject": false, "s3:GetObject*": false, "dynamodb:UpdateItem": false, "iam:ListRoles": false, "iam:GetRole*": false, "sts:GetCallerIdentity": false,
-		"sts:AssumeRole": true, "sts:Assume*": true, "sts:assumerole": true, "sts:Get*": true, "sts:GetFederationToken": true, "sts:SomethingNew": true,
+		"s3:PutObject": false, "s3:GetObject*": false, "dynamodb:UpdateItem": false, "iam:ListRoles": false, "iam:GetRole*": false, "sts:DecodeAuthorizationMessage": false,
+		"sts:AssumeRole": true, "sts:Assume*": true, "sts:assumerole": true, "sts:Get*": true, "sts:GetFederationToken": true, "sts:SomethingNew": true, "sts:GetCallerIdentity": true, "sts:GetAccessKeyInfo": true,
 		"iam:PutRolePolicy": true, "iam:DeleteRolePolicy": true, "iam:CreateAccessKey": true, "iam:PassRole": true, "iam:P*": true, "iam:createuser": true,
 		"ecr:GetAuthorizationToken": true, "ecr:GetDownloadUrlForLayer": true, "ecr:getdownloadurl*": true, "ecr:GetLifecyclePolicy": false, "ecr:Get*": true, "s3:Get*": true, "s3express:CreateSession": true, "ssm:StartSession": true,
 		"lambda:CreateFunction": true, "lambda:InvokeFunction": true, "kms:CreateGrant": true, "kms:Sign": true, "s3:PutObjectAcl": true, "s3:PutObject*": true,

@@ -88,10 +88,12 @@ func (l *linter) bites(p *stored, c *v1alpha1.Capability, field string) bool {
 	})
 }
 
-// stricter reports whether an Allow asks for more approvals than the other, or takes them from fewer people.
+// stricter reports whether an Allow asks for more approvals than the other, or takes none from somebody whose approvals
+// count for the other, however many that one asks for.
 func stricter(p, q *stored, c *v1alpha1.Capability) bool {
-	if needs := required(p, c); needs != required(q, c) || needs == 0 {
-		return needs > required(q, c)
+	needs := required(p, c)
+	if needs == 0 || needs > required(q, c) {
+		return needs > 0
 	}
 	return p.Spec.Approval != nil && q.Spec.Approval != nil &&
 		slices.ContainsFunc(q.Spec.Approval.Approvers, func(s v1alpha1.Subject) bool {

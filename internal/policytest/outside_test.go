@@ -35,6 +35,8 @@ func TestLint_ANameThatTheScopeDoesNotHoldIsFound(t *testing.T) {
 		{"the same approval", repository().with("rehearsals.yaml", changed("required: 1", "required: 1")), nil, ""},
 		{"another's approval", repository().with("rehearsals.yaml", changed("required: 1", "required: 1", "name: managers", "name: agents")), []string{"previews", "rehearsals"}, "environment"},
 		{"approval by more people", repository().with("rehearsals.yaml", strings.NewReplacer("required: 0", "required: 1", "{kind: Group, name: managers}", "{kind: Group, name: managers}, {kind: User, name: bob}").Replace(changed())), []string{"previews"}, "environment"},
+		{"another's approval, by fewer people", repository().with("rehearsals.yaml", changed("required: 1", "required: 2", "name: managers", "name: agents")), []string{"previews", "rehearsals"}, "environment"},
+		{"the same people's approval, by fewer", repository().with("rehearsals.yaml", changed("required: 1", "required: 2")), []string{"rehearsals"}, "environment"},
 		{"an approval for any environment but one", repository().with("policy.yaml", strings.Replace(previews, "[preview]", "['*']", 1)).with("rehearsals.yaml", changed()), []string{"previews"}, "environment"},
 		{"an approval for what any environment gets without", repository().with("rehearsals.yaml", changed("[preview]", "['*']")), nil, ""},
 		{"an approval by an expression", repository().with("policy.yaml", strings.Replace(previews, "request.ttlSeconds <= 900", "request.environment != 'rehearsal'", 1)).with("rehearsals.yaml", changed("[preview]", "[preview, rehearsal]")), []string{"previews"}, "environment"},

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/names"
 )
@@ -118,7 +120,11 @@ func somebody(s v1alpha1.Subject) v1alpha1.Identity {
 		who, _ := (&requester{ServiceAccount: s.Namespace + "/" + s.Name}).identity()
 		return who
 	case v1alpha1.SubjectGroup:
-		who, _ := (&requester{User: fresh, Groups: []string{s.Name}}).identity()
+		groups := []string{s.Name}
+		if strings.HasPrefix(s.Name, serviceaccount.ServiceAccountGroupPrefix) {
+			groups = append(groups, serviceaccount.AllServiceAccountsGroup)
+		}
+		who, _ := (&requester{User: fresh, Groups: groups}).identity()
 		return who
 	default:
 		who, _ := (&requester{User: s.Name}).identity()

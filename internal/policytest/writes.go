@@ -80,8 +80,7 @@ func writingRoles(g *v1alpha1.GCPCapability) []string {
 	}
 	for _, rule := range g.Boundary {
 		for _, role := range rule.Roles {
-			name := strings.ToLower(role)
-			if !strings.HasSuffix(name, "viewer") && !strings.HasSuffix(name, "reader") && !slices.Contains(roles, role) {
+			if !reads(role) && !slices.Contains(roles, role) {
 				roles = append(roles, role)
 			}
 		}
@@ -90,6 +89,13 @@ func writingRoles(g *v1alpha1.GCPCapability) []string {
 		return scopes
 	}
 	return roles
+}
+
+// reads reports whether a role of Google's own is called as those that only read. What is in the role of a project or of
+// an organization, which somebody made, its name does not tell.
+func reads(role string) bool {
+	name := strings.ToLower(role)
+	return strings.HasPrefix(name, "roles/") && (strings.HasSuffix(name, "viewer") || strings.HasSuffix(name, "reader"))
 }
 
 // wideResources are the resources of AWS in which a star stands for more than a part of what the request names.
