@@ -173,8 +173,15 @@ func (s *Server) create(ctx context.Context, w *wish) *answer {
 			return &answer{failed: true, body: told{State: stateInvalid, Asked: askedOf(wanted), Rule: "one request a name",
 				Message: fmt.Sprintf("there is another request %s", wanted.Name), Next: "nothing was created; leave name out, or choose another"}}
 		}
+		prefix := strings.TrimRight(wanted.Name[:min(len(wanted.Name), maxName-6)], "-") + "-"
+		if same, err = s.sameUnder(ctx, prefix, wanted, w, who); err != nil {
+			a := failure(err, askedOf(wanted))
+			return &a
+		} else if same {
+			return nil
+		}
 		w.request = wanted.DeepCopy()
-		w.request.GenerateName, w.request.Name = strings.TrimRight(wanted.Name[:min(len(wanted.Name), maxName-6)], "-")+"-", ""
+		w.request.GenerateName, w.request.Name = prefix, ""
 		if err := s.client.Create(ctx, w.request); err != nil {
 			a := failure(err, askedOf(wanted))
 			return &a
@@ -207,6 +214,24 @@ func (s *Server) same(ctx context.Context, wanted *v1alpha1.CapabilityRequest, w
 		return false, client.IgnoreNotFound(err)
 	}
 	return sameProgram(job, ours), nil
+}
+
+// sameUnder looks for one that was asked for when the plain name was taken already, and has a name that was made of it.
+func (s *Server) sameUnder(ctx context.Context, prefix string, wanted *v1alpha1.CapabilityRequest, w *wish, who v1alpha1.Identity) (bool, error) {
+	list := &v1alpha1.CapabilityRequestList{}
+	if err := s.client.List(ctx, list, client.InNamespace(s.namespace)); err != nil {
+		return false, err
+	}
+	for i := range list.Items {
+		if name := list.Items[i].Name; strings.HasPrefix(name, prefix) {
+			another := wanted.DeepCopy()
+			another.Name = name
+			if same, err := s.same(ctx, another, w, who); same || err != nil {
+				return same, err
+			}
+		}
+	}
+	return false, nil
 }
 
 func sameProgram(a, b *batchv1.Job) bool {

@@ -225,6 +225,13 @@ func TestAskingTwiceIsAskingOnce(t *testing.T) {
 		if third.Name == asking || third.State != stateAsked {
 			t.Errorf("the third is %s", third.text)
 		}
+		fourth := w.while("ask", plea(), func() {
+			w.awaitProgress("asked")
+			w.clock.Step(firstWord)
+		})
+		if fourth.Name != third.Name {
+			t.Errorf("asked for once more it is %s, and not %s", fourth.Name, third.Name)
+		}
 	})
 }
 

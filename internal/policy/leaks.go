@@ -111,8 +111,9 @@ func copiedOut(step *corev1.Container) findings {
 			"writes into an event what a command prints, and what is answered over HTTP or gRPC", step.Name, name)
 	}
 	hook := step.Lifecycle
-	f.add(hook != nil && hook.PreStop != nil && hook.PreStop.Exec != nil, "container %s: lifecycle.preStop.exec must not be set: the kubelet "+
-		"writes into its log what such a command prints; use another handler, or have the program heed its signal", step.Name)
+	f.add(hook != nil && hook.PreStop != nil && (hook.PreStop.Exec != nil || hook.PreStop.HTTPGet != nil), "container %s: lifecycle.preStop "+
+		"must be sleep or tcpSocket: the kubelet writes into its log what a command prints, and what is answered over HTTP; have the program "+
+		"heed its signal", step.Name)
 	slices.Sort(f)
 	return f
 }

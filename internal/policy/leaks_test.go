@@ -109,9 +109,12 @@ func TestLeaks_WhatTheKubeletCopiesIsRefusedOfTheStep(t *testing.T) {
 		}), "startupProbe must be tcpSocket"},
 		{"what it prints at its end", step(func(c *corev1.Container) {
 			c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"env"}}}}
-		}), "lifecycle.preStop.exec must not be set"},
-		{"whether its end is known", step(func(c *corev1.Container) {
+		}), "lifecycle.preStop must be sleep or tcpSocket"},
+		{"what it answers at its end", step(func(c *corev1.Container) {
 			c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{HTTPGet: &corev1.HTTPGetAction{}}}
+		}), "lifecycle.preStop must be sleep or tcpSocket"},
+		{"whether its end is known", step(func(c *corev1.Container) {
+			c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{TCPSocket: &corev1.TCPSocketAction{}}}
 		}), ""},
 		{"whether its probe is answered", step(func(c *corev1.Container) {
 			c.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}

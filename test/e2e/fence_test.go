@@ -57,7 +57,7 @@ func stubbornPods() map[string][]string {
 	return map[string][]string{
 		"plain":         nil,
 		"prestop-exec":  {beside + "lifecycle: {preStop: {exec: {command: " + stay + "}}}}}"},
-		"prestop-http":  {step + "lifecycle, value: {preStop: {httpGet: {port: 8099}}}}"},
+		"prestop-http":  {beside + "lifecycle: {preStop: {httpGet: {port: 8099}}}}}"},
 		"prestop-sleep": {step + "lifecycle, value: {preStop: {sleep: {seconds: 5}}}}"},
 		"liveness":      {beside + "livenessProbe: {timeoutSeconds: 3600, httpGet: {port: 8099}}}}"},
 		"startup":       {beside + "startupProbe: {timeoutSeconds: 3600, httpGet: {port: 8099}}}}"},

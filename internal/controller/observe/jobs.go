@@ -30,10 +30,15 @@ type Jobs struct {
 	bytes int
 }
 
-// edition is one state of a Job's spec.
+// edition is one state of a Job's spec, and of its labels.
 type edition struct {
 	uid        types.UID
 	generation int64
+	labels     string
+}
+
+func editionOf(whole *batchv1.Job) edition {
+	return edition{whole.UID, whole.Generation, labelsSum(whole.Labels)}
 }
 
 // wholeJob is a Job as it is stored, with what is wrong with it that a typed Job does not show.
@@ -66,7 +71,7 @@ func (j *Jobs) add(whole wholeJob) {
 	if j.known == nil {
 		j.known = lru.NewWithEvictionFunc(math.MaxInt, func(_ lru.Key, value any) { j.bytes -= value.(wholeJob).job.Size() })
 	}
-	e := edition{whole.job.UID, whole.job.Generation}
+	e := editionOf(whole.job)
 	j.known.Remove(e)
 	j.known.Add(e, whole)
 	j.bytes += size
@@ -82,7 +87,7 @@ func (o *Observer) job(ctx context.Context, request *v1alpha1.CapabilityRequest)
 	if found, err := get(ctx, o.Cache, key, shown); !found {
 		return wholeJob{}, err
 	}
-	whole, known := o.jobs.get(edition{shown.UID, shown.Generation})
+	whole, known := o.jobs.get(edition{shown.UID, shown.Generation, shown.Annotations[shownLabels]})
 	if !known {
 		var err error
 		if whole, err = o.readJob(ctx, key); err != nil || whole.job == nil || whole.job.UID != shown.UID {

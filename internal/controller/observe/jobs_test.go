@@ -34,18 +34,18 @@ func TestJobs_AreRememberedInBoundedMemory(t *testing.T) {
 	const size = mostRemembered / 100
 	for i := range 1000 {
 		known.add(wholeJob{job: aJob(fmt.Sprint(i), 1, size)})
-		known.get(edition{"0", 1}) // It is asked for again and again, so that it is kept.
+		known.get(edition{"0", 1, ""}) // It is asked for again and again, so that it is kept.
 	}
 	if known.bytes > mostRemembered || known.bytes < mostRemembered/2 {
 		t.Errorf("it holds %d bytes, of at most %d", known.bytes, mostRemembered)
 	}
 	for uid, want := range map[string]bool{"0": true, "1": false, "999": true} {
-		if _, ok := known.get(edition{types.UID(uid), 1}); ok != want {
+		if _, ok := known.get(edition{types.UID(uid), 1, ""}); ok != want {
 			t.Errorf("it remembers Job %s: %v", uid, ok)
 		}
 	}
 	known.add(wholeJob{job: aJob("huge", 1, mostRemembered/64)})
-	if _, ok := known.get(edition{"huge", 1}); ok {
+	if _, ok := known.get(edition{"huge", 1, ""}); ok {
 		t.Error("it remembers one that fills it")
 	}
 	before := known.bytes
@@ -102,6 +102,18 @@ func TestJob_IsReadOnceAndShowsWhatMoves(t *testing.T) {
 	shown.Generation = 2
 	if look(); reads != 2 {
 		t.Errorf("another edition of it: read %d times", reads)
+	}
+	for i, labels := range []map[string]string{{"example.com/quarantine": "yes"}, {"example.com/quarantine": "no"}, nil} {
+		shown.Generation, shown.Labels = 1, labels
+		now := whole.DeepCopy()
+		now.Labels = labels
+		if err := stored.Update(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+		whole = now
+		if got := look(); got.Labels["example.com/quarantine"] != labels["example.com/quarantine"] {
+			t.Errorf("its labels are %v, not %v (%d)", got.Labels, labels, i)
+		}
 	}
 	shown.UID = "another"
 	if got := look(); got != nil {

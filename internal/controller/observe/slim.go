@@ -4,7 +4,10 @@
 package observe
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -137,10 +140,36 @@ func withoutNotes(o client.Object) client.Object {
 func slimJob(job *batchv1.Job) *batchv1.Job {
 	slim := &batchv1.Job{TypeMeta: job.TypeMeta, ObjectMeta: slimMeta(job.ObjectMeta)}
 	slim.Spec.Suspend = job.Spec.Suspend
+	if sum := labelsSum(job.Labels); sum != "" {
+		if slim.Annotations == nil {
+			slim.Annotations = map[string]string{}
+		}
+		slim.Annotations[shownLabels] = sum
+	}
 	slim.Spec.Template.Annotations = ours(job.Spec.Template.Annotations)
 	slim.Status = batchv1.JobStatus{Conditions: job.Status.Conditions, Active: job.Status.Active, Succeeded: job.Status.Succeeded, Failed: job.Status.Failed,
 		Terminating: job.Status.Terminating}
 	return slim
+}
+
+// shownLabels is a note in the cache alone. It tells labels apart that are left out: they change without a new generation, and policies
+// can look at them.
+const shownLabels = "valetkey.dev/shown-labels"
+
+// labelsSum tells labels that are none of Valetkey's apart from others; empty where there are none.
+func labelsSum(labels map[string]string) string {
+	sum := sha256.New()
+	empty := true
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		if !strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") {
+			empty = false
+			_, _ = fmt.Fprintf(sum, "%q=%q,", key, labels[key])
+		}
+	}
+	if empty {
+		return ""
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 func slimPod(pod *corev1.Pod) *corev1.Pod {
