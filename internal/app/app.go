@@ -93,9 +93,11 @@ func run(ctx context.Context, o options, stdout io.Writer, logger logr.Logger) e
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkIdentity(ctx, clients), checkJobController(ctx, clients), checkWatched(ctx, clients, o, logger)); err != nil {
+	served, err := checkWatched(ctx, clients, o, logger)
+	if err := errors.Join(checkIdentity(ctx, clients), checkJobController(ctx, clients), err); err != nil {
 		return err
 	}
+	o.watchNamespaces = served
 	log, err := audit.Open(audit.Options{Path: o.auditFile, Stdout: stdout, MaxSizeMB: o.auditMaxSizeMB, MaxBackups: o.auditBackups, Clock: o.clock})
 	if err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -95,7 +96,7 @@ func (i inquiry) works(ctx context.Context) error {
 	}{
 		{"identity", func(ctx context.Context) error { return checkIdentity(ctx, i.clients) }},
 		{"job-controller", func(ctx context.Context) error { return checkJobController(ctx, i.clients) }},
-		{"rights", func(ctx context.Context) error { return checkWatched(ctx, i.clients, i.o, logr.Discard()) }},
+		{"rights", i.entitled},
 		{"admission rules", i.guarded},
 		{"leader", i.led},
 	} {
@@ -108,6 +109,15 @@ func (i inquiry) works(ctx context.Context) error {
 		problems = append(problems, fmt.Errorf("%s: %w", c.what, err))
 	}
 	return errors.Join(problems...)
+}
+
+// entitled: it has its rights wherever it is to work.
+func (i inquiry) entitled(ctx context.Context) error {
+	served, err := checkWatched(ctx, i.clients, i.o, logr.Discard())
+	if err == nil && len(served) < len(i.o.watchNamespaces) {
+		err = fmt.Errorf("of the namespaces to watch, these alone are there: %s; make the others and start the operator anew, or take their flags away", strings.Join(served, ", "))
+	}
+	return err
 }
 
 // guarded compares the admission rules with those inside the program, and sees that they refuse something.

@@ -296,13 +296,13 @@ func addGrants(mgr ctrl.Manager, o options, reader *live.Reader, observer *obser
 		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace)).
 		Watches(&v1alpha1.CapabilityRequest{}, handler.EnqueueRequestsFromMapFunc(itsNamespace), builder.WithPredicates(ends())).
 		For(&corev1.Namespace{}, said, builder.WithPredicates(predicate.NewPredicateFuncs(func(ns client.Object) bool { return o.watches(ns.GetName()) }))).
-		Complete(&inuse.Controller{Client: reader.Client(mgr.GetClient()), Live: reader, Marks: marks})
+		Complete(&inuse.Controller{Client: reader.Client(mgr.GetClient()), Live: reader, Marks: marks, Held: len(o.watchNamespaces) > 0})
 }
 
 // newPeers finds the grants of a policy in the cache, unless namespaces are watched each by itself.
 func newPeers(mgr ctrl.Manager, o options, reader *live.Reader) (grant.Peers, error) {
 	if len(o.watchNamespaces) > 0 {
-		return grant.LivePeers{Reader: reader, Namespaces: o.watchNamespaces}, nil
+		return grant.LivePeers{Reader: reader, Cache: mgr.GetClient(), Namespaces: o.watchNamespaces}, nil
 	}
 	return grant.NewCachedPeers(context.Background(), mgr.GetCache())
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
@@ -21,16 +22,41 @@ import (
 )
 
 // checkWatched: without its rights where it is to work, the operator would wait for its cache and say no more. And where grants live that
-// it does not watch, nobody would end them.
-func checkWatched(ctx context.Context, clients kubernetes.Interface, o options, logger logr.Logger) error {
+// it does not watch, nobody would end them. It returns the named namespaces that are served. One that is gone, as whoever administers it may
+// delete it, keeps nobody else from being served.
+func checkWatched(ctx context.Context, clients kubernetes.Interface, o options, logger logr.Logger) (served []string, err error) {
 	if len(o.watchNamespaces) == 0 {
-		return checkRights(ctx, clients, metav1.NamespaceAll)
+		return nil, checkRights(ctx, clients, metav1.NamespaceAll)
 	}
-	var problems []error
+	var problems, gone []error
 	for _, namespace := range o.watchNamespaces {
-		problems = append(problems, checkRights(ctx, clients, namespace))
+		problem := checkRights(ctx, clients, namespace)
+		switch {
+		case problem == nil:
+			served = append(served, namespace)
+		case isLeft(ctx, clients, namespace):
+			gone = append(gone, problem)
+		default:
+			problems = append(problems, problem)
+		}
 	}
-	return errors.Join(append(problems, checkUnwatched(ctx, clients, o, logger))...)
+	if len(served) == 0 {
+		problems = append(problems, gone...)
+	}
+	for _, problem := range gone {
+		logger.Error(problem, "a watched namespace is gone: it is not served before it is there again, and the operator is started anew")
+	}
+	return served, errors.Join(append(problems, checkUnwatched(ctx, clients, o, logger))...)
+}
+
+// isLeft reports whether a namespace is gone, or goes and has no grant.
+func isLeft(ctx context.Context, clients kubernetes.Interface, namespace string) bool {
+	ns, err := clients.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	if err != nil {
+		return apierrors.IsNotFound(err)
+	}
+	_, marked := ns.Labels[v1alpha1.LabelInUse]
+	return ns.DeletionTimestamp != nil && !marked
 }
 
 // checkRights asks about each resource that the operator's ClusterRole for namespaces is there for.

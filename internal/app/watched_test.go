@@ -40,17 +40,30 @@ func TestAnOperatorStartsOnlyWhereItCanDoItsWorkAndLeavesNoGrantsBehind(t *testi
 	for name, row := range map[string]struct {
 		watches, rights []string
 		want            string
+		served          []string
 	}{
-		"everywhere":                          {nil, []string{""}, ""},
-		"everywhere, with rights in one":      {nil, []string{"agents"}, lacks + " in the whole cluster: apply config/rbac again, or name the namespaces to watch by --watch-namespace"},
-		"where it has its rights":             {[]string{"agents", "busy"}, []string{"agents", "busy"}, ""},
-		"where it has none":                   {[]string{"agents", "busy"}, []string{"busy"}, `--watch-namespace "agents": ` + lacks + " there: make the namespace and bind the ClusterRole valetkey-operator-namespaced in it (config/namespaced)"},
-		"elsewhere than where grants live":    {[]string{"agents"}, []string{"agents"}, "grants live in namespace busy, which is not watched: nobody would end them; add --watch-namespace=busy until they have ended"},
-		"everywhere, so no namespace is left": {nil, []string{"", "agents"}, ""},
+		"everywhere":                          {nil, []string{""}, "", nil},
+		"everywhere, with rights in one":      {nil, []string{"agents"}, lacks + " in the whole cluster: apply config/rbac again, or name the namespaces to watch by --watch-namespace", nil},
+		"where it has its rights":             {[]string{"agents", "busy"}, []string{"agents", "busy"}, "", []string{"agents", "busy"}},
+		"where one is gone, and one goes":     {[]string{"gone", "agents", "going", "busy"}, []string{"agents", "busy"}, "", []string{"agents", "busy"}},
+		"where one goes in which grants live": {[]string{"ends", "agents", "busy"}, []string{"agents", "busy"}, `--watch-namespace "ends": ` + lacks + " there: make the namespace and bind the ClusterRole valetkey-operator-namespaced in it (config/namespaced)", []string{"agents", "busy"}},
+		"where all are gone":                  {[]string{"gone"}, []string{"agents"}, `--watch-namespace "gone": ` + lacks + " there: make the namespace and bind the ClusterRole valetkey-operator-namespaced in it (config/namespaced)\ngrants live in namespace busy, which is not watched: nobody would end them; add --watch-namespace=busy until they have ended", nil},
+		"where it has none":                   {[]string{"agents", "busy"}, []string{"busy"}, `--watch-namespace "agents": ` + lacks + " there: make the namespace and bind the ClusterRole valetkey-operator-namespaced in it (config/namespaced)", []string{"busy"}},
+		"elsewhere than where grants live":    {[]string{"agents"}, []string{"agents"}, "grants live in namespace busy, which is not watched: nobody would end them; add --watch-namespace=busy until they have ended", []string{"agents"}},
+		"everywhere, so no namespace is left": {nil, []string{"", "agents"}, "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clients := apiServer(row.rights, enrolled("agents", ""), enrolled("idle", ""), enrolled("busy", "true"))
-			err := checkWatched(t.Context(), clients, options{watchNamespaces: row.watches}, logr.Discard())
+			now := metav1.Now()
+			going, ends := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "going", DeletionTimestamp: &now}}, enrolled("ends", "true")
+			ends.DeletionTimestamp = &now
+			if !slices.Contains(row.watches, "ends") {
+				ends.Labels = nil
+			}
+			clients := apiServer(row.rights, enrolled("agents", ""), enrolled("idle", ""), enrolled("busy", "true"), going, ends)
+			served, err := checkWatched(t.Context(), clients, options{watchNamespaces: row.watches}, logr.Discard())
+			if !slices.Equal(served, row.served) {
+				t.Errorf("served are %q, not %q", served, row.served)
+			}
 			got := ""
 			if err != nil {
 				got = err.Error()
@@ -66,7 +79,7 @@ func TestAnEnrolledNamespaceThatIsNotWatchedIsNamedInTheLog(t *testing.T) {
 	var lines []string
 	logger := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
 	clients := apiServer([]string{"agents"}, enrolled("agents", ""), enrolled("idle", ""), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "nobodys"}})
-	if err := checkWatched(t.Context(), clients, options{watchNamespaces: []string{"agents"}}, logger); err != nil {
+	if _, err := checkWatched(t.Context(), clients, options{watchNamespaces: []string{"agents"}}, logger); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{`"level"=0 "msg"="an enrolled namespace is not watched: requests there wait for ever" "namespace"="idle"`}, lines); diff != "" {

@@ -55,10 +55,12 @@ func deputyRows() []row {
 			{name: "a GitOps controller approves", by: gitops, rule: "RBAC", words: "capabilityrequests", try: decides(waiting, "approve", digest)},
 			{name: "a GitOps controller makes itself an approver", by: gitops, rule: "RBAC", words: "not currently held", try: bindsItself("valetkey-approver")},
 			{name: "a GitOps controller makes itself a requester", by: gitops, rule: "RBAC", words: "not currently held", try: bindsItself("valetkey-requester")},
-			{name: "a GitOps controller takes the operator's rights in the namespace away", by: gitops, rule: "valetkey-rights", words: "gives Valetkey its rights", try: changesOperatorsBinding(false)},
-			{name: "a GitOps controller binds the operator's rights to nobody", by: gitopsStar, rule: "valetkey-rights", words: "gives Valetkey its rights", try: changesOperatorsBinding(true)},
-			{name: "a cluster administrator takes the operator's rights in the namespace away", by: admin, rule: "valetkey-rights", shows: func(ctx context.Context, w *world) error {
-				return changesOperatorsBinding(false)(ctx, w, admin)
+			{name: "a GitOps controller takes the operator's rights in the namespace away", by: gitops, rule: "valetkey-rights", words: "gives Valetkey its rights", try: changesOperatorsBinding(namespace, false)},
+			{name: "a GitOps controller binds the operator's rights to nobody", by: gitopsStar, rule: "valetkey-rights", words: "gives Valetkey its rights", try: changesOperatorsBinding(namespace, true)},
+			{name: "the operator's rights are taken away where grants live, as when their namespace is deleted", by: admin, rule: "valetkey-rights",
+				words: "nobody could end them", try: changesOperatorsBinding(namespace, false)},
+			{name: "a cluster administrator takes the operator's rights in a namespace away where none lives", by: admin, rule: "valetkey-rights", shows: func(ctx context.Context, w *world) error {
+				return changesOperatorsBinding(plain, false)(ctx, w, admin)
 			}},
 			{name: "a GitOps controller grants", by: gitopsStar, rule: "valetkey-grants", words: "only the operator grants", try: creates(func(w *world) *unstructured.Unstructured {
 				return w.grant0("forged", "5e8f1a3c-1111-4222-8333-444455556666")
@@ -80,18 +82,18 @@ func deputyRows() []row {
 
 // changesOperatorsBinding deletes what gives the operator its rights where it serves some namespaces only, or takes its
 // subjects.
-func changesOperatorsBinding(unbind bool) func(context.Context, *world, string) error {
+func changesOperatorsBinding(in string, unbind bool) func(context.Context, *world, string) error {
 	return func(ctx context.Context, w *world, by string) error {
 		const name, role = "operators-rights", "valetkey-operator-namespaced"
 		binding := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": map[string]any{"name": name, "namespace": namespace},
+			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": map[string]any{"name": name, "namespace": in},
 			"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
 			"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": "valetkey", "namespace": "valetkey-system"}},
 		}}
 		if err := w.stored(ctx, roleBindings, binding); err != nil {
 			return err
 		}
-		client := w.clients[by].Resource(roleBindings).Namespace(namespace)
+		client := w.clients[by].Resource(roleBindings).Namespace(in)
 		if !unbind {
 			return client.Delete(ctx, name, metav1.DeleteOptions{DryRun: dryRun})
 		}

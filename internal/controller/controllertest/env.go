@@ -225,7 +225,7 @@ func (e *Env) Start() *Operator {
 		Client:   reader.Client(cached{cluster}),
 		Live:     reader,
 		Observer: observer,
-		Peers:    grant.LivePeers{Reader: reader, Namespaces: []string{Namespace}},
+		Peers:    grant.LivePeers{Reader: reader, Cache: e.Client, Namespaces: []string{Namespace}},
 		Audit:    o,
 		Events:   o.Events,
 		Metrics:  metrics,

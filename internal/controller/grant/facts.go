@@ -47,8 +47,8 @@ func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 	f.Request = requestFacts(request, g)
 	f.Request.Replaced = replaced
 	f.Attempt = mem.AttemptFacts
-	if f.Limit, err = c.limit(ctx, f, mem); err != nil {
-		return f, err
+	if f.Limit, err = c.limit(ctx, f, mem); err != nil && lifecycle.Next(f, c.Clock.Now()).Step != lifecycle.Stop {
+		return f, err // Whatever cannot be counted, what is to be stopped is.
 	}
 	if f.AwaitsPeers() || g.Status.EndedAt != nil || g.Status.Stop != nil ||
 		lifecycle.Next(f, c.Clock.Now()).Step == lifecycle.Stop {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/features"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -86,6 +87,8 @@ func (p CachedPeers) Of(_ context.Context, policy string) ([]*v1alpha1.Capabilit
 type LivePeers struct {
 	// Reader reads from the API server.
 	Reader *live.Reader
+	// Cache shows which of them are there.
+	Cache client.Reader
 	// Namespaces to look into.
 	Namespaces []string
 }
@@ -101,10 +104,22 @@ func (p LivePeers) Of(ctx context.Context, policy string) ([]*v1alpha1.Capabilit
 			return true
 		}, client.InNamespace(namespace), client.MatchingFields{PolicyField: policy})
 		if err != nil {
+			if apierrors.IsForbidden(err) && p.isLeft(ctx, namespace) {
+				continue
+			}
 			return nil, fmt.Errorf("listing the grants of policy %s: %w", policy, err)
 		}
 	}
 	return peers, nil
+}
+
+// isLeft reports whether a namespace is gone, or goes with no grant in it: one that has any is marked, and the operator keeps its rights
+// there.
+func (p LivePeers) isLeft(ctx context.Context, namespace string) bool {
+	ns := &corev1.Namespace{}
+	err := p.Cache.Get(ctx, client.ObjectKey{Name: namespace}, ns)
+	_, marked := ns.Labels[v1alpha1.LabelInUse]
+	return apierrors.IsNotFound(err) || err == nil && ns.DeletionTimestamp != nil && !marked
 }
 
 // Held brings back the grants of a policy that are deleted and kept only because the policy has a limit, when the

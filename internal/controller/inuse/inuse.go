@@ -7,6 +7,7 @@ package inuse
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,6 +62,9 @@ type Controller struct {
 	Live *live.Reader
 	// Marks are those of this process.
 	Marks *Marks
+	// Held has a namespace count as used until its grants are let go: where the operator's rights are the namespace's own, they go with
+	// the mark, and without them nobody would let go of what is left.
+	Held bool
 }
 
 // Reconcile looks at one namespace.
@@ -74,7 +78,7 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 	}
 	before := c.Marks.of(ns.Name)
 	for _, each := range []lister{c.cached, c.Live.Each} {
-		if used, err := lives(ctx, each, ns.Name); used || err != nil {
+		if used, err := c.lives(ctx, each, ns.Name); used || err != nil {
 			return ctrl.Result{}, err
 		}
 	}
@@ -98,7 +102,7 @@ func (c *Controller) unmark(ctx context.Context, ns *corev1.Namespace, before in
 	}
 	used, err := c.Marks.of(ns.Name) != before, error(nil)
 	if !used {
-		used, err = lives(ctx, c.Live.Each, ns.Name)
+		used, err = c.lives(ctx, c.Live.Each, ns.Name)
 	}
 	if used {
 		_, err = c.Marks.Mark(ctx, c.Client, ns.Name)
@@ -108,7 +112,7 @@ func (c *Controller) unmark(ctx context.Context, ns *corev1.Namespace, before in
 
 // restore marks a namespace in which a grant lives, whoever took the mark away.
 func (c *Controller) restore(ctx context.Context, namespace string) error {
-	used, err := granted(ctx, c.cached, namespace)
+	used, err := c.granted(ctx, c.cached, namespace)
 	if used {
 		_, err = c.Marks.Mark(ctx, c.Client, namespace)
 	}
@@ -132,7 +136,7 @@ func (c *Controller) cached(ctx context.Context, list client.ObjectList, visit f
 
 // lives reports whether a request or a grant of a namespace has not ended. Requests are read first: a grant is made while its request
 // lives, so that what is gone from the first list is in the second, if it was granted.
-func lives(ctx context.Context, each lister, namespace string) (bool, error) {
+func (c *Controller) lives(ctx context.Context, each lister, namespace string) (bool, error) {
 	found := false
 	err := each(ctx, &v1alpha1.CapabilityRequestList{}, func(o client.Object) bool {
 		found = o.(*v1alpha1.CapabilityRequest).Status.EndedAt == nil
@@ -141,14 +145,15 @@ func lives(ctx context.Context, each lister, namespace string) (bool, error) {
 	if found || err != nil {
 		return found, err
 	}
-	return granted(ctx, each, namespace)
+	return c.granted(ctx, each, namespace)
 }
 
-// granted reports whether a grant of a namespace has not ended.
-func granted(ctx context.Context, each lister, namespace string) (bool, error) {
+// granted reports whether a grant of a namespace has not ended, or is held.
+func (c *Controller) granted(ctx context.Context, each lister, namespace string) (bool, error) {
 	found := false
 	err := each(ctx, &v1alpha1.CapabilityGrantList{}, func(o client.Object) bool {
-		found = o.(*v1alpha1.CapabilityGrant).Status.EndedAt == nil
+		g := o.(*v1alpha1.CapabilityGrant)
+		found = g.Status.EndedAt == nil || c.Held && slices.Contains(g.Finalizers, v1alpha1.FinalizerRevoke)
 		return !found
 	}, client.InNamespace(namespace))
 	return found, err

@@ -76,21 +76,24 @@ func marked(t *testing.T, c client.Client) bool {
 }
 
 func TestController_RemovesTheMarkWhenNothingLives(t *testing.T) {
-	elsewhere := grant(false)
-	elsewhere.Namespace = "other"
+	elsewhere, kept := grant(false), grant(true)
+	elsewhere.Namespace, kept.Finalizers = "other", []string{v1alpha1.FinalizerRevoke}
 	for name, row := range map[string]struct {
 		objects []client.Object
 		want    bool
+		held    bool
 	}{
-		"nothing was ever asked for":           {nil, false},
-		"all has ended":                        {[]client.Object{request(true), grant(true)}, false},
-		"a grant lives in another namespace":   {[]client.Object{elsewhere}, false},
-		"a grant lives":                        {[]client.Object{request(true), grant(false)}, true},
-		"a request waits, or is being granted": {[]client.Object{request(false), grant(true)}, true},
+		"nothing was ever asked for":           {nil, false, true},
+		"all has ended":                        {[]client.Object{request(true), grant(true)}, false, true},
+		"a grant lives in another namespace":   {[]client.Object{elsewhere}, false, true},
+		"a grant lives":                        {[]client.Object{request(true), grant(false)}, true, false},
+		"a request waits, or is being granted": {[]client.Object{request(false), grant(true)}, true, false},
+		"a grant is kept":                      {[]client.Object{kept}, false, false},
+		"one is, where its rights would go":    {[]client.Object{kept}, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := stored(t, append(row.objects, namespace(true))...)
-			if _, err := (&inuse.Controller{Client: c, Live: live.New(c), Marks: &inuse.Marks{}}).Reconcile(t.Context(), key()); err != nil {
+			if _, err := (&inuse.Controller{Client: c, Live: live.New(c), Marks: &inuse.Marks{}, Held: row.held}).Reconcile(t.Context(), key()); err != nil {
 				t.Fatal(err)
 			}
 			if got := marked(t, c); got != row.want {
