@@ -20,11 +20,10 @@ type connection struct{ http *http.Client }
 
 // connect makes a connection, which whoever asked for it closes.
 func (a *Provider) connect(bundle string) (*connection, error) {
-	client, err := a.options.Outbound.Client(bundle, outbound.XML)
+	client, err := a.options.Outbound.Client(bundle, outbound.XML, ownErrors)
 	if err != nil {
 		return nil, refused(err)
 	}
-	client.Transport = ownErrors{client.Transport}
 	return &connection{http: client}, nil
 }
 

@@ -31,7 +31,7 @@ type api struct {
 // with calls the API with a token, once, and returns the status that it answered, zero for none: go-github's clients remember that they
 // were throttled, and the controller backs off itself.
 func (a api) with(bearer string, call func(*github.Client) (*github.Response, error)) (int, error) {
-	connection, err := a.outbound.Client(a.bundle, outbound.JSON)
+	connection, err := a.outbound.Client(a.bundle, outbound.JSON, ownErrors)
 	if err != nil {
 		return 0, refused(err)
 	}

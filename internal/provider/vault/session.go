@@ -50,7 +50,7 @@ func (h handle) client(connection *http.Client) (*api.Client, error) {
 
 // logIn proves to Vault who the capability's identity is. The JWT and the Kubernetes auth method are asked alike.
 func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
-	connection, err := v.options.Outbound.Client(h.Server.CABundle, outbound.JSON)
+	connection, err := v.options.Outbound.Client(h.Server.CABundle, outbound.JSON, ownErrors)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -142,7 +142,8 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 // errEmpty stands for an answer without an error, and without anything else.
 var errEmpty = errors.New("nothing was answered")
 
-// send asks for a secret. Vault's client takes an empty answer, and one that nothing is at the path, for the same.
+// send asks for a secret. Vault's client takes an empty answer, and one that nothing is at the path, for the same, and
+// takes an error with a warning for a secret.
 func (s *session) send(ctx context.Context, q question) (*api.Secret, error) {
 	var raw *api.Response
 	var failure error
@@ -154,10 +155,12 @@ func (s *session) send(ctx context.Context, q question) (*api.Secret, error) {
 	}
 	answer, err := s.client.Logical().ParseRawResponseAndCloseBody(raw, failure)
 	switch {
+	case failure != nil:
+		return nil, failure
 	case err != nil:
-		return nil, cmp.Or(failure, err)
+		return nil, err
 	case answer == nil:
-		return nil, cmp.Or(failure, errEmpty)
+		return nil, errEmpty
 	}
 	return answer, nil
 }
@@ -275,7 +278,19 @@ func status(err error) int {
 	return 0
 }
 
-// inForm reports whether an answer is an error as Vault writes one: an object with the list errors, which may be empty.
+// ownErrors are errors as Vault writes them: an object with the list errors, which may be empty.
+var ownErrors = outbound.Errors{
+	Fields: []string{"errors", "warnings"},
+	Is: func(text []byte) bool {
+		var said struct {
+			Errors   []string `json:"errors"`
+			Warnings []string `json:"warnings"`
+		}
+		return json.Unmarshal(text, &said) == nil && said.Errors != nil
+	},
+}
+
+// inForm reports whether an answer is such an error: of any other, nothing was read.
 func inForm(answer *api.ResponseError) bool { return !answer.RawError && answer.Errors != nil }
 
 // sealed is the whole of what Vault says while it is sealed, before it looks at a request. Where it is sealed while it
@@ -303,7 +318,7 @@ func classify(what string, err error) error {
 	}
 	e := &provider.Error{Class: provider.Retryable,
 		Message: what + ": " + cmp.Or(outbound.Unread("Vault", err), "Vault did not answer, or not in a form that can be read")}
-	e.Refused = refuses(err)
+	e.Refused, e.Works.Unknown = refuses(err), outbound.Unread("Vault", err) != ""
 	refused, isKnown := knownRefusal(err)
 	switch code, unsent := status(err), outbound.Unsent("Vault", err); {
 	case isKnown && e.Refused:
