@@ -68,6 +68,26 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 		"a time that is no end, Immediate": {until: v1alpha1.LatestInstant(), change: func(a map[string]any) {
 			a["data"] = map[string]any{"password": password, "expires_at": "2400-12-31T00:00:00Z"}
 		}},
+		"a file of a certificate, Immediate": {until: month, change: func(a map[string]any) {
+			file, _ := json.Marshal(map[string]any{"private_key": "k", "valid_until": month.UTC().Format(time.RFC3339)})
+			a["data"] = map[string]any{"password": string(file)}
+		}},
+		"a file of a certificate, AtExpiry": {atExpiry: true, until: month, change: func(a map[string]any) {
+			file, _ := json.Marshal(map[string]any{"private_key": "k", "valid_until": month.UTC().Format(time.RFC3339)})
+			a["data"] = map[string]any{"password": base64.StdEncoding.EncodeToString(file)}
+		}},
+		"a time beside a key, Immediate": {until: month, unknown: true, change: func(a map[string]any) {
+			a["data"] = map[string]any{"password": "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n# until " + month.UTC().Format(time.RFC3339)}
+		}},
+		"a token beside a key, AtExpiry": {atExpiry: true, until: month, unknown: true, change: func(a map[string]any) {
+			a["data"] = map[string]any{"password": "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n" + tokenUntil(month)}
+		}},
+		"what says nothing, and is no word, Immediate": {until: time.Now().Add(15 * time.Minute), change: func(a map[string]any) {
+			a["data"] = map[string]any{"password": `{"type":"account"}`}
+		}},
+		"several lines, Immediate": {until: time.Now().Add(15 * time.Minute), unknown: true, change: func(a map[string]any) {
+			a["data"] = map[string]any{"password": password + "\n" + password}
+		}},
 		"a field is missing, AtExpiry": {atExpiry: true, until: month, change: func(a map[string]any) {
 			a["data"] = map[string]any{"ttl": time.Until(month).Seconds()}
 		}},
