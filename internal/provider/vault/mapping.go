@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
 )
@@ -50,22 +52,28 @@ func (s *secret) credential(c *v1alpha1.VaultCapability, role string, expires ti
 	return credential, nil
 }
 
-// fill puts fields into a template. Its error names the field that is missing, and no value.
+// fill puts fields into a template. Its error names the field that is missing, and no value. A template can name a field
+// so often that what is made of it fits no Secret, nor the operator's memory: its size is known before it is made.
 func (s *secret) fill(template string) (string, error) {
-	missing := ""
-	filled := fieldForm.ReplaceAllStringFunc(template, func(place string) string {
-		name := fieldForm.FindStringSubmatch(place)[1]
+	texts, size := map[string]string{}, len(template)
+	for _, place := range fieldForm.FindAllStringSubmatch(template, -1) {
+		name := place[1]
 		value, found := s.data[name]
 		if !found {
-			missing = name
+			return "", final("what Vault leased has no field %q", name)
 		}
-		s.used[name] = value
-		return text(value)
-	})
-	if missing != "" {
-		return "", final("what Vault leased has no field %q", missing)
+		if _, known := texts[name]; !known {
+			texts[name], s.used[name] = text(value), value
+		}
+		size += len(texts[name])
 	}
-	return filled, nil
+	if s.filled += size; s.filled > corev1.MaxSecretSize {
+		return "", final("what the capability's files and variables make of what Vault leased is more than a Secret holds; " +
+			"name fewer or shorter fields")
+	}
+	return fieldForm.ReplaceAllStringFunc(template, func(place string) string {
+		return texts[fieldForm.FindStringSubmatch(place)[1]]
+	}), nil
 }
 
 // public are the fields of Vault's engines that name a secret, or can be told to everybody. Of those that are not known,

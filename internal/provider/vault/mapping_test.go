@@ -6,7 +6,10 @@ package vault
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/valetkey/valetkey/internal/provider"
 )
 
 // TestSecrets_NamesAreNone: what names a secret is neither scrubbed from the output nor refused in a lease's ID.
@@ -40,5 +43,25 @@ func TestSecrets_NamesAreNone(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestFill_MoreThanASecretHoldsIsNotMade: sixteen files can name a field of an answer's size some hundred times each.
+func TestFill_MoreThanASecretHoldsIsNotMade(t *testing.T) {
+	s := &secret{data: map[string]any{"p": strings.Repeat("x", 59_500)}, used: map[string]any{}}
+	if filled, err := s.fill("${data.p} ${data.p}"); err != nil || len(filled) != 2*59_500+1 {
+		t.Fatalf("%d bytes, %v", len(filled), err)
+	}
+	if _, err := s.fill(strings.Repeat("${data.p}", 455)); !provider.IsFinal(err) || !strings.Contains(err.Error(), "more than a Secret holds") {
+		t.Errorf("in one file: %v", err)
+	}
+	several, made := &secret{data: s.data, used: map[string]any{}}, 0
+	for range 16 {
+		if _, err := several.fill(strings.Repeat("${data.p}", 8)); err == nil {
+			made++
+		}
+	}
+	if made != 2 {
+		t.Errorf("in several files: %d of them were made", made)
 	}
 }

@@ -151,6 +151,8 @@ type secret struct {
 	sent func() []string
 	// used are the fields that went into files and variables.
 	used map[string]any
+	// filled is how many bytes those files and variables have together.
+	filled int
 	// auth is the token beside it, which nobody asked for; mostly nil.
 	auth *api.SecretAuth
 	// problem is what is wrong with the answer; nil if nothing is. It was given to Vault's client all the same.
