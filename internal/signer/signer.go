@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	externaljwt "k8s.io/externaljwt/apis/v1"
@@ -189,11 +190,16 @@ func (e *external) Sign(ctx context.Context, claims any) (string, error) {
 	}
 	wrapped := base64.RawURLEncoding.EncodeToString(payload)
 	var asked peer.Peer
-	answer, err := e.client.Sign(ctx, &externaljwt.SignJWTRequest{Claims: wrapped}, grpc.Peer(&asked))
+	var end metadata.MD
+	answer, err := e.client.Sign(ctx, &externaljwt.SignJWTRequest{Claims: wrapped}, grpc.Peer(&asked), grpc.Trailer(&end))
+	// The client itself makes codes of what it cannot read, as of an answer that is too long. A signer's own refusal is all
+	// that it answers: then the end says what it is. Source: Trailers-Only in
+	// https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
+	refuses := len(end.Get("content-type")) > 0
 	switch code := status.Code(err); {
-	case code == codes.ResourceExhausted:
+	case code == codes.ResourceExhausted && refuses:
 		return "", fmt.Errorf("%w at %s", ErrBusy, e.place)
-	case err != nil && (asked.Addr == nil || slices.Contains(refusing, code)):
+	case err != nil && (asked.Addr == nil || refuses && slices.Contains(refusing, code)):
 		return "", e.problem("did not sign")
 	case err != nil:
 		return "", fmt.Errorf("%w: the one at %s failed", ErrUnproven, e.place)

@@ -193,6 +193,10 @@ func TestAnExternalSignerKeepsItsKey(t *testing.T) {
 		}
 	}
 	o.failure = nil
+	o.header = strings.Repeat("a", 5<<20)
+	if _, err := s.Sign(t.Context(), nil); !errors.Is(err, ErrUnproven) {
+		t.Errorf("an answer that is too long: %v", err)
+	}
 	if _, err := must[Signer](t)(New("unix://"+socket+"-absent")).Sign(t.Context(), nil); err == nil || errors.Is(err, ErrUnproven) {
 		t.Errorf("a signer that is not there: %v", err)
 	}
