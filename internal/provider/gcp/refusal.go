@@ -15,6 +15,9 @@ import (
 // oauthCode is the form of OAuth's codes. Gateways write sentences, or one word, in the same place.
 var oauthCode = regexp.MustCompile(`^[a-z]+(_[a-z]+)+$`)
 
+// statusForm is the form of Google's codes.
+var statusForm = regexp.MustCompile(`^[A-Z]+(_[A-Z]+)*$`)
+
 // ownErrors are errors as Google writes them: STS as OAuth does, or as Google's other APIs do. Source:
 // https://google.aip.dev/193 and https://www.rfc-editor.org/rfc/rfc6749#section-5.2.
 var ownErrors = outbound.Errors{
@@ -54,7 +57,7 @@ func googleOf(text []byte) string {
 			Details []json.RawMessage `json:"details"`
 		} `json:"error"`
 	}
-	if decode(text, &said) != nil || said.Error.Message == "" {
+	if decode(text, &said) != nil || said.Error.Message == "" || !statusForm.MatchString(said.Error.Status) {
 		return ""
 	}
 	for _, detail := range said.Error.Details {

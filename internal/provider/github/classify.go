@@ -74,10 +74,9 @@ var ownErrors = outbound.Errors{
 	Fields: []string{"message", "documentation_url", "status", "errors"},
 	Is: func(text []byte) bool {
 		var said struct {
-			Message       string            `json:"message"`
-			Documentation string            `json:"documentation_url"`
-			Status        string            `json:"status"`
-			Errors        []json.RawMessage `json:"errors"`
+			Message       string `json:"message"`
+			Documentation string `json:"documentation_url"`
+			Status        string `json:"status"`
 		}
 		return json.Unmarshal(text, &said) == nil && said.Message != "" && said.Documentation != ""
 	},
