@@ -216,6 +216,35 @@ func TestWorks_AsLongAsTheSecretSays(t *testing.T) {
 	}
 }
 
+// TestWorks_OfWhatEnginesGiveEverythingIsUnderstood, as the page of each shows it.
+func TestWorks_OfWhatEnginesGiveEverythingIsUnderstood(t *testing.T) {
+	from := time.Unix(1_800_000_000, 0)
+	hour, key := from.Add(time.Hour), privateKey(t)
+	file, _ := json.MarshalIndent(map[string]any{"type": "service_account", "project_id": "p", "private_key_id": "0123456789abcdef0123456789abcdef01234567",
+		"private_key": key, "client_email": "a@p.iam.gserviceaccount.com", "client_id": "123456789012345678901", "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+		"token_uri": "https://oauth2.googleapis.com/token", "auth_provider_x509_cert_url": "https://www.googleapis.com/oauth2/v1/certs"}, "", "  ")
+	for name, row := range map[string]struct {
+		data map[string]any
+		want time.Duration
+	}{
+		"pki": {map[string]any{"certificate": certificateUntil(t, hour), "issuing_ca": certificate(t, hour.Add(time.Hour), true), "private_key": key, "private_key_type": "ec",
+			"ca_chain": []any{certificate(t, hour.Add(time.Hour), true)}, "serial_number": "39:dd:2e:90:b7:23:1f:8d:d3:7d:31:c5:1b:da:84:d0:5b:65:31:58",
+			"expiration": json.Number(fmt.Sprint(hour.Unix()))}, time.Hour},
+		"pki, in DER":      {map[string]any{"certificate": derUntil(t, hour), "private_key": derOf(key), "private_key_type": "ec"}, time.Hour},
+		"pki, in a bundle": {map[string]any{"certificate": key + certificateUntil(t, hour) + certificate(t, hour.Add(time.Hour), true)}, time.Hour},
+		"aws, a session": {map[string]any{"access_key": "ASIAI44QH8DHBEXAMPLE", "secret_key": "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY", "ttl": json.Number("3599"),
+			"session_token": "FQoGZXIvYXdzE" + base64.StdEncoding.EncodeToString(noise(1200)), "arn": "arn:aws:sts::123456789012:assumed-role/deploy/vault-1"}, 3599 * time.Second},
+		"gcp, a key":   {map[string]any{"key_algorithm": "KEY_ALG_RSA_2048", "key_type": "TYPE_GOOGLE_CREDENTIALS_FILE", "private_key_data": base64.StdEncoding.EncodeToString(file)}, time.Minute},
+		"gcp, a token": {map[string]any{"expires_at_seconds": json.Number(fmt.Sprint(hour.Unix())), "token": "ya29.c.ElodBmNPwHUNY5gcBpnXcE4ywG4w", "token_ttl": json.Number("3600")}, time.Hour},
+		"kubernetes":   {map[string]any{"service_account_name": "a", "service_account_namespace": "n", "service_account_token": jwtUntil(hour)}, time.Hour},
+		"a user":       {map[string]any{"username": "v-token-previews-x6RrNm2CqvEyKnYJ8Dks-1602537260", "password": "uYOeenSAas5pEY-W99bl"}, time.Minute},
+	} {
+		if got, err := (&secret{lifetime: time.Minute, data: row.data}).works(from); err != nil || got != row.want {
+			t.Errorf("%s: %s, %v", name, got, err)
+		}
+	}
+}
+
 // TestGoesOn_WhatEnginesEndWithItsLeaseIsGiven: each as the page of its engine shows it.
 func TestGoesOn_WhatEnginesEndWithItsLeaseIsGiven(t *testing.T) {
 	for name, data := range map[string]map[string]any{
