@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -204,11 +205,13 @@ func TestIssue_ATokenThatNobodyIsGivenIsEndedOrCounts(t *testing.T) {
 		change func(said map[string]any)
 		// kept is a token that Vault does not end by itself, and known one of which it does not say that its accessor is none.
 		kept, known bool
+		// ends is the token that is asked to end itself.
+		ends string
 		// seconds until it works no more, zero where that is not said.
 		seconds int
 		unknown bool
 	}{
-		"an orphan":                                 {path: makes, change: orphan},
+		"an orphan":                                 {path: makes, change: orphan, ends: childToken},
 		"an orphan that does not end itself":        {path: makes, change: orphan, kept: true},
 		"an orphan that stays":                      {path: makes, change: orphan, kept: true, known: true, seconds: decade},
 		"an orphan without an accessor that stays":  {path: makes, change: func(s map[string]any) { orphan(s); delete(auth(s), "accessor") }, kept: true, seconds: decade},
@@ -224,20 +227,23 @@ func TestIssue_ATokenThatNobodyIsGivenIsEndedOrCounts(t *testing.T) {
 		"a wrapped token":                         {path: makes, change: wrapped("b")},
 		"a wrapped token that stays":              {path: makes, change: wrapped("b"), known: true, unknown: true},
 		"a wrapped token of no accessor":          {path: makes, change: wrapped(""), unknown: true},
-		"a token beside the secret":               {path: leases, change: beside},
+		"a token beside the secret":               {path: leases, change: beside, ends: "hvs.another-0123456789"},
 		"a token beside the secret that stays":    {path: leases, change: beside, kept: true, known: true, seconds: decade},
 		"a login's token that nobody can end":     {path: logsIn, change: func(s map[string]any) { delete(auth(s), "accessor") }, kept: true, seconds: 3600},
-		"a login's token that ends itself":        {path: logsIn, change: func(s map[string]any) { delete(auth(s), "accessor") }},
+		"a login's token that ends itself":        {path: logsIn, change: func(s map[string]any) { delete(auth(s), "accessor") }, ends: loginToken},
 		"a login's token that its accessor tells": {path: logsIn, change: func(s map[string]any) { auth(s)["accessor"] = loginToken }, kept: true, seconds: 3600},
 		"what the login was sent":                 {path: logsIn, change: func(s map[string]any) { auth(s)["client_token"] = identityToken }, seconds: 3600},
 		"a login that is wrapped":                 {path: logsIn, change: wrapped("a"), unknown: true},
 		"a login without anything":                {path: logsIn, change: func(s map[string]any) { delete(s, "auth"); s["request_id"] = "1" }, unknown: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			said, kept := answers(), ""
+			said, kept, asked := answers(), "", []string(nil)
 			test.change(said[test.path])
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				gone := map[string]string{looksUp: "invalid lease", "/v1/auth/token/lookup-accessor": "invalid accessor"}[r.URL.Path]
+				if r.URL.Path == endSelf {
+					asked = append(asked, r.Header.Get("X-Vault-Token"))
+				}
 				ends := r.URL.Path == endSelf && test.kept && (r.Header.Get("X-Vault-Token") != loginToken || test.path == logsIn)
 				switch {
 				case ends, gone != "" && r.URL.Path != looksUp && test.known:
@@ -271,6 +277,9 @@ func TestIssue_ATokenThatNobodyIsGivenIsEndedOrCounts(t *testing.T) {
 				leased := test.path == leases && revocation == v1alpha1.VaultAtExpiry // which counts by itself
 				if !counts && !leased && !provider.IsRefused(err) {
 					t.Errorf("%s: it was ended, and counts: %+v, %v", revocation, works, err)
+				}
+				if test.ends != "" && !slices.Contains(asked, test.ends) {
+					t.Errorf("%s: the token was not asked to end itself", revocation)
 				}
 				if counts && test.path != logsIn && !strings.Contains(kept, `"revocation":"AtExpiry"`) {
 					t.Errorf("%s: the grant would confirm its end by %s", revocation, kept)
