@@ -47,7 +47,7 @@ func TestOutbound_TheFlagsLeadToAServerOfTheCompany(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			client, err := o.outbound.Client("", outbound.JSON)
+			client, err := o.outbound.Client("", outbound.JSON, outbound.Errors{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	externaljwt "k8s.io/externaljwt/apis/v1"
@@ -180,9 +181,6 @@ func (e *external) problem(what string) error {
 	return fmt.Errorf("the signer at %s %s", e.place, what)
 }
 
-// tooLong is what gRPC itself says of an answer that it did not read to its end, with the code of a signer that is busy.
-const tooLong = "message larger than max"
-
 func (e *external) Sign(ctx context.Context, claims any) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
@@ -192,13 +190,16 @@ func (e *external) Sign(ctx context.Context, claims any) (string, error) {
 	}
 	wrapped := base64.RawURLEncoding.EncodeToString(payload)
 	var asked peer.Peer
-	answer, err := e.client.Sign(ctx, &externaljwt.SignJWTRequest{Claims: wrapped}, grpc.Peer(&asked))
+	var end metadata.MD
+	answer, err := e.client.Sign(ctx, &externaljwt.SignJWTRequest{Claims: wrapped}, grpc.Peer(&asked), grpc.Trailer(&end))
+	// The client itself makes codes of what it cannot read, as of an answer that is too long. A signer's own refusal is all
+	// that it answers: then the end says what it is. Source: Trailers-Only in
+	// https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
+	refuses := len(end.Get("content-type")) > 0
 	switch code := status.Code(err); {
-	case code == codes.ResourceExhausted && strings.Contains(status.Convert(err).Message(), tooLong):
-		return "", fmt.Errorf("%w: the one at %s answered with more than a signature", ErrUnproven, e.place)
-	case code == codes.ResourceExhausted:
+	case code == codes.ResourceExhausted && refuses:
 		return "", fmt.Errorf("%w at %s", ErrBusy, e.place)
-	case err != nil && (asked.Addr == nil || slices.Contains(refusing, code)):
+	case err != nil && (asked.Addr == nil || refuses && slices.Contains(refusing, code)):
 		return "", e.problem("did not sign")
 	case err != nil:
 		return "", fmt.Errorf("%w: the one at %s failed", ErrUnproven, e.place)

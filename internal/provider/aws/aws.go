@@ -132,7 +132,7 @@ func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	}
 	asked := assumption{
 		region: settings.Region, endpoint: settings.STSEndpoint, role: capability.RoleARN,
-		session: l.Session(), policy: scope.Document, token: token, duration: sessionTime(l.TTL),
+		session: l.Session(), policy: scope.Document, token: token, audience: settings.Audience, duration: sessionTime(l.TTL),
 		longest: longest(capability.Scope),
 	}
 	c, err := a.connect(settings.CABundle)

@@ -88,9 +88,9 @@ func classify(err error, a assumption) error {
 	}
 	var answer smithy.APIError
 	var response *awshttp.ResponseError
-	if errors.As(err, &response) && response.HTTPStatusCode() < http.StatusMultipleChoices {
-		unreadable.Works.Unknown = true // what it holds was issued, and nobody can read until when it works
-	}
+	success := errors.As(err, &response) && response.HTTPStatusCode() < http.StatusMultipleChoices
+	// What such an answer holds was issued, and nobody can read until when it works.
+	unreadable.Works.Unknown = success || outbound.Unread("STS", err) != ""
 	if !errors.As(err, &answer) || response == nil {
 		return unreadable
 	}

@@ -4,6 +4,7 @@
 package aws_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -28,6 +29,8 @@ type inlinePolicies struct {
 	twice []string
 	// asked are the actions that it was asked for.
 	asked []string
+	// otherRole and otherPolicy are what it says that a policy that it reads back is of and is called.
+	otherRole, otherPolicy string
 }
 
 // answer answers what IAM is asked; it does not know the rest.
@@ -55,8 +58,9 @@ func (i *inlinePolicies) answer(w http.ResponseWriter, form url.Values) bool {
 		return true
 	}
 	fmt.Fprintf(w, `<%[1]sResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><%[1]sResult>`+
-		`<PolicyNames><member>%[2]s</member></PolicyNames><PolicyDocument>%[3]s</PolicyDocument></%[1]sResult></%[1]sResponse>`,
-		action, strings.Join(slices.Sorted(maps.Keys(i.policies)), "</member><member>"), url.PathEscape(i.policies[name]))
+		`<PolicyNames><member>%[2]s</member></PolicyNames><PolicyDocument>%[3]s</PolicyDocument><RoleName>%[4]s</RoleName><PolicyName>%[5]s</PolicyName>`+
+		`</%[1]sResult></%[1]sResponse>`, action, strings.Join(slices.Sorted(maps.Keys(i.policies)), "</member><member>"), url.PathEscape(i.policies[name]),
+		cmp.Or(i.otherRole, form.Get("RoleName")), cmp.Or(i.otherPolicy, name))
 	return true
 }
 
@@ -88,7 +92,7 @@ func withIAM(t *testing.T, i *inlinePolicies) (world, provider.Lease) {
 
 // TestRevoke_DeniesWhateverCannotBeTidied: an old denial that cannot be taken away keeps no session working.
 func TestRevoke_DeniesWhateverCannotBeTidied(t *testing.T) {
-	const full = 2
+	const full, other = 2, "IAM answers with another policy than the denial, or with one of another name or role"
 	for name, test := range map[string]struct {
 		iam inlinePolicies
 		// left is what is said to be left, and refused what the error says: with it nothing is confirmed.
@@ -114,7 +118,10 @@ func TestRevoke_DeniesWhateverCannotBeTidied(t *testing.T) {
 		"what is read back is answered in two ways": {iam: inlinePolicies{room: 10, twice: []string{"GetRolePolicy"}},
 			refused: "iam:GetRolePolicy: IAM answered with success, and its answer says one thing twice: it is refused, " +
 				"and nothing of it is used; see what stands between the operator and IAM"},
-		"no room, ever": {iam: inlinePolicies{room: -1}, none: true},
+		"what is read back is of another role":  {iam: inlinePolicies{room: 10, otherRole: "quite-another-role"}, refused: other},
+		"what is read back is of no role":       {iam: inlinePolicies{room: 10, otherRole: " "}, refused: other},
+		"what is read back is called otherwise": {iam: inlinePolicies{room: 10, otherPolicy: "quite-another-policy"}, refused: other},
+		"no room, ever":                         {iam: inlinePolicies{room: -1}, none: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, l := withIAM(t, &test.iam)

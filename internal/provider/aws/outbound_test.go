@@ -38,7 +38,9 @@ func iamStandIn(s *stsStandIn) func(http.ResponseWriter, *http.Request) bool {
 		case "PutRolePolicy":
 			stored[r.Form.Get("PolicyName")] = r.Form.Get("PolicyDocument")
 		case "GetRolePolicy":
-			said = "<GetRolePolicyResult><PolicyDocument>" + url.PathEscape(stored[r.Form.Get("PolicyName")]) + "</PolicyDocument></GetRolePolicyResult>"
+			name := r.Form.Get("PolicyName")
+			said = "<GetRolePolicyResult><RoleName>" + r.Form.Get("RoleName") + "</RoleName><PolicyName>" + name + "</PolicyName><PolicyDocument>" +
+				url.PathEscape(stored[name]) + "</PolicyDocument></GetRolePolicyResult>"
 		}
 		fmt.Fprintf(w, "<%[1]sResponse>%[2]s</%[1]sResponse>", r.Form.Get("Action"), said)
 		return true

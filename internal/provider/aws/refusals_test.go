@@ -119,20 +119,30 @@ func TestRender_ALongPolicySaysWhichTemplateToShorten(t *testing.T) {
 // TestIssue_APageOfSomebodyElsesIsNotSTSsRefusal: what stands in STS's place may have answered after STS did.
 func TestIssue_APageOfSomebodyElsesIsNotSTSsRefusal(t *testing.T) {
 	const refusal = `<Error><Type>Sender</Type><Code>%s</Code><Message>no</Message></Error>`
+	own := func(code string) string {
+		return "<ErrorResponse>" + fmt.Sprintf(refusal, code) + "<RequestId>1</RequestId></ErrorResponse>"
+	}
 	for name, tt := range map[string]struct {
 		status  int
 		page    string
 		refused bool
 	}{
-		"STS's own":                {403, "<ErrorResponse>" + fmt.Sprintf(refusal, "AccessDenied") + "</ErrorResponse>", true},
-		"a gateway's page":         {403, "<html>" + fmt.Sprintf(refusal, "Blocked") + "</html>", false},
-		"somebody's XML":           {403, "<Foo>" + fmt.Sprintf(refusal, "AccessDenied") + "</Foo>", false},
-		"an error alone":           {403, fmt.Sprintf(refusal, "AccessDenied"), false},
-		"one in another":           {403, "<a><ErrorResponse>" + fmt.Sprintf(refusal, "AccessDenied") + "</ErrorResponse></a>", false},
-		"a balancer that is busy":  {503, "<html>" + fmt.Sprintf(refusal, "SlowDown") + "</html>", false},
-		"STS that is busy":         {503, "<ErrorResponse>" + fmt.Sprintf(refusal, "SlowDown") + "</ErrorResponse>", true},
-		"a page that is no XML":    {403, "<html><p>no", false},
-		"a page that is very long": {403, "<html>" + strings.Repeat(" ", 2<<20) + "</html>", false},
+		"a code that is a sentence": {403, own("Forbidden by the mesh"), false},
+		"no code":                   {403, own(""), false},
+		"no request":                {403, "<ErrorResponse>" + fmt.Sprintf(refusal, "AccessDenied") + "</ErrorResponse>", false},
+		"a code alone":              {403, "<ErrorResponse><Error><Code>Forbidden</Code></Error></ErrorResponse>", false},
+		"a credential beside": {403, strings.Replace(own("AccessDenied"), "<RequestId>", "<AssumeRoleWithWebIdentityResult><Credentials><SessionToken>x"+
+			"</SessionToken></Credentials></AssumeRoleWithWebIdentityResult><RequestId>", 1), false},
+		"a credential in the details": {403, strings.Replace(own("AccessDenied"), "</Error>", "<Detail><SessionToken>x</SessionToken></Detail></Error>", 1), false},
+		"STS's own":                   {403, own("AccessDenied"), true},
+		"a gateway's page":            {403, "<html>" + fmt.Sprintf(refusal, "Blocked") + "</html>", false},
+		"somebody's XML":              {403, "<Foo>" + fmt.Sprintf(refusal, "AccessDenied") + "</Foo>", false},
+		"an error alone":              {403, fmt.Sprintf(refusal, "AccessDenied"), false},
+		"one in another":              {403, "<a><ErrorResponse>" + fmt.Sprintf(refusal, "AccessDenied") + "</ErrorResponse></a>", false},
+		"a balancer that is busy":     {503, "<html>" + fmt.Sprintf(refusal, "SlowDown") + "</html>", false},
+		"STS that is busy":            {503, own("SlowDown"), true},
+		"a page that is no XML":       {403, "<html><p>no", false},
+		"a page that is very long":    {403, "<html>" + strings.Repeat(" ", 2<<20) + "</html>", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

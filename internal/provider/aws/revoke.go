@@ -204,7 +204,7 @@ func (a *Provider) revoker(ctx context.Context, c *connection, i provider.Issued
 	}
 	policy, _ := json.Marshal(policyDocument{Version: "2012-10-17", Statement: []policyStatement{{Effect: "Allow", Resource: []string{h.Role},
 		Action: []string{actionList, actionGet, actionPut, actionDelete}}}}) // strings can always be encoded
-	assumed := assumption{region: h.Region, endpoint: h.STS, role: h.Revoker, session: "revoke-" + i.ID, policy: string(policy), token: token, duration: minimumSession}
+	assumed := assumption{region: h.Region, endpoint: h.STS, role: h.Revoker, session: "revoke-" + i.ID, policy: string(policy), token: token, audience: h.Audience, duration: minimumSession}
 	session, err := c.assume(ctx, assumed)
 	if err == nil {
 		err = session.believable(a.options.Clock.Now(), assumed)
@@ -286,8 +286,8 @@ func (d denials) holds(ctx context.Context, name, document string) (bool, error)
 		return false, iamFailure(actionGet, err)
 	}
 	stored, err := url.PathUnescape(aws.ToString(answer.PolicyDocument))
-	if err != nil || stored != document {
-		return false, &provider.Error{Class: provider.Retryable, Message: "IAM holds another policy under the denial's name"}
+	if err != nil || stored != document || aws.ToString(answer.RoleName) != d.role || aws.ToString(answer.PolicyName) != name {
+		return false, &provider.Error{Class: provider.Retryable, Message: "IAM answers with another policy than the denial, or with one of another name or role"}
 	}
 	return true, nil
 }

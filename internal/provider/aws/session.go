@@ -4,7 +4,10 @@
 package aws
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +23,11 @@ const clockSkew = 10 * time.Minute
 type session struct {
 	keyID, secret, token string
 	expires              time.Time
-	// arn and userID name the session; an older STS leaves the second out.
+	// arn and userID name the session.
 	arn, userID string
+	// provider, audience and subject are what STS read in the identity's token, and source what it was told of a person
+	// behind it: nothing.
+	provider, audience, subject, source string
 }
 
 // believable refuses an answer that is not what was asked for: incomplete, expired, living on far beyond what was asked, of
@@ -43,14 +49,35 @@ func (s *session) believable(now time.Time, asked assumption) error {
 	case s.expires.After(now.Add(asked.duration + clockSkew)):
 		why = "a credential that lives longer than was asked for, by the operator's clock"
 	case s.arn != assumedARN(asked.role, asked.session),
-		s.userID != "" && !strings.HasSuffix(s.userID, ":"+asked.session): // a revoker's denial names it so
+		!strings.HasSuffix(s.userID, ":"+asked.session): // a revoker's denial names it so
 		why = "another role or session than was asked for"
+	case !s.isOf(asked):
+		why = "a credential for another identity than it was shown, or by another identity provider"
 	}
 	if why == "" {
 		return nil
 	}
 	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(s.expires),
 		Message: "STS answered with " + why + "; it is not used"}
+}
+
+// isOf reports whether a session was given for the identity's token. AWS names the identity provider by its ARN or by its
+// issuer, as the documentation and other servers do, with its scheme or without.
+func (s *session) isOf(asked assumption) bool {
+	var claims struct {
+		Issuer  string `json:"iss"`
+		Subject string `json:"sub"`
+	}
+	_, rest, _ := strings.Cut(asked.token.Reveal(), ".")
+	body, _, _ := strings.Cut(rest, ".")
+	text, err := base64.RawURLEncoding.DecodeString(body)
+	if err != nil || json.Unmarshal(text, &claims) != nil || claims.Issuer == "" || claims.Subject == "" {
+		return false
+	}
+	host := strings.TrimPrefix(claims.Issuer, "https://")
+	account, _, _ := strings.Cut(asked.role, ":role/")
+	known := []string{claims.Issuer, host, account + ":oidc-provider/" + host}
+	return slices.Contains(known, s.provider) && s.audience == asked.audience && s.subject == claims.Subject && s.source == ""
 }
 
 // assumedARN is the ARN of a role's session: the role's path is not part of it.

@@ -31,7 +31,10 @@ import (
 )
 
 const (
-	identityToken = "eyJhbGciOiJSUzI1NiJ9.identity-token.signature"
+	// identityToken is of issuer and subject.
+	identityToken = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLmNvbSIsInN1YiI6InN5c3RlbTpzZXJ2aWNlYWNjb3VudDppZGVudGl0aWVzOnB1Ymxpc2hlciJ9.signature"
+	issuer        = "https://issuer.example.com"
+	subject       = "system:serviceaccount:identities:publisher"
 	secretKey     = "stand-in/secret+key"
 	sessionToken  = "stand-in/session+token=="
 	role          = "arn:aws:iam::123456789012:role/agents/publisher"
@@ -144,17 +147,23 @@ func (s *stsStandIn) answer(form url.Values) answer {
 		Expires: s.clock.Now().Add(time.Duration(duration) * time.Second).UTC().Format(time.RFC3339),
 		ARN:     "arn:aws:sts::123456789012:assumed-role/publisher/" + form.Get("RoleSessionName"),
 		UserID:  "AROASTANDIN:" + form.Get("RoleSessionName"),
+		Issuer:  "arn:aws:iam::123456789012:oidc-provider/issuer.example.com", Audience: audience, Subject: subject,
 	}
 }
 
-type answer struct{ KeyID, Secret, Token, Expires, ARN, UserID string }
+type answer struct {
+	KeyID, Secret, Token, Expires, ARN, UserID string
+	Issuer, Audience, Subject, Source          string
+}
 
 func (a answer) write(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/xml")
 	fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>
 <Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>
 <AssumedRoleUser><Arn>%s</Arn><AssumedRoleId>%s</AssumedRoleId></AssumedRoleUser>
-</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, a.KeyID, a.Secret, a.Token, a.Expires, a.ARN, a.UserID)
+<Provider>%s</Provider><Audience>%s</Audience><SubjectFromWebIdentityToken>%s</SubjectFromWebIdentityToken><SourceIdentity>%s</SourceIdentity>
+</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, a.KeyID, a.Secret, a.Token, a.Expires, a.ARN, a.UserID,
+		a.Issuer, a.Audience, a.Subject, a.Source)
 }
 
 // refuse answers as STS does, and repeats the token in its words, as some servers do.

@@ -20,11 +20,10 @@ type connection struct{ http *http.Client }
 
 // connect makes a connection, which whoever asked for it closes.
 func (a *Provider) connect(bundle string) (*connection, error) {
-	client, err := a.options.Outbound.Client(bundle, outbound.XML)
+	client, err := a.options.Outbound.Client(bundle, outbound.XML, ownErrors)
 	if err != nil {
 		return nil, refused(err)
 	}
-	client.Transport = ownErrors{client.Transport}
 	return &connection{http: client}, nil
 }
 
@@ -34,7 +33,9 @@ func (c *connection) close() { c.http.CloseIdleConnections() }
 type assumption struct {
 	region, endpoint, role, session, policy string
 	token                                   identity.Token
-	duration                                time.Duration
+	// audience that the token is for.
+	audience string
+	duration time.Duration
 	// longest says which template makes the policy long; empty for a policy that is made of none.
 	longest string
 }
@@ -54,7 +55,8 @@ func (c *connection) assume(ctx context.Context, a assumption) (*session, error)
 	if err != nil {
 		return nil, classify(err, a)
 	}
-	s := &session{}
+	s := &session{provider: aws.ToString(answer.Provider), audience: aws.ToString(answer.Audience),
+		subject: aws.ToString(answer.SubjectFromWebIdentityToken), source: aws.ToString(answer.SourceIdentity)}
 	if c := answer.Credentials; c != nil {
 		s.keyID, s.secret, s.token, s.expires = aws.ToString(c.AccessKeyId), aws.ToString(c.SecretAccessKey), aws.ToString(c.SessionToken), aws.ToTime(c.Expiration)
 	}

@@ -34,7 +34,7 @@ const (
 
 // exchange has Google's library ask for a federated token, for the service account's, and for the narrowed one. It remembers nothing.
 func (g *Provider) exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narrowing, subject identity.Token, l provider.Lease) (*token, error) {
-	client, err := g.options.Outbound.Client(p.CABundle, outbound.JSON)
+	client, err := g.options.Outbound.Client(p.CABundle, outbound.JSON, ownErrors)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -146,7 +146,7 @@ func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	response, err := c.next.RoundTrip(out)
 	if err != nil {
-		c.unsent = outbound.Unsent("Google", err)
+		c.unsent, c.unread = outbound.Unsent("Google", err), outbound.Unread("Google", err)
 		return nil, err
 	}
 	c.status, c.wait = response.StatusCode, outbound.RetryAfter(response.Header)
@@ -210,7 +210,7 @@ func (c *calls) failure() error {
 		e.Refused, e.Message = c.made < 3, what+": "+c.unsent
 	case c.status == 0 || c.status < http.StatusBadRequest:
 		e.Message = what + ": " + cmp.Or(c.unread, "Google did not answer, or not in a form that can be read")
-		e.Works.Unknown = c.status != 0 && c.status < http.StatusMultipleChoices
+		e.Works.Unknown = c.unread != "" || c.status != 0 && c.status < http.StatusMultipleChoices
 	case c.status == http.StatusTooManyRequests || c.code == "RESOURCE_EXHAUSTED":
 		e.Class, e.Message = provider.Throttled, what+": Google throttles"
 	case !outbound.Refuses(c.status, own):

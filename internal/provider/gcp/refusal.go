@@ -4,43 +4,78 @@
 package gcp
 
 import (
+	"bytes"
 	"encoding/json"
 	"regexp"
 
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
 // oauthCode is the form of OAuth's codes. Gateways write sentences, or one word, in the same place.
 var oauthCode = regexp.MustCompile(`^[a-z]+(_[a-z]+)+$`)
 
-// codeOf is the code of a host's refusal: STS has it as OAuth does, or as Google's other APIs do, with a reason in its
-// details that says more. It is empty if the body is no error in such a form. Source: https://google.aip.dev/193 and
-// https://www.rfc-editor.org/rfc/rfc6749#section-5.2.
+// statusForm is the form of Google's codes.
+var statusForm = regexp.MustCompile(`^[A-Z]+(_[A-Z]+)*$`)
+
+// ownErrors are errors as Google writes them: STS as OAuth does, or as Google's other APIs do. Source:
+// https://google.aip.dev/193 and https://www.rfc-editor.org/rfc/rfc6749#section-5.2.
+var ownErrors = outbound.Errors{
+	Fields: []string{"error", "error_description", "error_uri"},
+	Is:     func(text []byte) bool { return oauthOf(text) != "" || googleOf(text) != "" },
+}
+
+// codeOf is the code of a host's refusal; empty if the body is no error of that host's.
 func codeOf(host string, body []byte) string {
-	var oauth struct {
-		Error string `json:"error"`
+	if code := oauthOf(body); host == stsHost && code != "" {
+		return code
 	}
-	if host == stsHost && json.Unmarshal(body, &oauth) == nil && oauthCode.MatchString(oauth.Error) {
-		return oauth.Error
+	return googleOf(body)
+}
+
+// oauthOf is the code of an error of OAuth's; empty if a text is none.
+func oauthOf(text []byte) string {
+	var said struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+		URI         string `json:"error_uri"`
 	}
-	var google struct {
-		Error struct {
-			Message string `json:"message"`
-			Status  string `json:"status"`
-			Details []struct {
-				Reason string `json:"reason"`
-			} `json:"details"`
-		} `json:"error"`
-	}
-	if json.Unmarshal(body, &google) != nil || google.Error.Message == "" {
+	if decode(text, &said) != nil || !oauthCode.MatchString(said.Error) {
 		return ""
 	}
-	for _, detail := range google.Error.Details {
-		if detail.Reason == serviceDisabled {
-			return detail.Reason
+	return said.Error
+}
+
+// googleOf is the code of an error of Google's, or the reason in its details that says more; empty if a text is none.
+func googleOf(text []byte) string {
+	var said struct {
+		Error struct {
+			Code    int               `json:"code"`
+			Message string            `json:"message"`
+			Status  string            `json:"status"`
+			Errors  []json.RawMessage `json:"errors"`
+			Details []json.RawMessage `json:"details"`
+		} `json:"error"`
+	}
+	if decode(text, &said) != nil || said.Error.Message == "" || !statusForm.MatchString(said.Error.Status) {
+		return ""
+	}
+	for _, detail := range said.Error.Details {
+		var of struct {
+			Reason string `json:"reason"`
+		}
+		if json.Unmarshal(detail, &of) == nil && of.Reason == serviceDisabled {
+			return of.Reason
 		}
 	}
-	return google.Error.Status
+	return said.Error.Status
+}
+
+// decode reads a text that has no other fields than its type.
+func decode(text []byte, into any) error {
+	strict := json.NewDecoder(bytes.NewReader(text))
+	strict.DisallowUnknownFields()
+	return strict.Decode(into)
 }
 
 // serviceDisabled is the reason of a refusal for an API that is not enabled.

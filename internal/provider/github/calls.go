@@ -28,27 +28,33 @@ type api struct {
 	about string
 }
 
-// with calls the API with a token, once, and returns the status that it answered, zero for none: go-github's clients remember that they
-// were throttled, and the controller backs off itself.
-func (a api) with(bearer string, call func(*github.Client) (*github.Response, error)) (int, error) {
-	connection, err := a.outbound.Client(a.bundle, outbound.JSON)
+// answered is what came back of a call: a status, zero for none, and GitHub's sentence where that is its error. The
+// sentence is compared, and never repeated.
+type answered struct {
+	status   int
+	sentence string
+}
+
+// with calls the API with a token, once: go-github's clients remember that they were throttled, and the controller backs off itself.
+func (a api) with(bearer string, call func(*github.Client) (*github.Response, error)) (answered, error) {
+	connection, err := a.outbound.Client(a.bundle, outbound.JSON, ownErrors)
 	if err != nil {
-		return 0, refused(err)
+		return answered{}, refused(err)
 	}
 	defer connection.CloseIdleConnections()
 	client, err := github.NewClient(github.WithHTTPClient(connection), github.WithURLs(&a.url, nil), github.WithAuthToken(bearer))
 	if err != nil {
-		return 0, &provider.Error{Class: provider.Final, Refused: true, Message: "the provider's apiURL is not one of an API"}
+		return answered{}, &provider.Error{Class: provider.Final, Refused: true, Message: "the provider's apiURL is not one of an API"}
 	}
 	response, err := call(client)
-	status := 0
+	got := answered{sentence: said(err)}
 	if response != nil && response.Response != nil {
-		status = response.StatusCode
+		got.status = response.StatusCode
 	}
 	if err != nil {
-		return status, classify(a.about, err, response)
+		return got, classify(a.about, err, response)
 	}
-	return status, nil
+	return got, nil
 }
 
 func (a api) issue(ctx context.Context, installation int64, proof string, w wanted) (said answer, err error) {
@@ -75,33 +81,47 @@ const settles = time.Minute
 
 // end has the token end itself. That GitHub does not accept it afterwards is the proof.
 func (t *token) end(ctx context.Context, now time.Time) error {
-	status, err := t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) { return c.Apps.RevokeInstallationToken(ctx) })
+	got, err := t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) { return c.Apps.RevokeInstallationToken(ctx) })
 	switch {
-	case err == nil && status == http.StatusNoContent:
+	case err == nil && got.status == http.StatusNoContent:
 	case err == nil: // A page of a gateway's, perhaps, which let nothing through.
-		return &provider.Error{Class: provider.Retryable, Message: fmt.Sprintf("GitHub's answer to the token's end is %d, and not %d", status, http.StatusNoContent)}
-	case !unknown(status, err):
-		return err
+		return &provider.Error{Class: provider.Retryable, Message: fmt.Sprintf("GitHub's answer to the token's end is %d, and not %d", got.status, http.StatusNoContent)}
+	case !got.isUnknown(err):
+		return got.stays(err)
 	case now.Before(t.since.Add(settles)):
 		return &provider.Error{Class: provider.Retryable, Message: "GitHub does not know the token that was just issued, " +
 			"or not yet; it is asked again until a minute has passed since"}
 	}
-	status, err = t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) {
+	got, err = t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) {
 		_, response, err := c.Apps.ListRepos(ctx, &github.ListOptions{PerPage: 1})
 		return response, err
 	})
-	if unknown(status, err) {
+	if got.isUnknown(err) {
 		return nil
 	}
 	if err == nil {
 		err = &provider.Error{Class: provider.Retryable, Message: "GitHub still accepts the token"}
 	}
-	return err
+	return got.stays(err)
 }
 
-// unknown reports whether GitHub itself answered that it knows no such token.
-func unknown(status int, err error) bool {
-	return status == http.StatusUnauthorized && provider.IsRefused(err)
+// badCredentials is what GitHub says of a token that is none. Where none was sent, for what is in between dropped it,
+// say, GitHub answers with the same status, and another sentence. Source:
+// https://docs.github.com/rest/authentication/authenticating-to-the-rest-api.
+const badCredentials = "Bad credentials"
+
+// isUnknown reports whether GitHub itself answered that it knows no such token.
+func (a answered) isUnknown(err error) bool {
+	return a.status == http.StatusUnauthorized && provider.IsRefused(err) && a.sentence == badCredentials
+}
+
+// stays says of a token that GitHub has not said to be none why that is.
+func (a answered) stays(err error) error {
+	if a.status != http.StatusUnauthorized || !provider.IsRefused(err) {
+		return err
+	}
+	return &provider.Error{Class: provider.Retryable, Message: "GitHub answered 401, and not that it knows no such token; " +
+		"see whether what stands between the operator and GitHub lets the token through"}
 }
 
 // credential is what the container is given: for git, and for programs that read a token.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -25,7 +26,9 @@ func classify(about string, err error, response *github.Response) error {
 		return &provider.Error{Class: provider.Retryable, Refused: true, Message: why}
 	}
 	if response == nil || response.Response == nil {
-		return &provider.Error{Class: provider.Retryable, Message: "GitHub did not answer"}
+		unread := outbound.Unread("GitHub", err)
+		return &provider.Error{Class: provider.Retryable, Message: cmp.Or(unread, "GitHub did not answer"),
+			Works: provider.Works{Unknown: unread != ""}}
 	}
 	code, wait, own := response.StatusCode, outbound.RetryAfter(response.Header), inForm(response)
 	refuses := outbound.Refuses(code, own)
@@ -64,16 +67,26 @@ func classify(about string, err error, response *github.Response) error {
 	}
 }
 
-// inForm reports whether an answer is an error as GitHub writes one: it has a message, and says where that is
-// explained. Many gateways write a message alone. Source: the schema basic-error of
+// ownErrors are errors as GitHub writes them: they have a message, and say where that is explained. Many gateways write
+// a message alone. Source: the schemas basic-error and validation-error of
 // https://github.com/github/rest-api-description.
+var ownErrors = outbound.Errors{
+	Fields: []string{"message", "documentation_url", "status", "errors"},
+	Is: func(text []byte) bool {
+		var said struct {
+			Message       string `json:"message"`
+			Documentation string `json:"documentation_url"`
+			Status        string `json:"status"`
+		}
+		return json.Unmarshal(text, &said) == nil && said.Message != "" && said.Documentation != ""
+	},
+}
+
+// inForm reports whether an answer is such an error: of any other, nothing was read.
 func inForm(response *github.Response) bool {
-	var said struct {
-		Message       string `json:"message"`
-		Documentation string `json:"documentation_url"`
-	}
 	// go-github has read the body, and put it back.
-	return json.NewDecoder(response.Body).Decode(&said) == nil && said.Message != "" && said.Documentation != ""
+	text, err := io.ReadAll(response.Body)
+	return err == nil && len(text) > 0
 }
 
 // said is GitHub's sentence, to be compared.

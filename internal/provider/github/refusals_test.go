@@ -199,7 +199,11 @@ func TestRevoke_ATokenThatGitHubNoLongerKnowsIsEnded(t *testing.T) {
 // TestRevoke_OnlyGitHubSaysThatATokenIsNone: what stands before it can answer with the same status.
 func TestRevoke_OnlyGitHubSaysThatATokenIsNone(t *testing.T) {
 	w := newWorld(t)
-	for _, body := range []string{"", "{}", "<html>Unauthorized</html>", `{"message":"Unauthorized"}`} {
+	for _, body := range []string{"", "{}", "<html>Unauthorized</html>", `{"message":"Unauthorized"}`,
+		`{"message":"Requires authentication","documentation_url":"https://docs.github.com/rest","status":"401"}`,
+		`{"message":"Must authenticate to access this API.","documentation_url":"https://docs.github.com/rest","status":"401"}`,
+		`{"message":"bad credentials","documentation_url":"https://docs.github.com/rest","status":"401"}`,
+		strings.Replace(badCredentials, "}", `,"token":"ghs_x"}`, 1), strings.Replace(badCredentials, "Bad", "No Bad", 1)} {
 		far := &lagging{knows: true}
 		backend, l, clock := far.behind(t, w)
 		if _, err := backend.Issue(t.Context(), l); err != nil {

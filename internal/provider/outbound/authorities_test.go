@@ -40,7 +40,7 @@ func TestCheckBundle_EveryCertificateIsReadOrTheBundleIsRefused(t *testing.T) {
 			if got != tt.refusal {
 				t.Errorf("got %q, want %q", got, tt.refusal)
 			}
-			if _, err := (outbound.Settings{}).Client(tt.bundle, outbound.JSON); (err == nil) != (tt.refusal == "") {
+			if _, err := (outbound.Settings{}).Client(tt.bundle, outbound.JSON, errorsOfA); (err == nil) != (tt.refusal == "") {
 				t.Errorf("a client is made all the same: %v", err)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -47,14 +48,16 @@ type Settings struct {
 // names see an identity's token. The bundle is one provider's caBundle: if it is not empty, its authorities alone are
 // trusted for the server. It fails if the bundle is not one of [CheckBundle].
 //
-// What the server answers is of the form, or none of it is read: see [Unread]. An answer without success that is of
-// another form, or longer than a real one, has its status and no body, and so is no refusal: see [Refuses].
+// What the server answers is of the form, or none of it is read: see [Unread]. The same goes for a success that says an
+// error, and for an answer without success that holds more than an error of the server's own: it can hold a credential.
+// Any other answer without success that is no such error has its status and no body, and so is no refusal: see
+// [Refuses].
 //
 // Each question has a connection of its own. On one that is kept, a server, or what stands between, can send an answer
 // that nobody asked for: net/http logs that answer, or takes it for the answer to the next question.
 //
 // Whoever makes a client closes its idle connections: HTTP/2 can leave one behind where a call was given up.
-func (s Settings) Client(bundle string, form Form) (*http.Client, error) {
+func (s Settings) Client(bundle string, form Form, own Errors) (*http.Client, error) {
 	trusted := s.Authorities
 	if bundle != "" {
 		trusted = x509.NewCertPool()
@@ -62,19 +65,19 @@ func (s Settings) Client(bundle string, form Form) (*http.Client, error) {
 			return nil, bundleError(err)
 		}
 	}
-	return s.newClient(&tls.Config{RootCAs: trusted}, form), nil
+	return s.newClient(&tls.Config{RootCAs: trusted}, form, own), nil
 }
 
 // Collector makes the client by which a collector of traces is reached, as a back end is. Its authorities, where it has
 // any, are trusted for the collector instead of the operator's, and it is shown the certificate, where there is one.
 // What it answers is read as it is, up to the size of a real answer.
 func (s Settings) Collector(authorities *x509.CertPool, certificates []tls.Certificate) *http.Client {
-	return s.newClient(&tls.Config{RootCAs: cmp.Or(authorities, s.Authorities), Certificates: certificates}, binary)
+	return s.newClient(&tls.Config{RootCAs: cmp.Or(authorities, s.Authorities), Certificates: certificates}, binary, Errors{})
 }
 
-func (s Settings) newClient(server *tls.Config, form Form) *http.Client {
+func (s Settings) newClient(server *tls.Config, form Form, own Errors) *http.Client {
 	server.MinVersion = tls.VersionTLS12
-	transport := &boundedTransport{form: form, straight: newTransport(server)}
+	transport := &boundedTransport{form: form, own: own, straight: newTransport(server)}
 	if s.Proxy != nil {
 		transport.proxy, transport.proxied = s.Proxy, s.newProxied(server)
 	}
@@ -93,6 +96,7 @@ func newDialer() *net.Dialer { return &net.Dialer{Timeout: connectTime, KeepAliv
 // boundedTransport reads no answer that is longer or more ambiguous than a real one.
 type boundedTransport struct {
 	form     Form
+	own      Errors
 	straight *http.Transport
 	// proxy and proxied are nil where no proxy is.
 	proxy   func(*url.URL) (*url.URL, error)
@@ -107,10 +111,17 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	body, unread := t.form.read(response.Body)
 	_ = response.Body.Close()
+	success := response.StatusCode < http.StatusMultipleChoices
+	if !success && t.holdsMore(body, unread) {
+		return nil, &unreadError{status: response.StatusCode, why: holdsMore}
+	}
+	if success && unread == nil && t.form.saysError(body) {
+		unread = &unreadError{why: saysError}
+	}
 	switch {
-	case unread == nil:
+	case unread == nil && (success || t.form == binary || t.own.Is(body)):
 		response.Body = io.NopCloser(bytes.NewReader(body))
-	case response.StatusCode < http.StatusMultipleChoices:
+	case success:
 		response.Body = unreadable{unread}
 	default:
 		// Only its status is used.
@@ -118,6 +129,22 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return response, nil
 }
+
+// holdsMore reports whether an answer without success holds more than an error, or may, for it can be read in more
+// than one way. A page of HTML is somebody else's, and holds nothing of the server's.
+func (t *boundedTransport) holdsMore(body []byte, unread *unreadError) bool {
+	switch {
+	case page.Match(body):
+		return false
+	case unread != nil:
+		return unread.why == twice || unread.why == twoWays
+	default:
+		return t.form.holdsMore(body, t.own.Fields)
+	}
+}
+
+// page is how HTML begins.
+var page = regexp.MustCompile(`(?i)^\s*(<\?xml[^>]*>\s*)?(<!doctype html[^>]*>\s*)?<html`)
 
 // once is a request that the transport does not send a second time by itself. It would do so with a request whose body
 // it can have again, or that has none, where a server of HTTP/2 says that it did not look at it: a back end may have

@@ -26,7 +26,7 @@ import (
 // client fails the test where there is none.
 func client(t *testing.T, way outbound.Settings, bundle string) *http.Client {
 	t.Helper()
-	c, err := way.Client(bundle, outbound.JSON)
+	c, err := way.Client(bundle, outbound.JSON, errorsOfA)
 	if err != nil {
 		t.Fatal(err)
 	}

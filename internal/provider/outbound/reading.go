@@ -31,36 +31,47 @@ const (
 	cutShort = "was cut short"
 	twice    = "says one thing twice"
 	twoWays  = "can be read in more than one way"
+	// saysError is of a success, and holdsMore of a failure.
+	saysError = "says an error"
+	holdsMore = "holds more than an error"
 )
 
 // unreadError says why nothing is read of an answer.
-type unreadError struct{ why string }
+type unreadError struct {
+	// status that was answered; zero for success.
+	status int
+	why    string
+}
 
 func (e *unreadError) Error() string { return "the answer " + e.why }
 
-// Unread says of a failure that a server, which is called by its name, answered with success, and why nothing of its
-// answer is read. Whatever it gave, it gave all the same, and nobody knows until when that works. It is empty where
+// Unread says of a failure that a server, which is called by its name, answered with success, or with more than an
+// error, and why nothing of its answer is read. Whatever it gave, it gave all the same, and nobody knows until when that works. It is empty where
 // that is not the failure. No word of the answer is repeated.
 func Unread(server string, err error) string {
 	unread := (*unreadError)(nil)
 	if !errors.As(err, &unread) {
 		return ""
 	}
-	return fmt.Sprintf("%s answered with success, and its answer %s: it is refused, and nothing of it is used; "+
-		"see what stands between the operator and %s", server, unread.why, server)
+	status := "success"
+	if unread.status != 0 {
+		status = fmt.Sprintf("status %d", unread.status)
+	}
+	return fmt.Sprintf("%s answered with %s, and its answer %s: it is refused, and nothing of it is used; "+
+		"see what stands between the operator and %s", server, status, unread.why, server)
 }
 
-// read takes in a body that is no longer than a real one, is whole, and can be read in one way alone.
+// read takes in a body, and says why it is longer than a real one, not whole, or not to be read in one way alone.
 func (f Form) read(from io.Reader) ([]byte, *unreadError) {
 	body, err := io.ReadAll(io.LimitReader(from, answerSize+1))
 	switch {
 	case len(body) > answerSize:
-		return nil, &unreadError{tooLong}
+		return body, &unreadError{why: tooLong}
 	case err != nil:
-		return nil, &unreadError{cutShort}
+		return body, &unreadError{why: cutShort}
 	}
 	if why := f.Problem(body); why != "" {
-		return nil, &unreadError{why}
+		return body, &unreadError{why: why}
 	}
 	return body, nil
 }

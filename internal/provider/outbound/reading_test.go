@@ -14,19 +14,22 @@ import (
 	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
 
+// errorsOfA are those of a server whose errors have a field a, with a 1.
+var errorsOfA = outbound.Errors{Fields: []string{"a", "a/@b", "a/b"}, Is: func(text []byte) bool { return strings.Contains(string(text), "1") }}
+
 // answered is what a client makes of an answer in a form: its status, what is read of it, and why nothing is.
 func answered(t *testing.T, form outbound.Form, handler http.HandlerFunc) (status int, text, unread string) {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	defer server.Close()
-	c, err := outbound.Settings{}.Client("", form)
+	c, err := outbound.Settings{}.Client("", form, errorsOfA)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.CloseIdleConnections()
 	response, err := c.Get(server.URL)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", outbound.Unread("The server", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
@@ -95,13 +98,48 @@ func TestClient_AnAnswerOfTwoReadingsIsNone(t *testing.T) {
 	}
 }
 
-// TestClient_OfARefusalThatIsNoneOfTheFormTheStatusIsHeard: nothing was given, and its words say nothing.
-func TestClient_OfARefusalThatIsNoneOfTheFormTheStatusIsHeard(t *testing.T) {
-	for form, texts := range readings {
-		for text, why := range texts {
+// TestClient_OfARefusalOnlyTheServersOwnWholeErrorIsRead: what holds nothing, or is a page, is a status alone, and what
+// holds more is refused as a success is that cannot be read.
+func TestClient_OfARefusalOnlyTheServersOwnWholeErrorIsRead(t *testing.T) {
+	const whole, nothing, more = "whole", "nothing", "status 502, and its answer holds more than an error"
+	for form, texts := range map[outbound.Form]map[string]string{
+		outbound.JSON: {
+			`{"a":1}`: whole, `{"a":"1","token":null,"lease_id":"","lease_duration":0,"renewable":false,"data":{},"c":[]}`: whole,
+			`{"a":2}`: nothing, ``: nothing, `{}`: nothing, `[]`: nothing, `null`: nothing, `""`: nothing, `x`: nothing, `{"a":1`: nothing,
+			`<html>{"token":"x"}</html>`: nothing, `{"a":1}` + strings.Repeat(" ", 64<<10): nothing,
+			`{"a":1,"token":"x"}`: more, `{"a":1,"data":{"a":1}}`: more, `{"A":1}`: more, `{"token":"x"}`: more, `[1]`: more, `"token"`: more,
+			`{"a":1,"a":1}`: more, `{"a":1}{"token":"x"}`: more, `{"a":1}<html>`: more,
+		},
+		outbound.XML: {
+			`<a><b>1</b></a>`: whole, `<a xmlns="x">1</a>`: whole, `<?xml version="1.0"?><a b="1"/>`: whole,
+			`<a/>`: nothing, ``: nothing, `x`: nothing, `<a>`: nothing, `<html><p>2</p></html>`: nothing, "<!DOCTYPE html>\n<HTML lang=en><p>1": nothing,
+			`<a><b>1</b><c>x</c></a>`: more, `<a><b>1<c/></b></a>`: more, `<a><c><b>1</b></c></a>`: more, `<token>1</token>`: more, `<a token="1"/>`: more,
+			`<a><b>1</b><b>1</b></a>`: more, `<a>1</a><token/>`: more, `<html><c/></html><token/>`: nothing,
+		},
+	} {
+		for text, want := range texts {
 			status, read, unread := answered(t, form, saying(http.StatusBadGateway, text))
-			if status != http.StatusBadGateway || unread != "" || why == once && read != text || why != once && read != "" {
-				t.Errorf("%s %s: %d, %q, %q", form, text[:min(len(text), 80)], status, read, unread)
+			shown := text[:min(len(text), 80)]
+			if (unread == "") == (want == more) || !strings.Contains(unread, map[bool]string{true: more}[want == more]) {
+				t.Errorf("%s %s: %d, %q", form, shown, status, unread)
+			}
+			if want != more && status != http.StatusBadGateway || (read == text) != (want == whole || text == "") || want != whole && read != "" {
+				t.Errorf("%s %s: %d, %q", form, shown, status, read)
+			}
+		}
+	}
+}
+
+// TestClient_ASuccessThatSaysAnErrorIsNone: nobody knows which of both it is.
+func TestClient_ASuccessThatSaysAnErrorIsNone(t *testing.T) {
+	for form, texts := range map[outbound.Form]map[string]bool{
+		outbound.JSON: {`{"errors":["x"],"token":"x"}`: true, `{"error":{"code":1},"token":"x"}`: true, `{"Error":"x"}`: true,
+			`{"errors":[],"error":null,"token":"x"}`: false, `{"data":{"error":"x"}}`: false, `["error"]`: false},
+		outbound.XML: {`<a><Error>x</Error><b/></a>`: true, `<ErrorResponse/>`: true, `<Error/>`: true, `<a><b><Error/></b></a>`: false},
+	} {
+		for text, is := range texts {
+			if _, _, unread := answered(t, form, saying(http.StatusOK, text)); (unread == "") == is || is && !strings.Contains(unread, "success, and its answer says an error") {
+				t.Errorf("%s %s: %q", form, text, unread)
 			}
 		}
 	}

@@ -4,10 +4,97 @@
 package outbound
 
 import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 )
+
+// Errors says how a server writes its errors.
+type Errors struct {
+	// Fields are all that an error has: the members of its object or, in XML, the paths of its elements, as in
+	// ErrorResponse/Error/Code.
+	Fields []string
+	// Is reports whether a text that has no other fields is an error of the server's.
+	Is func(text []byte) bool
+}
+
+// holdsMore reports whether a text, which can be read, holds something beside these fields. Members that are empty, as
+// "lease_id": "", hold nothing.
+func (f Form) holdsMore(text []byte, fields []string) bool {
+	switch f {
+	case JSON:
+		members, is := membersOf(text)
+		for name, value := range members {
+			if !slices.Contains(fields, name) && !isNothing(value) {
+				return true
+			}
+		}
+		return !is && !isNothing(text)
+	case XML:
+		return slices.ContainsFunc(pathsOf(text), func(path string) bool { return !slices.Contains(fields, path) })
+	default:
+		return false
+	}
+}
+
+// saysError reports whether a text, which can be read, has an error where servers write one.
+func (f Form) saysError(text []byte) bool {
+	switch f {
+	case JSON:
+		members, _ := membersOf(text)
+		for name, value := range members {
+			if (strings.EqualFold(name, "error") || strings.EqualFold(name, "errors")) && !isNothing(value) {
+				return true
+			}
+		}
+		return false
+	case XML:
+		return slices.ContainsFunc(pathsOf(text), func(path string) bool {
+			root, rest, _ := strings.Cut(path, "/")
+			return root == "ErrorResponse" || root == "Error" || rest == "Error"
+		})
+	default:
+		return false
+	}
+}
+
+// membersOf are the members of an object; false if a text is none.
+func membersOf(text []byte) (members map[string]json.RawMessage, is bool) {
+	return members, json.Unmarshal(text, &members) == nil && members != nil
+}
+
+// isNothing reports whether a value of JSON is one that says nothing, or is not there.
+func isNothing(value []byte) bool {
+	var short bytes.Buffer
+	return json.Compact(&short, value) != nil || slices.Contains([]string{"null", `""`, "0", "false", "[]", "{}"}, short.String())
+}
+
+// pathsOf are the paths of all elements of a document. An attribute that is no namespace counts as one.
+func pathsOf(text []byte) (paths []string) {
+	var open []string
+	for d := xml.NewDecoder(bytes.NewReader(text)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return paths
+		}
+		switch t := token.(type) {
+		case xml.StartElement:
+			open = append(open, t.Name.Local)
+			paths = append(paths, strings.Join(open, "/"))
+			for _, a := range t.Attr {
+				if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" {
+					paths = append(paths, strings.Join(open, "/")+"/@"+a.Name.Local)
+				}
+			}
+		case xml.EndElement:
+			open = open[:len(open)-1]
+		}
+	}
+}
 
 // refusing are the statuses by which servers refuse a request before they issue anything. Those that stand for a lost
 // race or for too little time (408, 409, 425), and all of a server that failed, are not among them: something can have
@@ -17,9 +104,9 @@ var refusing = []int{http.StatusBadRequest, http.StatusUnauthorized, http.Status
 	http.StatusTooManyRequests}
 
 // Refuses reports whether an answer proves that the server issued nothing. Its status has to be one by which servers
-// refuse a request before they issue anything, and its body an error in the server's own form, as inForm reports. A
-// load balancer, a proxy or a gateway can answer everything else after the server has issued, or answer an empty body
-// or a page of its own with any status.
+// refuse a request before they issue anything, and its body an error of the server's own and nothing beside, as inForm
+// reports: see [Errors]. A load balancer, a proxy or a gateway can answer everything else after the server has issued,
+// or answer an empty body or a page of its own with any status.
 func Refuses(status int, inForm bool) bool { return inForm && slices.Contains(refusing, status) }
 
 // Unproven says of an answer that failed, and that [Refuses] does not take for a refusal, what to look at. No word of

@@ -283,7 +283,7 @@ func TestIssue_WhatVaultSaysInClearTellsNoSecret(t *testing.T) {
 		{"an accessor that is the login's token", login("accessor", loginToken), "an accessor that tells the token"},
 		{"an accessor that has the identity's token in it", login("accessor", "x"+identityToken), "an accessor that tells the token"},
 		{"the identity's token in place of the login's", login("client_token", identityToken), "what it was sent"},
-		{"the identity's token in the secret", answered(identityToken), "holds what was sent"},
+		{"the identity's token in the secret", answered(identityToken), "not made of plain words"},
 		{"the login's token in the secret", answered("token=" + loginToken), "holds what was sent"},
 		{"the token that the lease hangs on in the secret", answered(childToken), "holds what was sent"},
 	} {

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"time"
 
@@ -44,17 +43,24 @@ const makingChild = "making the token that the lease hangs on"
 // child is a token that Vault itself ends when the grant does, and with it what was leased to it: whatever becomes of
 // the operator.
 func (s *session) child(ctx context.Context, l provider.Lease) (*session, error) {
-	auth, err := s.create(ctx, l)
+	answer, err := s.create(ctx, l)
 	if err != nil {
 		return nil, classify(makingChild, err)
 	}
-	token, problem := readMade(auth)
-	if problem == nil && provider.Tells(s.accessor, token.ClientToken) {
-		return nil, final("the token that Vault made stands in the login's accessor, which is stored in clear")
-	}
-	if problem != nil || !s.asked(token, l.TTL) {
-		return nil, final("Vault made another token than was asked for: one that lives longer, can be made to, may do more, " +
+	token, err := answer.read()
+	isRead := err == nil
+	switch {
+	case !isRead:
+	case !s.asked(token, l.TTL):
+		err = final("Vault made another token than was asked for: one that lives longer, can be made to, may do more, " +
 			"or is of another kind")
+	case provider.Tells(s.accessor, token.ClientToken):
+		err = final("the token that Vault made stands in the login's accessor, which is stored in clear")
+	}
+	if err != nil {
+		works := s.endShown(ctx, answer.shows(token))
+		works.Unknown = works.Unknown || !isRead && !works.Until.IsZero()
+		return nil, outliving(err, works)
 	}
 	c, err := s.client.CloneWithHeaders()
 	if err != nil {
@@ -64,11 +70,17 @@ func (s *session) child(ctx context.Context, l provider.Lease) (*session, error)
 	sent := func() []string { return append(s.sent(), c.Token()) }
 	// Vault may have made a shorter life of it than was asked for, by a limit of its own.
 	lifetime, _ := provider.Seconds(token.LeaseDuration) // it was looked at
-	return &session{client: c, http: s.http, sent: sent, lifetime: min(lifetime, s.lifetime)}, nil
+	return &session{client: c, http: s.http, sent: sent, now: s.now, lifetime: min(lifetime, s.lifetime)}, nil
 }
 
-// create returns what Vault says of the token that it made.
-func (s *session) create(ctx context.Context, l provider.Lease) (json.RawMessage, error) {
+// answerOfMaking is what Vault answers to the making of a token.
+type answerOfMaking struct {
+	Auth     json.RawMessage     `json:"auth"`
+	WrapInfo *api.SecretWrapInfo `json:"wrap_info"`
+}
+
+// create has Vault make the token.
+func (s *session) create(ctx context.Context, l provider.Lease) (answer answerOfMaking, err error) {
 	renewable := false
 	body, _ := json.Marshal(&api.TokenCreateRequest{
 		TTL: l.TTL.String(), ExplicitMaxTTL: l.TTL.String(), Renewable: &renewable, DisplayName: l.Session(),
@@ -79,29 +91,35 @@ func (s *session) create(ctx context.Context, l provider.Lease) (json.RawMessage
 		defer func() { _ = response.Body.Close() }()
 	}
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	var answer struct {
-		Auth     json.RawMessage `json:"auth"`
-		WrapInfo any             `json:"wrap_info"`
-	}
-	if err := response.DecodeJSON(&answer); err != nil {
-		return nil, err
-	}
-	if len(answer.Auth) == 0 {
-		return nil, errors.New("no token")
-	}
-	if answer.WrapInfo != nil {
-		return nil, wrapped(makingChild)
-	}
-	return answer.Auth, nil
+	return answer, response.DecodeJSON(&answer)
 }
 
-func readMade(auth json.RawMessage) (made, error) {
-	var m made
-	strict := json.NewDecoder(bytes.NewReader(auth))
+// read returns what Vault says of the token, as far as it is known, and why it is not one that was asked for.
+func (a answerOfMaking) read() (m made, err error) {
+	strict := json.NewDecoder(bytes.NewReader(a.Auth))
 	strict.DisallowUnknownFields()
-	return m, strict.Decode(&m)
+	switch problem := strict.Decode(&m); {
+	case a.WrapInfo != nil:
+		return m, final("%s", wrapped(makingChild))
+	case len(a.Auth) == 0:
+		return m, retryable(makingChild + ": Vault answered with success, and without a token")
+	case problem != nil:
+		return m, final("Vault made another token than was asked for: it says something of it that is not known")
+	}
+	return m, nil
+}
+
+// shows returns what ends the token that an answer shows, and says until when it works; nil if it shows none.
+func (a answerOfMaking) shows(m made) *api.SecretAuth {
+	switch {
+	case a.WrapInfo != nil:
+		return &api.SecretAuth{Accessor: a.WrapInfo.WrappedAccessor}
+	case m.ClientToken == "" && m.Accessor == "":
+		return nil
+	}
+	return &api.SecretAuth{ClientToken: m.ClientToken, Accessor: m.Accessor, LeaseDuration: int(m.LeaseDuration), Renewable: m.Renewable}
 }
 
 // asked reports whether a token is the one that was asked for: a new one, which ends with the grant and with the

@@ -52,26 +52,27 @@ func (s *secret) credential(c *v1alpha1.VaultCapability, role string, expires ti
 	return credential, nil
 }
 
-// fill puts fields into a template, unless all that was filled would not fit into a Secret any more. Its error names the
-// field that is missing, and no value.
+// fill puts fields into a template. Its error names the field that is missing, and no value. A template can name a field
+// so often that what is made of it fits no Secret, nor the operator's memory: its size is known before it is made.
 func (s *secret) fill(template string) (string, error) {
-	values := map[string]string{}
+	texts, size := map[string]string{}, len(template)
 	for _, place := range fieldForm.FindAllStringSubmatch(template, -1) {
 		name := place[1]
 		value, found := s.data[name]
 		if !found {
 			return "", final("what Vault leased has no field %q", name)
 		}
-		if _, known := values[name]; !known {
-			values[name] = text(value)
+		if _, known := texts[name]; !known {
+			texts[name], s.used[name] = text(value), value
 		}
-		if s.filled += len(values[name]); s.filled > corev1.MaxSecretSize {
-			return "", final("what Vault leased is larger than a Secret can be, once the capability's files and variables are filled with it")
-		}
-		s.used[name] = value
+		size += len(texts[name])
+	}
+	if s.filled += size; s.filled > corev1.MaxSecretSize {
+		return "", final("what the capability's files and variables make of what Vault leased is more than a Secret holds; " +
+			"name fewer or shorter fields")
 	}
 	return fieldForm.ReplaceAllStringFunc(template, func(place string) string {
-		return values[fieldForm.FindStringSubmatch(place)[1]]
+		return texts[fieldForm.FindStringSubmatch(place)[1]]
 	}), nil
 }
 

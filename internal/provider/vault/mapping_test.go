@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/valetkey/valetkey/internal/provider"
 )
 
 // TestSecrets_NamesAreNone: what names a secret is neither scrubbed from the output nor refused in a lease's ID.
@@ -44,21 +46,22 @@ func TestSecrets_NamesAreNone(t *testing.T) {
 	}
 }
 
-// TestFill_NothingLargerThanASecretIsMade: neither one file, nor all of them together.
-func TestFill_NothingLargerThanASecretIsMade(t *testing.T) {
-	s := &secret{data: map[string]any{"p": strings.Repeat("p", 60_000)}, used: map[string]any{}}
-	if filled, err := s.fill("user:${data.p}"); err != nil || len(filled) != 60_005 {
-		t.Errorf("%d bytes, %v", len(filled), err)
+// TestFill_MoreThanASecretHoldsIsNotMade: sixteen files can name a field of an answer's size some hundred times each.
+func TestFill_MoreThanASecretHoldsIsNotMade(t *testing.T) {
+	s := &secret{data: map[string]any{"p": strings.Repeat("x", 59_500)}, used: map[string]any{}}
+	if filled, err := s.fill("${data.p} ${data.p}"); err != nil || len(filled) != 2*59_500+1 {
+		t.Fatalf("%d bytes, %v", len(filled), err)
 	}
-	for _, times := range []int{455, 16} {
-		if times == 16 {
-			s.filled = 60_000
-		}
-		if filled, err := s.fill(strings.Repeat("${data.p}", times)); filled != "" != (times == 16) || (err == nil) != (times == 16) {
-			t.Errorf("%d times: %d bytes, %v", times, len(filled), err)
+	if _, err := s.fill(strings.Repeat("${data.p}", 455)); !provider.IsFinal(err) || !strings.Contains(err.Error(), "more than a Secret holds") {
+		t.Errorf("in one file: %v", err)
+	}
+	several, made := &secret{data: s.data, used: map[string]any{}}, 0
+	for range 16 {
+		if _, err := several.fill(strings.Repeat("${data.p}", 8)); err == nil {
+			made++
 		}
 	}
-	if filled, err := s.fill("${data.p}${data.p}"); err == nil || !strings.Contains(err.Error(), "larger than a Secret can be") {
-		t.Errorf("%d bytes more, %v", len(filled), err)
+	if made != 2 {
+		t.Errorf("in several files: %d of them were made", made)
 	}
 }

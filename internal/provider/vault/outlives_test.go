@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,26 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 		"a time that is no end, Immediate": {until: v1alpha1.LatestInstant(), change: func(a map[string]any) {
 			a["data"] = map[string]any{"password": password, "expires_at": "2400-12-31T00:00:00Z"}
 		}},
+		"a file of a certificate, Immediate": {until: month, change: func(a map[string]any) {
+			file, _ := json.Marshal(map[string]any{"private_key": "k", "valid_until": month.UTC().Format(time.RFC3339)})
+			a["data"] = map[string]any{"password": string(file)}
+		}},
+		"a file of a certificate, AtExpiry": {atExpiry: true, until: month, change: func(a map[string]any) {
+			file, _ := json.Marshal(map[string]any{"private_key": "k", "valid_until": month.UTC().Format(time.RFC3339)})
+			a["data"] = map[string]any{"password": base64.StdEncoding.EncodeToString(file)}
+		}},
+		"a time beside a key, Immediate": {until: month, unknown: true, change: func(a map[string]any) {
+			a["data"] = map[string]any{"password": "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n# until " + month.UTC().Format(time.RFC3339)}
+		}},
+		"a token beside a key, AtExpiry": {atExpiry: true, until: month, unknown: true, change: func(a map[string]any) {
+			a["data"] = map[string]any{"password": "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n" + tokenUntil(month)}
+		}},
+		"what says nothing, and is no word, Immediate": {until: time.Now().Add(15 * time.Minute), change: func(a map[string]any) {
+			a["data"] = map[string]any{"password": `{"type":"account"}`}
+		}},
+		"several lines, Immediate": {until: time.Now().Add(15 * time.Minute), unknown: true, change: func(a map[string]any) {
+			a["data"] = map[string]any{"password": password + "\n" + password}
+		}},
 		"a field is missing, AtExpiry": {atExpiry: true, until: month, change: func(a map[string]any) {
 			a["data"] = map[string]any{"ttl": time.Until(month).Seconds()}
 		}},
@@ -75,8 +96,18 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 			a["data"] = map[string]any{"password": password, "valid_until": "next month"}
 		}},
 		"a field is missing, Immediate": {refused: true, change: func(a map[string]any) { a["data"] = map[string]any{"username": "u"} }},
-		"a secret that is not leased": {refused: true, change: func(a map[string]any) {
+		"a secret that is not leased, and may have been made": {unknown: true, change: func(a map[string]any) {
 			a["lease_id"], a["lease_duration"] = "", 0
+		}},
+		"a session that is not leased": {unknown: true, change: func(a map[string]any) {
+			a["lease_id"], a["lease_duration"], a["data"] = "", 0, map[string]any{"session_token": password}
+		}},
+		"a secret that is kept, in a version of tomorrow": {unknown: true, change: func(a map[string]any) {
+			a["lease_id"], a["lease_duration"] = "", 0
+			a["data"] = map[string]any{"data": map[string]any{"password": password}, "metadata": map[string]any{"version": 3, "created_time": "2099-01-01T00:00:00Z"}}
+		}},
+		"a lease for another time than any lives, AtExpiry": {atExpiry: true, unknown: true, change: func(a map[string]any) {
+			a["lease_duration"] = 400_000_000
 		}},
 		"a certificate of SSH's, which is not leased": {unknown: true, change: func(a map[string]any) {
 			a["lease_id"], a["lease_duration"] = "", 0
@@ -147,6 +178,114 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 			for _, handle := range []string{kept, v.Handle(l)} {
 				if revoked, err := v.Revoke(t.Context(), l.Issued(handle, month)); err != nil || revoked.Mode != v1alpha1.RevocationAtExpiry {
 					t.Errorf("got %+v, %v", revoked, err)
+				}
+			}
+		})
+	}
+}
+
+// TestIssue_ATokenThatNobodyIsGivenIsEndedOrCounts: one that is no child of the login does not end with it.
+func TestIssue_ATokenThatNobodyIsGivenIsEndedOrCounts(t *testing.T) {
+	const decade = 315_360_000
+	auth := func(said map[string]any) map[string]any { in, _ := said["auth"].(map[string]any); return in }
+	orphan := func(said map[string]any) {
+		auth(said)["orphan"], auth(said)["policies"], auth(said)["lease_duration"] = true, []any{"root"}, decade
+	}
+	beside := func(said map[string]any) {
+		said["auth"] = map[string]any{"client_token": "hvs.another-0123456789", "accessor": "c", "lease_duration": decade, "orphan": true}
+	}
+	wrapped := func(accessor string) func(map[string]any) {
+		return func(said map[string]any) {
+			delete(said, "auth")
+			said["wrap_info"] = map[string]any{"token": "hvs.wrapping-0123456789", "ttl": 300, "wrapped_accessor": accessor}
+		}
+	}
+	for name, test := range map[string]struct {
+		path   string
+		change func(said map[string]any)
+		// kept is a token that Vault does not end by itself, and known one of which it does not say that its accessor is none.
+		kept, known bool
+		// ends is the token that is asked to end itself.
+		ends string
+		// seconds until it works no more, zero where that is not said.
+		seconds int
+		unknown bool
+	}{
+		"an orphan":                                 {path: makes, change: orphan, ends: childToken},
+		"an orphan that does not end itself":        {path: makes, change: orphan, kept: true},
+		"an orphan that stays":                      {path: makes, change: orphan, kept: true, known: true, seconds: decade},
+		"an orphan without an accessor that stays":  {path: makes, change: func(s map[string]any) { orphan(s); delete(auth(s), "accessor") }, kept: true, seconds: decade},
+		"an orphan that stays and can be renewed":   {path: makes, change: func(s map[string]any) { orphan(s); auth(s)["renewable"] = true }, kept: true, known: true, seconds: decade, unknown: true},
+		"an orphan that lives for ever":             {path: makes, change: func(s map[string]any) { orphan(s); auth(s)["lease_duration"] = 0 }, kept: true, known: true, unknown: true},
+		"a token of another entity that stays":      {path: makes, change: func(s map[string]any) { auth(s)["entity_id"] = "another" }, kept: true, known: true, seconds: 900},
+		"a token of which more is said, that stays": {path: makes, change: func(s map[string]any) { auth(s)["period"] = 3600 }, kept: true, known: true, seconds: 900, unknown: true},
+		"the login's own token, and another's accessor": {path: makes, change: func(s map[string]any) { auth(s)["client_token"] = loginToken },
+			known: true, seconds: 900},
+		"no token, and an accessor that stays":    {path: makes, change: func(s map[string]any) { delete(auth(s), "client_token") }, known: true, seconds: 900},
+		"nothing of a token":                      {path: makes, change: func(s map[string]any) { s["auth"] = map[string]any{} }, unknown: true},
+		"no answer about a token":                 {path: makes, change: func(s map[string]any) { delete(s, "auth"); s["warnings"] = []any{"x"} }, unknown: true},
+		"a wrapped token":                         {path: makes, change: wrapped("b")},
+		"a wrapped token that stays":              {path: makes, change: wrapped("b"), known: true, unknown: true},
+		"a wrapped token of no accessor":          {path: makes, change: wrapped(""), unknown: true},
+		"a token beside the secret":               {path: leases, change: beside, ends: "hvs.another-0123456789"},
+		"a token beside the secret that stays":    {path: leases, change: beside, kept: true, known: true, seconds: decade},
+		"a login's token that nobody can end":     {path: logsIn, change: func(s map[string]any) { delete(auth(s), "accessor") }, kept: true, seconds: 3600},
+		"a login's token that ends itself":        {path: logsIn, change: func(s map[string]any) { delete(auth(s), "accessor") }, ends: loginToken},
+		"a login's token that its accessor tells": {path: logsIn, change: func(s map[string]any) { auth(s)["accessor"] = loginToken }, kept: true, seconds: 3600},
+		"what the login was sent":                 {path: logsIn, change: func(s map[string]any) { auth(s)["client_token"] = identityToken }, seconds: 3600},
+		"a login that is wrapped":                 {path: logsIn, change: wrapped("a"), unknown: true},
+		"a login without anything":                {path: logsIn, change: func(s map[string]any) { delete(s, "auth"); s["request_id"] = "1" }, unknown: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said, kept, asked := answers(), "", []string(nil)
+			test.change(said[test.path])
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				gone := map[string]string{looksUp: "invalid lease", "/v1/auth/token/lookup-accessor": "invalid accessor"}[r.URL.Path]
+				if r.URL.Path == endSelf {
+					asked = append(asked, r.Header.Get("X-Vault-Token"))
+				}
+				ends := r.URL.Path == endSelf && test.kept && (r.Header.Get("X-Vault-Token") != loginToken || test.path == logsIn)
+				switch {
+				case ends, gone != "" && r.URL.Path != looksUp && test.known:
+					w.WriteHeader(http.StatusForbidden)
+					_, _ = w.Write([]byte(`{"errors":["permission denied"]}`))
+				case gone != "":
+					w.WriteHeader(http.StatusBadRequest)
+					_, _ = w.Write([]byte(`{"errors":["` + gone + `"]}`))
+				case said[r.URL.Path] != nil:
+					_ = json.NewEncoder(w).Encode(said[r.URL.Path])
+				default:
+					w.WriteHeader(http.StatusNoContent)
+				}
+			}))
+			defer server.Close()
+			for _, revocation := range []v1alpha1.VaultRevocation{v1alpha1.VaultImmediate, v1alpha1.VaultAtExpiry} {
+				l := leaseOf(server.URL, "")
+				l.Capability.Spec.Vault.Revocation = revocation
+				l.Keep = func(_ context.Context, handle string) error { kept = handle; return nil }
+				v := vault.New(vault.Options{Addresses: []string{server.URL}, Audiences: []string{"vault"}, Identities: identityOf(t), Clock: clock.RealClock{}})
+				l.Handle = v.Handle(l)
+				kept = l.Handle
+				_, err := v.Issue(t.Context(), l)
+				works, counts := provider.StillWorks(err), test.seconds > 0 || test.unknown
+				if err == nil || provider.IsRefused(err) && counts || works.Unknown != test.unknown || works.Until.IsZero() == (test.seconds > 0) && counts {
+					t.Fatalf("%s: refused %t, %+v, %v", revocation, provider.IsRefused(err), works, err)
+				}
+				if left := time.Until(works.Until) - time.Duration(test.seconds)*time.Second; test.seconds > 0 && left.Abs() > 10*time.Second {
+					t.Errorf("%s: it works until %s", revocation, works.Until)
+				}
+				leased := test.path == leases && revocation == v1alpha1.VaultAtExpiry // which counts by itself
+				if !counts && !leased && !provider.IsRefused(err) {
+					t.Errorf("%s: it was ended, and counts: %+v, %v", revocation, works, err)
+				}
+				if test.ends != "" && !slices.Contains(asked, test.ends) {
+					t.Errorf("%s: the token was not asked to end itself", revocation)
+				}
+				if counts && test.path != logsIn && !strings.Contains(kept, `"revocation":"AtExpiry"`) {
+					t.Errorf("%s: the grant would confirm its end by %s", revocation, kept)
+				}
+				if strings.Contains(err.Error(), "hvs.") {
+					t.Errorf("%s: the error tells a token", revocation)
 				}
 			}
 		})

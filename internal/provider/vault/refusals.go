@@ -50,8 +50,7 @@ func knownRefusal(err error) (*provider.Error, bool) {
 const oneError = "1 error occurred:\n\t* "
 
 // wrapped says that Vault answered with a wrapping token, which only its holder can open.
-func wrapped(what string) error {
-	return final("%s: Vault answered with a wrapping token rather than with what was asked for; take response wrapping "+
-		"away from this path, whoever adds it (an X-Vault-Wrap-TTL of a proxy, say): what is wrapped ends with the login",
-		what)
+func wrapped(what string) string {
+	return what + ": Vault answered with a wrapping token rather than with what was asked for; take response wrapping " +
+		"away from this path, whoever adds it (an X-Vault-Wrap-TTL of a proxy, say): what is wrapped ends with the login"
 }

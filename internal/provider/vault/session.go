@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,8 @@ type session struct {
 	entity   string
 	// sent are the tokens that led to this one, and it.
 	sent func() []string
+	// now is the present time.
+	now func() time.Time
 }
 
 // client asks one server, once per call. What the operator's environment says of Vault is put aside: no token, no namespace and no
@@ -50,7 +53,7 @@ func (h handle) client(connection *http.Client) (*api.Client, error) {
 
 // logIn proves to Vault who the capability's identity is. The JWT and the Kubernetes auth method are asked alike.
 func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
-	connection, err := v.options.Outbound.Client(h.Server.CABundle, outbound.JSON)
+	connection, err := v.options.Outbound.Client(h.Server.CABundle, outbound.JSON, ownErrors)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -62,41 +65,75 @@ func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{client: c, http: connection}
+	s := &session{client: c, http: connection, sent: func() []string { return []string{token.Reveal()} }, now: v.options.Clock.Now}
 	what := "logging in with role " + h.Role
 	answer, err := c.Logical().WriteWithContext(ctx, "auth/"+h.Server.AuthPath+"/login", map[string]any{"role": h.Role, "jwt": token.Reveal()})
-	if err == nil {
-		err = hasToken(what, answer)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		s.close()
 		return nil, classify(what, err)
+	case answer == nil:
+		s.close()
+		return nil, classify(what, errEmpty)
+	}
+	if e := loginProblem(what, answer, token.Reveal()); e != nil {
+		e.Works = s.endShown(ctx, answer.Auth)
+		e.Refused = e.Works == (provider.Works{})
+		s.close()
+		return nil, e
 	}
 	c.SetToken(answer.Auth.ClientToken)
 	s.accessor, s.policies, s.entity = answer.Auth.Accessor, answer.Auth.Policies, answer.Auth.EntityID
 	s.sent = func() []string { return []string{token.Reveal(), c.Token()} }
-	// The accessor is stored in clear.
-	if c.Token() == token.Reveal() || provider.Tells(s.accessor, s.sent()...) {
-		s.close()
-		return nil, final("%s: Vault answered with what it was sent, or with an accessor that tells the token", what)
-	}
 	// A lifetime that there cannot be is none, which is too short for any grant.
 	s.lifetime, _ = provider.Seconds(int64(answer.Auth.LeaseDuration))
 	return s, nil
 }
 
-// hasToken refuses a login that could not be ended, for it gave no token with an accessor.
-func hasToken(what string, answer *api.Secret) error {
-	switch {
-	case answer != nil && answer.WrapInfo != nil:
-		return wrapped(what)
-	case answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "":
-		return errors.New("no token")
-	case answer.Auth.Accessor == "":
-		return final("%s: Vault gave a token without an accessor, as batch tokens are, which nobody can end; "+
-			"set the role's token_type to service", what)
+// loginProblem says why the answer to a login is not used: its token could not be ended, for it has no accessor, or is
+// none of its own. The accessor is stored in clear.
+func loginProblem(what string, answer *api.Secret, sent string) *provider.Error {
+	e := &provider.Error{Class: provider.Final}
+	switch auth := answer.Auth; {
+	case answer.WrapInfo != nil:
+		e.Message = wrapped(what)
+	case auth == nil || auth.ClientToken == "":
+		e.Class, e.Message = provider.Retryable, what+": Vault answered with success, and without a token"
+	case auth.Accessor == "":
+		e.Message = what + ": Vault gave a token without an accessor, as batch tokens are, which nobody can end; " +
+			"set the role's token_type to service"
+	case auth.ClientToken == sent || provider.Tells(auth.Accessor, sent, auth.ClientToken):
+		e.Message = what + ": Vault answered with what it was sent, or with an accessor that tells the token"
+	default:
+		return nil
 	}
-	return nil
+	return e
+}
+
+// endShown ends a token that an answer shows and that is given to nobody, by itself or by its accessor: it may be no
+// child of the login, whose end would be no end of it. It returns until when the token works where Vault has not
+// confirmed that; nil is a token of which nothing is shown.
+func (s *session) endShown(ctx context.Context, auth *api.SecretAuth) provider.Works {
+	if auth == nil {
+		return provider.Works{Unknown: true}
+	}
+	ctx, cancel := provider.CleanUp(ctx)
+	defer cancel()
+	own := auth.ClientToken != "" && !slices.Contains(s.sent(), auth.ClientToken)
+	if c, err := s.client.CloneWithHeaders(); own && err == nil {
+		c.SetToken(auth.ClientToken)
+		if (&session{client: c}).endSelf(ctx) == nil {
+			return provider.Works{}
+		}
+	}
+	if auth.Accessor != "" && auth.Accessor != s.accessor && s.client.Token() != "" && s.endLogin(ctx, login{Accessor: auth.Accessor}) == nil {
+		return provider.Works{}
+	}
+	lifetime, known := provider.Seconds(int64(auth.LeaseDuration))
+	if !known || lifetime == 0 {
+		return provider.Works{Unknown: true}
+	}
+	return provider.Works{Until: s.now().Add(lifetime), Unknown: auth.Renewable}
 }
 
 func (s *session) close() { s.http.CloseIdleConnections() }
@@ -114,8 +151,10 @@ type secret struct {
 	sent func() []string
 	// used are the fields that went into files and variables.
 	used map[string]any
-	// filled is how many bytes they have there.
+	// filled is how many bytes those files and variables have together.
 	filled int
+	// auth is the token beside it, which nobody asked for; mostly nil.
+	auth *api.SecretAuth
 	// problem is what is wrong with the answer; nil if nothing is. It was given to Vault's client all the same.
 	problem error
 	// notLeased reports whether Vault said that it leased nothing. An answer without a lease need not be Vault's.
@@ -134,17 +173,18 @@ func (s *session) ask(ctx context.Context, q question) (*secret, error) {
 		return nil, classify(what, err)
 	case answer.WrapInfo != nil:
 		// It was leased, and whoever had it wrapped may have what opens it.
-		return nil, &provider.Error{Class: provider.Final, Message: wrapped(what).Error()}
+		return nil, &provider.Error{Class: provider.Final, Message: wrapped(what)}
 	}
 	lifetime, _ := provider.Seconds(int64(answer.LeaseDuration)) // its problem says that there is no such one
 	return &secret{lease: answer.LeaseID, lifetime: lifetime, ends: s.lifetime, data: answer.Data, sent: s.sent,
-		used: map[string]any{}, problem: q.problem(answer), notLeased: notLeased(answer)}, nil
+		used: map[string]any{}, auth: answer.Auth, problem: q.problem(answer), notLeased: notLeased(answer)}, nil
 }
 
 // errEmpty stands for an answer without an error, and without anything else.
 var errEmpty = errors.New("nothing was answered")
 
-// send asks for a secret. Vault's client takes an empty answer, and one that nothing is at the path, for the same.
+// send asks for a secret. Vault's client takes an empty answer, and one that nothing is at the path, for the same, and
+// takes an error with a warning for a secret.
 func (s *session) send(ctx context.Context, q question) (*api.Secret, error) {
 	var raw *api.Response
 	var failure error
@@ -156,10 +196,12 @@ func (s *session) send(ctx context.Context, q question) (*api.Secret, error) {
 	}
 	answer, err := s.client.Logical().ParseRawResponseAndCloseBody(raw, failure)
 	switch {
+	case failure != nil:
+		return nil, failure
 	case err != nil:
-		return nil, cmp.Or(failure, err)
+		return nil, err
 	case answer == nil:
-		return nil, cmp.Or(failure, errEmpty)
+		return nil, errEmpty
 	}
 	return answer, nil
 }
@@ -277,7 +319,19 @@ func status(err error) int {
 	return 0
 }
 
-// inForm reports whether an answer is an error as Vault writes one: an object with the list errors, which may be empty.
+// ownErrors are errors as Vault writes them: an object with the list errors, which may be empty.
+var ownErrors = outbound.Errors{
+	Fields: []string{"errors", "warnings"},
+	Is: func(text []byte) bool {
+		var said struct {
+			Errors   []string `json:"errors"`
+			Warnings []string `json:"warnings"`
+		}
+		return json.Unmarshal(text, &said) == nil && said.Errors != nil
+	},
+}
+
+// inForm reports whether an answer is such an error: of any other, nothing was read.
 func inForm(answer *api.ResponseError) bool { return !answer.RawError && answer.Errors != nil }
 
 // sealed is the whole of what Vault says while it is sealed, before it looks at a request. Where it is sealed while it
@@ -305,7 +359,7 @@ func classify(what string, err error) error {
 	}
 	e := &provider.Error{Class: provider.Retryable,
 		Message: what + ": " + cmp.Or(outbound.Unread("Vault", err), "Vault did not answer, or not in a form that can be read")}
-	e.Refused = refuses(err)
+	e.Refused, e.Works.Unknown = refuses(err), outbound.Unread("Vault", err) != ""
 	refused, isKnown := knownRefusal(err)
 	switch code, unsent := status(err), outbound.Unsent("Vault", err); {
 	case isKnown && e.Refused:

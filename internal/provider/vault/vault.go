@@ -206,12 +206,14 @@ func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, befor
 	if provider.IsThrottled(failure) {
 		e.Class, e.RetryAfter = provider.Throttled, provider.RetryAfter(failure)
 	}
-	if outlives := (*outlivesError)(nil); errors.As(failure, &outlives) {
+	e.Works = provider.StillWorks(failure)
+	outlives := (*outlivesError)(nil)
+	if errors.As(failure, &outlives) {
 		e.Works = outlives.works
 		before.outlived(true)
 	}
 	if s.endSelf(ctx) == nil && l.Keep(ctx, before.String()) == nil {
-		e.Refused = e.Works == (provider.Works{}) && provider.IsRefused(failure)
+		e.Refused = outlives == nil && provider.IsRefused(failure)
 	}
 	return v.notLeased(l, e)
 }
@@ -224,29 +226,37 @@ func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked
 	if err := l.Keep(ctx, h.String()); err != nil {
 		return nil, retryable("the login's accessor could not be stored")
 	}
+	credential, err := v.lease(ctx, s, l, asked, h)
+	if outlives := (*outlivesError)(nil); errors.As(err, &outlives) {
+		// Whoever ends the login must not take that for the end of what outlives it.
+		h.outlived(true)
+		_ = l.Keep(ctx, h.String())
+	}
+	return credential, err
+}
+
+// lease has the secret leased to a token of its own. What is given to nobody is ended.
+func (v *Provider) lease(ctx context.Context, s *session, l provider.Lease, asked question, h handle) (*provider.Credential, error) {
 	child, err := s.child(ctx, l)
 	if err != nil {
 		return nil, err
 	}
 	began := v.options.Clock.Now()
 	secret, err := child.ask(ctx, asked)
-	if err == nil {
-		secret.slow = v.options.Clock.Now().Sub(began)
-		var credential *provider.Credential
-		if credential, err = v.take(ctx, s, l, asked, h, secret, began); err == nil {
-			return credential, nil
-		}
-		err = s.endUnused(ctx, asked, secret, secret.afterLease(err, h.Revocation, began))
-	} else if !provider.IsRefused(err) {
+	switch {
+	case err == nil:
+	case provider.IsRefused(err):
+		return nil, err
+	default:
 		// Something may have been leased of which nobody knows the lease.
-		err = &outlivesError{err, provider.Works{Unknown: true}}
+		return nil, outliving(err, provider.Works{Unknown: true})
 	}
-	if outlives := (*outlivesError)(nil); errors.As(err, &outlives) {
-		// Whoever ends the login must not take that for the end of the secret.
-		h.outlived(true)
-		_ = l.Keep(ctx, h.String())
+	secret.slow = v.options.Clock.Now().Sub(began)
+	credential, err := v.take(ctx, s, l, asked, h, secret, began)
+	if err != nil {
+		return nil, s.endUnused(ctx, asked, secret, secret.afterLease(err, h.Revocation, began))
 	}
-	return nil, err
+	return credential, nil
 }
 
 // take makes a credential of what was leased, and has its lease stored.
@@ -274,18 +284,20 @@ func (v *Provider) take(ctx context.Context, s *session, l provider.Lease, asked
 	return credential, nil
 }
 
-// endUnused ends the lease of what is given to nobody, unless it is known already to go on without it. The end of the
-// login is no proof: Vault confirms it at once, and ends the leases that hang on it afterwards, if it can.
+// endUnused ends the lease of what is given to nobody, and the token beside it. The end of the login is no proof: Vault
+// confirms it at once, and ends the leases that hang on it afterwards, if it can.
 func (s *session) endUnused(ctx context.Context, asked question, leased *secret, failure error) error {
-	if outlives := (*outlivesError)(nil); leased.lease == "" || errors.As(failure, &outlives) {
-		return failure
-	}
 	cleanUp, cancel := provider.CleanUp(ctx)
 	defer cancel()
-	if asked.leases(leased.lease) && s.endLease(cleanUp, leased.lease) == nil {
-		return failure
+	outlives := (*outlivesError)(nil)
+	ended := leased.lease == "" || asked.leases(leased.lease) && s.endLease(cleanUp, leased.lease) == nil
+	if !ended && !errors.As(failure, &outlives) {
+		failure = outliving(failure, provider.Works{Unknown: true})
 	}
-	return &outlivesError{failure, provider.Works{Unknown: true}}
+	if leased.auth != nil {
+		failure = outliving(failure, s.endShown(ctx, leased.auth))
+	}
+	return failure
 }
 
 // outlivesError is a failure after which something works on that the end of the login does not end.
@@ -296,20 +308,34 @@ type outlivesError struct {
 
 func (e *outlivesError) Unwrap() error { return e.error }
 
+// outliving says of a failure until when something works that the end of the login does not end: nothing, for the zero
+// value. It takes nothing from what the failure says.
+func outliving(failure error, works provider.Works) error {
+	if works == (provider.Works{}) {
+		return failure
+	}
+	if known := (*outlivesError)(nil); errors.As(failure, &known) {
+		works.Unknown = works.Unknown || known.works.Unknown
+		if known.works.Until.After(works.Until) {
+			works.Until = known.works.Until
+		}
+	}
+	return &outlivesError{failure, works}
+}
+
 // afterLease says of a failure until when what was leased works all the same: where the end of its lease does not end
 // it.
 func (s *secret) afterLease(failure error, revocation v1alpha1.VaultRevocation, began time.Time) error {
 	lifetime, unknown := s.works(began)
 	switch {
-	case s.goesOn(began) != nil:
-	case s.notLeased && lifetime <= 0 && (unknown == nil || s.isKept()):
-		return failure // what is not leased, and does not say how long it works, is none that was made for the grant
+	case s.notLeased && lifetime <= 0 && s.isKept(began):
+		return failure // it was there before it was asked for, and made for nobody
 	case s.lease == "" && lifetime <= 0:
-		return &outlivesError{failure, provider.Works{Unknown: true}} // perhaps Vault leased, and said so
-	case s.lease != "" && revocation == v1alpha1.VaultImmediate:
+		return outliving(failure, provider.Works{Unknown: true}) // perhaps it was made for the grant, or leased
+	case s.lease != "" && revocation == v1alpha1.VaultImmediate && s.goesOn(began) == nil:
 		return failure
 	}
-	works := provider.Works{Unknown: unknown != nil}
+	works := provider.Works{Unknown: unknown != nil || lifetime <= 0}
 	if lifetime > 0 {
 		works.Until = began.Add(lifetime)
 		if lifetime == math.MaxInt64 { // or longer: it is the longest that can be told
@@ -318,7 +344,7 @@ func (s *secret) afterLease(failure error, revocation v1alpha1.VaultRevocation, 
 			works.Until = works.Until.Add(s.slow)
 		}
 	}
-	return &outlivesError{failure, works}
+	return outliving(failure, works)
 }
 
 // granted makes the credential, and says until when it works.

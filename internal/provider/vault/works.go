@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"maps"
 	"math"
 	"slices"
@@ -22,16 +21,21 @@ import (
 // neither certificates nor sessions of others.
 //
 // It reads what Vault's engines are known to say: expiration and expires_at_seconds, in seconds since 1970; ttl,
-// token_ttl and lease_duration, in seconds; certificates, JSON Web Tokens and times as RFC 3339 writes them wherever
-// they stand, in Base64 and JSON within a text as well; and texts of names that speak of time, as Go writes a duration.
-// A number of another name, or such a text in another form, is not understood, and then nobody knows how long the secret
-// works.
+// token_ttl and lease_duration, in seconds; and texts, each of which has to be of one form as a whole: see
+// lives.readText. A number of another name, or a text in another form, is not understood, and then nobody knows how long
+// the secret works.
 // Source: the pages of the engines at https://developer.hashicorp.com/vault/api-docs/secret.
 func (s *secret) works(from time.Time) (time.Duration, error) {
-	l := lives{from: from, longest: s.lifetime}
+	longest, err := s.says(from)
+	return max(longest, s.lifetime), err
+}
+
+// says is how long the secret says itself that it works.
+func (s *secret) says(from time.Time) (time.Duration, error) {
+	l := lives{from: from}
 	var unknown error
 	for _, name := range slices.Sorted(maps.Keys(s.data)) {
-		if !l.read(name, s.data[name]) {
+		if named := l.readText("", name); !l.read(name, s.data[name]) || !named {
 			unknown = cmp.Or(unknown, final("it cannot be read until when what Vault leased works: %s says so, or may, in a form that is not known",
 				shown(name)))
 		}
@@ -51,28 +55,66 @@ func shown(name string) string {
 	return "one of its fields"
 }
 
-// isKept reports whether the secret is one that Vault keeps, in a version, and made for nobody: the answer of the second
-// version of its engine for keys and values. Source: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2.
-func (s *secret) isKept() bool {
+// isKept reports whether the secret is one that Vault kept before an instant, in a version, and made for nobody: the
+// answer of the second version of its engine for keys and values. Source:
+// https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2.
+func (s *secret) isKept(before time.Time) bool {
 	metadata, is := s.data["metadata"].(map[string]any)
 	_, kept := s.data["data"]
 	_, version := metadata["version"]
-	_, created := metadata["created_time"]
-	return is && kept && version && created && len(s.data) == 2
+	text, _ := metadata["created_time"].(string)
+	created, err := time.Parse(time.RFC3339, text)
+	return is && kept && version && err == nil && created.Before(before) && len(s.data) == 2
 }
 
-// goesOn says why the end of its lease would not be the end of the secret; nil if nothing says so.
+// goesOn says why the end of its lease would not be the end of the secret, or may not be; nil if it is one that engines
+// give that end it: plain words, and nothing that is not known to be harmless.
 func (s *secret) goesOn(from time.Time) error {
-	const instead = "Vault would confirm that its lease is over, and it would work on; write revocation: AtExpiry"
-	for _, name := range []string{"certificate", "session_token", "security_token"} {
-		if value, is := s.data[name]; is && value != nil && value != "" {
-			return final("what Vault leased has a %s, which works until it expires: %s", name, instead)
+	const instead = "Vault would confirm that its lease is over, and it would work on, or might; write revocation: AtExpiry"
+	for _, name := range slices.Sorted(maps.Keys(s.data)) {
+		value := s.data[name]
+		if kind := strings.ToLower(strings.ReplaceAll(name, "_", "")); slices.Contains(ownEnds, kind) && value != nil && value != "" {
+			return final("what Vault leased has a field %s, which works until it expires: %s", strings.ToLower(name), instead)
+		}
+		if !isHarmless(from, name, value) {
+			return final("what Vault leased is not made of plain words alone, as names and passwords are: %s is none: %s", shown(name), instead)
 		}
 	}
-	if lifetime, _ := s.works(from); lifetime > s.lifetime+askingTime {
+	ends := s.lifetime
+	if s.ends > 0 {
+		ends = min(ends, s.ends)
+	}
+	if longest, _ := s.says(from); longest > ends+askingTime {
 		return final("what Vault leased says of itself that it works longer than its lease: %s", instead)
 	}
 	return nil
+}
+
+// ownEnds are what certificates and sessions are called, without underscores: they end by themselves alone.
+var ownEnds = []string{"certificate", "sessiontoken", "securitytoken"}
+
+// mostPlain is how long a name or a password is at the most that its lease's end is to end.
+const mostPlain = 1024
+
+// isHarmless reports whether a field is one of a user, a password or a key, as engines give them that end those with
+// their lease, or says nothing. Sources: the pages of the databases, Consul, Nomad, RabbitMQ, LDAP, AWS, Kubernetes and SSH
+// at https://developer.hashicorp.com/vault/api-docs/secret.
+func isHarmless(from time.Time, name string, value any) bool {
+	l := lives{from: from}
+	switch v := value.(type) {
+	case nil:
+		return true
+	case bool:
+		return name == "local"
+	case json.Number:
+		return l.read(name, v)
+	case string:
+		return l.isWord(name, mostPlain) && l.isWord(v, mostPlain) && (v == "" || !speaksOfTime(name))
+	case []any:
+		return !slices.ContainsFunc(v, func(one any) bool { text, is := one.(string); return !is || !isHarmless(from, name, text) })
+	default:
+		return false
+	}
 }
 
 // lives collects until when the parts of a secret work.
@@ -110,6 +152,8 @@ func (l *lives) read(name string, value any) bool {
 				n = 0 // just over, or of a clock that is behind
 			}
 		case "ttl", "token_ttl", "lease_duration":
+		case "port":
+			return true
 		default:
 			return false
 		}
@@ -128,8 +172,9 @@ func (l *lives) read(name string, value any) bool {
 		}
 		return all
 	case map[string]any:
-		all := true
+		all := !speaksOfTime(name)
 		for inner, element := range v {
+			all = l.readText("", inner) && all
 			all = l.read(inner, element) && all
 		}
 		return all
@@ -138,23 +183,10 @@ func (l *lives) read(name string, value any) bool {
 	}
 }
 
-// readPEM reads the certificates of a text. What is neither one nor a key is not understood.
-func (l *lives) readPEM(text []byte, isChain bool) bool {
-	var all []*x509.Certificate
-	for block, rest := pem.Decode(text); ; block, rest = pem.Decode(rest) {
-		if block == nil {
-			l.add(all, isChain)
-			return !strings.Contains(string(rest), "-----BEGIN ")
-		}
-		if strings.HasSuffix(block.Type, " KEY") {
-			continue
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if block.Type != "CERTIFICATE" || err != nil {
-			return false
-		}
-		all = append(all, certificate)
-	}
+// speaksOfTime reports whether a field's name does.
+func speaksOfTime(name string) bool {
+	name = strings.ToLower(name)
+	return name == "exp" || slices.ContainsFunc(ofTime, func(word string) bool { return strings.Contains(name, word) })
 }
 
 // add counts certificates. Those of authorities that stand beside one of another's, or in a field for them, are its
