@@ -110,15 +110,26 @@ func (g *gatherer) changed(ctx context.Context, object client.Object, q queue) {
 	if ns, is := object.(*corev1.Namespace); is {
 		namespace = ns.Name
 	}
-	after := g.wait(namespace)
-	// What has come to be since the last change is among them: a queue has each once, at its earliest time.
-	for _, key := range g.whom(ctx, namespace) {
-		q.(ordered).AddWithOpts(priorityqueue.AddOpts{After: after, Priority: ptr.To(relook)}, key)
+	switch after, begins := g.wait(namespace); {
+	case after == 0:
+		g.look(ctx, namespace, q)
+	case begins:
+		time.AfterFunc(after, func() { g.look(ctx, namespace, q) })
 	}
 }
 
-// wait is how long to wait before what depends on a change is looked at.
-func (g *gatherer) wait(namespace string) time.Duration {
+// look brings back what a change in a namespace can be about by now.
+func (g *gatherer) look(ctx context.Context, namespace string, q queue) {
+	if ctx.Err() != nil {
+		return
+	}
+	for _, key := range g.whom(ctx, namespace) {
+		q.(ordered).AddWithOpts(priorityqueue.AddOpts{Priority: ptr.To(relook)}, key)
+	}
+}
+
+// wait is how long to wait before what depends on a change is looked at, and whether nobody waits for that yet.
+func (g *gatherer) wait(namespace string) (after time.Duration, begins bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.clock.Now()
@@ -129,10 +140,10 @@ func (g *gatherer) wait(namespace string) time.Duration {
 	}
 	if !now.Before(w.until) {
 		g.windows[namespace] = window{until: now.Add(gathering)}
-		return 0
+		return 0, false
 	}
 	g.windows[namespace] = window{until: w.until, more: true}
-	return w.until.Sub(now)
+	return w.until.Sub(now), !w.more
 }
 
 // rightsKinds are what says who may do what in the cluster.
