@@ -114,15 +114,13 @@ func (g *gatherer) changed(ctx context.Context, object client.Object, q queue) {
 	case after == 0:
 		g.look(ctx, namespace, q)
 	case begins:
-		time.AfterFunc(after, func() { g.look(ctx, namespace, q) })
+		later := context.WithoutCancel(ctx) // a handler's context is over when the handler is
+		time.AfterFunc(after, func() { g.look(later, namespace, q) })
 	}
 }
 
 // look brings back what a change in a namespace can be about by now.
 func (g *gatherer) look(ctx context.Context, namespace string, q queue) {
-	if ctx.Err() != nil {
-		return
-	}
 	for _, key := range g.whom(ctx, namespace) {
 		q.(ordered).AddWithOpts(priorityqueue.AddOpts{Priority: ptr.To(relook)}, key)
 	}

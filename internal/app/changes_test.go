@@ -85,12 +85,19 @@ func TestChanges_FindWhatHasComeToBeSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &looked{begun: time.Now()}
 		waiting := []reconcile.Request{{NamespacedName: client.ObjectKey{Name: "early"}}}
-		handler := gather(clock.RealClock{}, func(context.Context, string) []reconcile.Request { return waiting })
+		handler := gather(clock.RealClock{}, func(ctx context.Context, _ string) []reconcile.Request {
+			if ctx.Err() != nil {
+				return nil // as a cache answers
+			}
+			return waiting
+		})
 		for _, late := range []bool{false, false, true} {
 			if late {
 				waiting = append(waiting, reconcile.Request{NamespacedName: client.ObjectKey{Name: "late"}})
 			}
-			handler.Update(t.Context(), event.UpdateEvent{ObjectNew: &v1alpha1.CapabilityProvider{}}, q)
+			ctx, over := context.WithCancel(t.Context())
+			handler.Update(ctx, event.UpdateEvent{ObjectNew: &v1alpha1.CapabilityProvider{}}, q)
+			over() // as controller-runtime has it
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(gathering)

@@ -38,7 +38,7 @@ func New(
 	q.ready = workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[reconcile.Request]{
 		Name: name, Clock: clock, Queue: q.order})
 	q.delays = workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[delayed]{
-		Name: name, Clock: clock, Queue: due{ready: q.ready, order: q.order}})
+		Name: name, Clock: clock, Queue: due{queue: q}})
 	return q
 }
 
@@ -52,17 +52,26 @@ type delayed struct {
 // due takes in what was added for later when its time has come. A delaying queue does no more with it than its methods.
 type due struct {
 	workqueue.TypedInterface[delayed]
-	ready *workqueue.Typed[reconcile.Request]
-	order *order
+	queue *Queue
 }
 
-func (d due) Add(its delayed) {
-	d.order.want(its.item, its.priority)
-	d.ready.Add(its.item)
+func (d due) Add(its delayed)    { d.queue.add(its.item, its.priority) }
+func (d due) ShutDown()          { d.queue.ready.ShutDown() }
+func (d due) ShuttingDown() bool { return d.queue.ready.ShuttingDown() }
+
+// add adds an item now. client-go's queue wakes no worker for one that waits already, and may have been raised to where it
+// is not held back any more.
+func (q *Queue) add(item reconcile.Request, priority int) {
+	q.order.want(item, priority)
+	q.ready.Add(item)
+	q.wake()
 }
 
-func (d due) ShutDown()          { d.ready.ShutDown() }
-func (d due) ShuttingDown() bool { return d.ready.ShuttingDown() }
+func (q *Queue) wake() {
+	if q.order.wakes() {
+		q.ready.Add(wakeUp)
+	}
+}
 
 // AddWithOpts adds items, which keep the highest priority that they were added with. Without one, the priority is 0. What is
 // added for later keeps the earliest time for each priority.
@@ -78,8 +87,7 @@ func (q *Queue) AddWithOpts(o priorityqueue.AddOpts, items ...reconcile.Request)
 			q.delays.AddAfter(delayed{item, priority}, after)
 			continue
 		}
-		q.order.want(item, priority)
-		q.ready.Add(item)
+		q.add(item, priority)
 	}
 }
 
@@ -112,9 +120,7 @@ func (q *Queue) GetWithPriority() (item reconcile.Request, priority int, shutdow
 			q.Done(item)
 			return reconcile.Request{}, 0, true
 		default:
-			if q.order.wakes() {
-				q.ready.Add(wakeUp)
-			}
+			q.wake()
 			return item, q.order.priorityOf(item), false
 		}
 	}

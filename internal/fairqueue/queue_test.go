@@ -293,3 +293,40 @@ func TestQueue_EachPriorityHasATimeOfItsOwn(t *testing.T) {
 		}
 	})
 }
+
+// TestQueue_WhatIsRaisedWakesAWorker: client-go's queue wakes none for an item that waits already.
+func TestQueue_WhatIsRaisedWakesAWorker(t *testing.T) {
+	for name, raise := range map[string]func(*fairqueue.Queue){
+		"now":           func(q *fairqueue.Queue) { add(q, 1, "a/3") },
+		"when its time": func(*fairqueue.Queue) { time.Sleep(time.Minute) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 16, func(t *testing.T, q *fairqueue.Queue) {
+				high := 1
+				q.AddWithOpts(priorityqueue.AddOpts{After: time.Minute, Priority: &high}, item("a/3"))
+				add(q, -1, "a/1", "a/2", "a/3")
+				if got := takes(q, 100); got != "a/1 a/2" {
+					t.Errorf("it hands out %s", got)
+				}
+				taken := make(chan string)
+				go func() {
+					got, _ := q.Get()
+					taken <- got.String()
+				}()
+				synctest.Wait()
+				raise(q)
+				synctest.Wait()
+				select {
+				case got := <-taken:
+					if got != "a/3" {
+						t.Errorf("it hands out %s", got)
+					}
+				default:
+					t.Error("nobody was woken")
+					q.ShutDown()
+					<-taken
+				}
+			})
+		})
+	}
+}
