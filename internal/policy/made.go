@@ -20,7 +20,7 @@ import (
 const mostMade = 4 << 20
 
 // mostElements is how many elements macros look at in one evaluation. CEL walks through all that it evaluated of a macro, for
-// each element again, to count what it costs: five thousand take a tenth of a second, and ten times as many ten seconds.
+// each element again, to count what it costs: five thousand took a tenth of a second, sixteen thousand more than one.
 const mostElements = 5000
 
 // enough is a context that is over, at which CEL looks once in mostElements. Nothing waits for it.
