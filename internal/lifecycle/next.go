@@ -241,6 +241,9 @@ func issuing(f Facts, now time.Time) Action {
 		return Action{Step: TryPod}
 	case !f.Attempt.Copied:
 		return Action{Step: CopyInputs}
+	case !f.Attempt.Minted && f.Request.Unaware:
+		// The review is stored with the grant's name. The watch brings the grant back when it shows that.
+		return Action{Step: Wait, Reason: v1alpha1.ReasonIssuing, Until: now.Add(Recheck)}
 	case !f.Attempt.Minted:
 		return Action{Step: Mint}
 	case !f.Attempt.Stored:

@@ -26,6 +26,9 @@ type Setting struct {
 	Path string
 	// Value of the field; not valid where a needed field is missing.
 	Value reflect.Value
+	// bound of the field, and its type and name.
+	bound Bound
+	key   string
 	// in is the list element that the field is of: the outermost, if several are nested. Its list is empty if there is none.
 	in listElement
 }
@@ -47,8 +50,20 @@ func (s Setting) where() string {
 	return "container " + s.Container + ": " + s.Path
 }
 
-// table finds a field by its type and its name in JSON.
-type table map[reflect.Type]map[string]Field
+// table has the fields of each type that a Job's spec is made of, in the type's own order.
+type table struct {
+	types []reflect.Type
+	rows  map[reflect.Type][]fieldRow
+}
+
+// fieldRow is what is known of a field before any Job is seen.
+type fieldRow struct {
+	member
+	field StructField
+	bound Bound
+	// key is the field's type and name.
+	key string
+}
 
 // known is the table of Fields. It is made once, and never changes.
 var known = sync.OnceValue(func() table {
@@ -59,9 +74,12 @@ var known = sync.OnceValue(func() table {
 		}
 		byName[f.Type][f.Name] = f
 	}
-	all := table{}
-	for _, t := range structs(reflect.TypeFor[batchv1.JobSpec](), byName, nil) {
-		all[t] = byName[t.Name()]
+	all := table{types: structs(reflect.TypeFor[batchv1.JobSpec](), byName, nil), rows: map[reflect.Type][]fieldRow{}}
+	for _, t := range all.types {
+		for _, m := range members(t) {
+			f := structField(t, m, byName[t.Name()][m.Name])
+			all.rows[t] = append(all.rows[t], fieldRow{member: m, field: f, bound: f.Bound(), key: f.Type + "." + f.Name})
+		}
 	}
 	return all
 })
@@ -106,29 +124,25 @@ type StructField struct {
 // Structs are all types that a Job's spec is made of. Those below a field that is refused whole are left out.
 func Structs() []Struct {
 	var all []Struct
-	rows := known()
-	for _, t := range structs(reflect.TypeFor[batchv1.JobSpec](), namesOf(rows), nil) {
+	table := known()
+	for _, t := range table.types {
 		s := Struct{Name: t.Name()}
-		for _, m := range members(t) {
-			f := StructField{Field: rows[t][m.Name], List: m.Type.Kind() == reflect.Slice, Map: m.Type.Kind() == reflect.Map,
-				Kind: element(m.Type).Name(), Text: element(m.Type).Kind() == reflect.String}
-			f.Type, f.Name = t.Name(), m.Name
-			if of := element(m.Type); of.Kind() == reflect.Struct && !isValue(of) {
-				f.Struct = of.Name()
-			}
-			s.Fields = append(s.Fields, f)
+		for _, r := range table.rows[t] {
+			s.Fields = append(s.Fields, r.field)
 		}
 		all = append(all, s)
 	}
 	return all
 }
 
-func namesOf(rows table) map[string]map[string]Field {
-	all := map[string]map[string]Field{}
-	for t, fields := range rows {
-		all[t.Name()] = fields
+func structField(t reflect.Type, m member, known Field) StructField {
+	f := StructField{Field: known, List: m.Type.Kind() == reflect.Slice, Map: m.Type.Kind() == reflect.Map,
+		Kind: element(m.Type).Name(), Text: element(m.Type).Kind() == reflect.String}
+	f.Type, f.Name = t.Name(), m.Name
+	if of := element(m.Type); of.Kind() == reflect.Struct && !isValue(of) {
+		f.Struct = of.Name()
 	}
-	return all
+	return f
 }
 
 // element is what a pointer, list or map holds.
@@ -175,28 +189,31 @@ func members(t reflect.Type) []member {
 // walk calls visit for each field that a Job's spec sets, and for those that it needs to set. Fields of a field that visit does
 // not want to go into, and those of refused or unknown ones, are left out.
 func walk(spec *batchv1.JobSpec, visit func(Setting) (into bool)) {
-	w := walker{table: known(), visit: visit}
+	w := walker{rows: known().rows, visit: visit}
 	w.fields(reflect.ValueOf(spec).Elem(), Setting{})
 }
 
 type walker struct {
-	table table
+	rows  map[reflect.Type][]fieldRow
 	visit func(Setting) bool
 }
 
 // fields visits the fields of a struct, which is what a setting holds.
 func (w walker) fields(v reflect.Value, of Setting) {
-	rows := w.table[v.Type()]
-	for _, m := range members(v.Type()) {
-		row, value := rows[m.Name], v.FieldByIndex(m.Index)
-		s := Setting{Field: row, Container: of.Container, Path: join(of.Path, m.Name), Value: value, in: of.in}
-		switch {
-		case !isSet(value):
-			if row.Needed {
-				s.Value = reflect.Value{}
-				w.visit(s)
-			}
-		case w.visit(s) && row.Class != "" && (row.Class != Refused || len(row.Values) > 0):
+	rows := w.rows[v.Type()]
+	for i := range rows {
+		row := &rows[i]
+		value := v.FieldByIndex(row.Index)
+		set := isSet(value)
+		if !set && !row.field.Needed {
+			continue
+		}
+		s := Setting{Field: row.field.Field, Container: of.Container, Path: join(of.Path, row.Name), Value: value, in: of.in, bound: row.bound, key: row.key}
+		switch known := &row.field; {
+		case !set:
+			s.Value = reflect.Value{}
+			w.visit(s)
+		case w.visit(s) && known.Class != "" && (known.Class != Refused || len(known.Values) > 0):
 			w.into(s)
 		}
 	}

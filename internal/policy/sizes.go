@@ -85,36 +85,26 @@ func (f StructField) Bound() Bound {
 	return bound
 }
 
-// bounds are those of all fields.
-func bounds() map[string]Bound {
-	all := map[string]Bound{}
-	for _, s := range Structs() {
-		for _, f := range s.Fields {
-			all[f.Type+"."+f.Name] = f.Bound()
-		}
-	}
-	return all
-}
-
 // tooLarge says what is too large in a Job: what the admission rule valetkey-sizes refuses.
 func tooLarge(job *batchv1.Job) findings {
 	var f findings
-	all, together := bounds(), map[string]int{}
+	together := map[string]int{}
 	walk(&job.Spec, func(s Setting) bool {
-		bound := all[s.Field.Type+"."+s.Field.Name]
-		count := elements(s.Value)
+		bound, count := s.bound, elements(s.Value)
 		if bound.Elements > 0 && count > bound.Elements {
 			f.add(true, "%s has %d elements, of at most %d", s.where(), count, bound.Elements)
 			return false
 		}
 		if s.Value.Kind() == reflect.Slice && s.Value.Type().Elem().Kind() == reflect.Struct {
-			name := s.Field.Type + "." + s.Field.Name
-			before := together[name]
-			together[name] += count
-			f.add(before <= MaxTogether && together[name] > MaxTogether, "%s may have %d elements in all", name, MaxTogether)
+			before := together[s.key]
+			together[s.key] += count
+			f.add(before <= MaxTogether && together[s.key] > MaxTogether, "%s may have %d elements in all", s.key, MaxTogether)
+		}
+		if bound.Length == 0 {
+			return true
 		}
 		longest := longestText(s.Value)
-		f.add(bound.Length > 0 && longest > bound.Length, "%s has a text of %d characters, of at most %d", s.where(), longest, bound.Length)
+		f.add(longest > bound.Length, "%s has a text of %d characters, of at most %d", s.where(), longest, bound.Length)
 		return true
 	})
 	words, variables := 0, 0

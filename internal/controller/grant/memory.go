@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/stored"
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/provider"
 )
@@ -79,9 +80,7 @@ func (m *memory) newest(cached *v1alpha1.CapabilityGrant) *v1alpha1.CapabilityGr
 	m.shown = cached.ResourceVersion
 	newest := cached
 	if m.written != nil {
-		if order, err := resourceversion.CompareResourceVersion(cached.ResourceVersion, m.written.ResourceVersion); err == nil && order < 0 {
-			newest = m.written
-		} else {
+		if newest = stored.Newest(cached, m.written); newest == cached {
 			m.written = nil
 		}
 	}

@@ -7,10 +7,12 @@ package request
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -57,31 +59,38 @@ type Controller struct {
 	Retention time.Duration
 	// JobTimeout is how long a request waits for its Job.
 	JobTimeout time.Duration
+
+	mu sync.Mutex
+	// written are the requests as this process's own writes left them, until the cache shows that or a later state.
+	written map[types.NamespacedName]*v1alpha1.CapabilityRequest
 }
 
 // Reconcile takes a request one step on, and writes its status once.
 func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
-	stored := &v1alpha1.CapabilityRequest{}
-	err := c.Client.Get(ctx, key.NamespacedName, stored)
+	before := &v1alpha1.CapabilityRequest{}
+	err := c.Client.Get(ctx, key.NamespacedName, before)
 	if apierrors.IsNotFound(err) {
+		c.wrote(key.NamespacedName, nil)
 		return ctrl.Result{}, c.gone(ctx, key.NamespacedName)
 	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if stored.DeletionTimestamp != nil {
+	before = c.newest(before)
+	if before.DeletionTimestamp != nil {
 		if err := c.gone(ctx, key.NamespacedName); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	request := stored.DeepCopy()
+	request := before.DeepCopy()
 	outcome, err := c.step(ctx, request)
 	if err != nil && request.Status.GrantName == "" && request.Status.EndedAt == nil {
 		c.waits(request, v1alpha1.ReasonIndeterminate, waitsFor(err))
 	}
 	c.standing(request)
-	writeErr := c.write(ctx, stored, request, outcome.lease)
+	writeErr := c.write(ctx, before, request, outcome.lease)
 	if apierrors.IsConflict(writeErr) {
+		c.wrote(key.NamespacedName, nil)
 		// Somebody else wrote in between. Their write brings the request back here as a rule, and a second in any case.
 		return ctrl.Result{RequeueAfter: time.Second}, err
 	}
@@ -105,8 +114,39 @@ func (c *Controller) write(ctx context.Context, before, after *v1alpha1.Capabili
 	if err != nil {
 		return err
 	}
+	c.wrote(client.ObjectKeyFromObject(after), after)
 	c.announce(before, after, lease)
 	return nil
+}
+
+// newest is a request in its latest known state.
+func (c *Controller) newest(cached *v1alpha1.CapabilityRequest) *v1alpha1.CapabilityRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := client.ObjectKeyFromObject(cached)
+	written := c.written[name]
+	if written == nil {
+		return cached
+	}
+	newest := stored.Newest(cached, written)
+	if newest == cached {
+		delete(c.written, name)
+	}
+	return newest
+}
+
+// wrote remembers what was stored of a request; nil, if that is not known any more.
+func (c *Controller) wrote(name types.NamespacedName, request *v1alpha1.CapabilityRequest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if request == nil {
+		delete(c.written, name)
+		return
+	}
+	if c.written == nil {
+		c.written = map[types.NamespacedName]*v1alpha1.CapabilityRequest{}
+	}
+	c.written[name] = request
 }
 
 // restore makes the review of a status whole that is to be stored: the cache has only a part of it.

@@ -111,6 +111,16 @@ func (c *Controller) adopt(ctx context.Context, r *v1alpha1.CapabilityRequest) (
 		}
 		return "", nil
 	}
+	if r.Status.Review == nil {
+		// The process that created the grant did not come to store its review with its name.
+		found, err := c.Observer.Observe(ctx, r)
+		if err != nil {
+			return "", err
+		}
+		if found.Review != nil {
+			c.review(r, &found)
+		}
+	}
 	c.takeOver(r, grant)
 	return grant.Spec.LeaseID, nil
 }
@@ -130,7 +140,13 @@ func (c *Controller) gone(ctx context.Context, name types.NamespacedName) error 
 	return nil
 }
 
+// takeOver goes on with a grant. What was reviewed is what the grant says: where something else is found by now, no review is stored, and
+// the grant is ended for that.
 func (c *Controller) takeOver(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) {
+	if review := r.Status.Review; review != nil && review.Digest != g.Spec.Approval.Digest {
+		r.Status.Review = nil
+		meta.RemoveStatusCondition(&r.Status.Conditions, v1alpha1.ConditionReviewed)
+	}
 	r.Status.Policy = &v1alpha1.PolicyReference{Name: g.Spec.Approval.Policy, Generation: g.Spec.Approval.PolicyGeneration}
 	c.granted(r, g)
 }

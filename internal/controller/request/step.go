@@ -105,7 +105,8 @@ func (c *Controller) see(r *v1alpha1.CapabilityRequest) bool {
 	return true
 }
 
-// decide asks the policies, writes the review when there is something to review, and grants what is allowed.
+// decide asks the policies, writes the review when there is something to review, and grants what is allowed. Where nobody has to approve, the
+// review and the grant's name are stored together, once there is the grant: nothing is issued before.
 func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, found observe.Observation) (outcome, error) {
 	if review := r.Status.Review; review != nil && found.Review != nil && review.Digest != found.Review.Digest {
 		return c.refuse(ctx, r, v1alpha1.ReasonReviewChanged,
@@ -120,31 +121,28 @@ func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 	}
 	found.Facts.Risks = append(found.Facts.Risks, exposure...)
 	d, err := c.Observer.Decide(ctx, found.Facts)
+	if first := r.Status.Review == nil && found.Review != nil; err == nil && first && d.Verdict != policy.Deny && d.Verdict != policy.Indeterminate {
+		c.review(r, &found)
+		// What is waited for depends on the review: until when, above all.
+		d, err = c.Observer.Decide(ctx, found.Facts)
+	}
 	switch {
 	case err != nil:
 		return outcome{}, err
 	case d.Verdict == policy.Deny:
 		return c.refuse(ctx, r, d.Reason, d.Message, d.Policy)
-	case d.Verdict == policy.Indeterminate:
-		return c.wait(r, d), nil
-	case r.Status.Review == nil && found.Review != nil:
-		r.Status.Review = found.Review
-		// What is waited for depends on the review: until when, above all.
-		found.Facts.Digest, found.Facts.ReviewedAt = found.Review.Digest, found.Review.At.Time
-		if d, err = c.Observer.Decide(ctx, found.Facts); err != nil {
-			return outcome{}, err
-		}
-		if d.Limit != nil {
-			d = d.Within(c.Limits.Room(d.Policy.Name, r))
-		}
-		r.Status.Policy = d.Policy
-		c.set(r, v1alpha1.ConditionReviewed, metav1.ConditionTrue, v1alpha1.ReasonReviewed, "status.review says what is asked for")
-		return c.wait(r, d), nil
 	case d.Verdict == policy.Allow && r.Status.Review != nil:
 		return c.grant(ctx, r, found, d)
 	default:
 		return c.wait(r, d), nil
 	}
+}
+
+// review writes what people would decide on into the status.
+func (c *Controller) review(r *v1alpha1.CapabilityRequest, found *observe.Observation) {
+	r.Status.Review = found.Review
+	found.Facts.Digest, found.Facts.ReviewedAt = found.Review.Digest, found.Review.At.Time
+	c.set(r, v1alpha1.ConditionReviewed, metav1.ConditionTrue, v1alpha1.ReasonReviewed, "status.review says what is asked for")
 }
 
 // withoutJob refuses what no Job could change, and else waits for the Job, for a while.
@@ -183,10 +181,6 @@ func (c *Controller) wait(r *v1alpha1.CapabilityRequest, d policy.Decision) outc
 	if d.Reason == v1alpha1.ReasonAwaitingApproval && r.Status.Review != nil {
 		message = fmt.Sprintf("%s; look at status.review, then: kubectl annotate capreq %s -n %s %s=%s",
 			d.Message, r.Name, r.Namespace, v1alpha1.AnnotationApprove, r.Status.Review.Digest)
-	}
-	if d.Verdict == policy.Allow {
-		// The review has just been written; what is granted is what was stored.
-		return out
 	}
 	c.waits(r, d.Reason, message)
 	return out

@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -43,6 +44,16 @@ func Status[T client.Object](ctx context.Context, writer client.StatusClient, li
 		}
 	}
 	return err
+}
+
+// Newest is the later of what a cache shows of an object and what this process stored of it last. Where that is what was stored, the cache is
+// behind: what this process did is not to be taken for undone.
+func Newest[T client.Object](cached, written T) T {
+	order, err := resourceversion.CompareResourceVersion(cached.GetResourceVersion(), written.GetResourceVersion())
+	if err == nil && order < 0 && cached.GetUID() == written.GetUID() {
+		return written
+	}
+	return cached
 }
 
 // Release takes a finalizer off an object, however often it is there, by a JSON patch that is guarded by the object's UID
