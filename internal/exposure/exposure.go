@@ -34,7 +34,8 @@ type Question struct {
 
 // About returns what is asked about a request. Approving is asked about by the request's own name: whoever
 // asks has chosen it, and a right on one name is as good as on all. The name of a grant's Secret nobody knows
-// beforehand, but how it begins, and a role can name it as soon as the grant is there.
+// beforehand, but how it begins, and a role can name it as soon as the grant is there. A patch reads: it can copy a value to
+// where the API server refuses it, and repeats it in the refusal.
 func About(request string) []Question {
 	secrets := func(verb, word string) Question {
 		return Question{v1alpha1.AcceptSecretReader, rbac.Access{Verb: verb, Resource: "secrets"}, word, "Secrets"}
@@ -47,9 +48,9 @@ func About(request string) []Question {
 	approve := rbac.Access{Verb: "approve", Group: v1alpha1.GroupVersion.Group, Resource: "capabilityrequests"}
 	approve.Name = request
 	return []Question{
-		secrets("get", "read"), secrets("list", "list"), secrets("watch", "watch"),
+		secrets("get", "read"), secrets("list", "list"), secrets("watch", "watch"), secrets("patch", "patch"),
 		{v1alpha1.AcceptRequesterMayApprove, approve, "approve", "requests"},
-		named("get", "read"), named("list", "list"), named("watch", "watch"),
+		named("get", "read"), named("list", "list"), named("watch", "watch"), named("patch", "patch"),
 	}
 }
 

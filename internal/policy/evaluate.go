@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -217,7 +218,11 @@ func (e *evaluation) jobTooLarge() *Decision {
 	if e.Job == nil {
 		return nil
 	}
-	if err := append(showable(e.Job), countInputs(e.Job)...).err(); err != nil {
+	found := slices.Concat(showable(e.Job), countInputs(e.Job))
+	if !e.Granted {
+		found = append(found, tooLarge(e.Job)...)
+	}
+	if err := found.err(); err != nil {
 		return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonJobRefused, Message: err.Error()}
 	}
 	return nil

@@ -20,7 +20,12 @@ func imageName(image string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the image %q is not a name that a container can be made of: %w", Clip(image, 64), err)
 	}
-	name := registryName(reference.Domain(named)) + "/" + reference.Path(named)
+	registry := registryName(reference.Domain(named))
+	if isHub(registry) && reference.Domain(named) != hub {
+		return "", fmt.Errorf("the image %q names a registry that is %s under another name, which nodes ask apart from it; write %s/%s",
+			Clip(image, 64), hub, hub, Clip(reference.Path(named), 64))
+	}
+	name := registry + "/" + reference.Path(named)
 	if digested, ok := named.(reference.Digested); ok {
 		return name + "@" + digested.Digest().String(), nil
 	}
@@ -28,6 +33,16 @@ func imageName(image string) (string, error) {
 		name += ":" + tagged.Tag()
 	}
 	return name, nil
+}
+
+// hub is Docker Hub, as images and nodes call it.
+const hub = "docker.io"
+
+// isHub reports whether a registry is Docker Hub, by whatever name. The kubelet reads one of them as docker.io, and that only as it is written
+// so: the others would be past an expression about it.
+func isHub(registry string) bool {
+	host, _, _ := strings.Cut(registry, ":")
+	return host == hub || strings.HasSuffix(host, "."+hub) || host == "docker.com" || strings.HasSuffix(host, ".docker.com")
 }
 
 // registryName is the one spelling of a registry: its host in lower case, an address as addresses are written, and its

@@ -24,6 +24,13 @@ func TestImageName_IsTheOneThatTheKubeletReads(t *testing.T) {
 		"library/busybox":                              "docker.io/library/busybox:latest",
 		"docker.io/library/busybox:latest":             "docker.io/library/busybox:latest",
 		"index.docker.io/library/busybox":              "docker.io/library/busybox:latest",
+		"index.docker.io:443/acme/tool" + sum:          "",
+		"INDEX.docker.io/acme/tool" + sum:              "",
+		"docker.io:443/busybox":                        "",
+		"Docker.io/busybox":                            "",
+		"registry-1.docker.io/library/busybox":         "",
+		"registry.hub.docker.com/library/busybox":      "",
+		"notdocker.io/busybox":                         "notdocker.io/busybox:latest",
 		"acme/tool" + sum:                              "docker.io/acme/tool" + sum,
 		"docker.io/acme/tool:v1" + sum:                 "docker.io/acme/tool" + sum,
 		"registry.example.com/publisher" + sum:         "registry.example.com/publisher" + sum,
@@ -123,6 +130,8 @@ func TestImages_NoSpellingIsPastAnExpression(t *testing.T) {
 		denied("a tag beside the digest", "registry.example.com/tool:v1"+sum, tool),
 		{name: "what is no image", given: forbids("docker.io/../busybox"+sum, hub), verdict: Deny, reason: v1alpha1.ReasonJobRefused,
 			says: []string{`the image "docker.io/../busybox@sha256:`, "is not a name that a container can be made of"}},
+		{name: "a registry by a name that nodes do not read as it", given: forbids("index.docker.io:443/library/busybox"+sum, hub), verdict: Deny, reason: v1alpha1.ReasonJobRefused,
+			says: []string{`the image "index.docker.io:443/library/busybox`, "write docker.io/library/busybox"}},
 		{name: "an init container's that is none", given: func(w *world) {
 			w.Job.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "a", Image: "a,b=c"}}
 		}, verdict: Deny, reason: v1alpha1.ReasonJobRefused, says: []string{`the image "a,b=c"`}},

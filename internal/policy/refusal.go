@@ -110,7 +110,8 @@ func subject(names []string) string {
 	return "each of the policies " + list(names)
 }
 
-// texts go on after "policy x". All risks that need the same to be accepted are one text.
+// texts go on after "policy x". All risks that need the same to be accepted are one text. A Job can have thousands of them: no more is made
+// of a text than a message keeps.
 func (r refusal) texts() []string {
 	var all []string
 	last := v1alpha1.Acceptance("")
@@ -119,7 +120,9 @@ func (r refusal) texts() []string {
 		case "":
 			all = append(all, m.text)
 		case last:
-			all[len(all)-1] += ", and " + m.text
+			if text := &all[len(all)-1]; len(*text) <= maxMessageLength {
+				*text += ", and " + m.text
+			}
 		default:
 			all = append(all, fmt.Sprintf("does not accept %s: %s", m.needs, m.text))
 		}

@@ -6,7 +6,9 @@ package policy
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"k8s.io/utils/ptr"
@@ -91,5 +93,29 @@ func TestRefusal_WhatSeveralPoliciesMissIsSaidOnce(t *testing.T) {
 		if got := Evaluate(w.Facts); got.Verdict != Deny || got.Message != row.want {
 			t.Errorf("%s: %s: %s\nwant %s", name, got.Verdict, got.Message, row.want)
 		}
+	}
+}
+
+// TestRefusal_OfThousandsOfRisksMakesNoMoreThanIsKept: a Job can name inputs thousands of times, and its refusal keeps a kilobyte of that.
+func TestRefusal_OfThousandsOfRisksMakesNoMoreThanIsKept(t *testing.T) {
+	c, w := newCompiler(t), newWorld()
+	for i := range 3000 {
+		w.Risks = append(w.Risks, Risk{Needs: v1alpha1.AcceptMutableInput, Message: fmt.Sprintf("env %0150d can change", i)})
+	}
+	for i := range 2 * maxListed {
+		p := allow(fmt.Sprintf("policy-%02d", i))
+		p.Spec.Accept = nil
+		w.Policies = append(w.Policies, c.Compile(p))
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	d := Evaluate(w.Facts)
+	runtime.ReadMemStats(&after)
+	const most = 16 << 20 // Looking at each once takes a tenth of that, and a text that grows by each a gigabyte.
+	if made := after.TotalAlloc - before.TotalAlloc; made > most {
+		t.Errorf("%d MiB are made of a refusal of %d bytes", made>>20, len(d.Message))
+	}
+	if !strings.Contains(d.Message, "does not accept MutableInput: env 000") {
+		t.Errorf("it says %s", d.Message)
 	}
 }

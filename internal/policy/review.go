@@ -106,13 +106,21 @@ func pinned(image string) bool {
 }
 
 // risks collects risks, each once.
-type risks []Risk
+type risks struct {
+	all  []Risk
+	have map[Risk]bool
+}
 
 func (r *risks) add(needs v1alpha1.Acceptance, format string, args ...any) {
 	risk := Risk{Needs: needs, Message: fmt.Sprintf(format, args...)}
-	if !slices.Contains(*r, risk) {
-		*r = append(*r, risk)
+	if r.have[risk] {
+		return
 	}
+	if r.have == nil {
+		r.have = map[Risk]bool{}
+	}
+	r.have[risk] = true
+	r.all = append(r.all, risk)
 }
 
 func findRisks(in ReviewInput) []Risk {
@@ -141,7 +149,7 @@ func findRisks(in ReviewInput) []Risk {
 			"ends the step in time; mount it into container %s, too, do not always pull it, and use no imagePullSecrets", v.Name,
 			in.Request.Spec.Container)
 	}
-	return found
+	return found.all
 }
 
 // isMounted reports whether one of the containers mounts a volume.
