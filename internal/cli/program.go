@@ -40,7 +40,7 @@ func (c *cluster) program(ctx context.Context, p *page, r *v1alpha1.CapabilityRe
 		return
 	}
 	p.line("all of it", fmt.Sprintf("kubectl get job %s -n %s -o yaml", job.Name, job.Namespace))
-	heading, lines := policy.NoDanger, policy.Reading(&job.Spec, reviewed.Container)
+	heading, lines := policy.NoDanger, policy.Reading(job, reviewed.Container)
 	for _, l := range lines {
 		p.widest = max(p.widest, len(l.Label())+1)
 	}

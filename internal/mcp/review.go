@@ -54,7 +54,7 @@ func (s *Server) review(ctx context.Context, st stand) *reviewed {
 	case err != nil:
 		r.Unshown = "the Job cannot be read: " + policy.Clip(err.Error(), maxMessage)
 	default:
-		r.add(policy.Reading(&job.Spec, review.Job.Container), st.request.Name, st.request.Namespace)
+		r.add(policy.Reading(job, review.Job.Container), st.request.Name, st.request.Namespace)
 	}
 	return r
 }

@@ -38,6 +38,8 @@ type digestedJob struct {
 	Name string
 	UID  types.UID
 	Spec batchv1.JobSpec
+	// Labels are those that policies decide by, but Valetkey's own.
+	Labels map[string]string `json:",omitempty"`
 }
 
 type digestedCapability struct {
@@ -51,7 +53,7 @@ type digestedProvider struct {
 }
 
 // Digest is the SHA-256, in hexadecimal, of all that is reviewed. It stays the same when the operator starts the Job, and changes
-// with the request's UID or spec, the Job's UID or spec, the capability, its provider, the scope, the principal, and with each
+// with the request's UID or spec, the Job's UID, spec or labels, the capability, its provider, the scope, the principal, and with each
 // ConfigMap that the Pod reads: its UID, its content and, unless it is immutable, its resourceVersion, so that one that was changed
 // and changed back is another one. It is empty, which never equals a stored one, if the inputs cannot be encoded.
 func Digest(in ReviewInput) string {
@@ -66,7 +68,7 @@ func digestOf(in ReviewInput, inputs []v1alpha1.ReviewedInput) string {
 	}
 	encoded, err := json.Marshal(digested{
 		Request:    digestedRequest{in.Request.Namespace, in.Request.Name, in.Request.UID, in.Request.Spec},
-		Job:        digestedJob{in.Job.Name, in.Job.UID, asCreated(&in.Job.Spec)},
+		Job:        digestedJob{in.Job.Name, in.Job.UID, asCreated(&in.Job.Spec), othersLabels(in.Job)},
 		Capability: digestedCapability{in.Capability.Name, in.Capability.Spec},
 		Provider:   digestedProvider{in.Provider.Name, in.Provider.Spec},
 		Scope:      in.Scope,

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -112,14 +113,17 @@ func Quoted(words []string) string {
 	return strings.Join(all, " ")
 }
 
-// Reading is all that a Job sets and that a decision can depend on: the fields that [Fields] calls reviewed or an input, and that do
+// Reading is all that a Job sets and that a decision can depend on: its labels, the fields that [Fields] calls reviewed or an input, and that do
 // not have the API server's own default, and what a field decides by not being set. The most dangerous come first, and of those the
 // step's own.
-func Reading(spec *batchv1.JobSpec, step string) []Line {
-	r := &reading{at: map[place]int{}}
+func Reading(job *batchv1.Job, step string) []Line {
+	spec, r := &job.Spec, &reading{at: map[place]int{}}
 	walk(spec, r.visit)
 	r.countNames(&spec.Template.Spec)
 	r.unset(&spec.Template.Spec)
+	if labels := othersLabels(job); len(labels) > 0 {
+		r.lines = append(r.lines, Line{Danger: Rest, Name: "labels of the Job", Value: inJSON(labels)})
+	}
 	lines := slices.DeleteFunc(r.lines, func(l Line) bool { return l.Danger == NoDanger })
 	kinds := kinds(&spec.Template.Spec, step)
 	for i := range lines {
@@ -129,6 +133,13 @@ func Reading(spec *batchv1.JobSpec, step string) []Line {
 		return cmp.Or(cmp.Compare(a.Danger, b.Danger), compareBool(b.Container == step, a.Container == step))
 	})
 	return lines
+}
+
+// othersLabels are the labels of a Job, but Valetkey's own.
+func othersLabels(job *batchv1.Job) map[string]string {
+	labels := maps.Clone(job.Labels)
+	maps.DeleteFunc(labels, func(key, _ string) bool { return isOurs(key) })
+	return labels
 }
 
 func compareBool(a, b bool) int {

@@ -57,8 +57,9 @@ func TestReading_ShowsTheMostDangerousFirstAndTheStepBeforeTheOthers(t *testing.
 		{Identity, "", "automountServiceAccountToken", nil, `false`, ""},
 		{Identity, "", "imagePullSecrets[registry]", nil, `name "registry"`, ""},
 		{Placement, "", "activeDeadlineSeconds", nil, `15`, ""},
+		{Rest, "", "labels of the Job", nil, `{"team":"web"}`, ""},
 	}
-	got := Reading(&job.Spec, "publish")
+	got := Reading(job, "publish")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -69,12 +70,13 @@ func TestReading_SaysWhatIsDecidedByNotBeingSet(t *testing.T) {
 	pod := &job.Spec.Template.Spec
 	pod.AutomountServiceAccountToken, pod.Containers[0].Command = nil, nil
 	var got []string
-	for _, l := range Reading(&job.Spec, pod.Containers[0].Name) {
+	for _, l := range Reading(job, pod.Containers[0].Name) {
 		got = append(got, l.String())
 	}
 	want := []string{
 		`image "` + image + `"`, `args "--fast"`, "command is not set: the image decides what runs", `serviceAccountName "web-app-bot"`,
 		"automountServiceAccountToken is not set: each container has that account's token, unless the account says otherwise",
+		`labels of the Job {"team":"web"}`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -90,7 +92,7 @@ func TestReading_TellsElementsByTheirPlace(t *testing.T) {
 		{Name: "LD_PRELOAD]", Value: "/x.so"}, {Name: `Q="good" B`, Value: "evil"}, {Name: "E"}, {Name: "A]", Value: "<"}, {Name: "A[0]", Value: "0"}, {Name: "<", Value: "1"}}
 	publish.VolumeMounts = []corev1.VolumeMount{{Name: "d", MountPath: "/a].name"}, {Name: "e", MountPath: `/b: name "x", mountPath "/c"`}, {Name: "f", MountPath: "/a]"}}
 	var got []string
-	for _, l := range Reading(&job.Spec, "publish") {
+	for _, l := range Reading(job, "publish") {
 		if l.Danger == Content {
 			got = append(got, l.String())
 		}
@@ -122,8 +124,9 @@ func TestReading_ShowsWhatAContainerHasOfItsNode(t *testing.T) {
 		{Content, "publish", "env[M]", nil, `name "M", valueFrom.resourceFieldRef.resource "limits.cpu"`, Step},
 		{Content, "publish", "resources.requests", nil, `{"cpu":"1","example.com/gadget":"2"}`, Step},
 		{Placement, "publish", "resources.limits", nil, `{"cpu":"666"}`, Step},
+		{Rest, "", "labels of the Job", nil, `{"team":"web"}`, ""},
 	}
-	got := slices.DeleteFunc(Reading(&job.Spec, "publish"), func(l Line) bool { return l.Danger == Program || l.Danger == Identity })
+	got := slices.DeleteFunc(Reading(job, "publish"), func(l Line) bool { return l.Danger == Program || l.Danger == Identity })
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -133,7 +136,7 @@ func TestReading_ShowsWhatAContainerHasOfItsNode(t *testing.T) {
 func TestReading_LeavesOutNothingThatIsReviewed(t *testing.T) {
 	in := everything()
 	shown := strings.Builder{}
-	for _, l := range Reading(&in.Job.Spec, "filled") {
+	for _, l := range Reading(in.Job, "filled") {
 		fmt.Fprintln(&shown, l.Container, l.Name, l.Words, l.Value)
 	}
 	leaves := 0
@@ -163,7 +166,7 @@ func TestReading_SaysHowEachContainerRuns(t *testing.T) {
 	pod.InitContainers = []corev1.Container{{Name: "fetch", Image: image}, {Name: "mesh", Image: image, RestartPolicy: &always}}
 	pod.Containers = append(pod.Containers, corev1.Container{Name: "decision", Image: image})
 	labels := map[string]bool{}
-	for _, l := range Reading(&job.Spec, "publish") {
+	for _, l := range Reading(job, "publish") {
 		labels[l.Label()] = true
 	}
 	want := []string{"decision (beside)", "fetch (init)", "mesh (sidecar)", "publish (step)", "the Pod"}
@@ -186,7 +189,7 @@ func TestReading_TellsWhatStartsBeforeTheStep(t *testing.T) {
 			}
 			pod.Containers = append(pod.Containers, c)
 		}
-		for _, line := range Reading(&job.Spec, step.Name) {
+		for _, line := range Reading(job, step.Name) {
 			want := Beside
 			switch {
 			case line.Container == "":

@@ -56,7 +56,7 @@ func TestAsHeld_IsJudgedAsWhatTheAPIServerStores(t *testing.T) {
 			if a, b := stored.Spec.Template.Spec.ActiveDeadlineSeconds, thought.Spec.Template.Spec.ActiveDeadlineSeconds; !reflect.DeepEqual(a, b) {
 				t.Errorf("the deadline is %v, and was thought to be %v", a, b)
 			}
-			a, b := policy.Reading(&stored.Spec, "publish"), policy.Reading(&thought.Spec, "publish")
+			a, b := policy.Reading(stored, "publish"), policy.Reading(thought, "publish")
 			if !reflect.DeepEqual(a, b) {
 				t.Errorf("as it is stored:\n%v\nas it was thought to be:\n%v", a, b)
 			}

@@ -232,8 +232,10 @@ func frozenRows() []row {
 		{"another node for a held Job", mallory, rule, "frozen", patches("Job", held, "", `{"spec":{"template":{"spec":{"nodeSelector":{"a":"b"}}}}}`), nil},
 		{"a later deadline for a running Job", mallory, rule, "frozen", patches("Job", running, "", `{"spec":{"activeDeadlineSeconds":43200}}`), nil},
 		{"suspending a running Job, to start it again", mallory, rule, "frozen", patches("Job", running, "", `{"spec":{"suspend":true}}`), nil},
-		{"another creator", mallory, rule, "labels and annotations of valetkey.dev", patches("Job", held, "", `{"metadata":{"annotations":{"valetkey.dev/created-by":"bob"}}}`), nil},
-		{"a Job without its label", mallory, rule, "labels and annotations of valetkey.dev", patches("Job", held, "", `{"metadata":{"labels":{"valetkey.dev/request":"other"}}}`), nil},
+		{"another creator", mallory, rule, "never change", patches("Job", held, "", `{"metadata":{"annotations":{"valetkey.dev/created-by":"bob"}}}`), nil},
+		{"a Job without its label", mallory, rule, "never change", patches("Job", held, "", `{"metadata":{"labels":{"valetkey.dev/request":"other"}}}`), nil},
+		{"a label of a held Job, by which another policy decides", mallory, rule, "never change", patches("Job", held, "", `{"metadata":{"labels":{"example.com/change":"docs"}}}`), nil},
+		{"a label of a running Job, against the policy that ends it", mallory, rule, "never change", patches("Job", running, "", `{"metadata":{"labels":{"example.com/change":"docs"}}}`), nil},
 		{"a finalizer on a running Job", mallory, rule, "no finalizer is added", patches("Job", running, "", `{"metadata":{"finalizers":["example.com/hold"]}}`), nil},
 		{"an owner for a running Job, to free its Pod", mallory, rule, "no finalizer is added", patches("Job", running, "",
 			`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"m","uid":"5e8f1a3c-1111-4222-8333-444455556666"}]}}`), nil},
@@ -242,7 +244,7 @@ func frozenRows() []row {
 		//nolint:staticcheck // the deprecated field still works: that is the attack
 		{"a Pod that outlives its Job, the old way", mallory, rule, "so that its Pod goes with it", remove(metav1.DeleteOptions{OrphanDependents: &yes}), nil},
 		{"telling that a Job is complete", mallory, "valetkey-jobs-status", "job-controller alone", patches("Job", running, "status", `{"status":{"succeeded":1}}`), nil},
-		{"labelling an ordinary Job afterwards", mallory, rule, "labels and annotations of valetkey.dev", func(ctx context.Context, w *world, by string) error {
+		{"labelling an ordinary Job afterwards", mallory, rule, "never change", func(ctx context.Context, w *world, by string) error {
 			o := w.job0("q", set("metadata.name", "ordinary"), set("metadata.labels", map[string]any{}), set("spec.template.metadata", map[string]any{}), set("spec.suspend", true))
 			if _, err := w.clients[by].Resource(kinds["Job"]).Namespace(namespace).Create(ctx, o, metav1.CreateOptions{}); err != nil && !strings.Contains(err.Error(), "already exists") {
 				return err

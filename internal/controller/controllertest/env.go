@@ -249,7 +249,7 @@ func (e *Env) observer(cluster client.Client) *observe.Observer {
 	compiler, err := policy.NewCompiler()
 	e.Must(err)
 	return &observe.Observer{
-		Cache:     cluster,
+		Cache:     cached{cluster},
 		Live:      live.New(cluster),
 		Access:    nobodyMay{},
 		Providers: provider.NewSet(e.Backend),
@@ -260,16 +260,26 @@ func (e *Env) observer(cluster client.Client) *observe.Observer {
 	}
 }
 
-// cached shows of requests what the operator's cache keeps of them.
+// cached shows of requests and Jobs what the operator's cache keeps of them.
 type cached struct{ client.Client }
 
 // Get implements client.Client.
 func (c cached) Get(ctx context.Context, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
-	err := c.Client.Get(ctx, key, into, opts...)
-	if r, is := into.(*v1alpha1.CapabilityRequest); is && err == nil {
-		_, err = observe.Slim(r)
+	if err := c.Client.Get(ctx, key, into, opts...); err != nil {
+		return err
 	}
-	return err
+	switch o := into.(type) {
+	case *v1alpha1.CapabilityRequest:
+		_, err := observe.Slim(o)
+		return err
+	case *batchv1.Job:
+		kept, err := observe.Slim(o.DeepCopy())
+		if job, is := kept.(*batchv1.Job); is {
+			job.DeepCopyInto(o)
+		}
+		return err
+	}
+	return nil
 }
 
 // Kill ends an operator: it looks at nothing more, and what it remembered is lost.
