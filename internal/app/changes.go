@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/guard"
 	"github.com/valetkey/valetkey/internal/provider"
 )
@@ -35,14 +36,14 @@ const gathering = time.Second
 
 // onCatalogue looks again at what waits, or lives, whenever something that a decision depends on changes. whom lists what
 // a change in a namespace, or one of no namespace, can be about.
-func onCatalogue(b *builder.Builder, clock clock.PassiveClock, whom func(ctx context.Context, namespace string) []reconcile.Request) *builder.Builder {
+func onCatalogue(b *builder.Builder, clock clock.PassiveClock, world *observe.World, whom func(ctx context.Context, namespace string) []reconcile.Request) *builder.Builder {
 	for _, kind := range guard.Kinds() {
 		// When such an object was written counts, and not only what it says.
-		b = b.Watches(kind, gather(clock, whom))
+		b = b.Watches(kind, gather(clock, world, whom))
 	}
 	depends := []client.Object{&v1alpha1.CapabilityPolicy{}, &v1alpha1.Capability{}, &v1alpha1.CapabilityProvider{}, &corev1.Namespace{}}
 	for _, kind := range append(depends, rightsKinds()...) {
-		b = b.Watches(kind, gather(clock, whom), builder.WithPredicates(saysSomethingElse()))
+		b = b.Watches(kind, gather(clock, world, whom), builder.WithPredicates(saysSomethingElse()))
 	}
 	return b
 }
@@ -74,6 +75,7 @@ func said(object client.Object) client.Object {
 // that follow it in the next second.
 type gatherer struct {
 	clock clock.PassiveClock
+	world *observe.World
 	whom  func(ctx context.Context, namespace string) []reconcile.Request
 
 	mu      sync.Mutex
@@ -96,8 +98,8 @@ type ordered = priorityqueue.PriorityQueue[reconcile.Request]
 // fairqueue).
 const relook = -1
 
-func gather(clock clock.PassiveClock, whom func(ctx context.Context, namespace string) []reconcile.Request) handler.EventHandler {
-	g := &gatherer{clock: clock, whom: whom, windows: map[string]window{}}
+func gather(clock clock.PassiveClock, world *observe.World, whom func(ctx context.Context, namespace string) []reconcile.Request) handler.EventHandler {
+	g := &gatherer{clock: clock, world: world, whom: whom, windows: map[string]window{}}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { g.changed(ctx, e.Object, q) },
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { g.changed(ctx, e.ObjectNew, q) },
@@ -106,6 +108,7 @@ func gather(clock clock.PassiveClock, whom func(ctx context.Context, namespace s
 }
 
 func (g *gatherer) changed(ctx context.Context, object client.Object, q queue) {
+	g.world.Changed()
 	namespace := object.GetNamespace()
 	if ns, is := object.(*corev1.Namespace); is {
 		namespace = ns.Name

@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
@@ -85,7 +86,7 @@ func TestChanges_FindWhatHasComeToBeSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &looked{begun: time.Now()}
 		waiting := []reconcile.Request{{NamespacedName: client.ObjectKey{Name: "early"}}}
-		handler := gather(clock.RealClock{}, func(ctx context.Context, _ string) []reconcile.Request {
+		handler := gather(clock.RealClock{}, &observe.World{}, func(ctx context.Context, _ string) []reconcile.Request {
 			if ctx.Err() != nil {
 				return nil // as a cache answers
 			}
@@ -125,7 +126,7 @@ func TestChanges_ManyInASecondAreLookedAtTwice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q, asked := &looked{begun: time.Now()}, atomic.Int32{}
-				handler := gather(clock.RealClock{}, func(_ context.Context, namespace string) []reconcile.Request {
+				handler := gather(clock.RealClock{}, &observe.World{}, func(_ context.Context, namespace string) []reconcile.Request {
 					asked.Add(1)
 					return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: namespace}}}
 				})

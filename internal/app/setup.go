@@ -230,8 +230,8 @@ func addCatalog(mgr ctrl.Manager, o options, observer *observe.Observer) error {
 // addCapabilities looks again at capabilities whenever something changes that they depend on: their providers, their
 // ServiceAccounts, and for those of the cluster itself, roles and bindings.
 func addCapabilities(mgr ctrl.Manager, o options, writer catalog.Writer, observer *observe.Observer) error {
-	every := gather(o.clock, everyCapability(mgr.GetClient(), func(*v1alpha1.Capability) bool { return true }))
-	ofTheCluster := gather(o.clock, everyCapability(mgr.GetClient(), isOfTheCluster))
+	every := gather(o.clock, &observer.World, everyCapability(mgr.GetClient(), func(*v1alpha1.Capability) bool { return true }))
+	ofTheCluster := gather(o.clock, &observer.World, everyCapability(mgr.GetClient(), isOfTheCluster))
 	b := ctrl.NewControllerManagedBy(mgr).Named("capability").WithOptions(controllerOptions(1)).
 		For(&v1alpha1.Capability{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.CapabilityProvider{}, every, builder.WithPredicates(saysSomethingElse())).
@@ -263,7 +263,7 @@ func addRequests(mgr ctrl.Manager, o options, reader *live.Reader, observer *obs
 		Owns(&v1alpha1.CapabilityGrant{}, said).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel), said).
 		WatchesRawSource(request.Feed(mgr.GetCache(), ledger))
-	return onCatalogue(b, o.clock, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
+	return onCatalogue(b, o.clock, &observer.World, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
 		Client: reader.Client(mgr.GetClient()), Live: reader, Observer: observer, Marks: marks, Limits: ledger,
 		Audit: log, Metrics: told, Traces: traces,
 		Events: mgr.GetEventRecorder("valetkey"), Clock: o.clock, Retention: o.retention, JobTimeout: o.jobTimeout,
@@ -289,7 +289,7 @@ func addGrants(mgr ctrl.Manager, o options, reader *live.Reader, observer *obser
 		Watches(&v1alpha1.CapabilityPolicy{}, handler.EnqueueRequestsFromMapFunc(grant.Held(peers)),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(source.Channel(grants.Answered, grant.InTurn(o.clock)))
-	if err := onCatalogue(b, o.clock, livingGrants(mgr.GetClient())).Complete(grants); err != nil {
+	if err := onCatalogue(b, o.clock, &observer.World, livingGrants(mgr.GetClient())).Complete(grants); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("namespace").WithOptions(controllerOptions(1)).

@@ -5,6 +5,7 @@ package grant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -66,8 +67,7 @@ func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 		ctx, cancel = context.WithTimeout(ctx, g.Status.ExpiresAt.Sub(c.Clock.Now()))
 		defer cancel()
 	}
-	c.permission(ctx, g, request, job, mem, &f)
-	return f, nil
+	return f, c.permission(ctx, g, request, job, mem, &f)
 }
 
 // job is the Job that the grant names by UID, or nil. A patch of this process's own is newer than the cache.
@@ -236,19 +236,37 @@ func requestFacts(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) li
 }
 
 // permission asks whether the grant is still allowed and, before it is delivered, whether anything keeps it from being issued.
-// What cannot be found out is left unknown: it neither ends a grant nor lets it be issued.
-func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v1alpha1.CapabilityRequest, job *batchv1.Job, mem *memory, f *lifecycle.Facts) {
+// What cannot be found out is left unknown: it neither ends a grant nor lets it be issued. Of a grant that lives, it is found out when
+// something has changed that it depends on, and not whenever its Pod says something.
+func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v1alpha1.CapabilityRequest, job *batchv1.Job, mem *memory, f *lifecycle.Facts) error {
 	if f.Job.Complete || f.Job.Failed {
-		return
+		return nil
 	}
+	sight, lives := c.Observer.Sight(r, job), f.Job.StartedFor != ""
+	if lives && mem.permitted && mem.sight == sight {
+		f.Policy = lifecycle.PolicyFacts{Known: true, Allows: true}
+		return nil
+	}
+	mem.permitted = false
+	if err := c.look(ctx, g, r, job, mem, f); err != nil {
+		if errors.Is(err, observe.ErrBusy) {
+			return errInTurn
+		}
+		f.Policy = lifecycle.PolicyFacts{Message: err.Error()}
+	}
+	mem.sight, mem.permitted = sight, lives && f.Policy.Known && f.Policy.Allows
+	return nil
+}
+
+// look looks at all that permission depends on.
+func (c *Controller) look(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v1alpha1.CapabilityRequest, job *batchv1.Job, mem *memory, f *lifecycle.Facts) error {
 	found, err := c.Observer.Observe(ctx, r)
 	if err != nil {
-		f.Policy.Message = err.Error()
-		return
+		return err
 	}
 	if found.Review != nil && found.Review.Digest != g.Spec.Approval.Digest {
 		f.Policy = lifecycle.PolicyFacts{Known: true, Message: "what was approved has changed: " + changed(r, found.Review)}
-		return
+		return nil
 	}
 	issuing := f.Job.StartedFor == "" && !mem.atRest(c.Clock.Now())
 	mem.inputs = copies(g, found)
@@ -256,8 +274,7 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 		mem.template = &found.Facts.Job.Spec.Template
 		exposure, err := c.Observer.Exposure(ctx, r, observe.Issuing)
 		if err != nil {
-			f.Policy.Message = err.Error()
-			return
+			return err
 		}
 		found.Facts.Risks = append(found.Facts.Risks, exposure...)
 		f.Guard = c.obstacle(ctx, r, job)
@@ -265,10 +282,10 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 	found.Facts.Granted = true
 	d, err := c.Observer.Decide(ctx, found.Facts)
 	if err != nil {
-		f.Policy.Message = err.Error()
-		return
+		return err
 	}
 	f.Policy = lifecycle.PolicyFacts{Known: d.Verdict == policy.Allow || d.Verdict == policy.Deny, Allows: d.Verdict == policy.Allow, Message: d.Message}
+	return nil
 }
 
 func changed(r *v1alpha1.CapabilityRequest, now *v1alpha1.Review) string {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/controller/stored"
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/provider"
@@ -66,6 +67,9 @@ type memory struct {
 	pods map[types.UID]lifecycle.PodFacts
 	// released are the Pods that this process let go, by UID, whatever the cache shows.
 	released map[types.UID]bool
+	// permitted is set while the last look found that the grant may live, and sight is what it saw.
+	permitted bool
+	sight     observe.Sight
 	// met is set once this process looked at the grant.
 	met bool
 	// looked reports whether the API server itself was asked for Pods that the watch did not show.

@@ -70,7 +70,7 @@ func (e *look) askEach(ctx context.Context, other string, risks *exposure.Risks)
 func (e *look) subjects(ctx context.Context) (subjects []v1alpha1.Identity, tooMany bool, err error) {
 	listed, err := e.Answers.of("accounts/"+e.namespace, answersLast, func() (any, error) {
 		var names []string
-		err := e.lookups.Do(ctx, e.namespace, func() error {
+		err := e.lookups.Do(ctx, e.turn, func() error {
 			return e.Live.Each(ctx, &corev1.ServiceAccountList{}, func(account client.Object) bool {
 				names = append(names, strings.Clone(account.GetName()))
 				return len(names) <= MostAccounts
@@ -111,7 +111,7 @@ func (e *look) allowed(ctx context.Context, who v1alpha1.Identity, access rbac.A
 
 func (e *look) askAccess(ctx context.Context, spec reviewSpec) (reviewStatus, error) {
 	review := &authorizationv1.SubjectAccessReview{Spec: spec}
-	err := e.lookups.Do(ctx, e.namespace, func() error { return e.Access.Create(ctx, review) })
+	err := e.lookups.Do(ctx, e.turn, func() error { return e.Access.Create(ctx, review) })
 	if err != nil {
 		return review.Status, fmt.Errorf("asking what %s may do: %w", spec.User, err)
 	}

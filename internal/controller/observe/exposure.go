@@ -25,6 +25,7 @@ const (
 // look is one look at who could read a credential or approve its request.
 type look struct {
 	*Observer
+	turn      Turn
 	namespace string
 	requester v1alpha1.Identity
 	questions []exposure.Question
@@ -39,9 +40,9 @@ type look struct {
 func (o *Observer) Exposure(
 	ctx context.Context, request *v1alpha1.CapabilityRequest, moment Moment,
 ) ([]policy.Risk, error) {
-	e := &look{Observer: o, namespace: request.Namespace, requester: request.Spec.Requester}
+	e := &look{Observer: o, turn: turnOf(request), namespace: request.Namespace, requester: request.Spec.Requester}
 	e.questions = exposure.About(request.Name)
-	err := o.looks.do(ctx, e.namespace, func() (err error) {
+	err := o.looks.do(ctx, e.turn, func() (err error) {
 		e.accounts, e.asks, err = exposure.ByRoles(ctx, e.Cache, e.namespace, e.requester, e.questions)
 		return err
 	})

@@ -74,7 +74,7 @@ func (o *Observer) inputs(ctx context.Context, found *Observation, in policy.Rev
 		return o.reviewOf(ctx, found, in)
 	}
 	namespace := found.Facts.Request.Namespace
-	return o.lookups.Do(ctx, namespace, func() error {
+	return o.lookups.Do(ctx, turnOf(found.Facts.Request), func() error {
 		return o.Live.Group(ctx, namespace, min(len(names), inputsRoom)+1, func(from client.Reader) error {
 			return o.readInputs(ctx, found, from, names, in)
 		})
@@ -110,7 +110,7 @@ func (o *Observer) readInputs(ctx context.Context, found *Observation, from clie
 
 // reviewOf makes the review of what was read, of which a large Job takes the processor for a while.
 func (o *Observer) reviewOf(ctx context.Context, found *Observation, in policy.ReviewInput) error {
-	return o.looks.do(ctx, found.Facts.Request.Namespace, func() error {
+	return o.looks.do(ctx, turnOf(found.Facts.Request), func() error {
 		found.reviewOf(in)
 		return nil
 	})

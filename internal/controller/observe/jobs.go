@@ -90,7 +90,7 @@ func (o *Observer) job(ctx context.Context, request *v1alpha1.CapabilityRequest)
 	whole, known := o.jobs.get(edition{shown.UID, shown.Generation, shown.Annotations[shownLabels]})
 	if !known {
 		var err error
-		if whole, err = o.readJob(ctx, key); err != nil || whole.job == nil || whole.job.UID != shown.UID {
+		if whole, err = o.readJob(ctx, turnOf(request), key); err != nil || whole.job == nil || whole.job.UID != shown.UID {
 			return wholeJob{}, err
 		}
 		o.jobs.add(whole)
@@ -104,10 +104,10 @@ const jobRoom = 6
 
 // readJob reads a Job as it is stored. Fields that the API server has and this program does not know, because the cluster is newer, would
 // be dropped by a typed client, so that neither the check of the Job nor its digest saw them.
-func (o *Observer) readJob(ctx context.Context, key client.ObjectKey) (wholeJob, error) {
+func (o *Observer) readJob(ctx context.Context, turn Turn, key client.ObjectKey) (wholeJob, error) {
 	stored := &storedJob{}
 	stored.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
-	err := o.lookups.Do(ctx, key.Namespace, func() error {
+	err := o.lookups.Do(ctx, turn, func() error {
 		return o.Live.Group(ctx, key.Namespace, jobRoom, func(from client.Reader) error { return from.Get(ctx, key, stored) })
 	})
 	switch {

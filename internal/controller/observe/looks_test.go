@@ -5,6 +5,7 @@ package observe
 
 import (
 	"context"
+	"errors"
 	goruntime "runtime"
 	"sync/atomic"
 	"testing"
@@ -31,7 +32,7 @@ func TestLooks_LeaveOthersTheProcessors(t *testing.T) {
 		for namespace, inside := range running {
 			for range 10 {
 				go func() {
-					_ = all.do(t.Context(), namespace, func() error {
+					_ = all.do(t.Context(), Turn{Namespace: namespace}, func() error {
 						inside.Add(1)
 						<-goOn
 						inside.Add(-1)
@@ -104,6 +105,51 @@ func TestLooks_AreWhatBackEndsMake(t *testing.T) {
 		synctest.Wait()
 		if n := backend.count.Load(); n != requests {
 			t.Errorf("%d looks were made for %d requests", n, requests)
+		}
+	})
+}
+
+// TestLooks_AtAGrantDoNotWaitForRequests of its namespace, and not for long for others: it may have to end.
+func TestLooks_AtAGrantDoNotWaitForRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all looks
+		goOn, made := make(chan struct{}), 0
+		for range 100 {
+			go func() {
+				_ = all.do(t.Context(), Turn{Namespace: "agents"}, func() error {
+					<-goOn
+					made++
+					return nil
+				})
+			}()
+		}
+		synctest.Wait()
+		for made = 0; made < 1; {
+			goOn <- struct{}{}
+			synctest.Wait()
+		}
+		before, looked := made, make(chan error, 1)
+		go func() {
+			looked <- all.do(t.Context(), Turn{Namespace: "agents", Granted: true}, func() error { return nil })
+		}()
+		synctest.Wait()
+		for len(looked) == 0 {
+			goOn <- struct{}{}
+			synctest.Wait()
+		}
+		if most := 3; made-before > most {
+			t.Errorf("it waits for %d of 100 looks at requests", made-before)
+		}
+		if err := all.do(t.Context(), Turn{Namespace: "agents", Granted: true}, func() error { return nil }); !errors.Is(err, ErrBusy) {
+			t.Errorf("while a look takes for ever: %v", err)
+		}
+		close(goOn)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		synctest.Wait()
+		<-looked
+		if err := all.do(ended, Turn{Granted: true}, func() error { return nil }); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("it is told %v", err)
 		}
 	})
 }

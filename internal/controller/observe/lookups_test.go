@@ -22,7 +22,7 @@ func TestLookups_ANamespaceWaitsForItself(t *testing.T) {
 		answer := make(chan struct{})
 		for range 10 {
 			go func() {
-				err := lookups.Do(t.Context(), "busy", func() error {
+				err := lookups.Do(t.Context(), observe.Turn{Namespace: "busy"}, func() error {
 					running.Add(1)
 					<-answer
 					running.Add(-1)
@@ -39,7 +39,7 @@ func TestLookups_ANamespaceWaitsForItself(t *testing.T) {
 			if now, want := running.Load(), min(2, 10-over); now != want || done.Load() != over {
 				t.Errorf("%d look-ups of one namespace are over, and %d run; want %d", done.Load(), now, want)
 			}
-			if err := lookups.Do(t.Context(), "quiet", func() error { return nil }); err != nil {
+			if err := lookups.Do(t.Context(), observe.Turn{Namespace: "quiet"}, func() error { return nil }); err != nil {
 				t.Errorf("another namespace: %v", err)
 			}
 			answer <- struct{}{}
@@ -52,14 +52,16 @@ func TestLookups_WhoeverWaitsTooLongIsToldSo(t *testing.T) {
 		var lookups observe.Lookups
 		answer := make(chan struct{})
 		for range 2 {
-			go func() { _ = lookups.Do(t.Context(), "busy", func() error { <-answer; return nil }) }()
+			go func() {
+				_ = lookups.Do(t.Context(), observe.Turn{Namespace: "busy"}, func() error { <-answer; return nil })
+			}()
 		}
 		synctest.Wait()
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := lookups.Do(
 			ended,
-			"busy",
+			observe.Turn{Namespace: "busy"},
 			func() error { t.Error("it is made all the same"); return nil },
 		); !errors.Is(
 			err,
@@ -70,7 +72,7 @@ func TestLookups_WhoeverWaitsTooLongIsToldSo(t *testing.T) {
 		close(answer)
 		synctest.Wait()
 		broken := errors.New("broken")
-		if err := lookups.Do(t.Context(), "busy", func() error { return broken }); !errors.Is(err, broken) {
+		if err := lookups.Do(t.Context(), observe.Turn{Namespace: "busy"}, func() error { return broken }); !errors.Is(err, broken) {
 			t.Errorf("a look-up that fails: %v", err)
 		}
 	})

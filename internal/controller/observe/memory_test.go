@@ -95,12 +95,12 @@ func TestJob_LargeNotesAreNotUnfolded(t *testing.T) {
 	job := aJob("1", 1, 0)
 	o := &Observer{Live: live.New(livetest.New(t, job))}
 	key := client.ObjectKeyFromObject(job)
-	if _, err := o.readJob(t.Context(), key); err != nil { // what is done once only is done by now
+	if _, err := o.readJob(t.Context(), Turn{}, key); err != nil { // what is done once only is done by now
 		t.Fatal(err)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	whole, err := o.readJob(t.Context(), key)
+	whole, err := o.readJob(t.Context(), Turn{}, key)
 	runtime.ReadMemStats(&after)
 	if err != nil || whole.job.Name != job.Name || whole.job.ManagedFields != nil {
 		t.Fatalf("it reads %+v; %v", whole.job, err)

@@ -47,6 +47,8 @@ type Observer struct {
 	Guard Guard
 	// IdentityExtraKey is the key of userInfo.extra by which people are told apart; empty where the user name alone tells.
 	IdentityExtraKey string
+	// World counts what changes. Its zero value is ready to use.
+	World World
 	// Clock is the present time.
 	Clock clock.PassiveClock
 	// Answers are what the API server said of late.
@@ -139,7 +141,7 @@ func (o *Observer) catalogue(ctx context.Context, found *Observation) error {
 	}
 	found.Backend = backend
 	var unfit error
-	err = o.looks.do(ctx, request.Namespace, func() error { // a back end may look at all bindings of the cluster
+	err = o.looks.do(ctx, turnOf(request), func() error { // a back end may look at all bindings of the cluster
 		if found.Scope, unfit = backend.Render(ctx, capability, values(request)); unfit == nil {
 			unfit = found.Scope.Fits()
 		}
@@ -197,7 +199,7 @@ func (found *Observation) reviewOf(in policy.ReviewInput) {
 
 // Decide asks the policies.
 func (o *Observer) Decide(ctx context.Context, facts policy.Facts) (decision policy.Decision, err error) {
-	err = o.looks.do(ctx, facts.Request.Namespace, func() error {
+	err = o.looks.do(ctx, turnOf(facts.Request), func() error {
 		decision = policy.Evaluate(facts)
 		return nil
 	})
