@@ -22,8 +22,9 @@ import (
 const (
 	// minimumSession is the shortest session that STS gives.
 	minimumSession = 900 * time.Second
-	// askingTime is what may pass between the beginning of an attempt and STS's answer.
-	askingTime = time.Minute
+	// askingTime is what may pass between the beginning of an attempt and that of its session: a gateway can hold the question up for as long
+	// as the identity's token is good, ten minutes, and nobody hears of it.
+	askingTime = 11 * time.Minute
 )
 
 // Identities makes tokens of capabilities' ServiceAccounts.

@@ -28,6 +28,8 @@ type session struct {
 	// provider, audience and subject are what STS read in the identity's token, and source what it was told of a person
 	// behind it: nothing.
 	provider, audience, subject, source string
+	// policySize is how much of the room for session policies that of the session takes, in percent.
+	policySize int32
 }
 
 // believable refuses an answer that is not what was asked for: incomplete, expired, living on far beyond what was asked, of
@@ -53,6 +55,8 @@ func (s *session) believable(now time.Time, asked assumption) error {
 		why = "another role or session than was asked for"
 	case !s.isOf(asked):
 		why = "a credential for another identity than it was shown, or by another identity provider"
+	case s.policySize <= 0: // STS says so wherever it was given one
+		why = "a credential without the session policy"
 	}
 	if why == "" {
 		return nil

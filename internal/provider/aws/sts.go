@@ -57,6 +57,7 @@ func (c *connection) assume(ctx context.Context, a assumption) (*session, error)
 	}
 	s := &session{provider: aws.ToString(answer.Provider), audience: aws.ToString(answer.Audience),
 		subject: aws.ToString(answer.SubjectFromWebIdentityToken), source: aws.ToString(answer.SourceIdentity)}
+	s.policySize = aws.ToInt32(answer.PackedPolicySize)
 	if c := answer.Credentials; c != nil {
 		s.keyID, s.secret, s.token, s.expires = aws.ToString(c.AccessKeyId), aws.ToString(c.SecretAccessKey), aws.ToString(c.SessionToken), aws.ToTime(c.Expiration)
 	}

@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	// askingTime is what may pass between the beginning of an attempt and Google's last answer.
-	askingTime = time.Minute
+	// askingTime is what may pass between the beginning of an attempt and that of the token's time: a gateway can hold the question up for as
+	// long as the token is good by which it is asked, an hour, and nobody hears of it.
+	askingTime = 61 * time.Minute
 	// audiencePrefix and a provider's resource name are the audience that Google expects in an identity's token.
 	audiencePrefix = "https://iam.googleapis.com/"
 )

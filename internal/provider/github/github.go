@@ -24,8 +24,11 @@ import (
 const (
 	// tokenTime is how long GitHub's tokens live, whatever is asked for.
 	tokenTime = time.Hour
-	// askingTime is what may pass between the beginning of an attempt and GitHub's answer.
-	askingTime = time.Minute
+	// proofTime is how long what proves the App is good.
+	proofTime = 8 * time.Minute
+	// askingTime is what may pass between the beginning of an attempt and that of the token's time: a gateway can hold the question up for as
+	// long as its proof is good, and nobody hears of it.
+	askingTime = time.Minute + proofTime
 	// clockSkew is how far the clocks of GitHub and operator may be apart before an expiry is not believed.
 	clockSkew = 10 * time.Minute
 	// OwnAPI is GitHub's own.
@@ -137,7 +140,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	settings, now := l.Provider.Spec.GitHub, g.options.Clock.Now()
 	// GitHub takes the App's own token for ten minutes at the most, and allows for a clock that is a minute ahead.
 	proof, err := g.options.Signers[settings.Signer].Sign(ctx, map[string]any{
-		"iss": strconv.FormatInt(settings.AppID, 10), "iat": now.Add(-time.Minute).Unix(), "exp": now.Add(8 * time.Minute).Unix(),
+		"iss": strconv.FormatInt(settings.AppID, 10), "iat": now.Add(-time.Minute).Unix(), "exp": now.Add(proofTime).Unix(),
 	})
 	if err != nil {
 		return nil, &provider.Error{Class: provider.Retryable, Refused: true, Message: err.Error()}

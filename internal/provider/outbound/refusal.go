@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ func (f Form) holdsMore(text []byte, fields []string) bool {
 		}
 		return !is && !isNothing(text)
 	case XML:
-		return slices.ContainsFunc(pathsOf(text), func(path string) bool { return !slices.Contains(fields, path) })
+		return anyOf(pathsOf(text), func(path string) bool { return !slices.Contains(fields, path) })
 	default:
 		return false
 	}
@@ -53,7 +54,7 @@ func (f Form) saysError(text []byte) bool {
 		}
 		return false
 	case XML:
-		return slices.ContainsFunc(pathsOf(text), func(path string) bool {
+		return anyOf(pathsOf(text), func(path string) bool {
 			root, rest, _ := strings.Cut(path, "/")
 			return root == "ErrorResponse" || root == "Error" || rest == "Error"
 		})
@@ -73,27 +74,53 @@ func isNothing(value []byte) bool {
 	return json.Compact(&short, value) != nil || slices.Contains([]string{"null", `""`, "0", "false", "[]", "{}"}, short.String())
 }
 
-// pathsOf are the paths of all elements of a document. An attribute that is no namespace counts as one.
-func pathsOf(text []byte) (paths []string) {
-	var open []string
-	for d := xml.NewDecoder(bytes.NewReader(text)); ; {
-		token, err := d.Token()
-		if err != nil {
-			return paths
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			open = append(open, t.Name.Local)
-			paths = append(paths, strings.Join(open, "/"))
-			for _, a := range t.Attr {
-				if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" {
-					paths = append(paths, strings.Join(open, "/")+"/@"+a.Name.Local)
+// deepest is how deep the elements of a server's documents are nested, with room to spare.
+const deepest = 32
+
+// pathsOf goes through the paths of all elements of a document. An attribute that is no namespace counts as one, and what is nested deeper than
+// deepest has the path that it has there: nothing is known by it.
+func pathsOf(text []byte) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		var open []string
+		for d, depth := xml.NewDecoder(bytes.NewReader(text)), 0; ; {
+			token, err := d.Token()
+			if err != nil {
+				return
+			}
+			switch t := token.(type) {
+			case xml.StartElement:
+				if depth++; depth > deepest {
+					if depth == deepest+1 && !yield(strings.Join(open, "/")+"/…") {
+						return
+					}
+					continue
+				}
+				open = append(open, t.Name.Local)
+				path := strings.Join(open, "/")
+				if !yield(path) {
+					return
+				}
+				for _, a := range t.Attr {
+					if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" && !yield(path+"/@"+a.Name.Local) {
+						return
+					}
+				}
+			case xml.EndElement:
+				if depth--; depth < deepest {
+					open = open[:depth]
 				}
 			}
-		case xml.EndElement:
-			open = open[:len(open)-1]
 		}
 	}
+}
+
+func anyOf(paths iter.Seq[string], is func(string) bool) bool {
+	for path := range paths {
+		if is(path) {
+			return true
+		}
+	}
+	return false
 }
 
 // refusing are the statuses by which servers refuse a request before they issue anything. Those that stand for a lost
