@@ -7,10 +7,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -27,7 +30,7 @@ func addMetricsServer(mgr ctrl.Manager, o options) error {
 	if err != nil {
 		return fmt.Errorf("--metrics-address: %w", err)
 	}
-	grace, server := time.Second, newServer(metricsHandler(metrics.Registry))
+	grace, server := time.Second, newServer(metricsHandler(metrics.Registry, o.clock))
 	server.WriteTimeout = 3 * callerTime
 	return mgr.Add(&manager.Server{Name: "metrics", ShutdownTimeout: &grace, Server: server, Listener: listener})
 }
@@ -53,8 +56,35 @@ func healthHandler(ready map[string]healthz.Checker) http.Handler {
 	return mux
 }
 
-func metricsHandler(from prometheus.Gatherer) http.Handler {
+func metricsHandler(from prometheus.Gatherer, clock clock.PassiveClock) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(from, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	shared := &sharedGatherer{from: from, clock: clock}
+	// What compresses an answer takes hundreds of KiB for each question, and anybody may ask.
+	mux.Handle("/metrics", promhttp.HandlerFor(shared, promhttp.HandlerOpts{EnableOpenMetrics: true, DisableCompression: true}))
 	return mux
+}
+
+// gatheredFor is how long what was gathered is told to all who ask.
+const gatheredFor = time.Second
+
+// sharedGatherer gathers once for all who ask at a time: some figures are counted over all that lives, and the port asks for no token.
+type sharedGatherer struct {
+	from  prometheus.Gatherer
+	clock clock.PassiveClock
+
+	mu       sync.Mutex
+	at       time.Time
+	families []*dto.MetricFamily
+	err      error
+}
+
+// Gather implements [prometheus.Gatherer].
+func (s *sharedGatherer) Gather() ([]*dto.MetricFamily, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.clock.Now(); s.at.IsZero() || now.Before(s.at) || now.Sub(s.at) >= gatheredFor {
+		s.families, s.err = s.from.Gather()
+		s.at = now
+	}
+	return s.families, s.err
 }

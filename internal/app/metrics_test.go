@@ -4,13 +4,18 @@
 package app
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/telemetry"
@@ -21,7 +26,7 @@ func scrape(t *testing.T, from prometheus.Gatherer, accept string) string {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
 	r.Header.Set("Accept", accept)
 	w := httptest.NewRecorder()
-	metricsHandler(from).ServeHTTP(w, r)
+	metricsHandler(from, clock.RealClock{}).ServeHTTP(w, r)
 	if w.Code != http.StatusOK {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
@@ -50,4 +55,35 @@ func TestAnExemplarNamesTheLeaseAndNothingOfTheAgents(t *testing.T) {
 	if old := scrape(t, registry, "text/plain"); strings.Contains(old, "lease_id") || !strings.Contains(old, "valetkey_expiry_lateness_seconds_count 1") {
 		t.Errorf("whoever does not ask for OpenMetrics gets\n%s", old)
 	}
+}
+
+// TestMetrics_AreGatheredOnceForAllWhoAsk: the port asks for no token, and some figures are counted over all that lives.
+func TestMetrics_AreGatheredOnceForAllWhoAsk(t *testing.T) {
+	gathered := 0
+	from := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		gathered++
+		name, kind := fmt.Sprintf("gathered_%d", gathered), dto.MetricType_GAUGE
+		return []*dto.MetricFamily{{Name: &name, Type: &kind, Metric: []*dto.Metric{{Gauge: &dto.Gauge{Value: new(float64)}}}}}, nil
+	})
+	now := clocktesting.NewFakePassiveClock(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC))
+	handler := metricsHandler(from, now)
+	ask := func(want string) {
+		t.Helper()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+		r.Header.Set("Accept-Encoding", "gzip")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("got %s; want %s", w.Body, want)
+		}
+	}
+	for range 512 {
+		ask("gathered_1 0")
+	}
+	now.SetTime(now.Now().Add(gatheredFor - time.Nanosecond))
+	ask("gathered_1 0")
+	now.SetTime(now.Now().Add(time.Nanosecond))
+	ask("gathered_2 0")
+	now.SetTime(now.Now().Add(-time.Hour)) // somebody set the clock
+	ask("gathered_3 0")
 }

@@ -81,7 +81,7 @@ type Options struct {
 // Checker is safe for concurrent use.
 type Checker struct {
 	options Options
-	// answers holds the refusal of a token, or nil, by the token's digest. No token is kept.
+	// answers holds the refusal of a token, or nil, by the digest of what the token says. No token is kept.
 	answers  *utilcache.LRUExpireCache
 	flights  singleflight.Group
 	reviews  *semaphore.Weighted
@@ -121,7 +121,8 @@ func (c *Checker) check(ctx context.Context, token string) *Refusal {
 	if wait := c.requests.take(who.username); wait > 0 {
 		return tooMany("questions of "+who.username, wait)
 	}
-	digest := sha256.Sum256([]byte(token))
+	// A token is what was signed: whoever has one can write an ECDSA signature in two ways, and both are good.
+	digest := sha256.Sum256([]byte(token[:strings.LastIndexByte(token, '.')]))
 	key := string(digest[:])
 	if answer, known := c.answers.Get(key); known {
 		return answer.(*Refusal)

@@ -10,9 +10,11 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -347,10 +349,24 @@ func TestChecker_ATokenHasOneSpelling(t *testing.T) {
 			}
 		}
 		expect(t, c.Check(t.Context(), token+"\n"), http.StatusUnauthorized, "bring a")
+		expect(t, c.Check(t.Context(), otherSignature(t, token)), 0, "")
 		if got := s.asked.Load(); got != asked {
 			t.Errorf("the API server was asked %d questions more", got-asked)
 		}
 	})
+}
+
+// otherSignature is a token with the other signature of P-256 that is as good: of (r, s) that is (r, n-s).
+func otherSignature(t *testing.T, token string) string {
+	t.Helper()
+	at := strings.LastIndexByte(token, '.') + 1
+	signature, err := base64.RawURLEncoding.DecodeString(token[at:])
+	if err != nil || len(signature) != 64 {
+		t.Fatalf("%d bytes are no signature of P-256: %v", len(signature), err)
+	}
+	s := new(big.Int).SetBytes(signature[32:])
+	s.Sub(elliptic.P256().Params().N, s).FillBytes(signature[32:])
+	return token[:at] + base64.RawURLEncoding.EncodeToString(signature)
 }
 
 func TestChecker_TokensOfRSAKeysAreKnownToo(t *testing.T) {
@@ -449,8 +465,8 @@ func TestChecker_FewQuestionsAreAskedAtATime(t *testing.T) {
 		s.wait = make(chan struct{})
 		c := s.checker()
 		gone, cancel := context.WithCancel(t.Context())
-		for range 8 {
-			token := s.token()
+		for i := range 8 {
+			token := s.token(with("jti", fmt.Sprintf("at-a-time-%d", i)))
 			go func() { _ = c.Check(gone, token) }()
 			synctest.Wait()
 			for range 5 {
@@ -462,7 +478,7 @@ func TestChecker_FewQuestionsAreAskedAtATime(t *testing.T) {
 		if got := s.asked.Load(); got != 8 {
 			t.Errorf("%d questions are asked at a time", got)
 		}
-		expect(t, c.Check(t.Context(), s.token()), http.StatusTooManyRequests, "too many callers are being looked at")
+		expect(t, c.Check(t.Context(), s.token(with("jti", "one-more"))), http.StatusTooManyRequests, "too many callers are being looked at")
 		close(s.wait)
 		synctest.Wait()
 		expect(t, c.Check(t.Context(), s.token()), 0, "")

@@ -131,6 +131,10 @@ func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 		return outcome{}, err
 	case d.Verdict == policy.Deny:
 		return c.refuse(ctx, r, d.Reason, d.Message, d.Policy)
+	case r.Status.Approvals != nil && r.Status.Policy != nil && d.Policy != nil && d.Policy.Name != r.Status.Policy.Name:
+		// People approved what that policy lets them: another may ask for fewer of them, or accept what it does not.
+		return c.refuse(ctx, r, v1alpha1.ReasonReviewChanged, fmt.Sprintf(
+			"approvals were asked for by policy %s, and policy %s would decide by now; create another request", r.Status.Policy.Name, d.Policy.Name), nil)
 	case d.Verdict == policy.Allow && r.Status.Review != nil:
 		return c.grant(ctx, r, found, d)
 	default:
@@ -176,7 +180,9 @@ func (c *Controller) wait(r *v1alpha1.CapabilityRequest, d policy.Decision) outc
 	if d.Policy != nil {
 		r.Status.Policy = d.Policy
 	}
-	r.Status.Approvals = approvals(d)
+	if d.Verdict != policy.Indeterminate { // what could not be found out takes nothing back
+		r.Status.Approvals = approvals(d)
+	}
 	message := d.Message
 	if d.Reason == v1alpha1.ReasonAwaitingApproval && r.Status.Review != nil {
 		message = fmt.Sprintf("%s; look at status.review, then: kubectl annotate capreq %s -n %s %s=%s",
