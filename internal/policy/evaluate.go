@@ -29,6 +29,8 @@ type Facts struct {
 	CapabilityMessage string
 	// Job is the request's; nil while it is not there.
 	Job *batchv1.Job
+	// JobSize is how many bytes its template has as JSON, where that is too large for the rest of it to have been read.
+	JobSize int
 	// JobProblems are what is wrong with the Job beside its spec: fields that this program does not know, and inputs that are not there.
 	JobProblems []string
 	// Policies are all there are.
@@ -219,6 +221,7 @@ func (e *evaluation) jobTooLarge() *Decision {
 		return nil
 	}
 	found := slices.Concat(showable(e.Job), countInputs(e.Job))
+	found.add(e.JobSize > MaxJobSize, templateTooLarge, e.JobSize, MaxJobSize)
 	if !e.Granted {
 		found = append(found, tooLarge(e.Job)...)
 	}

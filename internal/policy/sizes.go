@@ -85,6 +85,8 @@ func (f StructField) Bound() Bound {
 	return bound
 }
 
+const templateTooLarge = "the Pod template has %d bytes as JSON, of at most %d"
+
 // tooLarge says what is too large in a Job: what the admission rule valetkey-sizes refuses.
 func tooLarge(job *batchv1.Job) findings {
 	var f findings
@@ -123,7 +125,7 @@ func tooLarge(job *batchv1.Job) findings {
 		if text, err := json.Marshal(&job.Spec.Template); err == nil { // as it did when the API server stored it
 			size = len(text)
 		}
-		f.add(size > MaxJobSize, "the Pod template has %d bytes as JSON, of at most %d", size, MaxJobSize)
+		f.add(size > MaxJobSize, templateTooLarge, size, MaxJobSize)
 	}
 	f.add(len(job.Annotations) > MaxJobNotes, "the Job has %d annotations, of at most %d", len(job.Annotations), MaxJobNotes)
 	return f

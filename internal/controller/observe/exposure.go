@@ -42,7 +42,7 @@ func (o *Observer) Exposure(
 ) ([]policy.Risk, error) {
 	e := &look{Observer: o, turn: turnOf(request), namespace: request.Namespace, requester: request.Spec.Requester}
 	e.questions = exposure.About(request.Name)
-	err := o.looks.do(ctx, e.turn, func() (err error) {
+	err := o.look(ctx, request, func() (err error) {
 		e.accounts, e.asks, err = exposure.ByRoles(ctx, e.Cache, e.namespace, e.requester, e.questions)
 		return err
 	})

@@ -5,6 +5,7 @@ package observe
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -43,9 +44,22 @@ func UnknownFields(raw *unstructured.Unstructured) ([]string, error) {
 	return whole.problems, err
 }
 
-// decode reads a Job as it is stored.
+// decode reads a Job as it is stored. Of one whose template is too large it reads no more than that: it is refused, and whoever looks at
+// requests would hold it in memory, many times as large, while it waits for its turn.
 func decode(text []byte) (wholeJob, error) {
 	whole := wholeJob{job: &batchv1.Job{}}
+	size, err := templateSize(text)
+	if err != nil {
+		return wholeJob{}, fmt.Errorf("reading the Job as it is stored: %w", err)
+	}
+	if size > policy.MaxJobSize {
+		large := struct {
+			Metadata *metav1.ObjectMeta `json:"metadata"`
+		}{&whole.job.ObjectMeta}
+		err := json.Unmarshal(text, &large)
+		whole.job.ManagedFields, whole.size = nil, size
+		return whole, err
+	}
 	strict, err := kjson.UnmarshalStrict(text, whole.job, kjson.DisallowUnknownFields)
 	if err != nil {
 		return wholeJob{}, fmt.Errorf("reading the Job as it is stored: %w", err)
@@ -56,6 +70,17 @@ func decode(text []byte) (wholeJob, error) {
 		whole.problems = append(whole.problems, policy.Clip(field, 256)+" is not known to this version of Valetkey; leave it out, or upgrade Valetkey")
 	}
 	return whole, nil
+}
+
+// templateSize is how many bytes a Job's template has in the Job's JSON.
+func templateSize(text []byte) (int, error) {
+	var job struct {
+		Spec struct {
+			Template json.RawMessage `json:"template"`
+		} `json:"spec"`
+	}
+	err := json.Unmarshal(text, &job)
+	return len(job.Spec.Template), err
 }
 
 // inputs reads the ConfigMaps that the Job's Pod reads, and makes the review of them. Of a Job that was started it takes those of the
@@ -110,7 +135,7 @@ func (o *Observer) readInputs(ctx context.Context, found *Observation, from clie
 
 // reviewOf makes the review of what was read, of which a large Job takes the processor for a while.
 func (o *Observer) reviewOf(ctx context.Context, found *Observation, in policy.ReviewInput) error {
-	return o.looks.do(ctx, turnOf(found.Facts.Request), func() error {
+	return o.look(ctx, found.Facts.Request, func() error {
 		found.reviewOf(in)
 		return nil
 	})

@@ -45,6 +45,8 @@ func editionOf(whole *batchv1.Job) edition {
 type wholeJob struct {
 	job      *batchv1.Job
 	problems []string
+	// size of its template as JSON, where that is too large to be read.
+	size int
 }
 
 func (j *Jobs) get(e edition) (wholeJob, bool) {
@@ -136,5 +138,5 @@ func (w wholeJob) as(shown *batchv1.Job) wholeJob {
 		}
 		job.Spec.Template.Annotations[key] = value
 	}
-	return wholeJob{job: job, problems: w.problems}
+	return wholeJob{job: job, problems: w.problems, size: w.size}
 }

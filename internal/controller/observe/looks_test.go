@@ -13,6 +13,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
@@ -152,4 +153,29 @@ func TestLooks_AtAGrantDoNotWaitForRequests(t *testing.T) {
 			t.Errorf("it is told %v", err)
 		}
 	})
+}
+
+// TestLooks_AtARequestThatWasRemovedAreNotMade.
+func TestLooks_AtARequestThatWasRemovedAreNotMade(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	named := func(uid types.UID) *v1alpha1.CapabilityRequest {
+		return &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "q", UID: uid}}
+	}
+	for name, row := range map[string]struct {
+		stored *v1alpha1.CapabilityRequest
+		made   bool
+	}{"it is there": {named("1"), true}, "it is gone": {nil, false}, "another has its name": {named("2"), false}} {
+		b := fake.NewClientBuilder().WithScheme(scheme)
+		if row.stored != nil {
+			b = b.WithObjects(row.stored)
+		}
+		made := false
+		err := (&Observer{Cache: b.Build()}).look(t.Context(), named("1"), func() error { made = true; return nil })
+		if made != row.made || errors.Is(err, errGone) == row.made {
+			t.Errorf("%s: made %v, %v", name, made, err)
+		}
+	}
 }

@@ -127,3 +127,24 @@ func TestAccounts_OfThemTheirNamesAreKept(t *testing.T) {
 		t.Errorf("they take %d MiB", most)
 	}
 }
+
+// TestJob_TooLargeATemplateIsNotRead, and the request is refused for it.
+func TestJob_TooLargeATemplateIsNotRead(t *testing.T) {
+	job := aJob("1", 1, 0)
+	for i := range 400 {
+		job.Spec.Template.Spec.Containers[0].Env = append(job.Spec.Template.Spec.Containers[0].Env, corev1.EnvVar{Name: fmt.Sprint("E", i), Value: strings.Repeat("x", 1000)})
+	}
+	o := &Observer{Live: live.New(livetest.New(t, job))}
+	whole, err := o.readJob(t.Context(), Turn{}, client.ObjectKeyFromObject(job))
+	if err != nil || whole.size < 400_000 || whole.job.UID != job.UID || whole.job.Name != job.Name {
+		t.Fatalf("it reads %d bytes of %+v; %v", whole.size, whole.job, err)
+	}
+	if pod := whole.job.Spec.Template.Spec; len(pod.Containers) != 0 {
+		t.Errorf("it holds %d containers of it", len(pod.Containers))
+	}
+	d := policy.Evaluate(policy.Facts{Request: &v1alpha1.CapabilityRequest{Spec: v1alpha1.CapabilityRequestSpec{Repo: "web-app", Environment: "preview", Requester: v1alpha1.Identity{Username: "bot"}}},
+		Capability: &v1alpha1.Capability{}, Job: whole.job, JobSize: whole.size})
+	if d.Verdict != policy.Deny || !strings.Contains(d.Message, "of at most 262144") {
+		t.Errorf("%s: %s", d.Verdict, d.Message)
+	}
+}

@@ -94,6 +94,7 @@ func (o *Observer) Observe(ctx context.Context, request *v1alpha1.CapabilityRequ
 	if err != nil {
 		return found, err
 	}
+	found.Facts.JobSize = whole.size
 	if found.Facts.Job = whole.job; request.Status.Review == nil {
 		// The Job is frozen from its creation: what was reviewed had none.
 		found.Facts.JobProblems = slices.Clone(whole.problems)
@@ -141,7 +142,7 @@ func (o *Observer) catalogue(ctx context.Context, found *Observation) error {
 	}
 	found.Backend = backend
 	var unfit error
-	err = o.looks.do(ctx, turnOf(request), func() error { // a back end may look at all bindings of the cluster
+	err = o.look(ctx, request, func() error { // a back end may look at all bindings of the cluster
 		if found.Scope, unfit = backend.Render(ctx, capability, values(request)); unfit == nil {
 			unfit = found.Scope.Fits()
 		}
@@ -174,7 +175,7 @@ func ready(conditions []metav1.Condition, generation int64) (bool, string) {
 
 // review computes what people would decide on now, and the risks that only a policy can take.
 func (o *Observer) review(ctx context.Context, found *Observation) error {
-	if found.Facts.Job == nil {
+	if found.Facts.Job == nil || found.Facts.JobSize > 0 {
 		return nil
 	}
 	if found.Provider == nil || found.Scope.Principal == "" {
@@ -199,11 +200,29 @@ func (found *Observation) reviewOf(in policy.ReviewInput) {
 
 // Decide asks the policies.
 func (o *Observer) Decide(ctx context.Context, facts policy.Facts) (decision policy.Decision, err error) {
-	err = o.looks.do(ctx, turnOf(facts.Request), func() error {
+	err = o.look(ctx, facts.Request, func() error {
 		decision = policy.Evaluate(facts)
 		return nil
 	})
 	return decision, err
+}
+
+// errGone says that nobody waits for the answer any more.
+var errGone = errors.New("the request was removed")
+
+// look makes a look about a request when it is its turn, unless that was removed meanwhile: whoever makes many large ones and removes them
+// would have all of them looked at.
+func (o *Observer) look(ctx context.Context, request *v1alpha1.CapabilityRequest, look func() error) error {
+	return o.looks.do(ctx, turnOf(request), func() error {
+		if request.UID == "" { // it was never stored
+			return look()
+		}
+		now := &v1alpha1.CapabilityRequest{}
+		if there, err := get(ctx, o.Cache, client.ObjectKeyFromObject(request), now); err == nil && (!there || now.UID != request.UID) {
+			return errGone
+		}
+		return look()
+	})
 }
 
 // get reads one object; false and no error when it does not exist.
