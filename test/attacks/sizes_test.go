@@ -117,8 +117,6 @@ func sizeRows() []row {
 			try: jobWith(set("metadata.labels", withRequest(marks(policy.MaxJobNotes))))},
 		row{name: "more annotations than fit, on a Job that is there", by: mallory, rule: rule.Sizes, words: "labels and 64 annotations",
 			try: patches("Job", "valetkey-"+waiting, "", manyMarks("annotations", policy.MaxJobNotes+1))},
-		row{name: "more labels than fit, on a Job that is there", by: mallory, rule: rule.Sizes, words: "64 labels",
-			try: patches("Job", "valetkey-"+waiting, "", manyMarks("labels", policy.MaxJobNotes+1))},
 		row{name: "a request with more labels than fit, so that nobody could deny it", by: agent, rule: "valetkey-requests", words: "room for decisions",
 			try: creates(func(w *world) *unstructured.Unstructured { return w.request0("q", set("metadata.labels", marks(65))) })},
 		row{name: "a request with more annotations than fit", by: agent, rule: "valetkey-requests", words: "room for decisions",
