@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -37,8 +38,9 @@ type Bound struct {
 	ExpiresAt time.Time
 }
 
-// Bind makes an anchor, and a token for the API server that is bound to it. Its errors are *provider.Error; Refused means that no
-// token was made.
+// Bind makes an anchor, and a token for the API server that is bound to it. Its errors are *provider.Error. A token that
+// was asked for and of which no answer is known is worth nothing without its anchor, and one that was answered may be
+// bound to none.
 func (s *Source) Bind(ctx context.Context, capability, account, anchor string, ttl time.Duration) (Bound, error) {
 	if err := s.mine(ctx, capability, account); err != nil {
 		return Bound{}, err
@@ -54,19 +56,51 @@ func (s *Source) Bind(ctx context.Context, capability, account, anchor string, t
 		ExpirationSeconds: &seconds,
 		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Secret", Name: anchor, UID: made.UID},
 	}}, metav1.CreateOptions{})
-	because := error(nil)
+	because := (*provider.Error)(nil)
 	if err != nil {
-		because = failure("asking for a token of ServiceAccount "+account, err)
+		because = notAnswered("asking for a token of ServiceAccount "+account, err)
 	} else if bound, err := s.read(answer, account, anchor, made.UID, seconds); err != nil {
-		because = &provider.Error{Class: provider.Retryable, Refused: true, Message: err.Error()}
+		because = provider.Otherwise(provider.Retryable, works(answer), err.Error())
 	} else {
 		return bound, nil
 	}
-	if err := s.Unbind(context.WithoutCancel(ctx), anchor); err != nil {
-		return Bound{}, &provider.Error{Class: provider.Retryable, Message: because.Error()}
+	if s.Unbind(context.WithoutCancel(ctx), anchor) != nil {
+		because = because.Leaving(provider.Works{})
 	}
-	// Nobody has the token, if one was made, and without its anchor it is worth nothing.
 	return Bound{}, because
+}
+
+// notAnswered is a failure to be answered with a token. client-go makes the API server's own status, or the
+// connection's failure, of all that is not a success which it cannot read.
+func notAnswered(what string, err error) *provider.Error {
+	answered, lost := apierrors.APIStatus(nil), (*url.Error)(nil)
+	if errors.As(err, &answered) || errors.As(err, &lost) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return failure(what, err)
+	}
+	return provider.Otherwise(provider.Retryable, provider.Works{Unknown: true}, what+": the API server's answer cannot be read")
+}
+
+// works is until when a token works by all that its answer and the token say.
+func works(answer *authenticationv1.TokenRequest) provider.Works {
+	said := provider.WorksUntil(answer.Status.ExpirationTimestamp.Time)
+	payload, err := payloadOf(answer.Status.Token)
+	if err != nil {
+		return said.And(provider.Works{Unknown: true})
+	}
+	token, err := readClaims(payload)
+	if err != nil || token.expiresAt <= 0 {
+		return said.And(provider.Works{Unknown: true})
+	}
+	return said.And(provider.WorksUntil(time.Unix(token.expiresAt, 0)))
+}
+
+// payloadOf is the payload of a token.
+func payloadOf(token string) ([]byte, error) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil, errors.New("it is no token")
+	}
+	return base64.RawURLEncoding.DecodeString(parts[1])
 }
 
 // claims are what a bound token says of itself.
@@ -100,12 +134,8 @@ func readClaims(payload []byte) (said claims, err error) {
 
 // read sees that the token is what was asked for: one that is not bound could not be ended.
 func (s *Source) read(answer *authenticationv1.TokenRequest, account, anchor string, uid types.UID, seconds int64) (Bound, error) {
-	parts := strings.Split(answer.Status.Token, ".")
-	if len(parts) != 3 || answer.Status.ExpirationTimestamp.IsZero() {
-		return Bound{}, errors.New("the API server's answer holds no token")
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
+	payload, err := payloadOf(answer.Status.Token)
+	if err != nil || answer.Status.ExpirationTimestamp.IsZero() {
 		return Bound{}, errors.New("the API server's answer holds no token that can be read")
 	}
 	said, err := readClaims(payload)
@@ -150,7 +180,7 @@ func (s *Source) delete(ctx context.Context, anchor string) error {
 			return failure(what, err)
 		}
 	}
-	return &provider.Error{Class: provider.Retryable, Message: what + ": somebody keeps it there; take its finalizers off"}
+	return provider.Unanswered(provider.Retryable, what+": somebody keeps it there; take its finalizers off")
 }
 
 // Accepted asks the API server whether it accepts a token.

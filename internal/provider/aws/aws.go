@@ -135,7 +135,7 @@ func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		session: l.Session(), policy: scope.Document, token: token, audience: settings.Audience, duration: sessionTime(l.TTL),
 		longest: longest(capability.Scope),
 	}
-	c, err := a.connect(settings.CABundle)
+	c, err := a.connect(settings.CABundle, ownErrors)
 	if err != nil {
 		return nil, err
 	}
@@ -152,5 +152,5 @@ func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 
 // refused: STS was not even asked.
 func refused(err error) error {
-	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+	return provider.NotAsked(provider.Final, err.Error())
 }

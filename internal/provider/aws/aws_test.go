@@ -277,8 +277,8 @@ func TestWhatSTSAnswersIsSorted(t *testing.T) {
 			if c != nil || !errors.As(err, &e) {
 				t.Fatalf("got credential %t, %v", c != nil, err)
 			}
-			if e.Class != test.class || e.Refused != test.refused {
-				t.Errorf("got %s, refused %t; want %s, refused %t", e.Class, e.Refused, test.class, test.refused)
+			if e.Class != test.class || provider.IsRefused(e) != test.refused {
+				t.Errorf("got %s, refused %t; want %s, refused %t", e.Class, provider.IsRefused(e), test.class, test.refused)
 			}
 			if strings.Contains(e.Message, "SomethingElse") {
 				t.Error("an undocumented code is repeated")

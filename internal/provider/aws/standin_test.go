@@ -166,11 +166,11 @@ func (a answer) write(w http.ResponseWriter, _ *http.Request) {
 		a.Issuer, a.Audience, a.Subject, a.Source)
 }
 
-// refuse answers as STS does, and repeats the token in its words, as some servers do.
+// refuse answers as STS does.
 func refuse(status int, code string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
-		fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>refused %s %s</Message></Error><RequestId>1</RequestId></ErrorResponse>`, code, identityToken, secretKey)
+		fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>refused</Message></Error><RequestId>1</RequestId></ErrorResponse>`, code)
 	}
 }
 

@@ -4,7 +4,9 @@
 package aws
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"time"
 
@@ -18,9 +20,9 @@ import (
 // connection is what leads to the servers of one provider, for one attempt.
 type connection struct{ http *http.Client }
 
-// connect makes a connection, which whoever asked for it closes.
-func (a *Provider) connect(bundle string) (*connection, error) {
-	client, err := a.options.Outbound.Client(bundle, outbound.XML, ownErrors)
+// connect makes a connection to servers that write such errors, which whoever asked for it closes.
+func (a *Provider) connect(bundle string, own outbound.Errors) (*connection, error) {
+	client, err := a.options.Outbound.Client(bundle, outbound.XML, own)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -43,7 +45,8 @@ type assumption struct {
 // assume asks once. The SDK's own retries are off: the controller backs off, and each try is an attempt of its own in the audit
 // log. The client is made of nothing but its arguments: no environment, no file, no metadata service, no credential.
 func (c *connection) assume(ctx context.Context, a assumption) (*session, error) {
-	o := sts.Options{Region: a.region, HTTPClient: c.http, Retryer: aws.NopRetryer{}, Credentials: aws.AnonymousCredentials{}}
+	read := &reader{client: c.http}
+	o := sts.Options{Region: a.region, HTTPClient: read, Retryer: aws.NopRetryer{}, Credentials: aws.AnonymousCredentials{}}
 	if a.endpoint != "" {
 		o.BaseEndpoint = &a.endpoint
 	}
@@ -55,7 +58,7 @@ func (c *connection) assume(ctx context.Context, a assumption) (*session, error)
 	if err != nil {
 		return nil, classify(err, a)
 	}
-	s := &session{provider: aws.ToString(answer.Provider), audience: aws.ToString(answer.Audience),
+	s := &session{more: read.more, provider: aws.ToString(answer.Provider), audience: aws.ToString(answer.Audience),
 		subject: aws.ToString(answer.SubjectFromWebIdentityToken), source: aws.ToString(answer.SourceIdentity)}
 	if c := answer.Credentials; c != nil {
 		s.keyID, s.secret, s.token, s.expires = aws.ToString(c.AccessKeyId), aws.ToString(c.SecretAccessKey), aws.ToString(c.SessionToken), aws.ToTime(c.Expiration)
@@ -64,4 +67,40 @@ func (c *connection) assume(ctx context.Context, a assumption) (*session, error)
 		s.arn, s.userID = aws.ToString(u.Arn), aws.ToString(u.AssumedRoleId)
 	}
 	return s, nil
+}
+
+// answerFields are the paths of all that STS's answer has. Source:
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
+var answerFields = []string{answerRoot, answerRoot + "/ResponseMetadata", answerRoot + "/ResponseMetadata/RequestId", result,
+	result + "/Credentials", result + "/Credentials/AccessKeyId", result + "/Credentials/SecretAccessKey",
+	result + "/Credentials/SessionToken", result + "/Credentials/Expiration",
+	result + "/AssumedRoleUser", result + "/AssumedRoleUser/Arn", result + "/AssumedRoleUser/AssumedRoleId",
+	result + "/Provider", result + "/Audience", result + "/SubjectFromWebIdentityToken", result + "/SourceIdentity",
+	result + "/PackedPolicySize"}
+
+const (
+	answerRoot = "AssumeRoleWithWebIdentityResponse"
+	result     = answerRoot + "/AssumeRoleWithWebIdentityResult"
+)
+
+// reader looks at an answer before the SDK does, which drops what it does not know.
+type reader struct {
+	client *http.Client
+	// more reports whether the answer has something that is not known.
+	more bool
+}
+
+// Do implements [sts.HTTPClient].
+func (r *reader) Do(request *http.Request) (*http.Response, error) {
+	response, err := r.client.Do(request)
+	if err != nil || response.StatusCode >= http.StatusMultipleChoices {
+		return response, err
+	}
+	body, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	r.more, response.Body = outbound.XML.HasOther(body, answerFields), io.NopCloser(bytes.NewReader(body))
+	return response, nil
 }

@@ -134,7 +134,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 
 // refused: Google was not even asked.
 func refused(err error) error {
-	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+	return provider.NotAsked(provider.Final, err.Error())
 }
 
 // Revoke cannot: a service account's access token works until it expires.

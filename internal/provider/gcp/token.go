@@ -22,6 +22,8 @@ type token struct {
 	sent    func() []string
 	expires time.Time
 	bearer  bool
+	// works is until when it works, and what it was exchanged for.
+	works provider.Works
 }
 
 // believable refuses an answer that is not what was asked for.
@@ -38,8 +40,7 @@ func (t *token) believable(now time.Time, ttl time.Duration) error {
 	if why == "" {
 		return nil
 	}
-	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(t.expires),
-		Message: "Google answered with " + why + "; it is not used"}
+	return provider.Otherwise(provider.Final, t.works, "Google answered with "+why+"; it is not used")
 }
 
 // credential is what the container is given: for gcloud and its kin, for Google's libraries, or for programs that read the environment.
@@ -59,8 +60,7 @@ func (t *token) credential(p *v1alpha1.GCPProvider, l provider.Lease, account st
 	}
 	c, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(t.expires),
-			Message: "what Google answered cannot be projected: " + err.Error()}
+		return nil, provider.Otherwise(provider.Final, t.works, "what Google answered cannot be projected: "+err.Error())
 	}
 	return c, nil
 }

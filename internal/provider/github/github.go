@@ -140,7 +140,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		"iss": strconv.FormatInt(settings.AppID, 10), "iat": now.Add(-time.Minute).Unix(), "exp": now.Add(8 * time.Minute).Unix(),
 	})
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Retryable, Refused: true, Message: err.Error()}
+		return nil, provider.NotAsked(provider.Retryable, err.Error())
 	}
 	mine := g.begin(l.Session(), now)
 	at := api{url: settings.APIURL, bundle: settings.CABundle, outbound: g.options.Outbound, about: about(settings, wanted)}
@@ -165,7 +165,6 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		defer cancel()
 		if answer.token() != "" && t.end(cleanUp, g.options.Clock.Now()) == nil {
 			g.end(mine)
-			problem.Works = provider.Works{}
 		}
 		return nil, problem
 	}
@@ -174,7 +173,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 
 // refused: GitHub was not even asked.
 func refused(err error) error {
-	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+	return provider.NotAsked(provider.Final, err.Error())
 }
 
 // begin remembers an attempt, and forgets those that are over.

@@ -9,36 +9,95 @@ import (
 	"encoding/xml"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Errors says how a server writes its errors.
 type Errors struct {
-	// Fields are all that an error has: the members of its object or, in XML, the paths of its elements, as in
-	// ErrorResponse/Error/Code.
+	// Fields are the paths of all that an error has, as in error/details/reason: the members of its object and of those
+	// within, where a list is no part of a path, or in XML its elements. A path that ends in /* is of members of any
+	// name.
 	Fields []string
+	// Text reports whether a text in a field, or a member's name, is one of an error's: see [Plain]. Nil takes any, of a
+	// server that issues nothing.
+	Text func(text string) bool
 	// Is reports whether a text that has no other fields is an error of the server's.
 	Is func(text []byte) bool
 }
 
-// holdsMore reports whether a text, which can be read, holds something beside these fields. Members that are empty, as
-// "lease_id": "", hold nothing.
-func (f Form) holdsMore(text []byte, fields []string) bool {
+// holdsMore reports whether a text, which can be read, holds something beside an error's fields, or something in them
+// that could be a credential. Members that are empty, as "lease_id": "", hold nothing.
+func (f Form) holdsMore(text []byte, own Errors) bool {
 	switch f {
 	case JSON:
-		members, is := membersOf(text)
-		for name, value := range members {
-			if !slices.Contains(fields, name) && !isNothing(value) {
-				return true
-			}
-		}
-		return !is && !isNothing(text)
+		_, is := membersOf(text)
+		return !isNothing(text) && (!is || own.isLess("", text))
 	case XML:
-		return slices.ContainsFunc(pathsOf(text), func(path string) bool { return !slices.Contains(fields, path) })
+		return f.HasOther(text, own.Fields) || !own.isText(textOf(text))
 	default:
 		return false
 	}
+}
+
+func (own Errors) isText(text string) bool { return own.Text == nil || own.Text(text) }
+
+// HasOther reports whether a document of XML, which can be read, has elements or attributes beside these paths.
+func (f Form) HasOther(text []byte, fields []string) bool {
+	return slices.ContainsFunc(pathsOf(text), func(path string) bool { return !slices.Contains(fields, path) })
+}
+
+// isLess reports whether an error has less than a value of JSON at a path.
+func (own Errors) isLess(path string, value json.RawMessage) bool {
+	var elements []json.RawMessage
+	text := ""
+	members, is := membersOf(value)
+	switch {
+	case isNothing(value):
+		return false
+	case is:
+		for name, member := range members {
+			if !own.isText(name) || own.isLess(strings.TrimPrefix(path+"/"+name, "/"), member) {
+				return true
+			}
+		}
+		return false
+	case json.Unmarshal(value, &elements) == nil:
+		return slices.ContainsFunc(elements, func(one json.RawMessage) bool { return own.isLess(path, one) })
+	case json.Unmarshal(value, &text) == nil && !own.isText(text):
+		return true
+	}
+	within := path[:strings.LastIndex(path, "/")+1] + "*"
+	return !slices.Contains(own.Fields, path) && !slices.Contains(own.Fields, within)
+}
+
+// wordForm is a run of letters and digits.
+var wordForm = regexp.MustCompile(`[\pL\pN]+`)
+
+const (
+	// longestName is more than the longest name of a setting or an action, which is of letters alone.
+	longestName = 64
+	// longestNumber is that of a number, and of an ID that has digits and letters of either case, such as a role's.
+	longestNumber = 22
+	// longestHash is that of an ID whose letters are of one case.
+	longestHash = 32
+)
+
+// Plain reports whether a text is one of words, names, numbers and IDs. No token of a back end's is: it has a longer run
+// of letters and digits, of both cases.
+func Plain(text string) bool {
+	return !slices.ContainsFunc(wordForm.FindAllString(text, -1), func(word string) bool {
+		most := longestNumber
+		switch {
+		case !strings.ContainsFunc(word, unicode.IsNumber):
+			most = longestName
+		case word == strings.ToLower(word), word == strings.ToUpper(word):
+			most = longestHash
+		}
+		return len(word) > most
+	})
 }
 
 // saysError reports whether a text, which can be read, has an error where servers write one.
@@ -92,6 +151,20 @@ func pathsOf(text []byte) (paths []string) {
 			}
 		case xml.EndElement:
 			open = open[:len(open)-1]
+		}
+	}
+}
+
+// textOf is all text of a document, of each element and attribute apart.
+func textOf(text []byte) string {
+	var all strings.Builder
+	for d := xml.NewDecoder(bytes.NewReader(text)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return all.String()
+		}
+		if data, is := token.(xml.CharData); is {
+			all.WriteString(string(data) + "\n")
 		}
 	}
 }

@@ -55,18 +55,6 @@ func shown(name string) string {
 	return "one of its fields"
 }
 
-// isKept reports whether the secret is one that Vault kept before an instant, in a version, and made for nobody: the
-// answer of the second version of its engine for keys and values. Source:
-// https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2.
-func (s *secret) isKept(before time.Time) bool {
-	metadata, is := s.data["metadata"].(map[string]any)
-	_, kept := s.data["data"]
-	_, version := metadata["version"]
-	text, _ := metadata["created_time"].(string)
-	created, err := time.Parse(time.RFC3339, text)
-	return is && kept && version && err == nil && created.Before(before) && len(s.data) == 2
-}
-
 // goesOn says why the end of its lease would not be the end of the secret, or may not be; nil if it is one that engines
 // give that end it: plain words, and nothing that is not known to be harmless.
 func (s *secret) goesOn(from time.Time) error {
