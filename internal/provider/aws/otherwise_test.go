@@ -33,6 +33,8 @@ func TestIssue_NothingIsProvedOfAnAnswerThatWasNotAskedFor(t *testing.T) {
 		"another audience":             {change: between("<Audience>", "</Audience>", "another")},
 		"another identity provider":    {change: replaced("issuer.example.com", "elsewhere.example.com")},
 		"a person behind it":           {change: replaced("<SourceIdentity>", "<SourceIdentity>somebody")},
+		"no session policy":            {change: between("<SourceIdentity>", "</AssumeRoleWithWebIdentityResult>", "</SourceIdentity>")},
+		"a session policy of nothing":  {change: between("<PackedPolicySize>", "</PackedPolicySize>", "0")},
 		"no session":                   {change: between("<Arn>", "</Arn>", "")},
 		"no secret":                    {change: between("<SecretAccessKey>", "</SecretAccessKey>", "")},
 		"no token":                     {change: between("<SessionToken>", "</SessionToken>", "")},

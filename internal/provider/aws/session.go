@@ -28,6 +28,8 @@ type session struct {
 	// provider, audience and subject are what STS read in the identity's token, and source what it was told of a person
 	// behind it: nothing.
 	provider, audience, subject, source string
+	// packed is how much of what a session policy can be STS says that this one is, in percent; zero where it was given none.
+	packed int32
 	// more reports whether the answer says something that is not known.
 	more bool
 }
@@ -54,6 +56,8 @@ func (s *session) believable(now time.Time, asked assumption) error {
 		why = "another role or session than was asked for"
 	case !s.isOf(asked):
 		why = "a credential for another identity than it was shown, or by another identity provider"
+	case s.packed <= 0:
+		why = "a session that no session policy narrows"
 	case s.more:
 		why = "something beside the credential that this version of Valetkey does not know; upgrade it, or tell its authors"
 	}

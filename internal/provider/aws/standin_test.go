@@ -161,7 +161,7 @@ func (a answer) write(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>
 <Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>
 <AssumedRoleUser><Arn>%s</Arn><AssumedRoleId>%s</AssumedRoleId></AssumedRoleUser>
-<Provider>%s</Provider><Audience>%s</Audience><SubjectFromWebIdentityToken>%s</SubjectFromWebIdentityToken><SourceIdentity>%s</SourceIdentity>
+<Provider>%s</Provider><Audience>%s</Audience><SubjectFromWebIdentityToken>%s</SubjectFromWebIdentityToken><SourceIdentity>%s</SourceIdentity><PackedPolicySize>6</PackedPolicySize>
 </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, a.KeyID, a.Secret, a.Token, a.Expires, a.ARN, a.UserID,
 		a.Issuer, a.Audience, a.Subject, a.Source)
 }

@@ -58,7 +58,7 @@ func (c *connection) assume(ctx context.Context, a assumption) (*session, error)
 	if err != nil {
 		return nil, classify(err, a)
 	}
-	s := &session{more: read.more, provider: aws.ToString(answer.Provider), audience: aws.ToString(answer.Audience),
+	s := &session{more: read.more, packed: aws.ToInt32(answer.PackedPolicySize), provider: aws.ToString(answer.Provider), audience: aws.ToString(answer.Audience),
 		subject: aws.ToString(answer.SubjectFromWebIdentityToken), source: aws.ToString(answer.SourceIdentity)}
 	if c := answer.Credentials; c != nil {
 		s.keyID, s.secret, s.token, s.expires = aws.ToString(c.AccessKeyId), aws.ToString(c.SecretAccessKey), aws.ToString(c.SessionToken), aws.ToTime(c.Expiration)

@@ -66,7 +66,7 @@ func (g *Provider) exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narr
 	if err != nil {
 		return nil, c.failure()
 	}
-	return &token{reveal: func() string { return answer.Value }, sent: c.sent, expires: answer.Expiry, works: c.works(0),
+	return &token{reveal: func() string { return answer.Value }, sent: c.sent, expires: answer.Expiry, works: c.works(0), whole: c.works(1).Until,
 		bearer: strings.EqualFold(answer.Type, "Bearer")}, nil
 }
 

@@ -24,6 +24,8 @@ type token struct {
 	bearer  bool
 	// works is until when it works, and what it was exchanged for.
 	works provider.Works
+	// whole is until when the service account's token works that it may be narrowed from: nobody is given that.
+	whole time.Time
 }
 
 // believable refuses an answer that is not what was asked for.
@@ -45,7 +47,7 @@ func (t *token) believable(now time.Time, ttl time.Duration) error {
 
 // credential is what the container is given: for gcloud and its kin, for Google's libraries, or for programs that read the environment.
 func (t *token) credential(p *v1alpha1.GCPProvider, l provider.Lease, account string) (*provider.Credential, error) {
-	f := provider.CredentialFields{ID: l.Session(), Principal: account, ExpiresAt: t.expires, Secrets: []string{t.reveal()},
+	f := provider.CredentialFields{ID: l.Session(), Principal: account, ExpiresAt: t.expires, Uncertain: max(0, t.whole.Sub(t.expires)), Secrets: []string{t.reveal()},
 		Sent: t.sent(), Pointers: map[string]string{
 			// The node's own service account must not be a way out.
 			"GCE_METADATA_HOST": "metadata.invalid",

@@ -46,31 +46,43 @@ func (own Errors) isText(text string) bool { return own.Text == nil || own.Text(
 
 // HasOther reports whether a document of XML, which can be read, has elements or attributes beside these paths.
 func (f Form) HasOther(text []byte, fields []string) bool {
-	return slices.ContainsFunc(pathsOf(text), func(path string) bool { return !slices.Contains(fields, path) })
+	return hasElement(text, func(path []string) bool { return !slices.Contains(fields, strings.Join(path, "/")) })
 }
 
-// isLess reports whether an error has less than a value of JSON at a path.
+// isLess reports whether an error has less than a value of JSON at a path. What no field lies below is not looked into,
+// so that a deep answer costs no more than a flat one.
 func (own Errors) isLess(path string, value json.RawMessage) bool {
+	members, isObject := membersOf(value)
 	var elements []json.RawMessage
-	text := ""
-	members, is := membersOf(value)
 	switch {
 	case isNothing(value):
 		return false
-	case is:
-		for name, member := range members {
-			if !own.isText(name) || own.isLess(strings.TrimPrefix(path+"/"+name, "/"), member) {
-				return true
-			}
-		}
-		return false
+	case isObject:
+		return own.lacks(path, members)
 	case json.Unmarshal(value, &elements) == nil:
-		return slices.ContainsFunc(elements, func(one json.RawMessage) bool { return own.isLess(path, one) })
-	case json.Unmarshal(value, &text) == nil && !own.isText(text):
+		return slices.ContainsFunc(elements, func(one json.RawMessage) bool {
+			return bytes.HasPrefix(one, []byte("[")) || own.isLess(path, one)
+		})
+	}
+	within, text := path[:strings.LastIndex(path, "/")+1]+"*", ""
+	isText := json.Unmarshal(value, &text) == nil
+	return isText && !own.isText(text) || !slices.Contains(own.Fields, path) && !slices.Contains(own.Fields, within)
+}
+
+// lacks reports whether an error has less than an object with these members.
+func (own Errors) lacks(path string, members map[string]json.RawMessage) bool {
+	if path != "" {
+		path += "/"
+	}
+	if !slices.ContainsFunc(own.Fields, func(field string) bool { return strings.HasPrefix(field, path) }) {
 		return true
 	}
-	within := path[:strings.LastIndex(path, "/")+1] + "*"
-	return !slices.Contains(own.Fields, path) && !slices.Contains(own.Fields, within)
+	for name, member := range members {
+		if !own.isText(name) || own.isLess(path+name, member) {
+			return true
+		}
+	}
+	return false
 }
 
 // wordForm is a run of letters and digits.
@@ -112,9 +124,8 @@ func (f Form) saysError(text []byte) bool {
 		}
 		return false
 	case XML:
-		return slices.ContainsFunc(pathsOf(text), func(path string) bool {
-			root, rest, _ := strings.Cut(path, "/")
-			return root == "ErrorResponse" || root == "Error" || rest == "Error"
+		return hasElement(text, func(path []string) bool {
+			return path[0] == "ErrorResponse" || path[0] == "Error" || len(path) == 2 && path[1] == "Error"
 		})
 	default:
 		return false
@@ -132,21 +143,24 @@ func isNothing(value []byte) bool {
 	return json.Compact(&short, value) != nil || slices.Contains([]string{"null", `""`, "0", "false", "[]", "{}"}, short.String())
 }
 
-// pathsOf are the paths of all elements of a document. An attribute that is no namespace counts as one.
-func pathsOf(text []byte) (paths []string) {
+// hasElement reports whether a document has an element, or an attribute that is no namespace, of which is holds. It is told
+// the names of the elements around it, its own, and of an attribute that behind an @. None is looked at after that.
+func hasElement(text []byte, is func(path []string) bool) bool {
 	var open []string
 	for d := xml.NewDecoder(bytes.NewReader(text)); ; {
 		token, err := d.Token()
 		if err != nil {
-			return paths
+			return false
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
 			open = append(open, t.Name.Local)
-			paths = append(paths, strings.Join(open, "/"))
+			if is(open) {
+				return true
+			}
 			for _, a := range t.Attr {
-				if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" {
-					paths = append(paths, strings.Join(open, "/")+"/@"+a.Name.Local)
+				if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" && is(append(slices.Clone(open), "@"+a.Name.Local)) {
+					return true
 				}
 			}
 		case xml.EndElement:
