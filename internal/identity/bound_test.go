@@ -39,6 +39,9 @@ func (s *said) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		token := "e30." + base64.RawURLEncoding.EncodeToString(payload) + ".e30"
 		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
 			"status": map[string]any{"token": token, "expirationTimestamp": metav1.NewTime(s.expires)}})
+	case "POST /apis/authentication.k8s.io/v1/tokenreviews":
+		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+			"status": map[string]any{"authenticated": true, "audiences": []string{"https://issuer.example.com", "https://kubernetes"}}})
 	default:
 		s.deleted = s.deleted || r.Method == http.MethodDelete
 		w.WriteHeader(http.StatusNotFound)
@@ -64,11 +67,16 @@ func TestBind_ATokenThatWasNotAskedForIsGivenToNobody(t *testing.T) {
 		{"another account's, behind a name that is read as the same", func(s *said) {
 			s.claims["sub"], s.claims["\u017fub"] = "system:serviceaccount:identities:admin", s.claims["sub"]
 		}, false},
+		{"one for another audience, too", func(s *said) {
+			s.claims["aud"] = []string{"https://kubernetes", "https://issuer.example.com", "https://artifacts.internal"}
+		}, false},
+		{"one for another audience", func(s *said) { s.claims["aud"] = []string{"https://artifacts.internal"} }, false},
+		{"one for no audience", func(s *said) { delete(s.claims, "aud") }, false},
 		{"one that is not bound", func(s *said) { delete(s.claims, "kubernetes.io") }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &said{expires: begun.Add(15 * time.Minute), claims: map[string]any{
-				"jti": "1", "sub": "system:serviceaccount:identities:publisher", "iat": begun.Unix(), "exp": begun.Add(15 * time.Minute).Unix(),
+				"jti": "1", "aud": []string{"https://kubernetes", "https://issuer.example.com"}, "sub": "system:serviceaccount:identities:publisher", "iat": begun.Unix(), "exp": begun.Add(15 * time.Minute).Unix(),
 				"kubernetes.io": map[string]any{"secret": map[string]any{"name": "anchor", "uid": "1"}},
 			}}
 			tt.spoil(s)

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -25,6 +26,9 @@ import (
 const (
 	// tokenSeconds is the shortest lifetime that the API server gives a token.
 	tokenSeconds = 600
+	// TokenTime is how long the token lives by which a capability proves itself. So long can a question be answered that
+	// is late on its way.
+	TokenTime = tokenSeconds * time.Second
 	// answerTime bounds one call of the API server.
 	answerTime = 10 * time.Second
 )
@@ -35,6 +39,10 @@ type Source struct {
 	secrets   corev1client.SecretInterface
 	reviews   authenticationv1client.TokenReviewInterface
 	namespace string
+
+	mu sync.Mutex
+	// own are the audiences of the API server itself, as it last said.
+	own []string
 }
 
 // NewSource makes tokens of the ServiceAccounts of the namespace.

@@ -24,6 +24,9 @@ const (
 	minimumSession = 900 * time.Second
 	// askingTime is what may pass between the beginning of an attempt and STS's answer.
 	askingTime = time.Minute
+	// lateTime is how long after that STS can begin a session all the same, for a question that was held up: as long as
+	// the identity's token is good.
+	lateTime = identity.TokenTime
 )
 
 // Identities makes tokens of capabilities' ServiceAccounts.
@@ -108,9 +111,9 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 	return render(c, v)
 }
 
-// Lifetime is the session's, and the time that asking takes.
+// Lifetime is the session's, and the time until STS can begin it.
 func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
-	return sessionTime(l.TTL) + askingTime, true
+	return sessionTime(l.TTL) + askingTime + lateTime, true
 }
 
 // sessionTime is the TTL, but never less than STS's shortest session.

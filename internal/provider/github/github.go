@@ -26,6 +26,9 @@ const (
 	tokenTime = time.Hour
 	// askingTime is what may pass between the beginning of an attempt and GitHub's answer.
 	askingTime = time.Minute
+	// proofTime is how long the App's proof is good: GitHub takes none for more than ten minutes. So long can GitHub issue
+	// for a question that was held up.
+	proofTime = 8 * time.Minute
 	// clockSkew is how far the clocks of GitHub and operator may be apart before an expiry is not believed.
 	clockSkew = 10 * time.Minute
 	// OwnAPI is GitHub's own.
@@ -119,8 +122,10 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 	return w.scope(), nil
 }
 
-// Lifetime is an hour, and the time that asking takes. A grant that is longer ends with its token.
-func (*Provider) Lifetime(provider.Lease) (time.Duration, bool) { return tokenTime + askingTime, true }
+// Lifetime is an hour, and the time until GitHub can issue. A grant that is longer ends with its token.
+func (*Provider) Lifetime(provider.Lease) (time.Duration, bool) {
+	return tokenTime + askingTime + proofTime, true
+}
 
 // Handle is not needed: without the token nothing ends it.
 func (*Provider) Handle(provider.Lease) string { return "" }
@@ -137,7 +142,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	settings, now := l.Provider.Spec.GitHub, g.options.Clock.Now()
 	// GitHub takes the App's own token for ten minutes at the most, and allows for a clock that is a minute ahead.
 	proof, err := g.options.Signers[settings.Signer].Sign(ctx, map[string]any{
-		"iss": strconv.FormatInt(settings.AppID, 10), "iat": now.Add(-time.Minute).Unix(), "exp": now.Add(8 * time.Minute).Unix(),
+		"iss": strconv.FormatInt(settings.AppID, 10), "iat": now.Add(-time.Minute).Unix(), "exp": now.Add(proofTime).Unix(),
 	})
 	if err != nil {
 		return nil, provider.NotAsked(provider.Retryable, err.Error())

@@ -260,6 +260,9 @@ func (s *session) take(l provider.Lease, asked question, role string, leased *se
 	if leased.problem != nil {
 		return nil, leased.problem
 	}
+	if asked.hasOtherNames(leased, began) {
+		return nil, final("what Vault leased at %s is a certificate of another name than was asked for", asked.path)
+	}
 	credential, err := leased.granted(l, asked, role, began)
 	if err != nil {
 		return nil, err
