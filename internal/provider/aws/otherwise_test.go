@@ -25,22 +25,25 @@ func TestIssue_NothingIsProvedOfAnAnswerThatWasNotAskedFor(t *testing.T) {
 		change  func(text string) string
 		unknown bool
 	}{
-		"another session":              {change: replaced("assumed-role/publisher/agent-", "assumed-role/publisher/somebody-")},
-		"another session's ID":         {change: replaced("AROASTANDIN:agent-", "AROASTANDIN:somebody-")},
-		"another role":                 {change: replaced("/publisher/", "/other-deployer/")},
-		"another account":              {change: replaced(":123456789012:", ":210987654321:")},
-		"another identity":             {change: replaced(subject, "system:serviceaccount:identities:admin")},
-		"another audience":             {change: between("<Audience>", "</Audience>", "another")},
-		"another identity provider":    {change: replaced("issuer.example.com", "elsewhere.example.com")},
-		"a person behind it":           {change: replaced("<SourceIdentity>", "<SourceIdentity>somebody")},
-		"no session policy":            {change: between("<SourceIdentity>", "</AssumeRoleWithWebIdentityResult>", "</SourceIdentity>")},
-		"a session policy of nothing":  {change: between("<PackedPolicySize>", "</PackedPolicySize>", "0")},
-		"no session":                   {change: between("<Arn>", "</Arn>", "")},
-		"no secret":                    {change: between("<SecretAccessKey>", "</SecretAccessKey>", "")},
-		"no token":                     {change: between("<SessionToken>", "</SessionToken>", "")},
-		"no end":                       {change: between("<Expiration>", "</Expiration>", ""), unknown: true},
-		"no credential":                {change: between("<Credentials>", "</Credentials>", ""), unknown: true},
-		"a field that is not known":    {change: replaced("<Credentials>", "<Next>"+another+"</Next><Credentials>"), unknown: true},
+		"another session":             {change: replaced("assumed-role/publisher/agent-", "assumed-role/publisher/somebody-")},
+		"another session's ID":        {change: replaced("AROASTANDIN:agent-", "AROASTANDIN:somebody-")},
+		"another role":                {change: replaced("/publisher/", "/other-deployer/")},
+		"another account":             {change: replaced(":123456789012:", ":210987654321:")},
+		"another identity":            {change: replaced(subject, "system:serviceaccount:identities:admin")},
+		"another audience":            {change: between("<Audience>", "</Audience>", "another")},
+		"another identity provider":   {change: replaced("issuer.example.com", "elsewhere.example.com")},
+		"a person behind it":          {change: replaced("<SourceIdentity>", "<SourceIdentity>somebody")},
+		"no session policy":           {change: between("<SourceIdentity>", "</AssumeRoleWithWebIdentityResult>", "</SourceIdentity>")},
+		"a session policy of nothing": {change: between("<PackedPolicySize>", "</PackedPolicySize>", "0")},
+		"no session":                  {change: between("<Arn>", "</Arn>", "")},
+		"no secret":                   {change: between("<SecretAccessKey>", "</SecretAccessKey>", "")},
+		"no token":                    {change: between("<SessionToken>", "</SessionToken>", "")},
+		"no end":                      {change: between("<Expiration>", "</Expiration>", ""), unknown: true},
+		"no credential":               {change: between("<Credentials>", "</Credentials>", ""), unknown: true},
+		"a field that is not known":   {change: replaced("<Credentials>", "<Next>"+another+"</Next><Credentials>"), unknown: true},
+		"the whole of it, twice": {unknown: true, change: func(text string) string {
+			return "<Other>" + text + strings.ReplaceAll(text, "Response", "Answer") + "</Other>"
+		}},
 		"another credential":           {change: replaced("</AssumeRoleWithWebIdentityResult>", "</AssumeRoleWithWebIdentityResult><Other>"+another+"</Other>"), unknown: true},
 		"one within it":                {change: replaced("<Expiration>", "<NextToken>another</NextToken><Expiration>"), unknown: true},
 		"an attribute":                 {change: replaced("<Credentials>", `<Credentials next="another">`), unknown: true},
@@ -90,4 +93,19 @@ func between(begin, end, instead string) func(string) string {
 // refusalWith is STS's own refusal, in these words.
 func refusalWith(words string) string {
 	return "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>" + words + "</Message></Error><RequestId>1</RequestId></ErrorResponse>"
+}
+
+// TestIssue_SizesThatAreNotKnownDoNoHarm: AWS adds such fields to its answers.
+func TestIssue_SizesThatAreNotKnownDoNoHarm(t *testing.T) {
+	for _, field := range []string{"<SessionTokenSize>1234</SessionTokenSize><SessionTokenUtilization>3</SessionTokenUtilization>",
+		"<SomeSize>12</SomeSize>", "<SomeFlags><One>true</One><Two> false </Two></SomeFlags>", "<Empty/>"} {
+		w := newWorld(t)
+		record := httptest.NewRecorder()
+		w.sts.answer(url.Values{"DurationSeconds": {"3600"}, "RoleSessionName": {w.lease().Session()}}).write(record, nil)
+		text := strings.Replace(record.Body.String(), "<Credentials>", field+"<Credentials>", 1)
+		w.sts.answerNext(func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte(text)) })
+		if _, err := w.Issue(t.Context(), w.lease()); err != nil {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
 }

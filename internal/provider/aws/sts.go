@@ -6,8 +6,11 @@ package aws
 import (
 	"bytes"
 	"context"
+	"encoding/xml"
 	"io"
 	"net/http"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -58,7 +61,8 @@ func (c *connection) assume(ctx context.Context, a assumption) (*session, error)
 	if err != nil {
 		return nil, classify(err, a)
 	}
-	s := &session{more: read.more, packed: aws.ToInt32(answer.PackedPolicySize), provider: aws.ToString(answer.Provider), audience: aws.ToString(answer.Audience),
+	packed := answer.PackedPolicySize //nolint:staticcheck // what replaces it says nothing of the session policy
+	s := &session{more: read.more, packed: aws.ToInt32(packed), provider: aws.ToString(answer.Provider), audience: aws.ToString(answer.Audience),
 		subject: aws.ToString(answer.SubjectFromWebIdentityToken), source: aws.ToString(answer.SourceIdentity)}
 	if c := answer.Credentials; c != nil {
 		s.keyID, s.secret, s.token, s.expires = aws.ToString(c.AccessKeyId), aws.ToString(c.SecretAccessKey), aws.ToString(c.SessionToken), aws.ToTime(c.Expiration)
@@ -69,19 +73,43 @@ func (c *connection) assume(ctx context.Context, a assumption) (*session, error)
 	return s, nil
 }
 
-// answerFields are the paths of all that STS's answer has. Source:
+// answerFields are the elements of STS's answer. Source:
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
-var answerFields = []string{answerRoot, answerRoot + "/ResponseMetadata", answerRoot + "/ResponseMetadata/RequestId", result,
-	result + "/Credentials", result + "/Credentials/AccessKeyId", result + "/Credentials/SecretAccessKey",
-	result + "/Credentials/SessionToken", result + "/Credentials/Expiration",
-	result + "/AssumedRoleUser", result + "/AssumedRoleUser/Arn", result + "/AssumedRoleUser/AssumedRoleId",
-	result + "/Provider", result + "/Audience", result + "/SubjectFromWebIdentityToken", result + "/SourceIdentity",
-	result + "/PackedPolicySize"}
+var answerFields = []string{"AssumeRoleWithWebIdentityResponse", "ResponseMetadata", "RequestId", "AssumeRoleWithWebIdentityResult",
+	"Credentials", "AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration", "AssumedRoleUser", "Arn", "AssumedRoleId",
+	"Provider", "Audience", "SubjectFromWebIdentityToken", "SourceIdentity", "PackedPolicySize", "SessionTokenSize",
+	"SessionTokenUtilization"}
 
-const (
-	answerRoot = "AssumeRoleWithWebIdentityResponse"
-	result     = answerRoot + "/AssumeRoleWithWebIdentityResult"
-)
+// harmless is what an element can hold that is not known: AWS adds sizes and flags to its answers, and neither is a
+// credential.
+var harmless = regexp.MustCompile(`^\s*(\d{1,12}|true|false)?\s*$`)
+
+// hasMore reports whether an answer, which can be read, has more than one element of a name, or one that is not known and
+// holds a text.
+func hasMore(body []byte) bool {
+	seen, within := map[string]bool{}, []string{""}
+	for d := xml.NewDecoder(bytes.NewReader(body)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return false
+		}
+		switch t := token.(type) {
+		case xml.StartElement:
+			isNamespace := func(a xml.Attr) bool { return a.Name.Local == "xmlns" || a.Name.Space == "xmlns" }
+			if seen[t.Name.Local] || len(slices.DeleteFunc(slices.Clone(t.Attr), isNamespace)) > 0 {
+				return true
+			}
+			seen[t.Name.Local] = true
+			within = append(within, t.Name.Local)
+		case xml.EndElement:
+			within = within[:len(within)-1]
+		case xml.CharData:
+			if !slices.Contains(answerFields, within[len(within)-1]) && !harmless.Match(t) {
+				return true
+			}
+		}
+	}
+}
 
 // reader looks at an answer before the SDK does, which drops what it does not know.
 type reader struct {
@@ -101,6 +129,6 @@ func (r *reader) Do(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.more, response.Body = outbound.XML.HasOther(body, answerFields), io.NopCloser(bytes.NewReader(body))
+	r.more, response.Body = hasMore(body), io.NopCloser(bytes.NewReader(body))
 	return response, nil
 }

@@ -36,18 +36,14 @@ func (f Form) holdsMore(text []byte, own Errors) bool {
 		_, is := membersOf(text)
 		return !isNothing(text) && (!is || own.isLess("", text))
 	case XML:
-		return f.HasOther(text, own.Fields) || !own.isText(textOf(text))
+		other := func(path []string) bool { return !slices.Contains(own.Fields, strings.Join(path, "/")) }
+		return hasElement(text, other) || !own.isText(textOf(text))
 	default:
 		return false
 	}
 }
 
 func (own Errors) isText(text string) bool { return own.Text == nil || own.Text(text) }
-
-// HasOther reports whether a document of XML, which can be read, has elements or attributes beside these paths.
-func (f Form) HasOther(text []byte, fields []string) bool {
-	return hasElement(text, func(path []string) bool { return !slices.Contains(fields, strings.Join(path, "/")) })
-}
 
 // isLess reports whether an error has less than a value of JSON at a path. What no field lies below is not looked into,
 // so that a deep answer costs no more than a flat one.
