@@ -105,14 +105,6 @@ func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
 	return l.TTL + askingTime, c != nil && c.Revocation == v1alpha1.VaultImmediate
 }
 
-// notLeased says of a failure after which nothing is leased, but perhaps a token is there, how long that works.
-func (v *Provider) notLeased(l provider.Lease, e *provider.Error) *provider.Error {
-	if most, known := v.Lifetime(l); !known && !provider.IsRefused(e) && provider.StillWorks(e) == (provider.Works{}) {
-		return e.Leaving(provider.WorksUntil(v.options.Clock.Now().Add(most)))
-	}
-	return e
-}
-
 // handle is what ends a lease when capability and provider are gone. Accessors and lease IDs name tokens and leases, and are neither.
 type handle struct {
 	Capability string                   `json:"capability"`
@@ -171,8 +163,9 @@ func (v *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, refused(err)
 	}
 	s, err := v.logIn(ctx, h)
-	if e := (*provider.Error)(nil); errors.As(err, &e) {
-		return nil, v.notLeased(l, e)
+	if e := (*provider.Error)(nil); errors.As(err, &e) && !provider.IsRefused(e) && !provider.IsOtherwise(e) {
+		// A login that nobody saw has a token, which works as long as Vault's role says.
+		return nil, e.Leaving(provider.Works{Unknown: true})
 	}
 	if err != nil {
 		return nil, err
@@ -191,18 +184,14 @@ func (v *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 // it, and says that the login's token is gone: then the handle is again what it was before.
 func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, before handle, failure *provider.Error) error {
 	s.endSelf(ctx)
-	switch {
-	case provider.IsRefused(failure):
-		err := v.confirmGone(ctx, before, s.accessor)
-		if err == nil && l.Keep(ctx, before.String()) == nil {
-			return failure
-		}
-		return failure.Leaving(s.works).Leaving(provider.StillWorks(err))
-	case provider.IsOtherwise(failure):
+	if !provider.IsRefused(failure) {
 		return failure.Leaving(s.works)
-	default:
-		return v.notLeased(l, failure)
 	}
+	err := v.confirmGone(ctx, before, s.accessor)
+	if err == nil && l.Keep(ctx, before.String()) == nil {
+		return failure
+	}
+	return failure.Leaving(s.works).Leaving(provider.StillWorks(err))
 }
 
 // confirmGone has another login see to it that Vault knows no token by an accessor.
