@@ -18,6 +18,7 @@ import (
 
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound/outboundtest"
 )
 
 // said is what a server that is no API server says of a token, in the token and beside it.
@@ -89,6 +90,9 @@ func TestBind_ATokenThatWasNotAskedForIsGivenToNobody(t *testing.T) {
 			bound, err := identity.NewSource(client, "identities").Bind(t.Context(), "publish", "publisher", "anchor", 15*time.Minute)
 			if (err == nil) != tt.given || (bound.Reveal() != "") != tt.given || s.deleted == tt.given || err != nil && (!provider.IsOtherwise(err) || provider.IsRefused(err)) {
 				t.Errorf("given %t, ended %t, error %v", bound.Reveal() != "", s.deleted, err)
+			}
+			if err != nil {
+				outboundtest.ExpectOtherwise(t, err, begun, begun.Add(10*time.Minute), provider.StillWorks(err).Unknown)
 			}
 			last, says := s.expires, s.claims["exp"] != nil
 			if exp, _ := s.claims["exp"].(int64); exp > last.Unix() {
