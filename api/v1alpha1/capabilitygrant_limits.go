@@ -56,7 +56,7 @@ func (g *CapabilityGrant) stop(e AttemptExposure) (time.Time, bool) {
 	switch {
 	case revocation == nil && g.Status.EndedAt == nil && g.Status.Stop != nil:
 		return Unconfirmed(), true
-	case revocation == nil && g.Status.EndedAt == nil, e.Otherwise:
+	case revocation == nil && g.Status.EndedAt == nil, e.Mismatched:
 		return e.Until.Time, true
 	case revocation == nil || revocation.Mode == RevocationNone:
 		return time.Time{}, false

@@ -75,13 +75,13 @@ func (s *Source) judge(ctx context.Context, answer *authenticationv1.TokenReques
 	}
 	bound, audiences, err := s.read(answer, account, anchor, uid, seconds)
 	if err != nil {
-		return Bound{}, provider.Otherwise(provider.Retryable, works(answer), err.Error())
+		return Bound{}, provider.Mismatched(provider.Retryable, works(answer), err.Error())
 	}
 	switch own, err := s.isOwn(ctx, bound.Token, audiences); {
 	case err != nil:
 		return Bound{}, provider.NotAsked(provider.Retryable, err.Error())
 	case !own:
-		return Bound{}, provider.Otherwise(provider.Retryable, works(answer), "the API server's token is good for another audience, too, "+
+		return Bound{}, provider.Mismatched(provider.Retryable, works(answer), "the API server's token is good for another audience, too, "+
 			"which was not asked for; see which admission policy or webhook adds it")
 	}
 	return bound, nil
@@ -115,7 +115,7 @@ func notAnswered(what string, err error) *provider.Error {
 	if errors.As(err, &answered) || errors.As(err, &lost) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return failure(what, err)
 	}
-	return provider.Otherwise(provider.Retryable, provider.Works{Unknown: true}, what+": the API server's answer cannot be read")
+	return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, what+": the API server's answer cannot be read")
 }
 
 // works is until when a token works by all that its answer and the token say.

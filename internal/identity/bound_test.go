@@ -88,11 +88,11 @@ func TestBind_ATokenThatWasNotAskedForIsGivenToNobody(t *testing.T) {
 				t.Fatal(err)
 			}
 			bound, err := identity.NewSource(client, "identities").Bind(t.Context(), "publish", "publisher", "anchor", 15*time.Minute)
-			if (err == nil) != tt.given || (bound.Reveal() != "") != tt.given || s.deleted == tt.given || err != nil && (!provider.IsOtherwise(err) || provider.IsRefused(err)) {
+			if (err == nil) != tt.given || (bound.Reveal() != "") != tt.given || s.deleted == tt.given || err != nil && (!provider.IsMismatched(err) || provider.IsRefused(err)) {
 				t.Errorf("given %t, ended %t, error %v", bound.Reveal() != "", s.deleted, err)
 			}
 			if err != nil {
-				outboundtest.ExpectOtherwise(t, err, begun, begun.Add(10*time.Minute), provider.StillWorks(err).Unknown)
+				outboundtest.ExpectMismatched(t, err, begun, begun.Add(10*time.Minute), provider.StillWorks(err).Unknown)
 			}
 			last, says := s.expires, s.claims["exp"] != nil
 			if exp, _ := s.claims["exp"].(int64); exp > last.Unix() {

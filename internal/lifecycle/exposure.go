@@ -36,7 +36,7 @@ func Learn(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
 		if before.Attempt != e.Attempt {
 			continue
 		}
-		e.Otherwise = e.Otherwise || before.Otherwise
+		e.Mismatched = e.Mismatched || before.Mismatched
 		if e.Until.Before(&before.Until) {
 			e.Until = before.Until
 		}
@@ -47,15 +47,15 @@ func Learn(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
 	Expose(s, e)
 	if s.Revocation != nil {
 		// It was answered after another process had ended the grant.
-		said := Honest(s, *s.Revocation)
+		said := EffectiveRevocation(s, *s.Revocation)
 		s.Revocation = &said
 	}
 }
 
-// Honest is what a grant says of a revocation that the back end confirmed in the given way. Where an attempt was
+// EffectiveRevocation is what a grant says of a revocation that the back end confirmed in the given way. Where an attempt was
 // answered with something else than was asked for, nothing that was confirmed is about that: it works until it expires.
-func Honest(s *v1alpha1.CapabilityGrantStatus, confirmed v1alpha1.Revocation) v1alpha1.Revocation {
-	otherwise := slices.ContainsFunc(s.Exposed, func(e v1alpha1.AttemptExposure) bool { return e.Otherwise })
+func EffectiveRevocation(s *v1alpha1.CapabilityGrantStatus, confirmed v1alpha1.Revocation) v1alpha1.Revocation {
+	otherwise := slices.ContainsFunc(s.Exposed, func(e v1alpha1.AttemptExposure) bool { return e.Mismatched })
 	if otherwise || confirmed.Mode == v1alpha1.RevocationAtExpiry {
 		confirmed.Mode, confirmed.ConfirmedAt = v1alpha1.RevocationAtExpiry, nil
 		confirmed.ExposedUntil = ExposedUntil(s)

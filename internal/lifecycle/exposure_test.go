@@ -51,8 +51,8 @@ func TestLearn_LengthensAndNeverShortens(t *testing.T) {
 	}
 }
 
-// TestHonest_NothingIsProvedOfAnAttemptThatWasAnsweredOtherwise: what the back end confirms is about what was asked for.
-func TestHonest_NothingIsProvedOfAnAttemptThatWasAnsweredOtherwise(t *testing.T) {
+// TestEffectiveRevocation_NothingIsProvedOfAnAttemptThatWasAnsweredOtherwise: what the back end confirms is about what was asked for.
+func TestEffectiveRevocation_NothingIsProvedOfAnAttemptThatWasAnsweredOtherwise(t *testing.T) {
 	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 	at := func(d time.Duration) *metav1.Time { return new(metav1.NewTime(now.Add(d))) }
 	for name, test := range map[string]struct {
@@ -63,10 +63,10 @@ func TestHonest_NothingIsProvedOfAnAttemptThatWasAnsweredOtherwise(t *testing.T)
 		otherwise bool
 	}{
 		"as it was asked":                        {learned: v1alpha1.AttemptExposure{Until: *at(3 * time.Hour)}, until: at(3 * time.Hour)},
-		"otherwise":                              {learned: v1alpha1.AttemptExposure{Until: *at(3 * time.Hour), Otherwise: true}, until: at(3 * time.Hour), otherwise: true},
-		"otherwise, and ends before":             {learned: v1alpha1.AttemptExposure{Until: *at(time.Minute), Otherwise: true}, until: at(2 * time.Hour), otherwise: true},
-		"otherwise, and who knows until when":    {learned: v1alpha1.AttemptExposure{Unknown: true, Otherwise: true}, otherwise: true},
-		"otherwise, and something is known late": {learned: v1alpha1.AttemptExposure{Until: *at(3 * time.Hour), Otherwise: true}, again: true, until: at(4 * time.Hour), otherwise: true},
+		"otherwise":                              {learned: v1alpha1.AttemptExposure{Until: *at(3 * time.Hour), Mismatched: true}, until: at(3 * time.Hour), otherwise: true},
+		"otherwise, and ends before":             {learned: v1alpha1.AttemptExposure{Until: *at(time.Minute), Mismatched: true}, until: at(2 * time.Hour), otherwise: true},
+		"otherwise, and who knows until when":    {learned: v1alpha1.AttemptExposure{Unknown: true, Mismatched: true}, otherwise: true},
+		"otherwise, and something is known late": {learned: v1alpha1.AttemptExposure{Until: *at(3 * time.Hour), Mismatched: true}, again: true, until: at(4 * time.Hour), otherwise: true},
 	} {
 		for _, confirmed := range []v1alpha1.Revocation{{Mode: v1alpha1.RevocationNone}, {Mode: v1alpha1.RevocationAtExpiry},
 			{Mode: v1alpha1.RevocationImmediate, ConfirmedAt: at(0)},
@@ -81,7 +81,7 @@ func TestHonest_NothingIsProvedOfAnAttemptThatWasAnsweredOtherwise(t *testing.T)
 				if test.again {
 					Learn(s, v1alpha1.AttemptExposure{Attempt: 1, Answered: true, Until: *at(4 * time.Hour)})
 				}
-				got := Honest(s, confirmed)
+				got := EffectiveRevocation(s, confirmed)
 				if !test.otherwise && confirmed.Mode != v1alpha1.RevocationAtExpiry {
 					if got != confirmed {
 						t.Errorf("got %+v", got)

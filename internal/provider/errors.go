@@ -37,7 +37,7 @@ const (
 //
 //   - Nothing was issued: [NotAsked], and [Refused] by the back end's own error.
 //   - No answer is known: [Unanswered]. What was asked for may have been issued, and ending that is a proof.
-//   - The back end answered with something else than was asked for: [Otherwise]. Nothing that it confirms afterwards is
+//   - The back end answered with something else than was asked for: [Mismatched]. Nothing that it confirms afterwards is
 //     about what it issued.
 type Error struct {
 	// Class says what to do.
@@ -67,10 +67,10 @@ func Refused(class Class, own bool, message string) *Error {
 // before it did.
 func Unanswered(class Class, message string) *Error { return &Error{Class: class, Message: message} }
 
-// Otherwise is an answer that is not what was asked for, that has more beside it, or that is not understood. It is
+// Mismatched is an answer that is not what was asked for, that has more beside it, or that is not understood. It is
 // given to nobody, and what it holds works as long as the back end's answers say, all of them.
-func Otherwise(class Class, works Works, message string) *Error {
-	works.Otherwise = true
+func Mismatched(class Class, works Works, message string) *Error {
+	works.Mismatched = true
 	return &Error{Class: class, Message: message, works: works}
 }
 
@@ -94,8 +94,8 @@ type Works struct {
 	Until time.Time
 	// Unknown reports whether something was answered, and not until when it works, or not in a form that can be read.
 	Unknown bool
-	// Otherwise reports whether the back end answered with something else than was asked for: see [Otherwise].
-	Otherwise bool
+	// Mismatched reports whether the back end answered with something else than was asked for: see [Mismatched].
+	Mismatched bool
 }
 
 // WorksUntil is what an answer says of what it holds: until when, or, for the zero time, that it does not say.
@@ -106,7 +106,7 @@ func (w Works) And(other Works) Works {
 	if other.Until.After(w.Until) {
 		w.Until = other.Until
 	}
-	w.Unknown, w.Otherwise = w.Unknown || other.Unknown, w.Otherwise || other.Otherwise
+	w.Unknown, w.Mismatched = w.Unknown || other.Unknown, w.Mismatched || other.Mismatched
 	return w
 }
 
@@ -124,8 +124,8 @@ func IsRetryable(err error) bool { return err != nil && !IsFinal(err) && !IsThro
 // IsRefused reports whether it is certain that nothing was issued.
 func IsRefused(err error) bool { return is(err, func(e *Error) bool { return e.nothing }) }
 
-// IsOtherwise reports whether the back end answered with something else than was asked for.
-func IsOtherwise(err error) bool { return is(err, func(e *Error) bool { return e.works.Otherwise }) }
+// IsMismatched reports whether the back end answered with something else than was asked for.
+func IsMismatched(err error) bool { return is(err, func(e *Error) bool { return e.works.Mismatched }) }
 
 // RetryAfter is how long the back end asked to be left alone; zero when it did not say.
 func RetryAfter(err error) time.Duration {

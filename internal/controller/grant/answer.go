@@ -126,7 +126,7 @@ func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant
 func learn(attempt int32, works provider.Works) func(*v1alpha1.CapabilityGrantStatus) {
 	return func(s *v1alpha1.CapabilityGrantStatus) {
 		lifecycle.Learn(s, v1alpha1.AttemptExposure{Attempt: attempt, Until: metav1.NewTime(works.Until), Answered: true,
-			Unknown: works.Unknown, Otherwise: works.Otherwise})
+			Unknown: works.Unknown, Mismatched: works.Mismatched})
 	}
 }
 

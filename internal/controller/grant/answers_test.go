@@ -88,7 +88,7 @@ func issuedUntil(_ *env, until time.Time) (*provider.Credential, error) {
 }
 
 func unusable(works provider.Works) error {
-	return provider.Otherwise(provider.Final, works, "STS answered with another role; it is not used")
+	return provider.Mismatched(provider.Final, works, "STS answered with another role; it is not used")
 }
 
 // onRecord are the records of one event.
@@ -111,7 +111,7 @@ func (e *env) expectExposed(until time.Time, told []provider.Issued) {
 	if len(told) == 0 || !told[0].Until.Equal(until) {
 		e.Errorf("the back end was told to end %+v", told)
 	}
-	if s.Exposed[0].Otherwise && (s.Revocation.Mode != v1alpha1.RevocationAtExpiry || e.grant().Working(until.Add(-time.Second)) != 1) {
+	if s.Exposed[0].Mismatched && (s.Revocation.Mode != v1alpha1.RevocationAtExpiry || e.grant().Working(until.Add(-time.Second)) != 1) {
 		e.Errorf("it was answered with something else than was asked for, and the grant says %+v", s.Revocation)
 	}
 	if s.Revocation.Mode != v1alpha1.RevocationAtExpiry {
@@ -304,7 +304,7 @@ func TestAnswer_ThatIsDeliveredSaysItsOwnEnd(t *testing.T) {
 	asked := 0
 	e, until, _ := answered(t, v1alpha1.RevocationAtExpiry, func(e *env, until time.Time) (*provider.Credential, error) {
 		if asked++; asked == 1 {
-			return nil, provider.Otherwise(provider.Retryable, provider.WorksUntil(until), "not used")
+			return nil, provider.Mismatched(provider.Retryable, provider.WorksUntil(until), "not used")
 		}
 		return issuedUntil(e, e.clock.Now().Add(time.Hour))
 	})
@@ -324,7 +324,7 @@ func TestAnswer_ThatIsDeliveredSaysItsOwnEnd(t *testing.T) {
 func TestAnswer_ThatCannotBeStoredKeepsNobodyFromEndingTheGrant(t *testing.T) {
 	for name, answer := range map[string]func(*env, time.Time) (*provider.Credential, error){
 		"a failure that leaves something": func(_ *env, until time.Time) (*provider.Credential, error) {
-			return nil, provider.Otherwise(provider.Retryable, provider.WorksUntil(until), "the answer broke off")
+			return nil, provider.Mismatched(provider.Retryable, provider.WorksUntil(until), "the answer broke off")
 		},
 		"a final one": func(_ *env, until time.Time) (*provider.Credential, error) {
 			return nil, unusable(provider.WorksUntil(until))

@@ -169,7 +169,7 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	revocation, err := c.revokeUpstream(ctx, g, mem)
 	if g.Abandoned() && (err != nil || kept != nil) { // it was tried once more all the same
 		if err != nil {
-			revocation, err = lifecycle.Honest(&g.Status, v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry}), nil
+			revocation, err = lifecycle.EffectiveRevocation(&g.Status, v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry}), nil
 		}
 		kept = nil
 		by := fmt.Sprintf("abandoned by %s: %s", g.Annotations[v1alpha1.AnnotationAbandonedBy], g.Annotations[v1alpha1.AnnotationAbandon])
@@ -224,7 +224,7 @@ func (c *Controller) recordRevocation(ctx context.Context, g *v1alpha1.Capabilit
 // revokeUpstream says honestly what became of the credential.
 func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) (v1alpha1.Revocation, error) {
 	revoked, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g)
-	if works := provider.StillWorks(err); works.Otherwise {
+	if works := provider.StillWorks(err); works.Mismatched {
 		// Something was answered on the way, too, and works. It makes nothing known that was not.
 		works.Unknown = works.Unknown || lifecycle.ExposedUntil(&g.Status) == nil
 		err = errors.Join(err, c.storeAnswer(ctx, g, mem, learn(g.Status.Attempt, works)))
@@ -241,7 +241,7 @@ func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityG
 		until := metav1.NewTime(now.Add(revoked.Lingers))
 		revocation.ExposedUntil = &until
 	}
-	return lifecycle.Honest(&g.Status, revocation), nil
+	return lifecycle.EffectiveRevocation(&g.Status, revocation), nil
 }
 
 // askToRevoke asks the back end to end whatever was issued for the grant, if anything can have been.

@@ -91,7 +91,7 @@ func classify(err error, a assumption) error {
 	switch {
 	case success || outbound.Unread("STS", err) != "":
 		// What such an answer holds was issued, and nobody can read until when it works.
-		return provider.Otherwise(provider.Retryable, provider.Works{Unknown: true}, words)
+		return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, words)
 	case !errors.As(err, &answer) || response == nil:
 		return provider.Unanswered(provider.Retryable, words)
 	}

@@ -39,7 +39,7 @@ type session struct {
 // An answer without any credential is no such thing.
 func (s *session) believable(now time.Time, asked assumption) error {
 	if s.keyID == "" && s.secret == "" && s.token == "" {
-		return provider.Otherwise(provider.Retryable, s.works(), "STS answered without a credential")
+		return provider.Mismatched(provider.Retryable, s.works(), "STS answered without a credential")
 	}
 	why := ""
 	switch {
@@ -64,7 +64,7 @@ func (s *session) believable(now time.Time, asked assumption) error {
 	if why == "" {
 		return nil
 	}
-	return provider.Otherwise(provider.Final, s.works(), "STS answered with "+why+"; it is not used")
+	return provider.Mismatched(provider.Final, s.works(), "STS answered with "+why+"; it is not used")
 }
 
 // works is until when what was answered works.
@@ -114,7 +114,7 @@ func (s *session) credential(p *v1alpha1.AWSProvider, delivery v1alpha1.Credenti
 	}
 	credential, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, provider.Otherwise(provider.Final, s.works(), "what STS answered cannot be projected: "+err.Error())
+		return nil, provider.Mismatched(provider.Final, s.works(), "what STS answered cannot be projected: "+err.Error())
 	}
 	return credential, nil
 }

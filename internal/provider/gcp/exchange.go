@@ -206,13 +206,13 @@ func (c *calls) failure() error {
 	var e *provider.Error
 	switch {
 	case c.more:
-		return provider.Otherwise(provider.Final, c.works(0), what+": Google answered with a token of another kind, "+
+		return provider.Mismatched(provider.Final, c.works(0), what+": Google answered with a token of another kind, "+
 			"for other scopes or for another time than was asked for, with the one that it was sent, "+
 			"or with something that this version of Valetkey does not know; it is not used")
 	case c.unsent != "":
 		e = provider.NotAsked(provider.Retryable, what+": "+c.unsent)
 	case c.unread != "" || c.status != 0 && c.status < http.StatusMultipleChoices:
-		return provider.Otherwise(provider.Retryable, c.works(0).And(provider.Works{Unknown: true}),
+		return provider.Mismatched(provider.Retryable, c.works(0).And(provider.Works{Unknown: true}),
 			what+": "+cmp.Or(c.unread, "Google's answer is not in a form that can be read"))
 	case c.status < http.StatusBadRequest:
 		e = provider.Unanswered(provider.Retryable, what+": Google did not answer, or not in a form that can be read")

@@ -42,7 +42,7 @@ func (t *token) believable(now time.Time, ttl time.Duration) error {
 	if why == "" {
 		return nil
 	}
-	return provider.Otherwise(provider.Final, t.works, "Google answered with "+why+"; it is not used")
+	return provider.Mismatched(provider.Final, t.works, "Google answered with "+why+"; it is not used")
 }
 
 // credential is what the container is given: for gcloud and its kin, for Google's libraries, or for programs that read the environment.
@@ -62,7 +62,7 @@ func (t *token) credential(p *v1alpha1.GCPProvider, l provider.Lease, account st
 	}
 	c, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, provider.Otherwise(provider.Final, t.works, "what Google answered cannot be projected: "+err.Error())
+		return nil, provider.Mismatched(provider.Final, t.works, "what Google answered cannot be projected: "+err.Error())
 	}
 	return c, nil
 }

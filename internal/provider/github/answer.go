@@ -69,7 +69,7 @@ func (a answer) believable(w wanted, now time.Time) *provider.Error {
 
 // unused says what is wrong with an answer, and until when what it holds works.
 func (a answer) unused(why string) *provider.Error {
-	return provider.Otherwise(provider.Final, a.works(), "GitHub answered with "+why+"; it is not used")
+	return provider.Mismatched(provider.Final, a.works(), "GitHub answered with "+why+"; it is not used")
 }
 
 // isOf reports whether the token is for this one repository alone.

@@ -150,7 +150,7 @@ func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.
 	}
 	credential, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, provider.Otherwise(provider.Final, provider.WorksUntil(expires), "what GitHub answered cannot be projected: "+err.Error())
+		return nil, provider.Mismatched(provider.Final, provider.WorksUntil(expires), "what GitHub answered cannot be projected: "+err.Error())
 	}
 	return credential, nil
 }

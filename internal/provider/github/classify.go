@@ -27,7 +27,7 @@ func classify(about string, err error, response *github.Response) error {
 	}
 	switch unread := outbound.Unread("GitHub", err); {
 	case unread != "":
-		return provider.Otherwise(provider.Retryable, provider.Works{Unknown: true}, unread)
+		return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, unread)
 	case response == nil || response.Response == nil:
 		return provider.Unanswered(provider.Retryable, "GitHub did not answer")
 	}
@@ -50,7 +50,7 @@ func refusal(about string, err error, response *github.Response) *provider.Error
 	}
 	switch {
 	case code < http.StatusMultipleChoices:
-		return provider.Otherwise(provider.Retryable, provider.Works{Unknown: true}, fmt.Sprintf("GitHub answered with status %d, "+
+		return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, fmt.Sprintf("GitHub answered with status %d, "+
 			"and not in a form that can be read; see what stands between the operator and GitHub", code))
 	case code < http.StatusBadRequest:
 		return provider.Unanswered(provider.Retryable, fmt.Sprintf("GitHub answered with status %d, which sends elsewhere, and is not followed; "+

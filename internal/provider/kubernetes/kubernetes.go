@@ -175,7 +175,7 @@ func (k *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	k.mu.Unlock()
 	config, err := kubeconfig(l.Provider.Spec.Kubernetes.Server, ca, rights.namespace(), bound.Reveal())
 	if err != nil {
-		return nil, provider.Otherwise(provider.Retryable, provider.WorksUntil(bound.ExpiresAt), "the kubeconfig cannot be written")
+		return nil, provider.Mismatched(provider.Retryable, provider.WorksUntil(bound.ExpiresAt), "the kubeconfig cannot be written")
 	}
 	credential, err := provider.NewCredential(provider.CredentialFields{
 		ID: bound.ID, Principal: bound.User, ExpiresAt: bound.ExpiresAt, Secrets: []string{bound.Reveal()},
@@ -183,7 +183,7 @@ func (k *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		Pointers: map[string]string{"KUBECONFIG": v1alpha1.MountPath + "/kubernetes/config"},
 	})
 	if err != nil {
-		return nil, provider.Otherwise(provider.Final, provider.WorksUntil(bound.ExpiresAt),
+		return nil, provider.Mismatched(provider.Final, provider.WorksUntil(bound.ExpiresAt),
 			"the API server's token cannot be projected: "+err.Error())
 	}
 	return credential, nil

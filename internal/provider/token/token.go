@@ -167,8 +167,8 @@ func (t *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 			class = provider.Throttled
 		}
 		switch {
-		case errors.Is(err, signer.ErrOtherwise):
-			return nil, provider.Otherwise(class, provider.Works{Unknown: true}, err.Error())
+		case errors.Is(err, signer.ErrNoSignature):
+			return nil, provider.Mismatched(class, provider.Works{Unknown: true}, err.Error())
 		case errors.Is(err, signer.ErrUnproven):
 			return nil, provider.Unanswered(class, err.Error())
 		default:
@@ -176,7 +176,7 @@ func (t *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		}
 	}
 	if !t.says(ctx, signed, claims) {
-		return nil, provider.Otherwise(provider.Retryable, provider.Works{Unknown: true},
+		return nil, provider.Mismatched(provider.Retryable, provider.Works{Unknown: true},
 			"what the signer signed is not exactly what it was asked to sign, or cannot be verified by the keys that it names")
 	}
 	return credential(signed, l, scope, expires)
@@ -192,7 +192,7 @@ func credential(signed string, l provider.Lease, scope provider.Scope, expires t
 	}
 	c, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, provider.Otherwise(provider.Final, provider.WorksUntil(expires), "the token cannot be projected: "+err.Error())
+		return nil, provider.Mismatched(provider.Final, provider.WorksUntil(expires), "the token cannot be projected: "+err.Error())
 	}
 	return c, nil
 }

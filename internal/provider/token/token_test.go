@@ -336,7 +336,7 @@ func TestIssue_WhatTheSignerWasNotAskedToSignIsGivenToNobody(t *testing.T) {
 				if c != nil || err == nil || !strings.Contains(err.Error(), "not exactly what it was asked") {
 					t.Fatalf("got credential %t, error %v", c != nil, err)
 				}
-				outboundtest.ExpectOtherwise(t, err, time.Now(), time.Time{}, true)
+				outboundtest.ExpectMismatched(t, err, time.Now(), time.Time{}, true)
 			}
 		})
 	}

@@ -52,7 +52,7 @@ func (s *session) child(ctx context.Context, l provider.Lease) (*session, *provi
 	}
 	if class, why := s.childProblem(answer, l.TTL); why != "" {
 		s.endShown(ctx, answer)
-		return nil, provider.Otherwise(class, answer.works(s.now(), 0), why)
+		return nil, provider.Mismatched(class, answer.works(s.now(), 0), why)
 	}
 	c, err := s.client.CloneWithHeaders()
 	if err != nil {

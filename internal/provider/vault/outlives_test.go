@@ -167,7 +167,7 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 			_, err := v.Issue(t.Context(), l)
 			works := provider.StillWorks(err)
 			final := !test.lost && test.raw == ""
-			if provider.IsFinal(err) != final || provider.IsRefused(err) || provider.IsOtherwise(err) == test.lost || works.Unknown != test.unknown || strings.Contains(err.Error(), password) {
+			if provider.IsFinal(err) != final || provider.IsRefused(err) || provider.IsMismatched(err) == test.lost || works.Unknown != test.unknown || strings.Contains(err.Error(), password) {
 				t.Fatalf("got %v, %+v", err, works)
 			}
 			if apart := works.Until.Sub(test.until).Abs(); !test.until.IsZero() && apart > 5*time.Second {
@@ -261,7 +261,7 @@ func TestIssue_AFailureBeforeAnythingWasAskedForLeavesTheLogin(t *testing.T) {
 			l.Handle = v.Handle(l)
 			_, err := v.Issue(t.Context(), l)
 			works := provider.StillWorks(err)
-			if works.Unknown != (path == logsIn) || provider.IsRefused(err) || provider.IsOtherwise(err) ||
+			if works.Unknown != (path == logsIn) || provider.IsRefused(err) || provider.IsMismatched(err) ||
 				path == makes && time.Until(works.Until).Round(time.Minute) != time.Hour {
 				t.Errorf("%s: %+v, %v", path, works, err)
 			}

@@ -80,7 +80,7 @@ func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
 	if class, why := loginProblem(what, answer, token.Reveal()); why != "" {
 		s.endShown(ctx, answer)
 		s.close()
-		return nil, provider.Otherwise(class, answer.works(s.now(), 0), why)
+		return nil, provider.Mismatched(class, answer.works(s.now(), 0), why)
 	}
 	c.SetToken(answer.token.ClientToken)
 	s.accessor, s.policies, s.entity = answer.token.Accessor, answer.token.Policies, answer.token.EntityID
@@ -351,7 +351,7 @@ func classify(what string, err error) *provider.Error {
 	refused := refuses(err)
 	switch {
 	case unread != "" || errors.Is(err, errUnread):
-		return provider.Otherwise(provider.Retryable, provider.Works{Unknown: true}, what+": "+cmp.Or(unread, notRead))
+		return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, what+": "+cmp.Or(unread, notRead))
 	case unsent != "":
 		return provider.NotAsked(provider.Retryable, unsent)
 	case code == 0:

@@ -163,7 +163,7 @@ func (v *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, refused(err)
 	}
 	s, err := v.logIn(ctx, h)
-	if e := (*provider.Error)(nil); errors.As(err, &e) && !provider.IsRefused(e) && !provider.IsOtherwise(e) {
+	if e := (*provider.Error)(nil); errors.As(err, &e) && !provider.IsRefused(e) && !provider.IsMismatched(e) {
 		// A login that nobody saw has a token, which works as long as Vault's role says.
 		return nil, e.Leaving(provider.Works{Unknown: true})
 	}
@@ -233,7 +233,7 @@ func (v *Provider) lease(ctx context.Context, s *session, l provider.Lease, aske
 	credential, err := s.take(l, asked, h.Role, secret, began)
 	if err != nil {
 		s.endUnused(ctx, asked, secret)
-		return nil, provider.Otherwise(provider.Final, secret.answer.works(began, secret.slow), err.Error())
+		return nil, provider.Mismatched(provider.Final, secret.answer.works(began, secret.slow), err.Error())
 	}
 	// The lease's ID is stored in clear, and so only when it is known to tell nothing of the secret.
 	h.Begun[len(h.Begun)-1].Lease = secret.lease

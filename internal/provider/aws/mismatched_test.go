@@ -76,7 +76,7 @@ func TestIssue_NothingIsProvedOfAnAnswerThatWasNotAskedFor(t *testing.T) {
 			if c != nil {
 				t.Fatal("it was given")
 			}
-			outboundtest.ExpectOtherwise(t, err, w.clock.Now(), w.clock.Now().Add(time.Hour), test.unknown)
+			outboundtest.ExpectMismatched(t, err, w.clock.Now(), w.clock.Now().Add(time.Hour), test.unknown)
 			expectNoSecret(t, err)
 		})
 	}

@@ -139,7 +139,7 @@ func TestIssue_NothingIsProvedOfAnAnswerThatWasNotAskedFor(t *testing.T) {
 				if c != nil {
 					t.Fatalf("%s: it was given", revocation)
 				}
-				outboundtest.ExpectOtherwise(t, err, time.Now(), time.Now().Add(time.Duration(max(test.seconds, 3600))*time.Second), test.unknown)
+				outboundtest.ExpectMismatched(t, err, time.Now(), time.Now().Add(time.Duration(max(test.seconds, 3600))*time.Second), test.unknown)
 				if test.ends != "" && !slices.Contains(asked, test.ends) {
 					t.Errorf("%s: the token was not asked to end itself", revocation)
 				}
@@ -166,5 +166,5 @@ func TestRevoke_SaysWhatItWasAnsweredOtherwise(t *testing.T) {
 	if !provider.IsRetryable(err) {
 		t.Fatalf("got %v", err)
 	}
-	outboundtest.ExpectOtherwise(t, err, time.Now(), time.Now().Add(12*time.Hour), false)
+	outboundtest.ExpectMismatched(t, err, time.Now(), time.Now().Add(12*time.Hour), false)
 }

@@ -97,7 +97,7 @@ func TestIssue_NothingIsProvedOfAnAnswerThatWasNotAskedFor(t *testing.T) {
 			if c != nil || calls != test.call {
 				t.Fatalf("it was given %t, after %d calls", c != nil, calls)
 			}
-			outboundtest.ExpectOtherwise(t, err, time.Now(), time.Now().Add(test.least), test.unknown)
+			outboundtest.ExpectMismatched(t, err, time.Now(), time.Now().Add(test.least), test.unknown)
 			if strings.Contains(err.Error(), "ya29") || whole != "" && strings.Contains(err.Error(), whole) {
 				t.Error("a token is told")
 			}

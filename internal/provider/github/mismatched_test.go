@@ -84,7 +84,7 @@ func TestIssue_NothingIsProvedOfAnAnswerThatWasNotAskedFor(t *testing.T) {
 			if c != nil || err == nil || strings.Contains(err.Error(), "ghs_") {
 				t.Fatalf("given %t: %v", c != nil, err)
 			}
-			outboundtest.ExpectOtherwise(t, err, time.Now(), time.Now().Add(test.least), test.unknown)
+			outboundtest.ExpectMismatched(t, err, time.Now(), time.Now().Add(test.least), test.unknown)
 			if strings.HasPrefix(name, "another token") && !ended {
 				t.Error("the token that is known was not ended")
 			}
@@ -93,7 +93,7 @@ func TestIssue_NothingIsProvedOfAnAnswerThatWasNotAskedFor(t *testing.T) {
 	w := newWorld(t)
 	w.change = func(a map[string]any) { a["token"] = w.proof }
 	_, err := w.Issue(t.Context(), w.lease())
-	outboundtest.ExpectOtherwise(t, err, time.Now(), time.Now().Add(50*time.Minute), false)
+	outboundtest.ExpectMismatched(t, err, time.Now(), time.Now().Add(50*time.Minute), false)
 	if provider.IsRefused(err) {
 		t.Errorf("got %v", err)
 	}

@@ -17,22 +17,22 @@ import (
 // apart is how far the instants of a test and of a back end may be apart on a busy machine.
 const apart = 30 * time.Second
 
-// ExpectOtherwise fails unless an attempt of now failed because the back end answered with something else than was
+// ExpectMismatched fails unless an attempt of now failed because the back end answered with something else than was
 // asked for, and the grant says so whatever the back end confirms afterwards: AtExpiry, not before an instant that an
 // answer spoke of, or without one where an answer did not say. A limit counts it until then.
-func ExpectOtherwise(t *testing.T, err error, now, until time.Time, unknown bool) {
+func ExpectMismatched(t *testing.T, err error, now, until time.Time, unknown bool) {
 	t.Helper()
-	if err == nil || !provider.IsOtherwise(err) || provider.IsRefused(err) {
-		t.Fatalf("otherwise %t, refused %t: %v", provider.IsOtherwise(err), provider.IsRefused(err), err)
+	if err == nil || !provider.IsMismatched(err) || provider.IsRefused(err) {
+		t.Fatalf("otherwise %t, refused %t: %v", provider.IsMismatched(err), provider.IsRefused(err), err)
 	}
 	g, works := &v1alpha1.CapabilityGrant{}, provider.StillWorks(err)
 	s := &g.Status
 	lifecycle.Expose(s, v1alpha1.AttemptExposure{Attempt: 1, Until: metav1.NewTime(now.Add(time.Minute))})
 	lifecycle.Learn(s, v1alpha1.AttemptExposure{Attempt: 1, Until: metav1.NewTime(works.Until), Answered: true,
-		Unknown: works.Unknown, Otherwise: works.Otherwise})
+		Unknown: works.Unknown, Mismatched: works.Mismatched})
 	at := metav1.NewTime(now)
 	for _, mode := range []v1alpha1.RevocationMode{v1alpha1.RevocationNone, v1alpha1.RevocationImmediate, v1alpha1.RevocationAtExpiry} {
-		said := lifecycle.Honest(s, v1alpha1.Revocation{Mode: mode, ConfirmedAt: &at})
+		said := lifecycle.EffectiveRevocation(s, v1alpha1.Revocation{Mode: mode, ConfirmedAt: &at})
 		if said.Mode != v1alpha1.RevocationAtExpiry || said.ConfirmedAt != nil || (said.ExposedUntil == nil) != unknown {
 			t.Errorf("the back end confirms %s, and the grant says %+v, of %+v: %v", mode, said, works, err)
 		}
