@@ -140,3 +140,40 @@ func TestBind_AnAnchorIsGoneOnlyWhereTheAPIServerSaysSo(t *testing.T) {
 		}
 	}
 }
+
+// TestBind_AnAnswerThatCannotBeReadIsNoLostOne: without its anchor a token that was asked for is worth nothing, and one that
+// was answered may be bound to none.
+func TestBind_AnAnswerThatCannotBeReadIsNoLostOne(t *testing.T) {
+	for name, row := range map[string]struct {
+		answer     http.HandlerFunc
+		mismatched bool
+	}{
+		"a success that is none": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusCreated)
+			_, _ = w.Write([]byte("<html>"))
+		}, true},
+		"it hangs up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false},
+		"it refuses": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			_ = json.NewEncoder(w).Encode(status(http.StatusForbidden, metav1.StatusReasonForbidden))
+		}, false},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/token") {
+				row.answer(w, r)
+				return
+			}
+			(&said{}).ServeHTTP(w, r)
+		}))
+		client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = identity.NewSource(client, "identities").Bind(t.Context(), "publish", "publisher", "anchor", 15*time.Minute)
+		server.Close()
+		if err == nil || provider.IsMismatched(err) != row.mismatched || provider.IsRefused(err) == row.mismatched {
+			t.Errorf("%s: mismatched %t, refused %t, %v", name, provider.IsMismatched(err), provider.IsRefused(err), err)
+		}
+	}
+}

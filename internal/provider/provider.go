@@ -41,7 +41,8 @@ type Provider interface {
 	// back ends. It is stored before anything is asked for, in the place of l.Handle, which tells of the attempts before.
 	Handle(l Lease) string
 	// Revoke ends what was issued for a lease, or says that it cannot. Revoking twice, or what never existed, is harmless. It succeeds
-	// only when the back end has confirmed it. It is asked once more when nothing issued can work any more, to clean up.
+	// only when the back end has confirmed it. It is asked once more when nothing issued can work any more, to clean up. If it
+	// is answered with something else than it asks for on the way, its error says until when that works: see [StillWorks].
 	Revoke(ctx context.Context, i Issued) (Revoked, error)
 }
 

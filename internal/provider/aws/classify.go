@@ -87,7 +87,8 @@ func classify(err error, a assumption) error {
 	var answer smithy.APIError
 	var response *awshttp.ResponseError
 	words := cmp.Or(outbound.Unread("STS", err), "STS did not answer, or not in a form that can be read")
-	success := errors.As(err, &response) && response.HTTPStatusCode() < http.StatusMultipleChoices
+	// The SDK has a response without a status, too, of a server that did not answer.
+	success := errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusOK && response.HTTPStatusCode() < http.StatusMultipleChoices
 	switch {
 	case success || outbound.Unread("STS", err) != "":
 		// What such an answer holds was issued, and nobody can read until when it works.

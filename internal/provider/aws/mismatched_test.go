@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/outbound/outboundtest"
 )
 
@@ -106,6 +107,25 @@ func TestIssue_SizesThatAreNotKnownDoNoHarm(t *testing.T) {
 		w.sts.answerNext(func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte(text)) })
 		if _, err := w.Issue(t.Context(), w.lease()); err != nil {
 			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+// TestIssue_AnSTSThatDoesNotAnswerHasNotAnsweredOtherwise: what it was asked for can be ended by its session's name.
+func TestIssue_AnSTSThatDoesNotAnswerHasNotAnsweredOtherwise(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"it hangs up":      func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"a gateway's page": func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusGatewayTimeout) },
+		"it sends elsewhere": func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Location", "/elsewhere")
+			rw.WriteHeader(http.StatusFound)
+		},
+	} {
+		w := newWorld(t)
+		w.sts.answerNext(answer)
+		_, err := w.Issue(t.Context(), w.lease())
+		if err == nil || provider.IsMismatched(err) || provider.IsRefused(err) {
+			t.Errorf("%s: mismatched %t, refused %t, %v", name, provider.IsMismatched(err), provider.IsRefused(err), err)
 		}
 	}
 }

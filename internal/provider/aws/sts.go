@@ -95,7 +95,9 @@ func hasMore(body []byte) bool {
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
-			isNamespace := func(a xml.Attr) bool { return a.Name.Local == "xmlns" || a.Name.Space == "xmlns" }
+			isNamespace := func(a xml.Attr) bool {
+				return (a.Name.Local == "xmlns" || a.Name.Space == "xmlns") && outbound.Plain(a.Value)
+			}
 			if seen[t.Name.Local] || len(slices.DeleteFunc(slices.Clone(t.Attr), isNamespace)) > 0 {
 				return true
 			}

@@ -173,8 +173,13 @@ func textOf(text []byte) string {
 		if err != nil {
 			return all.String()
 		}
-		if data, is := token.(xml.CharData); is {
-			all.WriteString(string(data) + "\n")
+		switch t := token.(type) {
+		case xml.CharData:
+			all.WriteString(string(t) + "\n")
+		case xml.StartElement:
+			for _, a := range t.Attr {
+				all.WriteString(a.Value + "\n")
+			}
 		}
 	}
 }
