@@ -144,10 +144,10 @@ func TestNext(t *testing.T) {
 		reason  string
 		outcome v1alpha1.GrantOutcome
 	}{
-		"a stored grant begins its first attempt":      {facts: stored(), want: BeginAttempt},
-		"a begun attempt is minted":                    {facts: stored(began(1)), want: Mint},
+		"a stored grant begins its first attempt":                  {facts: stored(), want: BeginAttempt},
+		"a begun attempt is minted":                                {facts: stored(began(1)), want: Mint},
 		"and not while the request does not say what was reviewed": {facts: stored(began(1), func(f *Facts) { f.Request.Unaware = true }), want: Wait, reason: v1alpha1.ReasonIssuing},
-		"a back end that was asked is not asked again": {facts: stored(began(1), func(f *Facts) { f.Attempt.Minting = true }), want: Wait, reason: v1alpha1.ReasonIssuing},
+		"a back end that was asked is not asked again":             {facts: stored(began(1), func(f *Facts) { f.Attempt.Minting = true }), want: Wait, reason: v1alpha1.ReasonIssuing},
 		"what was asked for is waited for before it is revoked": {facts: stored(began(1), func(f *Facts) { f.Attempt.Minting = true; f.Grant.Status.Stop = &v1alpha1.GrantStop{} }),
 			want: Wait, reason: v1alpha1.ReasonEnding},
 		"the Pod is tried before anything is made for it": {facts: stored(began(1), func(f *Facts) { f.Attempt.PodTried, f.Attempt.Copied = false, false }), want: TryPod},
