@@ -38,7 +38,8 @@ func Unconfirmed() time.Time { return time.Unix(1<<37, 0) }
 
 // Stops are the instants at which the credentials of the grant stop working by themselves, one for each. Once it is
 // being ended it depends on the revocation: what the back end confirmed to have ended works only as long as a part of the
-// back end that was not asked may still accept it, unless its attempt was never answered and may be answered still.
+// back end that was not asked may still accept it, unless its attempt was never answered and may be answered still, or
+// was answered with something else than was asked for.
 func (g *CapabilityGrant) Stops() []time.Time {
 	var stops []time.Time
 	for _, e := range g.exposed() {
@@ -55,7 +56,7 @@ func (g *CapabilityGrant) stop(e AttemptExposure) (time.Time, bool) {
 	switch {
 	case revocation == nil && g.Status.EndedAt == nil && g.Status.Stop != nil:
 		return Unconfirmed(), true
-	case revocation == nil && g.Status.EndedAt == nil:
+	case revocation == nil && g.Status.EndedAt == nil, e.Mismatched:
 		return e.Until.Time, true
 	case revocation == nil || revocation.Mode == RevocationNone:
 		return time.Time{}, false

@@ -299,6 +299,11 @@ type AttemptExposure struct {
 	// would hold of the credential that was asked for.
 	// +optional
 	Unknown bool `json:"unknown,omitempty"`
+	// mismatched is true when the back end answered with something else than it was asked for, which nobody is given.
+	// What it confirms to have ended is what was asked for, so that the revocation is AtExpiry, and the attempt counts
+	// until it expires.
+	// +optional
+	Mismatched bool `json:"mismatched,omitempty"`
 }
 
 // CredentialReference identifies a credential without being one.

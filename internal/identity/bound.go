@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,8 +39,9 @@ type Bound struct {
 	ExpiresAt time.Time
 }
 
-// Bind makes an anchor, and a token for the API server that is bound to it. Its errors are *provider.Error; Refused means that no
-// token was made.
+// Bind makes an anchor, and a token for the API server that is bound to it. Its errors are *provider.Error. A token that
+// was asked for and of which no answer is known is worth nothing without its anchor, and one that was answered may be
+// bound to none.
 func (s *Source) Bind(ctx context.Context, capability, account, anchor string, ttl time.Duration) (Bound, error) {
 	if err := s.mine(ctx, capability, account); err != nil {
 		return Bound{}, err
@@ -54,24 +57,94 @@ func (s *Source) Bind(ctx context.Context, capability, account, anchor string, t
 		ExpirationSeconds: &seconds,
 		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Secret", Name: anchor, UID: made.UID},
 	}}, metav1.CreateOptions{})
-	because := error(nil)
-	if err != nil {
-		because = failure("asking for a token of ServiceAccount "+account, err)
-	} else if bound, err := s.read(answer, account, anchor, made.UID, seconds); err != nil {
-		because = &provider.Error{Class: provider.Retryable, Refused: true, Message: err.Error()}
-	} else {
+	bound, because := s.judge(ctx, answer, err, account, anchor, made.UID, seconds)
+	if because == nil {
 		return bound, nil
 	}
-	if err := s.Unbind(context.WithoutCancel(ctx), anchor); err != nil {
-		return Bound{}, &provider.Error{Class: provider.Retryable, Message: because.Error()}
+	if s.Unbind(context.WithoutCancel(ctx), anchor) != nil {
+		because = because.Leaving(provider.Works{})
 	}
-	// Nobody has the token, if one was made, and without its anchor it is worth nothing.
 	return Bound{}, because
+}
+
+// judge sees whether what was answered is what was asked for.
+func (s *Source) judge(ctx context.Context, answer *authenticationv1.TokenRequest, err error, account, anchor string, uid types.UID, seconds int64) (
+	Bound, *provider.Error) {
+	if err != nil {
+		return Bound{}, notAnswered("asking for a token of ServiceAccount "+account, err)
+	}
+	bound, audiences, err := s.read(answer, account, anchor, uid, seconds)
+	if err != nil {
+		return Bound{}, provider.Mismatched(provider.Retryable, works(answer), err.Error())
+	}
+	switch own, err := s.isOwn(ctx, bound.Token, audiences); {
+	case err != nil:
+		return Bound{}, provider.NotAsked(provider.Retryable, err.Error())
+	case !own:
+		return Bound{}, provider.Mismatched(provider.Retryable, works(answer), "the API server's token is good for another audience, too, "+
+			"which was not asked for; see which admission policy or webhook adds it")
+	}
+	return bound, nil
+}
+
+// isOwn reports whether audiences are those of the API server itself, which are asked for by naming none. It says them
+// of a token, and is asked anew where they are others than they were.
+func (s *Source) isOwn(ctx context.Context, t Token, audiences []string) (bool, error) {
+	s.mu.Lock()
+	known := s.own
+	s.mu.Unlock()
+	audiences = slices.Sorted(slices.Values(audiences))
+	if len(known) > 0 && slices.Equal(known, audiences) {
+		return true, nil
+	}
+	answer, err := s.review(ctx, t)
+	if err != nil {
+		return false, err
+	}
+	own := slices.Sorted(slices.Values(answer.Audiences))
+	s.mu.Lock()
+	s.own = own
+	s.mu.Unlock()
+	return answer.Authenticated && len(own) > 0 && slices.Equal(own, audiences), nil
+}
+
+// notAnswered is a failure to be answered with a token. client-go makes the API server's own status, or the
+// connection's failure, of all that is not a success which it cannot read.
+func notAnswered(what string, err error) *provider.Error {
+	answered, lost := apierrors.APIStatus(nil), (*url.Error)(nil)
+	if errors.As(err, &answered) || errors.As(err, &lost) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return failure(what, err)
+	}
+	return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, what+": the API server's answer cannot be read")
+}
+
+// works is until when a token works by all that its answer and the token say.
+func works(answer *authenticationv1.TokenRequest) provider.Works {
+	said := provider.WorksUntil(answer.Status.ExpirationTimestamp.Time)
+	payload, err := payloadOf(answer.Status.Token)
+	if err != nil {
+		return said.And(provider.Works{Unknown: true})
+	}
+	token, err := readClaims(payload)
+	if err != nil || token.expiresAt <= 0 {
+		return said.And(provider.Works{Unknown: true})
+	}
+	return said.And(provider.WorksUntil(time.Unix(token.expiresAt, 0)))
+}
+
+// payloadOf is the payload of a token.
+func payloadOf(token string) ([]byte, error) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil, errors.New("it is no token")
+	}
+	return base64.RawURLEncoding.DecodeString(parts[1])
 }
 
 // claims are what a bound token says of itself.
 type claims struct {
 	id, subject         string
+	audiences           []string
 	issuedAt, expiresAt int64
 	secret              struct {
 		name string
@@ -93,36 +166,33 @@ func readClaims(payload []byte) (said claims, err error) {
 	if err := json.Unmarshal(payload, &all); err != nil {
 		return said, err
 	}
-	return said, errors.Join(all.read("jti", &said.id), all.read("sub", &said.subject), all.read("iat", &said.issuedAt),
+	return said, errors.Join(all.read("jti", &said.id), all.read("sub", &said.subject), all.read("aud", &said.audiences), all.read("iat", &said.issuedAt),
 		all.read("exp", &said.expiresAt), all.read("kubernetes.io", &kubernetes), kubernetes.read("secret", &secret),
 		secret.read("name", &said.secret.name), secret.read("uid", &said.secret.uid))
 }
 
-// read sees that the token is what was asked for: one that is not bound could not be ended.
-func (s *Source) read(answer *authenticationv1.TokenRequest, account, anchor string, uid types.UID, seconds int64) (Bound, error) {
-	parts := strings.Split(answer.Status.Token, ".")
-	if len(parts) != 3 || answer.Status.ExpirationTimestamp.IsZero() {
-		return Bound{}, errors.New("the API server's answer holds no token")
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return Bound{}, errors.New("the API server's answer holds no token that can be read")
+// read sees that the token is what was asked for: one that is not bound could not be ended. It returns the audiences that it
+// is good for.
+func (s *Source) read(answer *authenticationv1.TokenRequest, account, anchor string, uid types.UID, seconds int64) (bound Bound, audiences []string, err error) {
+	payload, err := payloadOf(answer.Status.Token)
+	if err != nil || answer.Status.ExpirationTimestamp.IsZero() {
+		return Bound{}, nil, errors.New("the API server's answer holds no token that can be read")
 	}
 	said, err := readClaims(payload)
 	if err != nil {
-		return Bound{}, errors.New("the API server's answer holds no token that can be read")
+		return Bound{}, nil, errors.New("the API server's answer holds no token that can be read")
 	}
 	user := fmt.Sprintf("system:serviceaccount:%s:%s", s.namespace, account)
 	if said.subject != user || said.id == "" || said.secret.name != anchor || said.secret.uid != uid {
-		return Bound{}, errors.New("the API server's token is not the one that was asked for")
+		return Bound{}, nil, errors.New("the API server's token is not the one that was asked for")
 	}
 	// The answer's own time is read a moment later than the token's.
 	apart := answer.Status.ExpirationTimestamp.Sub(time.Unix(said.expiresAt, 0)).Abs()
 	if said.expiresAt-said.issuedAt > seconds || apart > answerTime {
-		return Bound{}, errors.New("the API server's token lives for another time than was asked for, or than is said of it")
+		return Bound{}, nil, errors.New("the API server's token lives for another time than was asked for, or than is said of it")
 	}
 	return Bound{Token: Token{reveal: func() string { return answer.Status.Token }}, ID: "JTI=" + said.id, User: user,
-		ExpiresAt: answer.Status.ExpirationTimestamp.Time}, nil
+		ExpiresAt: answer.Status.ExpirationTimestamp.Time}, said.audiences, nil
 }
 
 // Unbind deletes anchors, and succeeds when the API server says that there are none of them.
@@ -150,16 +220,21 @@ func (s *Source) delete(ctx context.Context, anchor string) error {
 			return failure(what, err)
 		}
 	}
-	return &provider.Error{Class: provider.Retryable, Message: what + ": somebody keeps it there; take its finalizers off"}
+	return provider.Unanswered(provider.Retryable, what+": somebody keeps it there; take its finalizers off")
 }
 
 // Accepted asks the API server whether it accepts a token.
 func (s *Source) Accepted(ctx context.Context, t Token) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
+	answer, err := s.review(ctx, t)
+	return answer.Authenticated, err
+}
+
+func (s *Source) review(ctx context.Context, t Token) (authenticationv1.TokenReviewStatus, error) {
 	answer, err := s.reviews.Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: t.Reveal()}}, metav1.CreateOptions{})
 	if err != nil {
-		return false, failure("reviewing a token", err)
+		return authenticationv1.TokenReviewStatus{}, failure("reviewing a token", err)
 	}
-	return answer.Status.Authenticated, nil
+	return answer.Status, nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/valetkey/valetkey/internal/identity"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/provider/outbound/outboundtest"
 )
 
 // said is what a server that is no API server says of a token, in the token and beside it.
@@ -39,6 +40,9 @@ func (s *said) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		token := "e30." + base64.RawURLEncoding.EncodeToString(payload) + ".e30"
 		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
 			"status": map[string]any{"token": token, "expirationTimestamp": metav1.NewTime(s.expires)}})
+	case "POST /apis/authentication.k8s.io/v1/tokenreviews":
+		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+			"status": map[string]any{"authenticated": true, "audiences": []string{"https://issuer.example.com", "https://kubernetes"}}})
 	default:
 		s.deleted = s.deleted || r.Method == http.MethodDelete
 		w.WriteHeader(http.StatusNotFound)
@@ -64,11 +68,16 @@ func TestBind_ATokenThatWasNotAskedForIsGivenToNobody(t *testing.T) {
 		{"another account's, behind a name that is read as the same", func(s *said) {
 			s.claims["sub"], s.claims["\u017fub"] = "system:serviceaccount:identities:admin", s.claims["sub"]
 		}, false},
+		{"one for another audience, too", func(s *said) {
+			s.claims["aud"] = []string{"https://kubernetes", "https://issuer.example.com", "https://artifacts.internal"}
+		}, false},
+		{"one for another audience", func(s *said) { s.claims["aud"] = []string{"https://artifacts.internal"} }, false},
+		{"one for no audience", func(s *said) { delete(s.claims, "aud") }, false},
 		{"one that is not bound", func(s *said) { delete(s.claims, "kubernetes.io") }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &said{expires: begun.Add(15 * time.Minute), claims: map[string]any{
-				"jti": "1", "sub": "system:serviceaccount:identities:publisher", "iat": begun.Unix(), "exp": begun.Add(15 * time.Minute).Unix(),
+				"jti": "1", "aud": []string{"https://kubernetes", "https://issuer.example.com"}, "sub": "system:serviceaccount:identities:publisher", "iat": begun.Unix(), "exp": begun.Add(15 * time.Minute).Unix(),
 				"kubernetes.io": map[string]any{"secret": map[string]any{"name": "anchor", "uid": "1"}},
 			}}
 			tt.spoil(s)
@@ -79,8 +88,18 @@ func TestBind_ATokenThatWasNotAskedForIsGivenToNobody(t *testing.T) {
 				t.Fatal(err)
 			}
 			bound, err := identity.NewSource(client, "identities").Bind(t.Context(), "publish", "publisher", "anchor", 15*time.Minute)
-			if (err == nil) != tt.given || (bound.Reveal() != "") != tt.given || s.deleted == tt.given || (err != nil && !provider.IsRefused(err)) {
+			if (err == nil) != tt.given || (bound.Reveal() != "") != tt.given || s.deleted == tt.given || err != nil && (!provider.IsMismatched(err) || provider.IsRefused(err)) {
 				t.Errorf("given %t, ended %t, error %v", bound.Reveal() != "", s.deleted, err)
+			}
+			if err != nil {
+				outboundtest.ExpectMismatched(t, err, begun, begun.Add(10*time.Minute), provider.StillWorks(err).Unknown)
+			}
+			last, says := s.expires, s.claims["exp"] != nil
+			if exp, _ := s.claims["exp"].(int64); exp > last.Unix() {
+				last = time.Unix(exp, 0)
+			}
+			if works := provider.StillWorks(err); err != nil && says && works.Until.Unix() != last.Unix() && !works.Unknown {
+				t.Errorf("it works until %s, want %s", works.Until, last)
 			}
 		})
 	}
@@ -118,6 +137,43 @@ func TestBind_AnAnchorIsGoneOnlyWhereTheAPIServerSaysSo(t *testing.T) {
 		server.Close()
 		if bound.Reveal() != "" || provider.IsRefused(err) != refused {
 			t.Errorf("%q: given %t, refused %t: %v", body, bound.Reveal() != "", provider.IsRefused(err), err)
+		}
+	}
+}
+
+// TestBind_AnAnswerThatCannotBeReadIsNoLostOne: without its anchor a token that was asked for is worth nothing, and one that
+// was answered may be bound to none.
+func TestBind_AnAnswerThatCannotBeReadIsNoLostOne(t *testing.T) {
+	for name, row := range map[string]struct {
+		answer     http.HandlerFunc
+		mismatched bool
+	}{
+		"a success that is none": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusCreated)
+			_, _ = w.Write([]byte("<html>"))
+		}, true},
+		"it hangs up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false},
+		"it refuses": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			_ = json.NewEncoder(w).Encode(status(http.StatusForbidden, metav1.StatusReasonForbidden))
+		}, false},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/token") {
+				row.answer(w, r)
+				return
+			}
+			(&said{}).ServeHTTP(w, r)
+		}))
+		client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = identity.NewSource(client, "identities").Bind(t.Context(), "publish", "publisher", "anchor", 15*time.Minute)
+		server.Close()
+		if err == nil || provider.IsMismatched(err) != row.mismatched || provider.IsRefused(err) == row.mismatched {
+			t.Errorf("%s: mismatched %t, refused %t, %v", name, provider.IsMismatched(err), provider.IsRefused(err), err)
 		}
 	}
 }

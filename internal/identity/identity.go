@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -25,6 +26,9 @@ import (
 const (
 	// tokenSeconds is the shortest lifetime that the API server gives a token.
 	tokenSeconds = 600
+	// TokenTime is how long the token lives by which a capability proves itself. So long can a question be answered that
+	// is late on its way.
+	TokenTime = tokenSeconds * time.Second
 	// answerTime bounds one call of the API server.
 	answerTime = 10 * time.Second
 )
@@ -35,6 +39,10 @@ type Source struct {
 	secrets   corev1client.SecretInterface
 	reviews   authenticationv1client.TokenReviewInterface
 	namespace string
+
+	mu sync.Mutex
+	// own are the audiences of the API server itself, as it last said.
+	own []string
 }
 
 // NewSource makes tokens of the ServiceAccounts of the namespace.
@@ -82,11 +90,11 @@ func (s *Source) invalid(format string, args ...any) error {
 }
 
 // Token makes a token for exactly one audience, of the shortest lifetime there is. Its errors are *provider.Error, all of them
-// Refused: without a token no back end was asked.
+// of a back end that was not asked: it is not without a token.
 func (s *Source) Token(ctx context.Context, capability, account, audience string) (Token, error) {
 	if audience == "" {
 		// The API server would put its own there: the token would be a key to the cluster.
-		return Token{}, &provider.Error{Class: provider.Final, Refused: true, Message: "a token needs an audience"}
+		return Token{}, provider.NotAsked(provider.Final, "a token needs an audience")
 	}
 	if err := s.mine(ctx, capability, account); err != nil {
 		return Token{}, err
@@ -102,7 +110,7 @@ func (s *Source) Token(ctx context.Context, capability, account, audience string
 		return Token{}, failure(what, err)
 	}
 	if answer.Status.Token == "" {
-		return Token{}, &provider.Error{Class: provider.Retryable, Refused: true, Message: what + ": the API server's answer holds none"}
+		return Token{}, provider.NotAsked(provider.Retryable, what+": the API server's answer holds none")
 	}
 	return Token{reveal: func() string { return answer.Status.Token }}, nil
 }
@@ -111,15 +119,15 @@ func (s *Source) Token(ctx context.Context, capability, account, audience string
 func (s *Source) mine(ctx context.Context, capability, account string) error {
 	err := s.Check(ctx, capability, account)
 	if problem := (*provider.NotReadyError)(nil); errors.As(err, &problem) {
-		return &provider.Error{Class: provider.Final, Refused: true, Message: problem.Message}
+		return provider.NotAsked(provider.Final, problem.Message)
 	}
 	return err
 }
 
 // failure keeps the API server's reason, where it is one that Kubernetes documents, and drops its words. What was refused for
 // want of rights, or by a rule, is retryable: that is the installation's fault, which can be mended while the grant waits.
-func failure(what string, err error) error {
-	e := &provider.Error{Class: provider.Retryable, Refused: true, Message: what + ": " + reason(err)}
+func failure(what string, err error) *provider.Error {
+	e := provider.NotAsked(provider.Retryable, what+": "+reason(err))
 	if apierrors.IsTooManyRequests(err) {
 		e.Class = provider.Throttled
 	}

@@ -180,7 +180,7 @@ func revocation(g *v1alpha1.CapabilityGrant) v1alpha1.Revocation {
 	if g.Status.Revocation != nil {
 		return *g.Status.Revocation
 	}
-	return v1alpha1.Revocation{Mode: v1alpha1.RevocationNone}
+	return EffectiveRevocation(&g.Status, v1alpha1.Revocation{Mode: v1alpha1.RevocationNone})
 }
 
 // afterEnd deletes every attempt's Secret once more, and asks the back end once more, at once and again when the credential has expired:

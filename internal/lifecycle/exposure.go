@@ -33,7 +33,11 @@ func Expose(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
 func Learn(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
 	seed(s)
 	for _, before := range s.Exposed {
-		if before.Attempt == e.Attempt && e.Until.Before(&before.Until) {
+		if before.Attempt != e.Attempt {
+			continue
+		}
+		e.Mismatched = e.Mismatched || before.Mismatched
+		if e.Until.Before(&before.Until) {
 			e.Until = before.Until
 		}
 	}
@@ -41,12 +45,22 @@ func Learn(s *v1alpha1.CapabilityGrantStatus, e v1alpha1.AttemptExposure) {
 		return
 	}
 	Expose(s, e)
-	if r := s.Revocation; r != nil && r.Mode == v1alpha1.RevocationAtExpiry {
+	if s.Revocation != nil {
 		// It was answered after another process had ended the grant.
-		said := *r
-		said.ExposedUntil = ExposedUntil(s)
+		said := EffectiveRevocation(s, *s.Revocation)
 		s.Revocation = &said
 	}
+}
+
+// EffectiveRevocation is what a grant says of a revocation that the back end confirmed in the given way. Where an attempt was
+// answered with something else than was asked for, nothing that was confirmed is about that: it works until it expires.
+func EffectiveRevocation(s *v1alpha1.CapabilityGrantStatus, confirmed v1alpha1.Revocation) v1alpha1.Revocation {
+	otherwise := slices.ContainsFunc(s.Exposed, func(e v1alpha1.AttemptExposure) bool { return e.Mismatched })
+	if otherwise || confirmed.Mode == v1alpha1.RevocationAtExpiry {
+		confirmed.Mode, confirmed.ConfirmedAt = v1alpha1.RevocationAtExpiry, nil
+		confirmed.ExposedUntil = ExposedUntil(s)
+	}
+	return confirmed
 }
 
 // ExposedUntil is until when a copy of what was issued works if nobody ends it; nil if nothing was issued, or if

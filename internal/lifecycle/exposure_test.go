@@ -51,6 +51,58 @@ func TestLearn_LengthensAndNeverShortens(t *testing.T) {
 	}
 }
 
+// TestEffectiveRevocation_NothingIsProvedOfAnAttemptThatWasAnsweredOtherwise: what the back end confirms is about what was asked for.
+func TestEffectiveRevocation_NothingIsProvedOfAnAttemptThatWasAnsweredOtherwise(t *testing.T) {
+	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) *metav1.Time { return new(metav1.NewTime(now.Add(d))) }
+	for name, test := range map[string]struct {
+		learned v1alpha1.AttemptExposure
+		again   bool
+		// until is nil where nobody can say; otherwise reports whether it is AtExpiry whatever is confirmed.
+		until     *metav1.Time
+		otherwise bool
+	}{
+		"as it was asked":                        {learned: v1alpha1.AttemptExposure{Until: *at(3 * time.Hour)}, until: at(3 * time.Hour)},
+		"otherwise":                              {learned: v1alpha1.AttemptExposure{Until: *at(3 * time.Hour), Mismatched: true}, until: at(3 * time.Hour), otherwise: true},
+		"otherwise, and ends before":             {learned: v1alpha1.AttemptExposure{Until: *at(time.Minute), Mismatched: true}, until: at(2 * time.Hour), otherwise: true},
+		"otherwise, and who knows until when":    {learned: v1alpha1.AttemptExposure{Unknown: true, Mismatched: true}, otherwise: true},
+		"otherwise, and something is known late": {learned: v1alpha1.AttemptExposure{Until: *at(3 * time.Hour), Mismatched: true}, again: true, until: at(4 * time.Hour), otherwise: true},
+	} {
+		for _, confirmed := range []v1alpha1.Revocation{{Mode: v1alpha1.RevocationNone}, {Mode: v1alpha1.RevocationAtExpiry},
+			{Mode: v1alpha1.RevocationImmediate, ConfirmedAt: at(0)},
+			{Mode: v1alpha1.RevocationImmediate, ConfirmedAt: at(0), ExposedUntil: at(time.Minute), LeavesOpen: true}} {
+			t.Run(name+", "+string(confirmed.Mode), func(t *testing.T) {
+				g := &v1alpha1.CapabilityGrant{Status: v1alpha1.CapabilityGrantStatus{Attempt: 2}}
+				s := &g.Status
+				Expose(s, v1alpha1.AttemptExposure{Attempt: 1, Until: *at(time.Hour)})
+				Expose(s, v1alpha1.AttemptExposure{Attempt: 2, Until: *at(2 * time.Hour), Answered: true})
+				test.learned.Attempt, test.learned.Answered = 1, true
+				Learn(s, test.learned)
+				if test.again {
+					Learn(s, v1alpha1.AttemptExposure{Attempt: 1, Answered: true, Until: *at(4 * time.Hour)})
+				}
+				got := EffectiveRevocation(s, confirmed)
+				if !test.otherwise && confirmed.Mode != v1alpha1.RevocationAtExpiry {
+					if got != confirmed {
+						t.Errorf("got %+v", got)
+					}
+					return
+				}
+				if got.Mode != v1alpha1.RevocationAtExpiry || got.ConfirmedAt != nil || !got.ExposedUntil.Equal(test.until) || got.LeavesOpen != confirmed.LeavesOpen {
+					t.Errorf("got %+v, until %s", got, got.ExposedUntil)
+				}
+				// The answer can come after another process has ended the grant.
+				late := &v1alpha1.CapabilityGrantStatus{Attempt: 2, Revocation: &confirmed}
+				Expose(late, v1alpha1.AttemptExposure{Attempt: 1, Until: *at(time.Hour)})
+				Expose(late, v1alpha1.AttemptExposure{Attempt: 2, Until: *at(2 * time.Hour)})
+				if Learn(late, test.learned); late.Revocation.Mode != v1alpha1.RevocationAtExpiry {
+					t.Errorf("afterwards it is %+v", late.Revocation)
+				}
+			})
+		}
+	}
+}
+
 func TestNothing_IsWhatWasNeverIssued(t *testing.T) {
 	s := &v1alpha1.CapabilityGrantStatus{Attempt: 3}
 	for attempt := int32(1); attempt <= 3; attempt++ {

@@ -239,6 +239,9 @@ func TestExposure_OfSeveralAttempts(t *testing.T) {
 	counts(0, 0, 0, 0)
 	finish(v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate, ExposedUntil: ptr.To(at(90 * time.Second))})
 	counts(2, 1, 0, 0)
+	finish(v1alpha1.Revocation{Mode: v1alpha1.RevocationImmediate})
+	Learn(s, v1alpha1.AttemptExposure{Attempt: 1, Answered: true, Mismatched: true, Until: at(time.Second)})
+	counts(2, 1, 1, 0) // what was confirmed is not about what it was answered with
 	s.EndedAt, s.Revocation = nil, nil
 	NeverIssued(s, 2)
 	if !s.CredentialExpiresAt.Equal(ptr.To(at(time.Minute))) {

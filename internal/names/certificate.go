@@ -38,7 +38,10 @@ func hasNames(parameters []v1alpha1.VaultParameter) bool {
 	return slices.ContainsFunc(parameters, isName)
 }
 
-func isName(p v1alpha1.VaultParameter) bool { return slices.Contains(ofCertificates, p.Name) }
+func isName(p v1alpha1.VaultParameter) bool { return IsOfCertificate(p.Name) }
+
+// IsOfCertificate reports whether a parameter of Vault's gives a certificate names: a list of them, with commas between.
+func IsOfCertificate(parameter string) bool { return slices.Contains(ofCertificates, parameter) }
 
 func takesValues(p v1alpha1.VaultParameter) bool { return valueForm.MatchString(p.Value) }
 

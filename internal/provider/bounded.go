@@ -48,7 +48,7 @@ func (b bounded) overdue(ctx, within context.Context, err error, most time.Durat
 	if e := (*Error)(nil); errors.As(err, &e) {
 		last = "; the last that happened: " + e.Message
 	}
-	return &Error{Class: Retryable, Refused: IsRefused(err), Works: StillWorks(err), Message: fmt.Sprintf(
+	return &Error{Class: Retryable, nothing: IsRefused(err), works: StillWorks(err), Message: fmt.Sprintf(
 		"the back end %s had not answered everything after %s and is asked again later; "+
 			"look at its server, and at what is in between%s", b.Type(), most, last)}
 }

@@ -55,7 +55,7 @@ func TestSet_EveryQuestionHasADeadline(t *testing.T) {
 		}, provider.RevokeTime},
 	} {
 		for _, fails := range []error{
-			&provider.Error{Class: provider.Retryable, Message: "IAM did not answer", Works: provider.Works{Unknown: true}}, errors.New("an error of somebody else's"),
+			provider.Unanswered(provider.Retryable, "IAM did not answer").Leaving(provider.Works{Unknown: true}), errors.New("an error of somebody else's"),
 		} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestSet_EveryQuestionHasADeadline(t *testing.T) {
 // TestSet_WhatWasAnsweredIsNotCalledLate: a refusal stays the back end's own.
 func TestSet_WhatWasAnsweredIsNotCalledLate(t *testing.T) {
 	for _, want := range []*provider.Error{
-		{Class: provider.Final, Refused: true, Message: "it refused"}, {Class: provider.Throttled, Message: "it throttles", RetryAfter: time.Minute},
+		provider.Refused(provider.Final, true, "it refused"), {Class: provider.Throttled, Message: "it throttles", RetryAfter: time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			p, err := provider.NewSet(endless{newFake(), want}).OfType(provider.TypeAWS)

@@ -32,17 +32,59 @@ const (
 
 // Error is a failure of a back end. Its message is made of known error codes and our own words, never of what the back end said:
 // that can carry a token. It wraps nothing, for the same reason.
+//
+// An attempt to issue fails in one of three ways. Each has a constructor, so that no place can forget to say which:
+//
+//   - Nothing was issued: [NotAsked], and [Refused] by the back end's own error.
+//   - No answer is known: [Unanswered]. What was asked for may have been issued, and ending that is a proof.
+//   - The back end answered with something else than was asked for: [Mismatched]. Nothing that it confirms afterwards is
+//     about what it issued.
 type Error struct {
 	// Class says what to do.
 	Class Class
 	// Message for people; sanitised, and short enough for a condition.
 	Message string
-	// Refused: nothing was issued, for certain. Without it that is not known.
-	Refused bool
 	// RetryAfter is how long it asked to be left alone; zero when it did not say.
 	RetryAfter time.Duration
-	// Works is until when what was issued all the same works, by the answer that is not used.
-	Works Works
+	// nothing: nothing was issued, for certain. Without it that is not known.
+	nothing bool
+	// works is until when what was issued all the same works.
+	works Works
+}
+
+// NotAsked is a failure before a back end was asked for anything that works: nothing was issued.
+func NotAsked(class Class, message string) *Error {
+	return &Error{Class: class, Message: message, nothing: true}
+}
+
+// Refused is an error that a back end answered. Nothing was issued if it is one of its own, whole and nothing beside,
+// by which it refuses before it issues: see outbound.Refuses. Otherwise it is [Unanswered].
+func Refused(class Class, own bool, message string) *Error {
+	return &Error{Class: class, Message: message, nothing: own}
+}
+
+// Unanswered is a failure of which nobody knows what the back end did: it did not answer, or something that stands
+// before it did.
+func Unanswered(class Class, message string) *Error { return &Error{Class: class, Message: message} }
+
+// Mismatched is an answer that is not what was asked for, that has more beside it, or that is not understood. It is
+// given to nobody, and what it holds works as long as the back end's answers say, all of them.
+func Mismatched(class Class, works Works, message string) *Error {
+	works.Mismatched = true
+	return &Error{Class: class, Message: message, works: works}
+}
+
+// Again is a failure on the way to ending something, which is tried again. What the back end answered on that way
+// works as long as the failure says.
+func Again(what string, err error) *Error {
+	return &Error{Class: Retryable, Message: what + err.Error(), RetryAfter: RetryAfter(err), works: StillWorks(err)}
+}
+
+// Leaving is the failure, after which something works all the same.
+func (e *Error) Leaving(works Works) *Error {
+	left := *e
+	left.nothing, left.works = false, e.works.And(works)
+	return &left
 }
 
 // Works says until when something works that a back end issued and nobody is given. The zero value says that nothing
@@ -52,10 +94,21 @@ type Works struct {
 	Until time.Time
 	// Unknown reports whether something was answered, and not until when it works, or not in a form that can be read.
 	Unknown bool
+	// Mismatched reports whether the back end answered with something else than was asked for: see [Mismatched].
+	Mismatched bool
 }
 
 // WorksUntil is what an answer says of what it holds: until when, or, for the zero time, that it does not say.
 func WorksUntil(until time.Time) Works { return Works{Until: until, Unknown: until.IsZero()} }
+
+// And is what is known of both: until the later end, and unknown if that of one is.
+func (w Works) And(other Works) Works {
+	if other.Until.After(w.Until) {
+		w.Until = other.Until
+	}
+	w.Unknown, w.Mismatched = w.Unknown || other.Unknown, w.Mismatched || other.Mismatched
+	return w
+}
 
 func (e *Error) Error() string { return e.Message }
 
@@ -69,7 +122,10 @@ func IsThrottled(err error) bool { return is(err, func(e *Error) bool { return e
 func IsRetryable(err error) bool { return err != nil && !IsFinal(err) && !IsThrottled(err) }
 
 // IsRefused reports whether it is certain that nothing was issued.
-func IsRefused(err error) bool { return is(err, func(e *Error) bool { return e.Refused }) }
+func IsRefused(err error) bool { return is(err, func(e *Error) bool { return e.nothing }) }
+
+// IsMismatched reports whether the back end answered with something else than was asked for.
+func IsMismatched(err error) bool { return is(err, func(e *Error) bool { return e.works.Mismatched }) }
 
 // RetryAfter is how long the back end asked to be left alone; zero when it did not say.
 func RetryAfter(err error) time.Duration {
@@ -81,8 +137,8 @@ func RetryAfter(err error) time.Duration {
 
 // StillWorks says until when that works which was issued though issuing failed.
 func StillWorks(err error) Works {
-	if e := (*Error)(nil); errors.As(err, &e) && !e.Refused {
-		return e.Works
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return e.works
 	}
 	return Works{}
 }

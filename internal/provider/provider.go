@@ -34,14 +34,15 @@ type Provider interface {
 	// has a minimum, and the time that asking takes. It is what is believed of an attempt whose end nobody saw.
 	// It is not known where the back end's own settings alone say how long what it issues works.
 	Lifetime(l Lease) (most time.Duration, known bool)
-	// Issue asks for the lease's credential, once. Its errors are this package's own: see IsFinal, IsRefused,
-	// RetryAfter, StillWorks. What a back end answered is delivered only if it is what was asked for.
+	// Issue asks for the lease's credential, once. Its errors are this package's own, of one of three kinds: see [Error].
+	// What a back end answered is delivered only if it is what was asked for.
 	Issue(ctx context.Context, l Lease) (*Credential, error)
 	// Handle is what Revoke needs to know beside the lease's ID, when capability and provider may be gone: no secret, and empty for most
 	// back ends. It is stored before anything is asked for, in the place of l.Handle, which tells of the attempts before.
 	Handle(l Lease) string
 	// Revoke ends what was issued for a lease, or says that it cannot. Revoking twice, or what never existed, is harmless. It succeeds
-	// only when the back end has confirmed it. It is asked once more when nothing issued can work any more, to clean up.
+	// only when the back end has confirmed it. It is asked once more when nothing issued can work any more, to clean up. If it
+	// is answered with something else than it asks for on the way, its error says until when that works: see [StillWorks].
 	Revoke(ctx context.Context, i Issued) (Revoked, error)
 }
 

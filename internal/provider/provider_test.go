@@ -36,7 +36,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		after                                time.Duration
 	}{
 		{name: "no error"},
-		{name: "a final refusal", err: &provider.Error{Class: provider.Final, Refused: true}, final: true, refused: true},
+		{name: "a final refusal", err: provider.NotAsked(provider.Final, ""), final: true, refused: true},
 		{name: "something passing", err: &provider.Error{Class: provider.Retryable}, retryable: true},
 		{name: "throttling, wrapped", err: fmt.Errorf("issuing: %w", &provider.Error{Class: provider.Throttled, RetryAfter: time.Minute}), throttled: true, after: time.Minute},
 		{name: "an error of somebody else is nothing final", err: errors.New("unknown"), retryable: true},

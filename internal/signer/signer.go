@@ -38,9 +38,12 @@ var ErrBusy = errors.New("the signer is busy")
 // ErrUnproven is that of an external signer which was asked, and of which nobody knows whether it has signed.
 var ErrUnproven = errors.New("it is not known whether the signer has signed")
 
+// ErrNoSignature is that of an external signer which answered with something that is no signature.
+var ErrNoSignature = errors.New("the signer answered with no signature")
+
 // Signer signs claims with one key. Its errors name no key material.
 type Signer interface {
-	// Sign returns the claims as a JWT. If it fails, nothing was signed, unless the error is ErrUnproven.
+	// Sign returns the claims as a JWT. If it fails, nothing was signed, unless the error is ErrUnproven or ErrNoSignature.
 	Sign(ctx context.Context, claims any) (string, error)
 	// Keys are the public keys by which its JWTs are verified.
 	Keys(ctx context.Context) (jose.JSONWebKeySet, error)
@@ -205,7 +208,7 @@ func (e *external) Sign(ctx context.Context, claims any) (string, error) {
 		return "", fmt.Errorf("%w: the one at %s failed", ErrUnproven, e.place)
 	case answer.GetHeader() == "" || answer.GetSignature() == "" ||
 		strings.Contains(answer.GetHeader()+answer.GetSignature(), "."):
-		return "", fmt.Errorf("%w: the one at %s answered with no signature", ErrUnproven, e.place)
+		return "", fmt.Errorf("%w: the one at %s", ErrNoSignature, e.place)
 	}
 	return answer.GetHeader() + "." + wrapped + "." + answer.GetSignature(), nil
 }

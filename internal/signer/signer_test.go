@@ -181,7 +181,7 @@ func TestAnExternalSignerKeepsItsKey(t *testing.T) {
 		t.Errorf("claims %v", claims)
 	}
 	o.header = "a.b"
-	if _, err := s.Sign(t.Context(), nil); !errors.Is(err, ErrUnproven) || !strings.Contains(err.Error(), "no signature") {
+	if _, err := s.Sign(t.Context(), nil); !errors.Is(err, ErrNoSignature) || !strings.Contains(err.Error(), "no signature") {
 		t.Errorf("a header that is two: %v", err)
 	}
 	for code, unproven := range map[codes.Code]bool{codes.PermissionDenied: false, codes.InvalidArgument: false,

@@ -420,7 +420,7 @@ func Untold(e *Env) *limits.Ledger { return limits.New(e.Clock) }
 
 // Refused is what a back end says that issued nothing, and may later.
 func Refused() error {
-	return &provider.Error{Class: provider.Throttled, Refused: true, Message: "later"}
+	return provider.NotAsked(provider.Throttled, "later")
 }
 
 // Unreachable is what a client says when the API server does not answer.

@@ -122,13 +122,20 @@ func (c *Controller) mintFailed(ctx context.Context, g *v1alpha1.CapabilityGrant
 	return c.storeAnswer(ctx, g, mem, func(s *v1alpha1.CapabilityGrantStatus) { c.sayFailed(g, s, mem, failure) })
 }
 
+// learn writes into a status until when that works which an attempt was answered, and nobody is given.
+func learn(attempt int32, works provider.Works) func(*v1alpha1.CapabilityGrantStatus) {
+	return func(s *v1alpha1.CapabilityGrantStatus) {
+		lifecycle.Learn(s, v1alpha1.AttemptExposure{Attempt: attempt, Until: metav1.NewTime(works.Until), Answered: true,
+			Unknown: works.Unknown, Mismatched: works.Mismatched})
+	}
+}
+
 // sayFailed writes a failure into a status. Another process may have begun the next attempt meanwhile: then the status
 // tells of that, and of this one only until when that works which was answered.
 func (c *Controller) sayFailed(g *v1alpha1.CapabilityGrant, s *v1alpha1.CapabilityGrantStatus, mem *memory,
 	failure error) {
 	if works := provider.StillWorks(failure); works != (provider.Works{}) {
-		lifecycle.Learn(s, v1alpha1.AttemptExposure{Attempt: mem.Began, Until: metav1.NewTime(works.Until),
-			Answered: true, Unknown: works.Unknown})
+		learn(mem.Began, works)(s)
 	}
 	if s.Attempt != mem.Began {
 		return

@@ -88,7 +88,7 @@ func issuedUntil(_ *env, until time.Time) (*provider.Credential, error) {
 }
 
 func unusable(works provider.Works) error {
-	return &provider.Error{Class: provider.Final, Works: works, Message: "STS answered with another role; it is not used"}
+	return provider.Mismatched(provider.Final, works, "STS answered with another role; it is not used")
 }
 
 // onRecord are the records of one event.
@@ -110,6 +110,9 @@ func (e *env) expectExposed(until time.Time, told []provider.Issued) {
 	}
 	if len(told) == 0 || !told[0].Until.Equal(until) {
 		e.Errorf("the back end was told to end %+v", told)
+	}
+	if s.Exposed[0].Mismatched && (s.Revocation.Mode != v1alpha1.RevocationAtExpiry || e.grant().Working(until.Add(-time.Second)) != 1) {
+		e.Errorf("it was answered with something else than was asked for, and the grant says %+v", s.Revocation)
 	}
 	if s.Revocation.Mode != v1alpha1.RevocationAtExpiry {
 		return
@@ -233,6 +236,25 @@ func TestAnswer_ThatSaysNoEndIsSaidToBeUnknown(t *testing.T) {
 	}
 }
 
+// TestRevoke_WhatIsAnsweredOtherwiseOnTheWayCounts: a session with which the grant is ended is not the one that was asked
+// for, and works.
+func TestRevoke_WhatIsAnsweredOtherwiseOnTheWayCounts(t *testing.T) {
+	e, until, _ := answered(t, v1alpha1.RevocationImmediate, func(e *env, _ time.Time) (*provider.Credential, error) {
+		return issuedUntil(e, e.clock.Now().Add(time.Hour))
+	})
+	e.reconcile()
+	e.backend.NextErr(provider.Again("the revoker role: ", unusable(provider.WorksUntil(until))))
+	e.annotate(v1alpha1.AnnotationRevoke, "now")
+	e.over()
+	s := e.grant().Status
+	if s.Revocation == nil || s.Revocation.Mode != v1alpha1.RevocationAtExpiry || !s.Revocation.ExposedUntil.Time.Equal(until) {
+		t.Errorf("revocation %+v", s.Revocation)
+	}
+	if got := e.grant().Working(until.Add(-time.Second)); got != 1 {
+		t.Errorf("%d of it count", got)
+	}
+}
+
 // unforeseen is a back end of which nobody knows how long what it issues works, before it is there.
 type unforeseen struct{ answering }
 
@@ -249,7 +271,7 @@ func TestAnswer_ThatNeverCameIsUnknownWhereNobodyForesawItsEnd(t *testing.T) {
 		unknown bool
 	}{
 		"it was lost": {func(*env, time.Time) (*provider.Credential, error) {
-			return nil, &provider.Error{Class: provider.Final, Message: "the back end did not answer"}
+			return nil, provider.Unanswered(provider.Final, "the back end did not answer")
 		}, true},
 		"it came": {issuedUntil, false},
 	} {
@@ -282,7 +304,7 @@ func TestAnswer_ThatIsDeliveredSaysItsOwnEnd(t *testing.T) {
 	asked := 0
 	e, until, _ := answered(t, v1alpha1.RevocationAtExpiry, func(e *env, until time.Time) (*provider.Credential, error) {
 		if asked++; asked == 1 {
-			return nil, &provider.Error{Class: provider.Retryable, Works: provider.WorksUntil(until), Message: "not used"}
+			return nil, provider.Mismatched(provider.Retryable, provider.WorksUntil(until), "not used")
 		}
 		return issuedUntil(e, e.clock.Now().Add(time.Hour))
 	})
@@ -302,7 +324,7 @@ func TestAnswer_ThatIsDeliveredSaysItsOwnEnd(t *testing.T) {
 func TestAnswer_ThatCannotBeStoredKeepsNobodyFromEndingTheGrant(t *testing.T) {
 	for name, answer := range map[string]func(*env, time.Time) (*provider.Credential, error){
 		"a failure that leaves something": func(_ *env, until time.Time) (*provider.Credential, error) {
-			return nil, &provider.Error{Class: provider.Retryable, Works: provider.WorksUntil(until), Message: "the answer broke off"}
+			return nil, provider.Mismatched(provider.Retryable, provider.WorksUntil(until), "the answer broke off")
 		},
 		"a final one": func(_ *env, until time.Time) (*provider.Credential, error) {
 			return nil, unusable(provider.WorksUntil(until))

@@ -49,9 +49,9 @@ func (c *calls) issue(ctx context.Context, backend provider.Provider, lease prov
 	waiting, cancel := context.WithTimeout(ctx, turnWithin)
 	defer cancel()
 	if err := shares.acquire(waiting, of); err != nil {
-		return nil, &provider.Error{Class: provider.Retryable, Refused: true, Message: fmt.Sprintf(
+		return nil, provider.NotAsked(provider.Retryable, fmt.Sprintf(
 			"provider %s is being asked for as many credentials of capability %s as go at once, and answers slowly; "+
-				"nothing was asked for this one", lease.Provider.Name, of.capability)}
+				"nothing was asked for this one", lease.Provider.Name, of.capability))
 	}
 	defer shares.release(of)
 	return issue(ctx, backend, lease)
@@ -99,8 +99,8 @@ func issue(ctx context.Context, backend provider.Provider, lease provider.Lease)
 		}
 		log.FromContext(ctx).Error(nil, "a back end panicked; the attempt has failed", "provider", lease.Provider.Name,
 			"type", backend.Type(), "stack", string(debug.Stack()))
-		credential, err = nil, &provider.Error{Class: provider.Retryable, Message: fmt.Sprintf(
-			"the operator has a fault in the back end %s; its log has the place, and a report of it is welcome", backend.Type())}
+		credential, err = nil, provider.Unanswered(provider.Retryable, fmt.Sprintf(
+			"the operator has a fault in the back end %s; its log has the place, and a report of it is welcome", backend.Type()))
 	}()
 	return backend.Issue(ctx, lease)
 }

@@ -166,10 +166,10 @@ func (c *Controller) held(ctx context.Context, g *v1alpha1.CapabilityGrant, why 
 // in the namespace, so that it works while that is being deleted.
 func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	kept := c.clear(ctx, g, mem)
-	revocation, err := c.revokeUpstream(ctx, g)
+	revocation, err := c.revokeUpstream(ctx, g, mem)
 	if g.Abandoned() && (err != nil || kept != nil) { // it was tried once more all the same
 		if err != nil {
-			revocation, err = v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry, ExposedUntil: lifecycle.ExposedUntil(&g.Status)}, nil
+			revocation, err = lifecycle.EffectiveRevocation(&g.Status, v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry}), nil
 		}
 		kept = nil
 		by := fmt.Sprintf("abandoned by %s: %s", g.Annotations[v1alpha1.AnnotationAbandonedBy], g.Annotations[v1alpha1.AnnotationAbandon])
@@ -222,24 +222,26 @@ func (c *Controller) recordRevocation(ctx context.Context, g *v1alpha1.Capabilit
 }
 
 // revokeUpstream says honestly what became of the credential.
-func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityGrant) (v1alpha1.Revocation, error) {
+func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) (v1alpha1.Revocation, error) {
 	revoked, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g)
+	if works := provider.StillWorks(err); works.Mismatched {
+		// Something was answered on the way, too, and works. It makes nothing known that was not.
+		works.Unknown = works.Unknown || lifecycle.ExposedUntil(&g.Status) == nil
+		err = errors.Join(err, c.storeAnswer(ctx, g, mem, learn(g.Status.Attempt, works)))
+	}
 	if err != nil {
 		return v1alpha1.Revocation{}, err
 	}
-	switch revoked.Mode {
-	case v1alpha1.RevocationNone:
-		return v1alpha1.Revocation{Mode: revoked.Mode}, nil
-	case v1alpha1.RevocationAtExpiry:
-		return v1alpha1.Revocation{Mode: revoked.Mode, ExposedUntil: lifecycle.ExposedUntil(&g.Status)}, nil
-	}
 	now := metav1.NewTime(c.Clock.Now())
-	revocation := v1alpha1.Revocation{Mode: revoked.Mode, ConfirmedAt: &now, LeavesOpen: revoked.LeavesOpen}
+	revocation := v1alpha1.Revocation{Mode: revoked.Mode, LeavesOpen: revoked.LeavesOpen}
+	if revoked.Mode == v1alpha1.RevocationImmediate {
+		revocation.ConfirmedAt = &now
+	}
 	if revoked.Lingers > 0 {
 		until := metav1.NewTime(now.Add(revoked.Lingers))
 		revocation.ExposedUntil = &until
 	}
-	return revocation, nil
+	return lifecycle.EffectiveRevocation(&g.Status, revocation), nil
 }
 
 // askToRevoke asks the back end to end whatever was issued for the grant, if anything can have been.

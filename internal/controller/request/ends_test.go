@@ -169,7 +169,7 @@ func ends() map[string]end {
 		"a person denied what was granted": {granted: denyAsAlice,
 			reason: over, words: "Revoked: denied by alice", outcome: v1alpha1.OutcomeRevoked},
 		"its back end refused": {before: func(e *env) {
-			e.Backend.NextErr(&provider.Error{Class: provider.Final, Refused: true, Message: "no such role"})
+			e.Backend.NextErr(provider.NotAsked(provider.Final, "no such role"))
 		}, reason: over, words: "IssueFailed: no such role", outcome: v1alpha1.OutcomeIssueFailed},
 		"a policy denied it": {before: deny, reason: refused, words: "policy freeze denies it"},
 		"no policy allowed it": {before: func(e *env) {

@@ -22,9 +22,11 @@ import (
 const (
 	// minimumSession is the shortest session that STS gives.
 	minimumSession = 900 * time.Second
-	// askingTime is what may pass between the beginning of an attempt and that of its session: a gateway can hold the question up for as long
-	// as the identity's token is good, ten minutes, and nobody hears of it.
-	askingTime = 11 * time.Minute
+	// askingTime is what may pass between the beginning of an attempt and STS's answer.
+	askingTime = time.Minute
+	// lateTime is how long after that STS can begin a session all the same, for a question that was held up: as long as
+	// the identity's token is good.
+	lateTime = identity.TokenTime
 )
 
 // Identities makes tokens of capabilities' ServiceAccounts.
@@ -109,9 +111,9 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 	return render(c, v)
 }
 
-// Lifetime is the session's, and the time that asking takes.
+// Lifetime is the session's, and the time until STS can begin it.
 func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
-	return sessionTime(l.TTL) + askingTime, true
+	return sessionTime(l.TTL) + askingTime + lateTime, true
 }
 
 // sessionTime is the TTL, but never less than STS's shortest session.
@@ -136,7 +138,7 @@ func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		session: l.Session(), policy: scope.Document, token: token, audience: settings.Audience, duration: sessionTime(l.TTL),
 		longest: longest(capability.Scope),
 	}
-	c, err := a.connect(settings.CABundle)
+	c, err := a.connect(settings.CABundle, ownErrors)
 	if err != nil {
 		return nil, err
 	}
@@ -153,5 +155,5 @@ func (a *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 
 // refused: STS was not even asked.
 func refused(err error) error {
-	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+	return provider.NotAsked(provider.Final, err.Error())
 }

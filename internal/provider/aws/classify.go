@@ -81,37 +81,42 @@ const noCode = "UnknownError"
 
 // classify sorts what went wrong by the code and the status that STS answered. Not one word of an answer is repeated.
 func classify(err error, a assumption) error {
-	unreadable := &provider.Error{Class: provider.Retryable,
-		Message: cmp.Or(outbound.Unread("STS", err), "STS did not answer, or not in a form that can be read")}
 	if why := outbound.Unsent("STS", err); why != "" {
-		return &provider.Error{Class: provider.Retryable, Refused: true, Message: why}
+		return provider.NotAsked(provider.Retryable, why)
 	}
 	var answer smithy.APIError
 	var response *awshttp.ResponseError
-	success := errors.As(err, &response) && response.HTTPStatusCode() < http.StatusMultipleChoices
-	// What such an answer holds was issued, and nobody can read until when it works.
-	unreadable.Works.Unknown = success || outbound.Unread("STS", err) != ""
-	if !errors.As(err, &answer) || response == nil {
-		return unreadable
+	words := cmp.Or(outbound.Unread("STS", err), "STS did not answer, or not in a form that can be read")
+	// The SDK has a response without a status, too, of a server that did not answer.
+	success := errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusOK && response.HTTPStatusCode() < http.StatusMultipleChoices
+	switch {
+	case success || outbound.Unread("STS", err) != "":
+		// What such an answer holds was issued, and nobody can read until when it works.
+		return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, words)
+	case !errors.As(err, &answer) || response == nil:
+		return provider.Unanswered(provider.Retryable, words)
 	}
 	code, status := answer.ErrorCode(), response.HTTPStatusCode()
 	found, known := verdictOf(code, answer.ErrorMessage(), a)
 	own, wait := code != noCode, outbound.RetryAfter(response.Response.Header)
 	refuses := outbound.Refuses(status, own)
+	var e *provider.Error
 	switch {
 	case throttles(code, status):
 		// A code for it says that nothing was begun, also with the status of a server that is too busy.
 		refuses = refuses || throttles(code, 0) && status == http.StatusServiceUnavailable
-		return &provider.Error{Class: provider.Throttled, Refused: refuses, Message: "STS throttles", RetryAfter: wait}
+		e = provider.Refused(provider.Throttled, refuses, "STS throttles")
 	case status < http.StatusBadRequest:
-		return unreadable
+		return provider.Unanswered(provider.Retryable, words)
 	case !refuses:
-		return &provider.Error{Class: provider.Retryable, Message: outbound.Unproven("STS", status, own), RetryAfter: wait}
+		e = provider.Unanswered(provider.Retryable, outbound.Unproven("STS", status, own))
 	case known:
-		return &provider.Error{Class: found.class, Refused: true, Message: "STS refused (" + code + "): " + found.words}
+		return provider.Refused(found.class, refuses, "STS refused ("+code+"): "+found.words)
 	default:
-		return &provider.Error{Class: provider.Final, Refused: true, Message: "STS refused, with a code that it does not document: status " + strconv.Itoa(status)}
+		return provider.Refused(provider.Final, refuses, "STS refused, with a code that it does not document: status "+strconv.Itoa(status))
 	}
+	e.RetryAfter = wait
+	return e
 }
 
 // throttles reports whether AWS asks to be left alone: its services say so by 429, or by a code with another status.

@@ -16,6 +16,7 @@ import (
 var ownErrors = outbound.Errors{
 	Fields: []string{"ErrorResponse", "ErrorResponse/Error", "ErrorResponse/Error/Type", "ErrorResponse/Error/Code",
 		"ErrorResponse/Error/Message", "ErrorResponse/Error/Detail", "ErrorResponse/RequestId"},
+	Text: outbound.Plain,
 	Is: func(text []byte) bool {
 		var said struct {
 			XMLName xml.Name `xml:"ErrorResponse"`
@@ -25,6 +26,9 @@ var ownErrors = outbound.Errors{
 		return xml.Unmarshal(text, &said) == nil && codeForm.MatchString(said.Code) && said.Request != ""
 	},
 }
+
+// iamErrors are the same, of IAM, which issues nothing, and names roles in them.
+var iamErrors = outbound.Errors{Fields: ownErrors.Fields, Is: ownErrors.Is}
 
 // codeForm is that of AWS's codes. Gateways write sentences in the same place.
 var codeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.]*$`)

@@ -166,19 +166,18 @@ type denials struct {
 func (a *Provider) denials(ctx context.Context, i provider.Issued) (denials, error) {
 	var h handle
 	if json.Unmarshal([]byte(i.Handle), &h) != nil {
-		return denials{}, &provider.Error{Class: provider.Final, Message: "the grant's revocation handle cannot be read"}
+		return denials{}, provider.Unanswered(provider.Final, "the grant's revocation handle cannot be read")
 	}
 	if err := a.checkSettings(h.server()); err != nil {
-		return denials{}, &provider.Error{Class: provider.Retryable, Message: err.Error()}
+		return denials{}, provider.Again("", err)
 	}
-	c, err := a.connect(h.CABundle)
+	session, err := a.revoker(ctx, i, h)
 	if err != nil {
-		return denials{}, &provider.Error{Class: provider.Retryable, Message: err.Error()}
-	}
-	session, err := a.revoker(ctx, c, i, h)
-	if err != nil {
-		c.close()
 		return denials{}, err
+	}
+	c, err := a.connect(h.CABundle, iamErrors)
+	if err != nil {
+		return denials{}, provider.Again("", err)
 	}
 	o := iam.Options{Region: h.Region, HTTPClient: c.http, Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider(session.keyID, session.secret, session.token)}
@@ -197,7 +196,12 @@ const (
 )
 
 // revoker is a session of the revoker role that can do no more than that.
-func (a *Provider) revoker(ctx context.Context, c *connection, i provider.Issued, h handle) (*session, error) {
+func (a *Provider) revoker(ctx context.Context, i provider.Issued, h handle) (*session, error) {
+	c, err := a.connect(h.CABundle, ownErrors)
+	if err != nil {
+		return nil, provider.Again("", err)
+	}
+	defer c.close()
 	token, err := a.options.Identities.Token(ctx, h.Capability, h.Account, h.Audience)
 	if err != nil {
 		return nil, err
@@ -210,7 +214,7 @@ func (a *Provider) revoker(ctx context.Context, c *connection, i provider.Issued
 		err = session.believable(a.options.Clock.Now(), assumed)
 	}
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Retryable, Message: "the revoker role: " + err.Error(), RetryAfter: provider.RetryAfter(err)}
+		return nil, provider.Again("the revoker role: ", err)
 	}
 	return session, nil
 }
@@ -259,8 +263,7 @@ func (d denials) names(ctx context.Context) ([]string, error) {
 		}
 		in.Marker = page.Marker
 	}
-	return nil, &provider.Error{Class: provider.Retryable,
-		Message: "IAM's list of the role's inline policies does not end"}
+	return nil, provider.Unanswered(provider.Retryable, "IAM's list of the role's inline policies does not end")
 }
 
 func parseDenial(name string) (until time.Time, lease string, ours bool) {
@@ -287,7 +290,7 @@ func (d denials) holds(ctx context.Context, name, document string) (bool, error)
 	}
 	stored, err := url.PathUnescape(aws.ToString(answer.PolicyDocument))
 	if err != nil || stored != document || aws.ToString(answer.RoleName) != d.role || aws.ToString(answer.PolicyName) != name {
-		return false, &provider.Error{Class: provider.Retryable, Message: "IAM answers with another policy than the denial, or with one of another name or role"}
+		return false, provider.Unanswered(provider.Retryable, "IAM answers with another policy than the denial, or with one of another name or role")
 	}
 	return true, nil
 }
@@ -298,8 +301,8 @@ func iamFailure(action string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &provider.Error{Class: provider.Retryable,
-		Message: action + ": " + cmp.Or(outbound.Unread("IAM", err), "IAM did not answer, or not in a form that can be read")}
+	e := provider.Unanswered(provider.Retryable,
+		action+": "+cmp.Or(outbound.Unread("IAM", err), "IAM did not answer, or not in a form that can be read"))
 	if why := outbound.Unsent("IAM", err); why != "" {
 		e.Message = why
 	}

@@ -28,8 +28,10 @@ type session struct {
 	// provider, audience and subject are what STS read in the identity's token, and source what it was told of a person
 	// behind it: nothing.
 	provider, audience, subject, source string
-	// policySize is how much of the room for session policies that of the session takes, in percent.
-	policySize int32
+	// packed is how much of what a session policy can be STS says that this one is, in percent; zero where it was given none.
+	packed int32
+	// more reports whether the answer says something that is not known.
+	more bool
 }
 
 // believable refuses an answer that is not what was asked for: incomplete, expired, living on far beyond what was asked, of
@@ -37,8 +39,7 @@ type session struct {
 // An answer without any credential is no such thing.
 func (s *session) believable(now time.Time, asked assumption) error {
 	if s.keyID == "" && s.secret == "" && s.token == "" {
-		return &provider.Error{Class: provider.Retryable, Works: provider.WorksUntil(s.expires),
-			Message: "STS answered without a credential"}
+		return provider.Mismatched(provider.Retryable, s.works(), "STS answered without a credential")
 	}
 	why := ""
 	switch {
@@ -51,18 +52,24 @@ func (s *session) believable(now time.Time, asked assumption) error {
 	case s.expires.After(now.Add(asked.duration + clockSkew)):
 		why = "a credential that lives longer than was asked for, by the operator's clock"
 	case s.arn != assumedARN(asked.role, asked.session),
-		!strings.HasSuffix(s.userID, ":"+asked.session): // a revoker's denial names it so
+		!strings.HasSuffix(s.userID, ":"+asked.session):
 		why = "another role or session than was asked for"
 	case !s.isOf(asked):
 		why = "a credential for another identity than it was shown, or by another identity provider"
-	case s.policySize <= 0: // STS says so wherever it was given one
-		why = "a credential without the session policy"
+	case s.packed <= 0:
+		why = "a session that no session policy narrows"
+	case s.more:
+		why = "something beside the credential that this version of Valetkey does not know; upgrade it, or tell its authors"
 	}
 	if why == "" {
 		return nil
 	}
-	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(s.expires),
-		Message: "STS answered with " + why + "; it is not used"}
+	return provider.Mismatched(provider.Final, s.works(), "STS answered with "+why+"; it is not used")
+}
+
+// works is until when what was answered works.
+func (s *session) works() provider.Works {
+	return provider.WorksUntil(s.expires).And(provider.Works{Unknown: s.more})
 }
 
 // isOf reports whether a session was given for the identity's token. AWS names the identity provider by its ARN or by its
@@ -107,8 +114,7 @@ func (s *session) credential(p *v1alpha1.AWSProvider, delivery v1alpha1.Credenti
 	}
 	credential, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(s.expires),
-			Message: "what STS answered cannot be projected: " + err.Error()}
+		return nil, provider.Mismatched(provider.Final, s.works(), "what STS answered cannot be projected: "+err.Error())
 	}
 	return credential, nil
 }

@@ -147,14 +147,13 @@ func (s *stsStandIn) answer(form url.Values) answer {
 		Expires: s.clock.Now().Add(time.Duration(duration) * time.Second).UTC().Format(time.RFC3339),
 		ARN:     "arn:aws:sts::123456789012:assumed-role/publisher/" + form.Get("RoleSessionName"),
 		UserID:  "AROASTANDIN:" + form.Get("RoleSessionName"),
-		Issuer:  "arn:aws:iam::123456789012:oidc-provider/issuer.example.com", Audience: audience, Subject: subject, PolicySize: "6",
+		Issuer:  "arn:aws:iam::123456789012:oidc-provider/issuer.example.com", Audience: audience, Subject: subject,
 	}
 }
 
 type answer struct {
 	KeyID, Secret, Token, Expires, ARN, UserID string
 	Issuer, Audience, Subject, Source          string
-	PolicySize                                 string
 }
 
 func (a answer) write(w http.ResponseWriter, _ *http.Request) {
@@ -162,23 +161,16 @@ func (a answer) write(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>
 <Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>
 <AssumedRoleUser><Arn>%s</Arn><AssumedRoleId>%s</AssumedRoleId></AssumedRoleUser>
-<Provider>%s</Provider><Audience>%s</Audience><SubjectFromWebIdentityToken>%s</SubjectFromWebIdentityToken><SourceIdentity>%s</SourceIdentity>%s
+<Provider>%s</Provider><Audience>%s</Audience><SubjectFromWebIdentityToken>%s</SubjectFromWebIdentityToken><SourceIdentity>%s</SourceIdentity><PackedPolicySize>6</PackedPolicySize>
 </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, a.KeyID, a.Secret, a.Token, a.Expires, a.ARN, a.UserID,
-		a.Issuer, a.Audience, a.Subject, a.Source, a.policySize())
+		a.Issuer, a.Audience, a.Subject, a.Source)
 }
 
-func (a answer) policySize() string {
-	if a.PolicySize == "" {
-		return ""
-	}
-	return "<PackedPolicySize>" + a.PolicySize + "</PackedPolicySize>"
-}
-
-// refuse answers as STS does, and repeats the token in its words, as some servers do.
+// refuse answers as STS does.
 func refuse(status int, code string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
-		fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>refused %s %s</Message></Error><RequestId>1</RequestId></ErrorResponse>`, code, identityToken, secretKey)
+		fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>refused</Message></Error><RequestId>1</RequestId></ErrorResponse>`, code)
 	}
 }
 

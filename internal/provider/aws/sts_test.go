@@ -50,7 +50,7 @@ func TestAnSTSThatNeverAnswersIsLeft(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(done) })
-	client, err := New(Options{}).connect("")
+	client, err := New(Options{}).connect("", ownErrors)
 	if err != nil {
 		t.Fatal(err)
 	}

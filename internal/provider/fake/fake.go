@@ -161,7 +161,7 @@ func (*Provider) Handle(provider.Lease) string { return "" }
 func (p *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Credential, error) {
 	scope, err := p.Render(ctx, l.Capability, l.Values)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+		return nil, provider.NotAsked(provider.Final, err.Error())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -198,10 +198,10 @@ func (p *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 func (p *Provider) called(ctx context.Context, c Call) error {
 	p.calls = append(p.calls, c)
 	if ctx.Err() != nil {
-		return &provider.Error{Class: provider.Retryable, Message: "the fake was not waited for"}
+		return provider.Unanswered(provider.Retryable, "the fake was not waited for")
 	}
 	if p.broken {
-		return &provider.Error{Class: provider.Retryable, Message: "the fake is down"}
+		return provider.Unanswered(provider.Retryable, "the fake is down")
 	}
 	if len(p.next) == 0 {
 		return nil

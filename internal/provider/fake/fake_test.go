@@ -50,7 +50,7 @@ func TestTheFakeDoesWhatEveryBackEndDoes(t *testing.T) {
 					return f.Does(c.ID(), "s3:PutObject on arn:aws:s3:::previews/payments/*")
 				},
 				Throttle: func(*testing.T) {
-					f.NextErr(&provider.Error{Class: provider.Throttled, Refused: true, Message: "throttled"})
+					f.NextErr(provider.NotAsked(provider.Throttled, "throttled"))
 				},
 				Break:   func(_ *testing.T, broken bool) { f.Break(broken) },
 				Restart: func(*testing.T) provider.Provider { return f },

@@ -5,6 +5,7 @@ package gcp
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +31,14 @@ func tokenIn(host string, body []byte) string {
 	return token
 }
 
-// worksUntil is until when the token in a host's answer works.
+// hasMore reports whether an answer has fields that are not known.
+func hasMore(host string, body []byte) bool {
+	said := map[string]json.RawMessage{}
+	_ = json.Unmarshal(body, &said) // what is no object has no field
+	return slices.ContainsFunc(slices.Collect(maps.Keys(said)), func(name string) bool { return !slices.Contains(answerFields[host], name) })
+}
+
+// worksUntil is until when what a host answered works, as far as it says.
 func worksUntil(host string, body []byte, now time.Time) provider.Works {
 	var said struct {
 		Seconds int64     `json:"expires_in"`
@@ -39,14 +47,11 @@ func worksUntil(host string, body []byte, now time.Time) provider.Works {
 	// What cannot be read is zero, and so not known.
 	_ = json.Unmarshal(body, &said)
 	lifetime, known := provider.Seconds(said.Seconds)
-	switch {
-	case host != stsHost:
-		return provider.WorksUntil(said.At)
-	case known && lifetime > 0:
-		return provider.WorksUntil(now.Add(lifetime))
-	default:
-		return provider.Works{Unknown: true}
+	at := said.At
+	if host == stsHost && known && lifetime > 0 {
+		at = now.Add(lifetime)
 	}
+	return provider.WorksUntil(at).And(provider.Works{Unknown: hasMore(host, body)})
 }
 
 // asAsked reports whether an answer says no more of a token than was asked for. Google's library reads the token and
@@ -58,10 +63,8 @@ func asAsked(host string, body []byte, scopes []string, most time.Duration) bool
 		// The library says that it cannot be read.
 		return true
 	}
-	for name := range said {
-		if !slices.Contains(answerFields[host], name) {
-			return false
-		}
+	if hasMore(host, body) {
+		return false
 	}
 	if host != stsHost {
 		return true

@@ -66,7 +66,7 @@ func (g *Provider) exchange(ctx context.Context, p *v1alpha1.GCPProvider, n narr
 	if err != nil {
 		return nil, c.failure()
 	}
-	return &token{reveal: func() string { return answer.Value }, sent: c.sent, expires: answer.Expiry,
+	return &token{reveal: func() string { return answer.Value }, sent: c.sent, expires: answer.Expiry, works: c.works(0), whole: c.works(1).Until,
 		bearer: strings.EqualFold(answer.Type, "Bearer")}, nil
 }
 
@@ -103,8 +103,8 @@ type calls struct {
 	unsent string
 	// unread says why nothing is read of the last answer; empty when it was read, or there was none.
 	unread string
-	// works is until when what was answered last works.
-	works provider.Works
+	// answered is until when what each call was answered works.
+	answered []provider.Works
 	// more is set when an answer says more of a token than was asked for, or is a token that was there before.
 	more bool
 }
@@ -114,6 +114,14 @@ func (c *calls) sent() []string {
 	var all []string
 	for _, token := range c.seen[:len(c.seen)-1] {
 		all = append(all, token())
+	}
+	return all
+}
+
+// works is until when all works that was answered to a call, and to those behind it.
+func (c *calls) works(from int) (all provider.Works) {
+	for _, one := range c.answered[min(from, len(c.answered)):] {
+		all = all.And(one)
 	}
 	return all
 }
@@ -180,9 +188,10 @@ func (c *calls) believe(host string, response *http.Response) error {
 		scopes, most = []string{wholeAccount}, longestFederated
 	}
 	token := tokenIn(host, body)
-	c.works = worksUntil(host, body, c.now())
+	works := worksUntil(host, body, c.now())
+	c.answered = append(c.answered, works)
 	repeated := slices.ContainsFunc(c.seen, func(before func() string) bool { return token != "" && before() == token })
-	if repeated || c.works.Until.After(c.now().Add(most)) || !asAsked(host, body, scopes, most) {
+	if repeated || works.Until.After(c.now().Add(most)) || !asAsked(host, body, scopes, most) {
 		c.more = true
 		return errMore
 	}
@@ -194,30 +203,41 @@ func (c *calls) believe(host string, response *http.Response) error {
 // failure sorts what went wrong by the status and the code that Google answered to the last call. Not one word of an answer is repeated.
 func (c *calls) failure() error {
 	what := [...]string{"asking Google", "exchanging the identity's token", "impersonating the service account", "narrowing the token"}[min(c.made, 3)]
-	// A token that could not be narrowed was issued, and is nobody's.
-	own := c.code != ""
-	e := &provider.Error{Class: provider.Retryable, RetryAfter: c.wait,
-		Refused: c.made < 3 && outbound.Refuses(c.status, own)}
-	if c.made >= 3 {
-		e.Works = c.works
-	}
+	var e *provider.Error
 	switch {
 	case c.more:
-		e.Class, e.Works, e.Message = provider.Final, c.works, what+": Google answered with a token of another kind, "+
+		return provider.Mismatched(provider.Final, c.works(0), what+": Google answered with a token of another kind, "+
 			"for other scopes or for another time than was asked for, with the one that it was sent, "+
-			"or with something that this version of Valetkey does not know; it is not used"
+			"or with something that this version of Valetkey does not know; it is not used")
 	case c.unsent != "":
-		e.Refused, e.Message = c.made < 3, what+": "+c.unsent
-	case c.status == 0 || c.status < http.StatusBadRequest:
-		e.Message = what + ": " + cmp.Or(c.unread, "Google did not answer, or not in a form that can be read")
-		e.Works.Unknown = c.unread != "" || c.status != 0 && c.status < http.StatusMultipleChoices
+		e = provider.NotAsked(provider.Retryable, what+": "+c.unsent)
+	case c.unread != "" || c.status != 0 && c.status < http.StatusMultipleChoices:
+		return provider.Mismatched(provider.Retryable, c.works(0).And(provider.Works{Unknown: true}),
+			what+": "+cmp.Or(c.unread, "Google's answer is not in a form that can be read"))
+	case c.status < http.StatusBadRequest:
+		e = provider.Unanswered(provider.Retryable, what+": Google did not answer, or not in a form that can be read")
+	default:
+		e = c.refusal(what)
+	}
+	if c.made >= 3 {
+		// A token that could not be narrowed was issued, and is nobody's.
+		e = e.Leaving(c.works(1))
+	}
+	e.RetryAfter = c.wait
+	return e
+}
+
+// refusal sorts an error that Google answered.
+func (c *calls) refusal(what string) *provider.Error {
+	own := c.code != ""
+	refuses := outbound.Refuses(c.status, own)
+	switch {
 	case c.status == http.StatusTooManyRequests || c.code == "RESOURCE_EXHAUSTED":
-		e.Class, e.Message = provider.Throttled, what+": Google throttles"
-	case !outbound.Refuses(c.status, own):
-		e.Message = what + ": " + outbound.Unproven("Google", c.status, own)
+		return provider.Refused(provider.Throttled, refuses, what+": Google throttles")
+	case !refuses:
+		return provider.Unanswered(provider.Retryable, what+": "+outbound.Unproven("Google", c.status, own))
 	default:
 		class, words := verdict(c.made, c.code)
-		e.Class, e.Message = class, fmt.Sprintf("%s: Google refused, status %d: %s", what, c.status, words)
+		return provider.Refused(class, refuses, fmt.Sprintf("%s: Google refused, status %d: %s", what, c.status, words))
 	}
-	return e
 }

@@ -20,9 +20,11 @@ import (
 )
 
 const (
-	// askingTime is what may pass between the beginning of an attempt and that of the token's time: a gateway can hold the question up for as
-	// long as the token is good by which it is asked, an hour, and nobody hears of it.
-	askingTime = 61 * time.Minute
+	// askingTime is what may pass between the beginning of an attempt and Google's last answer.
+	askingTime = time.Minute
+	// lateTime is how long after that Google can issue all the same, for a question that was held up: as long as the
+	// federated token is good, an hour as a rule, and the identity's before.
+	lateTime = identity.TokenTime + time.Hour
 	// audiencePrefix and a provider's resource name are the audience that Google expects in an identity's token.
 	audiencePrefix = "https://iam.googleapis.com/"
 )
@@ -103,8 +105,10 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 	return n.scope(), nil
 }
 
-// Lifetime is the TTL, and the time that asking takes.
-func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) { return l.TTL + askingTime, true }
+// Lifetime is the TTL, and the time until Google can issue.
+func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
+	return l.TTL + askingTime + lateTime, true
+}
 
 // Handle is not needed: nothing ends a token of a service account.
 func (*Provider) Handle(provider.Lease) string { return "" }
@@ -135,7 +139,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 
 // refused: Google was not even asked.
 func refused(err error) error {
-	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+	return provider.NotAsked(provider.Final, err.Error())
 }
 
 // Revoke cannot: a service account's access token works until it expires.

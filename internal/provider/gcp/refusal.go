@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"regexp"
+	"slices"
 
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/outbound"
@@ -19,10 +20,26 @@ var oauthCode = regexp.MustCompile(`^[a-z]+(_[a-z]+)+$`)
 var statusForm = regexp.MustCompile(`^[A-Z]+(_[A-Z]+)*$`)
 
 // ownErrors are errors as Google writes them: STS as OAuth does, or as Google's other APIs do. Source:
-// https://google.aip.dev/193 and https://www.rfc-editor.org/rfc/rfc6749#section-5.2.
+// https://google.aip.dev/193, the messages of
+// https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto, and
+// https://www.rfc-editor.org/rfc/rfc6749#section-5.2.
 var ownErrors = outbound.Errors{
-	Fields: []string{"error", "error_description", "error_uri"},
-	Is:     func(text []byte) bool { return oauthOf(text) != "" || googleOf(text) != "" },
+	Fields: slices.Concat([]string{"error", "error_description", "error_uri", "error/code", "error/message", "error/status"},
+		below("error/errors", "message", "domain", "reason", "location", "locationType", "extendedHelp"),
+		below("error/details", "@type", "reason", "domain", "metadata/*", "locale", "message", "retryDelay", "requestId",
+			"links/description", "links/url", "violations/subject", "violations/description", "violations/type",
+			"fieldViolations/field", "fieldViolations/description", "fieldViolations/reason",
+			"resourceType", "resourceName", "owner", "description")),
+	Text: outbound.Plain,
+	Is:   func(text []byte) bool { return oauthOf(text) != "" || googleOf(text) != "" },
+}
+
+// below are paths below another.
+func below(path string, names ...string) (all []string) {
+	for _, name := range names {
+		all = append(all, path+"/"+name)
+	}
+	return all
 }
 
 // codeOf is the code of a host's refusal; empty if the body is no error of that host's.

@@ -22,6 +22,10 @@ type token struct {
 	sent    func() []string
 	expires time.Time
 	bearer  bool
+	// works is until when it works, and what it was exchanged for.
+	works provider.Works
+	// whole is until when the service account's token works that it may be narrowed from: nobody is given that.
+	whole time.Time
 }
 
 // believable refuses an answer that is not what was asked for.
@@ -38,13 +42,12 @@ func (t *token) believable(now time.Time, ttl time.Duration) error {
 	if why == "" {
 		return nil
 	}
-	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(t.expires),
-		Message: "Google answered with " + why + "; it is not used"}
+	return provider.Mismatched(provider.Final, t.works, "Google answered with "+why+"; it is not used")
 }
 
 // credential is what the container is given: for gcloud and its kin, for Google's libraries, or for programs that read the environment.
 func (t *token) credential(p *v1alpha1.GCPProvider, l provider.Lease, account string) (*provider.Credential, error) {
-	f := provider.CredentialFields{ID: l.Session(), Principal: account, ExpiresAt: t.expires, Secrets: []string{t.reveal()},
+	f := provider.CredentialFields{ID: l.Session(), Principal: account, ExpiresAt: t.expires, Uncertain: max(0, t.whole.Sub(t.expires)), Secrets: []string{t.reveal()},
 		Sent: t.sent(), Pointers: map[string]string{
 			// The node's own service account must not be a way out.
 			"GCE_METADATA_HOST": "metadata.invalid",
@@ -59,8 +62,7 @@ func (t *token) credential(p *v1alpha1.GCPProvider, l provider.Lease, account st
 	}
 	c, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(t.expires),
-			Message: "what Google answered cannot be projected: " + err.Error()}
+		return nil, provider.Mismatched(provider.Final, t.works, "what Google answered cannot be projected: "+err.Error())
 	}
 	return c, nil
 }

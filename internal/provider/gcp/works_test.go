@@ -97,3 +97,26 @@ func TestIssue_ANarrowedTokenThatIsRefusedUnreadWorksNobodyKnowsHowLong(t *testi
 		t.Errorf("got %+v, %v", provider.StillWorks(err), err)
 	}
 }
+
+// TestIssue_TheWholeTokenWorksAsLongAsItSays, also where the one that was narrowed from it ends before.
+func TestIssue_TheWholeTokenWorksAsLongAsItSays(t *testing.T) {
+	w := newWorld(t)
+	whole := time.Now().Add(18 * time.Minute).UTC().Truncate(time.Second)
+	w.change = func(path string, a map[string]any) {
+		switch {
+		case strings.Contains(path, "generateAccessToken"):
+			a["expireTime"] = whole.Format(time.RFC3339)
+		case a["expires_in"] == nil:
+			a["expires_in"] = 60
+		}
+	}
+	l := w.lease()
+	l.TTL = 15 * time.Minute
+	c, err := w.Issue(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if time.Until(c.ExpiresAt()) > 2*time.Minute || c.WorksUntil().Sub(whole).Abs() > 2*time.Second {
+		t.Errorf("it works until %s, and the whole one until %s", c.ExpiresAt(), c.WorksUntil())
+	}
+}

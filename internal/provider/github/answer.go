@@ -69,8 +69,7 @@ func (a answer) believable(w wanted, now time.Time) *provider.Error {
 
 // unused says what is wrong with an answer, and until when what it holds works.
 func (a answer) unused(why string) *provider.Error {
-	return &provider.Error{Class: provider.Final, Works: provider.WorksUntil(a.expires()),
-		Message: "GitHub answered with " + why + "; it is not used"}
+	return provider.Mismatched(provider.Final, a.works(), "GitHub answered with "+why+"; it is not used")
 }
 
 // isOf reports whether the token is for this one repository alone.
@@ -92,13 +91,22 @@ func (a answer) permits(asked map[string]string) bool {
 
 // understood reports whether every field is one that is known, and none names files that were not asked for.
 func (a answer) understood(asked map[string]string) bool {
-	known := []string{fieldToken, fieldExpires, fieldPermissions, fieldRepositories, fieldSelection}
-	for name, value := range a {
-		empty := slices.Contains([]string{"null", `""`, "[]", "false"}, string(value))
-		file := slices.Contains(fileFields, name) && (empty || asked[permissionFile] != "")
-		if !file && !slices.Contains(known, name) {
+	for _, name := range fileFields {
+		empty := slices.Contains([]string{"", "null", `""`, "[]", "false"}, string(a[name]))
+		if !empty && asked[permissionFile] == "" {
 			return false
 		}
 	}
-	return true
+	return !a.hasMore()
+}
+
+// hasMore reports whether the answer has fields that are not known: what they hold may be another token.
+func (a answer) hasMore() bool {
+	known := append([]string{fieldToken, fieldExpires, fieldPermissions, fieldRepositories, fieldSelection}, fileFields...)
+	return slices.ContainsFunc(slices.Collect(maps.Keys(a)), func(name string) bool { return !slices.Contains(known, name) })
+}
+
+// works is until when works what the answer holds, as far as it says.
+func (a answer) works() provider.Works {
+	return provider.WorksUntil(a.expires()).And(provider.Works{Unknown: a.hasMore()})
 }

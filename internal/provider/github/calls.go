@@ -44,7 +44,7 @@ func (a api) with(bearer string, call func(*github.Client) (*github.Response, er
 	defer connection.CloseIdleConnections()
 	client, err := github.NewClient(github.WithHTTPClient(connection), github.WithURLs(&a.url, nil), github.WithAuthToken(bearer))
 	if err != nil {
-		return answered{}, &provider.Error{Class: provider.Final, Refused: true, Message: "the provider's apiURL is not one of an API"}
+		return answered{}, provider.NotAsked(provider.Final, "the provider's apiURL is not one of an API")
 	}
 	response, err := call(client)
 	got := answered{sentence: said(err)}
@@ -85,12 +85,12 @@ func (t *token) end(ctx context.Context, now time.Time) error {
 	switch {
 	case err == nil && got.status == http.StatusNoContent:
 	case err == nil: // A page of a gateway's, perhaps, which let nothing through.
-		return &provider.Error{Class: provider.Retryable, Message: fmt.Sprintf("GitHub's answer to the token's end is %d, and not %d", got.status, http.StatusNoContent)}
+		return provider.Unanswered(provider.Retryable, fmt.Sprintf("GitHub's answer to the token's end is %d, and not %d", got.status, http.StatusNoContent))
 	case !got.isUnknown(err):
 		return got.stays(err)
 	case now.Before(t.since.Add(settles)):
-		return &provider.Error{Class: provider.Retryable, Message: "GitHub does not know the token that was just issued, " +
-			"or not yet; it is asked again until a minute has passed since"}
+		return provider.Unanswered(provider.Retryable, "GitHub does not know the token that was just issued, "+
+			"or not yet; it is asked again until a minute has passed since")
 	}
 	got, err = t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) {
 		_, response, err := c.Apps.ListRepos(ctx, &github.ListOptions{PerPage: 1})
@@ -100,7 +100,7 @@ func (t *token) end(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	if err == nil {
-		err = &provider.Error{Class: provider.Retryable, Message: "GitHub still accepts the token"}
+		err = provider.Unanswered(provider.Retryable, "GitHub still accepts the token")
 	}
 	return got.stays(err)
 }
@@ -120,8 +120,8 @@ func (a answered) stays(err error) error {
 	if a.status != http.StatusUnauthorized || !provider.IsRefused(err) {
 		return err
 	}
-	return &provider.Error{Class: provider.Retryable, Message: "GitHub answered 401, and not that it knows no such token; " +
-		"see whether what stands between the operator and GitHub lets the token through"}
+	return provider.Unanswered(provider.Retryable, "GitHub answered 401, and not that it knows no such token; "+
+		"see whether what stands between the operator and GitHub lets the token through")
 }
 
 // credential is what the container is given: for git, and for programs that read a token.
@@ -150,8 +150,7 @@ func (t *token) credential(settings *v1alpha1.GitHubProvider, delivery v1alpha1.
 	}
 	credential, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(expires),
-			Message: "what GitHub answered cannot be projected: " + err.Error()}
+		return nil, provider.Mismatched(provider.Final, provider.WorksUntil(expires), "what GitHub answered cannot be projected: "+err.Error())
 	}
 	return credential, nil
 }

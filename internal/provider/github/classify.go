@@ -23,24 +23,40 @@ import (
 // classify sorts what went wrong by the status that GitHub answered. Not one word of an answer is repeated.
 func classify(about string, err error, response *github.Response) error {
 	if why := outbound.Unsent("GitHub", err); why != "" {
-		return &provider.Error{Class: provider.Retryable, Refused: true, Message: why}
+		return provider.NotAsked(provider.Retryable, why)
 	}
-	if response == nil || response.Response == nil {
-		unread := outbound.Unread("GitHub", err)
-		return &provider.Error{Class: provider.Retryable, Message: cmp.Or(unread, "GitHub did not answer"),
-			Works: provider.Works{Unknown: unread != ""}}
+	switch unread := outbound.Unread("GitHub", err); {
+	case unread != "":
+		return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, unread)
+	case response == nil || response.Response == nil:
+		return provider.Unanswered(provider.Retryable, "GitHub did not answer")
 	}
-	code, wait, own := response.StatusCode, outbound.RetryAfter(response.Header), inForm(response)
+	e := refusal(about, err, response)
+	e.RetryAfter = cmp.Or(e.RetryAfter, outbound.RetryAfter(response.Header))
+	return e
+}
+
+// refusal sorts an answer that is no success, or none that can be read.
+func refusal(about string, err error, response *github.Response) *provider.Error {
+	code, own := response.StatusCode, inForm(response)
 	refuses := outbound.Refuses(code, own)
 	if wait, is := throttles(err, response); is {
-		return &provider.Error{Class: provider.Throttled, Refused: refuses, RetryAfter: wait, Message: "GitHub throttles"}
+		e := provider.Refused(provider.Throttled, refuses, "GitHub throttles")
+		e.RetryAfter = wait
+		return e
 	}
-	refusal := func(class provider.Class, words string) error {
-		return &provider.Error{Class: class, Refused: true, RetryAfter: wait, Message: "GitHub refused: " + words}
+	refusal := func(class provider.Class, words string) *provider.Error {
+		return provider.Refused(class, refuses, "GitHub refused: "+words)
 	}
 	switch {
-	case code >= http.StatusBadRequest && !refuses:
-		return &provider.Error{Class: provider.Retryable, RetryAfter: wait, Message: outbound.Unproven("GitHub", code, own)}
+	case code < http.StatusMultipleChoices:
+		return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, fmt.Sprintf("GitHub answered with status %d, "+
+			"and not in a form that can be read; see what stands between the operator and GitHub", code))
+	case code < http.StatusBadRequest:
+		return provider.Unanswered(provider.Retryable, fmt.Sprintf("GitHub answered with status %d, which sends elsewhere, and is not followed; "+
+			"name the API's own address in the provider's spec.github.apiURL", code))
+	case !refuses:
+		return provider.Unanswered(provider.Retryable, outbound.Unproven("GitHub", code, own))
 	case code == http.StatusUnauthorized:
 		return refusal(provider.Retryable, "the App's proof is not accepted; compare appID, the signer's key and the clocks")
 	case code == http.StatusForbidden && said(err) == "This installation has been suspended":
@@ -54,14 +70,6 @@ func classify(about string, err error, response *github.Response) error {
 	case code == http.StatusUnprocessableEntity:
 		return refusal(provider.Final, about+" lacks the repository, or one of the permissions; "+
 			"an App has an installation of its own for each account, and the provider's spec.github.installationID names one")
-	case code < http.StatusMultipleChoices:
-		return &provider.Error{Class: provider.Retryable, Works: provider.Works{Unknown: true},
-			Message: cmp.Or(outbound.Unread("GitHub", err), fmt.Sprintf("GitHub answered with status %d, and not in a form "+
-				"that can be read; see what stands between the operator and GitHub", code))}
-	case code < http.StatusBadRequest:
-		return &provider.Error{Class: provider.Retryable,
-			Message: fmt.Sprintf("GitHub answered with status %d, which sends elsewhere, and is not followed; "+
-				"name the API's own address in the provider's spec.github.apiURL", code)}
 	default:
 		return refusal(provider.Final, fmt.Sprintf("status %d", code))
 	}
@@ -71,7 +79,9 @@ func classify(about string, err error, response *github.Response) error {
 // a message alone. Source: the schemas basic-error and validation-error of
 // https://github.com/github/rest-api-description.
 var ownErrors = outbound.Errors{
-	Fields: []string{"message", "documentation_url", "status", "errors"},
+	Fields: []string{"message", "documentation_url", "status", "errors", "errors/resource", "errors/field", "errors/code",
+		"errors/message", "errors/value", "errors/index"},
+	Text: outbound.Plain,
 	Is: func(text []byte) bool {
 		var said struct {
 			Message       string `json:"message"`

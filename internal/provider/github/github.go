@@ -24,11 +24,11 @@ import (
 const (
 	// tokenTime is how long GitHub's tokens live, whatever is asked for.
 	tokenTime = time.Hour
-	// proofTime is how long what proves the App is good.
+	// askingTime is what may pass between the beginning of an attempt and GitHub's answer.
+	askingTime = time.Minute
+	// proofTime is how long the App's proof is good: GitHub takes none for more than ten minutes. So long can GitHub issue
+	// for a question that was held up.
 	proofTime = 8 * time.Minute
-	// askingTime is what may pass between the beginning of an attempt and that of the token's time: a gateway can hold the question up for as
-	// long as its proof is good, and nobody hears of it.
-	askingTime = time.Minute + proofTime
 	// clockSkew is how far the clocks of GitHub and operator may be apart before an expiry is not believed.
 	clockSkew = 10 * time.Minute
 	// OwnAPI is GitHub's own.
@@ -122,8 +122,10 @@ func (*Provider) Render(_ context.Context, c *v1alpha1.Capability, v provider.Va
 	return w.scope(), nil
 }
 
-// Lifetime is an hour, and the time that asking takes. A grant that is longer ends with its token.
-func (*Provider) Lifetime(provider.Lease) (time.Duration, bool) { return tokenTime + askingTime, true }
+// Lifetime is an hour, and the time until GitHub can issue. A grant that is longer ends with its token.
+func (*Provider) Lifetime(provider.Lease) (time.Duration, bool) {
+	return tokenTime + askingTime + proofTime, true
+}
 
 // Handle is not needed: without the token nothing ends it.
 func (*Provider) Handle(provider.Lease) string { return "" }
@@ -143,7 +145,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		"iss": strconv.FormatInt(settings.AppID, 10), "iat": now.Add(-time.Minute).Unix(), "exp": now.Add(proofTime).Unix(),
 	})
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Retryable, Refused: true, Message: err.Error()}
+		return nil, provider.NotAsked(provider.Retryable, err.Error())
 	}
 	mine := g.begin(l.Session(), now)
 	at := api{url: settings.APIURL, bundle: settings.CABundle, outbound: g.options.Outbound, about: about(settings, wanted)}
@@ -168,7 +170,6 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		defer cancel()
 		if answer.token() != "" && t.end(cleanUp, g.options.Clock.Now()) == nil {
 			g.end(mine)
-			problem.Works = provider.Works{}
 		}
 		return nil, problem
 	}
@@ -177,7 +178,7 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 
 // refused: GitHub was not even asked.
 func refused(err error) error {
-	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+	return provider.NotAsked(provider.Final, err.Error())
 }
 
 // begin remembers an attempt, and forgets those that are over.

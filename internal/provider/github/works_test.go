@@ -15,8 +15,8 @@ import (
 	"github.com/valetkey/valetkey/internal/provider"
 )
 
-// TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks: one that GitHub has ended works no more, and of one that it has
-// not, the year that it lives for is known, and it is ended later.
+// TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks: the year that it lives for is known, whether or not GitHub says that it
+// has ended it, and it is ended later where it does not.
 func TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks(t *testing.T) {
 	year := time.Now().Add(365 * 24 * time.Hour).UTC().Truncate(time.Second)
 	for name, test := range map[string]struct {
@@ -24,7 +24,7 @@ func TestIssue_SaysUntilWhenATokenThatIsNotUsedWorks(t *testing.T) {
 		ends    bool
 		want    provider.Works
 	}{
-		"GitHub ends it":           {expires: year.Format(time.RFC3339), ends: true},
+		"GitHub ends it":           {expires: year.Format(time.RFC3339), ends: true, want: provider.WorksUntil(year)},
 		"GitHub does not end it":   {expires: year.Format(time.RFC3339), want: provider.WorksUntil(year)},
 		"it does not say":          {want: provider.Works{Unknown: true}},
 		"it says so in other form": {expires: 31536000, want: provider.Works{Unknown: true}},

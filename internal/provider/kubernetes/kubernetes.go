@@ -164,7 +164,7 @@ func (k *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	}
 	ca, err := k.options.CA()
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Retryable, Refused: true, Message: "the certificate of the API server's authority cannot be read"}
+		return nil, provider.NotAsked(provider.Retryable, "the certificate of the API server's authority cannot be read")
 	}
 	bound, err := k.options.Identities.Bind(ctx, l.Capability.Name, l.Capability.Spec.Kubernetes.ServiceAccountName, anchor(l.Session()), l.TTL)
 	if err != nil {
@@ -175,8 +175,7 @@ func (k *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 	k.mu.Unlock()
 	config, err := kubeconfig(l.Provider.Spec.Kubernetes.Server, ca, rights.namespace(), bound.Reveal())
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Retryable, Works: provider.WorksUntil(bound.ExpiresAt),
-			Message: "the kubeconfig cannot be written"}
+		return nil, provider.Mismatched(provider.Retryable, provider.WorksUntil(bound.ExpiresAt), "the kubeconfig cannot be written")
 	}
 	credential, err := provider.NewCredential(provider.CredentialFields{
 		ID: bound.ID, Principal: bound.User, ExpiresAt: bound.ExpiresAt, Secrets: []string{bound.Reveal()},
@@ -184,8 +183,8 @@ func (k *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		Pointers: map[string]string{"KUBECONFIG": v1alpha1.MountPath + "/kubernetes/config"},
 	})
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(bound.ExpiresAt),
-			Message: "the API server's token cannot be projected: " + err.Error()}
+		return nil, provider.Mismatched(provider.Final, provider.WorksUntil(bound.ExpiresAt),
+			"the API server's token cannot be projected: "+err.Error())
 	}
 	return credential, nil
 }
@@ -196,7 +195,7 @@ func refused(err error) error {
 	if !isInvalid(err) {
 		class = provider.Retryable
 	}
-	return &provider.Error{Class: class, Refused: true, Message: err.Error()}
+	return provider.NotAsked(class, err.Error())
 }
 
 // Revoke deletes the anchors of the lease's attempts. The API server then says of each that it is not there; and of a token that

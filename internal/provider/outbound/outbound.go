@@ -139,7 +139,7 @@ func (t *boundedTransport) holdsMore(body []byte, unread *unreadError) bool {
 	case unread != nil:
 		return unread.why == twice || unread.why == twoWays
 	default:
-		return t.form.holdsMore(body, t.own.Fields)
+		return t.form.holdsMore(body, t.own)
 	}
 }
 

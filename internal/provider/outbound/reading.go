@@ -29,6 +29,7 @@ const (
 const (
 	tooLong  = "is longer than its answers are"
 	cutShort = "was cut short"
+	tooDeep  = "is nested deeper than its answers are"
 	twice    = "says one thing twice"
 	twoWays  = "can be read in more than one way"
 	// saysError is of a success, and holdsMore of a failure.

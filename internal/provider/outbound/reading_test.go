@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -142,24 +141,6 @@ func TestClient_ASuccessThatSaysAnErrorIsNone(t *testing.T) {
 			if _, _, unread := answered(t, form, saying(http.StatusOK, text)); (unread == "") == is || is && !strings.Contains(unread, "success, and its answer says an error") {
 				t.Errorf("%s %s: %q", form, text, unread)
 			}
-		}
-	}
-}
-
-// TestClient_ADeepAnswerTakesNoMoreThanItIsLong: the path of each element together would be half of the square of that.
-func TestClient_ADeepAnswerTakesNoMoreThanItIsLong(t *testing.T) {
-	const deep = 9300
-	for status, unreadable := range map[int]bool{http.StatusOK: false, http.StatusBadGateway: true} {
-		text := strings.Repeat("<a>", deep) + "1" + strings.Repeat("</a>", deep)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, _, unread := answered(t, outbound.XML, saying(status, text))
-		runtime.ReadMemStats(&after)
-		if made, most := after.TotalAlloc-before.TotalAlloc, uint64(32<<20); made > most {
-			t.Errorf("an answer of %d bytes takes %d MiB", len(text), made>>20)
-		}
-		if (unread != "") != unreadable {
-			t.Errorf("status %d: %q", status, unread)
 		}
 	}
 }

@@ -8,38 +8,104 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
-	"iter"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Errors says how a server writes its errors.
 type Errors struct {
-	// Fields are all that an error has: the members of its object or, in XML, the paths of its elements, as in
-	// ErrorResponse/Error/Code.
+	// Fields are the paths of all that an error has, as in error/details/reason: the members of its object and of those
+	// within, where a list is no part of a path, or in XML its elements. A path that ends in /* is of members of any
+	// name.
 	Fields []string
+	// Text reports whether a text in a field, or a member's name, is one of an error's: see [Plain]. Nil takes any, of a
+	// server that issues nothing.
+	Text func(text string) bool
 	// Is reports whether a text that has no other fields is an error of the server's.
 	Is func(text []byte) bool
 }
 
-// holdsMore reports whether a text, which can be read, holds something beside these fields. Members that are empty, as
-// "lease_id": "", hold nothing.
-func (f Form) holdsMore(text []byte, fields []string) bool {
+// holdsMore reports whether a text, which can be read, holds something beside an error's fields, or something in them
+// that could be a credential. Members that are empty, as "lease_id": "", hold nothing.
+func (f Form) holdsMore(text []byte, own Errors) bool {
 	switch f {
 	case JSON:
-		members, is := membersOf(text)
-		for name, value := range members {
-			if !slices.Contains(fields, name) && !isNothing(value) {
-				return true
-			}
-		}
-		return !is && !isNothing(text)
+		_, is := membersOf(text)
+		return !isNothing(text) && (!is || own.isLess("", text))
 	case XML:
-		return anyOf(pathsOf(text), func(path string) bool { return !slices.Contains(fields, path) })
+		other := func(path []string) bool { return !slices.Contains(own.Fields, strings.Join(path, "/")) }
+		return hasElement(text, other) || !own.isText(textOf(text))
 	default:
 		return false
 	}
+}
+
+func (own Errors) isText(text string) bool { return own.Text == nil || own.Text(text) }
+
+// isLess reports whether an error has less than a value of JSON at a path. What no field lies below is not looked into,
+// so that a deep answer costs no more than a flat one.
+func (own Errors) isLess(path string, value json.RawMessage) bool {
+	members, isObject := membersOf(value)
+	var elements []json.RawMessage
+	switch {
+	case isNothing(value):
+		return false
+	case isObject:
+		return own.lacks(path, members)
+	case json.Unmarshal(value, &elements) == nil:
+		return slices.ContainsFunc(elements, func(one json.RawMessage) bool {
+			return bytes.HasPrefix(one, []byte("[")) || own.isLess(path, one)
+		})
+	}
+	within, text := path[:strings.LastIndex(path, "/")+1]+"*", ""
+	isText := json.Unmarshal(value, &text) == nil
+	return isText && !own.isText(text) || !slices.Contains(own.Fields, path) && !slices.Contains(own.Fields, within)
+}
+
+// lacks reports whether an error has less than an object with these members.
+func (own Errors) lacks(path string, members map[string]json.RawMessage) bool {
+	if path != "" {
+		path += "/"
+	}
+	if !slices.ContainsFunc(own.Fields, func(field string) bool { return strings.HasPrefix(field, path) }) {
+		return true
+	}
+	for name, member := range members {
+		if !own.isText(name) || own.isLess(path+name, member) {
+			return true
+		}
+	}
+	return false
+}
+
+// wordForm is a run of letters and digits.
+var wordForm = regexp.MustCompile(`[\pL\pN]+`)
+
+const (
+	// longestName is more than the longest name of a setting or an action, which is of letters alone.
+	longestName = 64
+	// longestNumber is that of a number, and of an ID that has digits and letters of either case, such as a role's.
+	longestNumber = 22
+	// longestHash is that of an ID whose letters are of one case.
+	longestHash = 32
+)
+
+// Plain reports whether a text is one of words, names, numbers and IDs. No token of a back end's is: it has a longer run
+// of letters and digits, of both cases.
+func Plain(text string) bool {
+	return !slices.ContainsFunc(wordForm.FindAllString(text, -1), func(word string) bool {
+		most := longestNumber
+		switch {
+		case !strings.ContainsFunc(word, unicode.IsNumber):
+			most = longestName
+		case word == strings.ToLower(word), word == strings.ToUpper(word):
+			most = longestHash
+		}
+		return len(word) > most
+	})
 }
 
 // saysError reports whether a text, which can be read, has an error where servers write one.
@@ -54,9 +120,8 @@ func (f Form) saysError(text []byte) bool {
 		}
 		return false
 	case XML:
-		return anyOf(pathsOf(text), func(path string) bool {
-			root, rest, _ := strings.Cut(path, "/")
-			return root == "ErrorResponse" || root == "Error" || rest == "Error"
+		return hasElement(text, func(path []string) bool {
+			return path[0] == "ErrorResponse" || path[0] == "Error" || len(path) == 2 && path[1] == "Error"
 		})
 	default:
 		return false
@@ -74,53 +139,49 @@ func isNothing(value []byte) bool {
 	return json.Compact(&short, value) != nil || slices.Contains([]string{"null", `""`, "0", "false", "[]", "{}"}, short.String())
 }
 
-// deepest is how deep the elements of a server's documents are nested, with room to spare.
-const deepest = 32
-
-// pathsOf goes through the paths of all elements of a document. An attribute that is no namespace counts as one, and what is nested deeper than
-// deepest has the path that it has there: nothing is known by it.
-func pathsOf(text []byte) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		var open []string
-		for d, depth := xml.NewDecoder(bytes.NewReader(text)), 0; ; {
-			token, err := d.Token()
-			if err != nil {
-				return
+// hasElement reports whether a document has an element, or an attribute that is no namespace, of which is holds. It is told
+// the names of the elements around it, its own, and of an attribute that behind an @. None is looked at after that.
+func hasElement(text []byte, is func(path []string) bool) bool {
+	var open []string
+	for d := xml.NewDecoder(bytes.NewReader(text)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return false
+		}
+		switch t := token.(type) {
+		case xml.StartElement:
+			open = append(open, t.Name.Local)
+			if is(open) {
+				return true
 			}
-			switch t := token.(type) {
-			case xml.StartElement:
-				if depth++; depth > deepest {
-					if depth == deepest+1 && !yield(strings.Join(open, "/")+"/…") {
-						return
-					}
-					continue
-				}
-				open = append(open, t.Name.Local)
-				path := strings.Join(open, "/")
-				if !yield(path) {
-					return
-				}
-				for _, a := range t.Attr {
-					if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" && !yield(path+"/@"+a.Name.Local) {
-						return
-					}
-				}
-			case xml.EndElement:
-				if depth--; depth < deepest {
-					open = open[:depth]
+			for _, a := range t.Attr {
+				if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" && is(append(slices.Clone(open), "@"+a.Name.Local)) {
+					return true
 				}
 			}
+		case xml.EndElement:
+			open = open[:len(open)-1]
 		}
 	}
 }
 
-func anyOf(paths iter.Seq[string], is func(string) bool) bool {
-	for path := range paths {
-		if is(path) {
-			return true
+// textOf is all text of a document, of each element and attribute apart.
+func textOf(text []byte) string {
+	var all strings.Builder
+	for d := xml.NewDecoder(bytes.NewReader(text)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return all.String()
+		}
+		switch t := token.(type) {
+		case xml.CharData:
+			all.WriteString(string(t) + "\n")
+		case xml.StartElement:
+			for _, a := range t.Attr {
+				all.WriteString(a.Value + "\n")
+			}
 		}
 	}
-	return false
 }
 
 // refusing are the statuses by which servers refuse a request before they issue anything. Those that stand for a lost

@@ -15,6 +15,9 @@ import (
 // https://smithy.io/2.0/aws/protocols/aws-query-protocol.html, on XML shape serialization.
 const listed = "member"
 
+// deepest is how many elements stand in one another at the most: AWS's answers have five.
+const deepest = 16
+
 // element is one of XML that is being read, or the document itself.
 type element struct {
 	// seen are the names of the elements in it.
@@ -34,6 +37,9 @@ func problemOfXML(d *xml.Decoder) string {
 		innermost, why := open[len(open)-1], ""
 		switch t := token.(type) {
 		case xml.StartElement:
+			if len(open) > deepest {
+				return tooDeep
+			}
 			why = innermost.begin(t)
 			open = append(open, &element{seen: map[string]bool{}})
 		case xml.EndElement:

@@ -28,10 +28,13 @@ func (m mute) Sign(context.Context, any) (string, error) { return "", m.failure 
 func TestIssue_OnlyASignerThatDidNotSignIsSaidNotToHave(t *testing.T) {
 	for failure, refused := range map[error]bool{
 		errors.New("the signer did not sign"): true, signer.ErrBusy: true, signer.ErrUnproven: false,
+		signer.ErrNoSignature: false,
 	} {
 		backend := token.New(token.Options{Issuer: issuer, Signer: mute{failure: failure}, Clock: clock.RealClock{}})
 		if c, err := backend.Issue(t.Context(), lease(v1alpha1.VerifyBySignature)); c != nil || provider.IsRefused(err) != refused {
 			t.Errorf("%v: got credential %t, refused %t, %v", failure, c != nil, provider.IsRefused(err), err)
+		} else if provider.IsMismatched(err) != errors.Is(failure, signer.ErrNoSignature) {
+			t.Errorf("%v: otherwise %t", failure, provider.IsMismatched(err))
 		}
 	}
 }

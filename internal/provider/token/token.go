@@ -166,10 +166,18 @@ func (t *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		if errors.Is(err, signer.ErrBusy) {
 			class = provider.Throttled
 		}
-		return nil, &provider.Error{Class: class, Refused: !errors.Is(err, signer.ErrUnproven), Message: err.Error()}
+		switch {
+		case errors.Is(err, signer.ErrNoSignature):
+			return nil, provider.Mismatched(class, provider.Works{Unknown: true}, err.Error())
+		case errors.Is(err, signer.ErrUnproven):
+			return nil, provider.Unanswered(class, err.Error())
+		default:
+			return nil, provider.NotAsked(class, err.Error())
+		}
 	}
 	if !t.says(ctx, signed, claims) {
-		return nil, &provider.Error{Class: provider.Retryable, Works: provider.Works{Unknown: true}, Message: "what the signer signed is not exactly what it was asked to sign, or cannot be verified by the keys that it names"}
+		return nil, provider.Mismatched(provider.Retryable, provider.Works{Unknown: true},
+			"what the signer signed is not exactly what it was asked to sign, or cannot be verified by the keys that it names")
 	}
 	return credential(signed, l, scope, expires)
 }
@@ -184,22 +192,21 @@ func credential(signed string, l provider.Lease, scope provider.Scope, expires t
 	}
 	c, err := provider.NewCredential(f)
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Works: provider.WorksUntil(expires),
-			Message: "the token cannot be projected: " + err.Error()}
+		return nil, provider.Mismatched(provider.Final, provider.WorksUntil(expires), "the token cannot be projected: "+err.Error())
 	}
 	return c, nil
 }
 
 // refused: nothing was signed.
 func refused(err error) error {
-	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
+	return provider.NotAsked(provider.Final, err.Error())
 }
 
 // Revoke has nothing to end: whoever asks whether a token is active is told of its grant. It sees to it that they are told no.
 func (t *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revoked, error) {
 	var h handle
 	if json.Unmarshal([]byte(i.Handle), &h) != nil {
-		return provider.Revoked{}, &provider.Error{Class: provider.Final, Message: "the grant's revocation handle cannot be read"}
+		return provider.Revoked{}, provider.Unanswered(provider.Final, "the grant's revocation handle cannot be read")
 	}
 	if h.Verification != v1alpha1.VerifyByIntrospection {
 		return provider.Revoked{Mode: v1alpha1.RevocationAtExpiry}, nil
@@ -207,7 +214,7 @@ func (t *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 	for _, session := range slices.Backward(i.Sessions()) {
 		lives, err := t.options.Lives(ctx, Grant{Namespace: h.Namespace, Name: h.Grant, Lease: i.ID, Session: session})
 		if err != nil {
-			return provider.Revoked{}, &provider.Error{Class: provider.Retryable, Message: "whether the grant lives could not be found out"}
+			return provider.Revoked{}, provider.Unanswered(provider.Retryable, "whether the grant lives could not be found out")
 		}
 		if lives {
 			return provider.Revoked{}, &provider.Error{Class: provider.Retryable, RetryAfter: time.Second, Message: "the grant lives, and its token is active"}

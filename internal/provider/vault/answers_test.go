@@ -48,6 +48,8 @@ const (
 	endSelf = "/v1/auth/token/revoke-self"
 	looksUp = "/v1/sys/leases/lookup"
 
+	looksUpAccessor = "/v1/auth/token/lookup-accessor"
+
 	loginToken = "hvs.login-0123456789"
 	childToken = "hvs.child-0123456789"
 	password   = "uYOeenSAas5pEY-W99bl"
@@ -70,6 +72,12 @@ func answers() map[string]map[string]any {
 func refuseLookup(w http.ResponseWriter) {
 	w.WriteHeader(http.StatusBadRequest)
 	_, _ = w.Write([]byte(`{"errors":["invalid lease"]}`))
+}
+
+// refuseAccessor says that there is no such token any more.
+func refuseAccessor(w http.ResponseWriter) {
+	w.WriteHeader(http.StatusForbidden)
+	_, _ = w.Write([]byte(`{"errors":["invalid accessor"]}`))
 }
 
 // outcome is what came of asking a server.

@@ -4,7 +4,6 @@
 package vault
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"slices"
@@ -16,8 +15,7 @@ import (
 )
 
 // made is all that Vault says of a token that it makes. The type of Vault's own client leaves out of which kind it is
-// and how often it can be used, so the answer is read here, and a field that is not known is refused: it may be what
-// else the token is good for.
+// and how often it can be used, so the answer is read here.
 type made struct {
 	ClientToken      string            `json:"client_token"`
 	Accessor         string            `json:"accessor"`
@@ -42,84 +40,47 @@ const makingChild = "making the token that the lease hangs on"
 
 // child is a token that Vault itself ends when the grant does, and with it what was leased to it: whatever becomes of
 // the operator.
-func (s *session) child(ctx context.Context, l provider.Lease) (*session, error) {
-	answer, err := s.create(ctx, l)
-	if err != nil {
-		return nil, classify(makingChild, err)
-	}
-	token, err := answer.read()
-	isRead := err == nil
-	switch {
-	case !isRead:
-	case !s.asked(token, l.TTL):
-		err = final("Vault made another token than was asked for: one that lives longer, can be made to, may do more, " +
-			"or is of another kind")
-	case provider.Tells(s.accessor, token.ClientToken):
-		err = final("the token that Vault made stands in the login's accessor, which is stored in clear")
-	}
-	if err != nil {
-		works := s.endShown(ctx, answer.shows(token))
-		works.Unknown = works.Unknown || !isRead && !works.Until.IsZero()
-		return nil, outliving(err, works)
-	}
-	c, err := s.client.CloneWithHeaders()
-	if err != nil {
-		return nil, retryable("Vault's client cannot be made")
-	}
-	c.SetToken(token.ClientToken)
-	sent := func() []string { return append(s.sent(), c.Token()) }
-	// Vault may have made a shorter life of it than was asked for, by a limit of its own.
-	lifetime, _ := provider.Seconds(token.LeaseDuration) // it was looked at
-	return &session{client: c, http: s.http, sent: sent, now: s.now, lifetime: min(lifetime, s.lifetime)}, nil
-}
-
-// answerOfMaking is what Vault answers to the making of a token.
-type answerOfMaking struct {
-	Auth     json.RawMessage     `json:"auth"`
-	WrapInfo *api.SecretWrapInfo `json:"wrap_info"`
-}
-
-// create has Vault make the token.
-func (s *session) create(ctx context.Context, l provider.Lease) (answer answerOfMaking, err error) {
+func (s *session) child(ctx context.Context, l provider.Lease) (*session, *provider.Error) {
 	renewable := false
 	body, _ := json.Marshal(&api.TokenCreateRequest{
 		TTL: l.TTL.String(), ExplicitMaxTTL: l.TTL.String(), Renewable: &renewable, DisplayName: l.Session(),
 		Type: serviceToken, Metadata: map[string]string{"valetkey-lease": l.ID},
 	}) // strings can always be encoded
-	response, err := s.client.Logical().WriteRawWithContext(ctx, "auth/token/create", body)
-	if response != nil {
-		defer func() { _ = response.Body.Close() }()
-	}
+	answer, err := read(s.client.Logical().WriteRawWithContext(ctx, "auth/token/create", body))
 	if err != nil {
-		return answer, err
+		return nil, classify(makingChild, err)
 	}
-	return answer, response.DecodeJSON(&answer)
+	if class, why := s.childProblem(answer, l.TTL); why != "" {
+		s.endShown(ctx, answer)
+		return nil, provider.Mismatched(class, answer.works(s.now(), 0), why)
+	}
+	c, err := s.client.CloneWithHeaders()
+	if err != nil {
+		return nil, provider.Unanswered(provider.Retryable, "Vault's client cannot be made")
+	}
+	c.SetToken(answer.token.ClientToken)
+	sent := func() []string { return append(s.sent(), c.Token()) }
+	// Vault may have made a shorter life of it than was asked for, by a limit of its own.
+	lifetime, _ := provider.Seconds(answer.token.LeaseDuration) // it was looked at
+	return &session{client: c, http: s.http, sent: sent, now: s.now, lifetime: min(lifetime, s.lifetime)}, nil
 }
 
-// read returns what Vault says of the token, as far as it is known, and why it is not one that was asked for.
-func (a answerOfMaking) read() (m made, err error) {
-	strict := json.NewDecoder(bytes.NewReader(a.Auth))
-	strict.DisallowUnknownFields()
-	switch problem := strict.Decode(&m); {
-	case a.WrapInfo != nil:
-		return m, final("%s", wrapped(makingChild))
-	case len(a.Auth) == 0:
-		return m, retryable(makingChild + ": Vault answered with success, and without a token")
-	case problem != nil:
-		return m, final("Vault made another token than was asked for: it says something of it that is not known")
-	}
-	return m, nil
-}
-
-// shows returns what ends the token that an answer shows, and says until when it works; nil if it shows none.
-func (a answerOfMaking) shows(m made) *api.SecretAuth {
+// childProblem says why an answer is not the token that was asked for; empty if it is.
+func (s *session) childProblem(answer *reply, ttl time.Duration) (provider.Class, string) {
 	switch {
-	case a.WrapInfo != nil:
-		return &api.SecretAuth{Accessor: a.WrapInfo.WrappedAccessor}
-	case m.ClientToken == "" && m.Accessor == "":
-		return nil
+	case answer.WrapInfo != nil:
+		return provider.Final, wrapped(makingChild)
+	case answer.token == nil:
+		return provider.Retryable, makingChild + ": Vault answered with success, and without a token"
+	case answer.more || answer.leases():
+		return provider.Final, "Vault made another token than was asked for: it says something of it, or beside it, that is not known"
+	case !s.asked(*answer.token, ttl):
+		return provider.Final, "Vault made another token than was asked for: one that lives longer, can be made to, may do more, " +
+			"or is of another kind"
+	case provider.Tells(s.accessor, answer.token.ClientToken):
+		return provider.Final, "the token that Vault made stands in the login's accessor, which is stored in clear"
 	}
-	return &api.SecretAuth{ClientToken: m.ClientToken, Accessor: m.Accessor, LeaseDuration: int(m.LeaseDuration), Renewable: m.Renewable}
+	return "", ""
 }
 
 // asked reports whether a token is the one that was asked for: a new one, which ends with the grant and with the

@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/hashicorp/vault/api"
-
-	"github.com/valetkey/valetkey/internal/provider"
 )
 
 // refusal is a sentence of Vault's that says more than its status does.
@@ -29,21 +27,21 @@ var refusals = []refusal{{
 		"shorten the ttl of the path's role, or renew the authority",
 }}
 
-// knownRefusal is the refusal that Vault answered with; false if it is none of those.
-func knownRefusal(err error) (*provider.Error, bool) {
+// knownRefusal is what is said of the refusal that Vault answered with; false if it is none of those.
+func knownRefusal(err error) (words string, is bool) {
 	answer := (*api.ResponseError)(nil)
 	if !errors.As(err, &answer) {
-		return nil, false
+		return "", false
 	}
 	for _, r := range refusals {
 		for _, line := range answer.Errors {
 			line = strings.TrimPrefix(strings.TrimSpace(line), oneError)
 			if answer.StatusCode == r.status && strings.HasPrefix(line, r.begins) && strings.Contains(line, r.holds) {
-				return &provider.Error{Class: provider.Final, Refused: true, Message: r.words}, true
+				return r.words, true
 			}
 		}
 	}
-	return nil, false
+	return "", false
 }
 
 // oneError is what Vault puts before an error that it counted.

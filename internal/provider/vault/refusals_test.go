@@ -186,20 +186,53 @@ func TestIssue_ASealedVaultIssuesNothing(t *testing.T) {
 	}
 }
 
-// TestIssue_ALoginIsOverOnlyWhereVaultSaysSo: Vault confirms the end of a login by 204, and by nothing else.
+// TestIssue_ALoginIsOverOnlyWhereVaultSaysSo: Vault answers 204 to its end, as others do who let nothing through, and then
+// knows its accessor no more.
 func TestIssue_ALoginIsOverOnlyWhereVaultSaysSo(t *testing.T) {
-	for status, over := range map[int]bool{204: true, 200: false, 202: false, 302: false, 403: false, 503: false} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == endSelf {
-				w.WriteHeader(status)
-				return
-			}
-			(&refusing{path: leases, status: http.StatusForbidden, line: "permission denied"}).ServeHTTP(w, r)
-		}))
-		_, err := issueFrom(t, server.URL, func(context.Context, string) error { return nil })
-		server.Close()
-		if !provider.IsFinal(err) || provider.IsRefused(err) != over {
-			t.Errorf("status %d: refused %t, %v", status, provider.IsRefused(err), err)
+	const unknown = `{"errors":["invalid accessor"]}`
+	for name, row := range map[string]struct {
+		status int
+		body   string
+		// again reports whether Vault lets nobody log in a second time.
+		again bool
+		over  bool
+	}{
+		"Vault knows it no more":           {status: 403, body: unknown, over: true},
+		"by 404":                           {status: 404, body: unknown, over: true},
+		"Vault knows it":                   {status: 200, body: `{"data":{"accessor":"a"}}`},
+		"a gateway's answer":               {status: 204},
+		"a gateway's page":                 {status: 403, body: "<html></html>"},
+		"another refusal":                  {status: 403, body: `{"errors":["permission denied"]}`},
+		"another refusal beside":           {status: 403, body: `{"errors":["invalid accessor","permission denied"]}`},
+		"Vault is away":                    {status: 503, body: `{"errors":["Vault is sealed"]}`},
+		"nobody can log in to find it out": {status: 403, body: unknown, again: true},
+	} {
+		for _, path := range []string{leases, makes} {
+			t.Run(name+", "+path, func(t *testing.T) {
+				logins, kept := 0, ""
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == logsIn {
+						logins++
+					}
+					switch {
+					case r.URL.Path == looksUpAccessor:
+						w.WriteHeader(row.status)
+						_, _ = io.WriteString(w, row.body)
+					case r.URL.Path == logsIn && logins > 1 && row.again:
+						w.WriteHeader(http.StatusServiceUnavailable)
+					default:
+						(&refusing{path: path, status: http.StatusForbidden, line: "permission denied"}).ServeHTTP(w, r)
+					}
+				}))
+				defer server.Close()
+				_, err := issueFrom(t, server.URL, func(_ context.Context, handle string) error { kept = handle; return nil })
+				if !provider.IsFinal(err) || provider.IsRefused(err) != row.over || strings.Contains(kept, `"begun"`) == row.over {
+					t.Errorf("refused %t, %s: %v", provider.IsRefused(err), kept, err)
+				}
+				if left := time.Until(provider.StillWorks(err).Until); !row.over && left < 59*time.Minute {
+					t.Errorf("the login works for an hour, and is said to for %s", left)
+				}
+			})
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"regexp"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
@@ -34,6 +36,8 @@ type session struct {
 	sent func() []string
 	// now is the present time.
 	now func() time.Time
+	// works is until when the login's token works.
+	works provider.Works
 }
 
 // client asks one server, once per call. What the operator's environment says of Vault is put aside: no token, no namespace and no
@@ -41,7 +45,7 @@ type session struct {
 func (h handle) client(connection *http.Client) (*api.Client, error) {
 	c, err := api.NewClient(&api.Config{Address: h.Server.Address, HttpClient: connection, MaxRetries: -1, DisableRedirects: true})
 	if err != nil {
-		return nil, &provider.Error{Class: provider.Final, Refused: true, Message: "the provider's address is not one of a server"}
+		return nil, provider.NotAsked(provider.Final, "the provider's address is not one of a server")
 	}
 	c.ClearToken()
 	c.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
@@ -67,73 +71,77 @@ func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
 	}
 	s := &session{client: c, http: connection, sent: func() []string { return []string{token.Reveal()} }, now: v.options.Clock.Now}
 	what := "logging in with role " + h.Role
-	answer, err := c.Logical().WriteWithContext(ctx, "auth/"+h.Server.AuthPath+"/login", map[string]any{"role": h.Role, "jwt": token.Reveal()})
-	switch {
-	case err != nil:
+	body, _ := json.Marshal(map[string]any{"role": h.Role, "jwt": token.Reveal()}) // strings can always be encoded
+	answer, err := read(c.Logical().WriteRawWithContext(ctx, "auth/"+h.Server.AuthPath+"/login", body))
+	if err != nil {
 		s.close()
 		return nil, classify(what, err)
-	case answer == nil:
-		s.close()
-		return nil, classify(what, errEmpty)
 	}
-	if e := loginProblem(what, answer, token.Reveal()); e != nil {
-		e.Works = s.endShown(ctx, answer.Auth)
-		e.Refused = e.Works == (provider.Works{})
+	if class, why := loginProblem(what, answer, token.Reveal()); why != "" {
+		s.endShown(ctx, answer)
 		s.close()
-		return nil, e
+		return nil, provider.Mismatched(class, answer.works(s.now(), 0), why)
 	}
-	c.SetToken(answer.Auth.ClientToken)
-	s.accessor, s.policies, s.entity = answer.Auth.Accessor, answer.Auth.Policies, answer.Auth.EntityID
+	c.SetToken(answer.token.ClientToken)
+	s.accessor, s.policies, s.entity = answer.token.Accessor, answer.token.Policies, answer.token.EntityID
 	s.sent = func() []string { return []string{token.Reveal(), c.Token()} }
 	// A lifetime that there cannot be is none, which is too short for any grant.
-	s.lifetime, _ = provider.Seconds(int64(answer.Auth.LeaseDuration))
+	s.lifetime, _ = provider.Seconds(answer.token.LeaseDuration)
+	s.works = lasts(s.now(), s.lifetime, 0)
 	return s, nil
 }
 
-// loginProblem says why the answer to a login is not used: its token could not be ended, for it has no accessor, or is
-// none of its own. The accessor is stored in clear.
-func loginProblem(what string, answer *api.Secret, sent string) *provider.Error {
-	e := &provider.Error{Class: provider.Final}
-	switch auth := answer.Auth; {
+// loginProblem says why the answer to a login is not used; empty if it is. Its token could not be ended, for it has no
+// accessor, or is none of its own, or there is more than a token. The accessor is stored in clear.
+func loginProblem(what string, answer *reply, sent string) (provider.Class, string) {
+	switch auth := answer.token; {
 	case answer.WrapInfo != nil:
-		e.Message = wrapped(what)
+		return provider.Final, wrapped(what)
 	case auth == nil || auth.ClientToken == "":
-		e.Class, e.Message = provider.Retryable, what+": Vault answered with success, and without a token"
+		return provider.Retryable, what + ": Vault answered with success, and without a token"
 	case auth.Accessor == "":
-		e.Message = what + ": Vault gave a token without an accessor, as batch tokens are, which nobody can end; " +
+		return provider.Final, what + ": Vault gave a token without an accessor, as batch tokens are, which nobody can end; " +
 			"set the role's token_type to service"
 	case auth.ClientToken == sent || provider.Tells(auth.Accessor, sent, auth.ClientToken):
-		e.Message = what + ": Vault answered with what it was sent, or with an accessor that tells the token"
-	default:
-		return nil
+		return provider.Final, what + ": Vault answered with what it was sent, or with an accessor that tells the token"
+	case answer.more || answer.leases():
+		return provider.Final, what + ": Vault answered with more than a token, or says something of it that is not known"
 	}
-	return e
+	return "", ""
 }
 
 // endShown ends a token that an answer shows and that is given to nobody, by itself or by its accessor: it may be no
-// child of the login, whose end would be no end of it. It returns until when the token works where Vault has not
-// confirmed that; nil is a token of which nothing is shown.
-func (s *session) endShown(ctx context.Context, auth *api.SecretAuth) provider.Works {
-	if auth == nil {
-		return provider.Works{Unknown: true}
-	}
+// child of the login, whose end would be no end of it. That it has ended proves nothing: the answer is not what was
+// asked for.
+func (s *session) endShown(ctx context.Context, answer *reply) {
 	ctx, cancel := provider.CleanUp(ctx)
 	defer cancel()
-	own := auth.ClientToken != "" && !slices.Contains(s.sent(), auth.ClientToken)
+	shown := made{}
+	if answer.token != nil {
+		shown = *answer.token
+	}
+	if answer.WrapInfo != nil {
+		shown.Accessor = answer.WrapInfo.WrappedAccessor
+	}
+	own := shown.ClientToken != "" && !slices.Contains(s.sent(), shown.ClientToken)
 	if c, err := s.client.CloneWithHeaders(); own && err == nil {
-		c.SetToken(auth.ClientToken)
-		if (&session{client: c}).endSelf(ctx) == nil {
-			return provider.Works{}
-		}
+		c.SetToken(shown.ClientToken)
+		(&session{client: c}).endSelf(ctx)
 	}
-	if auth.Accessor != "" && auth.Accessor != s.accessor && s.client.Token() != "" && s.endLogin(ctx, login{Accessor: auth.Accessor}) == nil {
-		return provider.Works{}
+	if shown.Accessor != "" && shown.Accessor != s.accessor && s.client.Token() != "" {
+		_ = s.endLogin(ctx, login{Accessor: shown.Accessor})
 	}
-	lifetime, known := provider.Seconds(int64(auth.LeaseDuration))
-	if !known || lifetime == 0 {
+}
+
+// lasts is until when something works that lives so long.
+func lasts(from time.Time, lifetime, slow time.Duration) provider.Works {
+	switch {
+	case lifetime <= 0:
 		return provider.Works{Unknown: true}
+	case lifetime == math.MaxInt64: // or longer: it is the longest that can be told
+		return provider.WorksUntil(v1alpha1.LatestInstant())
 	}
-	return provider.Works{Until: s.now().Add(lifetime), Unknown: auth.Renewable}
+	return provider.WorksUntil(from.Add(lifetime).Add(slow))
 }
 
 func (s *session) close() { s.http.CloseIdleConnections() }
@@ -153,79 +161,66 @@ type secret struct {
 	used map[string]any
 	// filled is how many bytes those files and variables have together.
 	filled int
-	// auth is the token beside it, which nobody asked for; mostly nil.
-	auth *api.SecretAuth
 	// problem is what is wrong with the answer; nil if nothing is. It was given to Vault's client all the same.
 	problem error
-	// notLeased reports whether Vault said that it leased nothing. An answer without a lease need not be Vault's.
-	notLeased bool
+	// answer is all that Vault said.
+	answer *reply
 }
 
-func (s *session) ask(ctx context.Context, q question) (*secret, error) {
+func (s *session) ask(ctx context.Context, q question) (*secret, *provider.Error) {
 	answer, err := s.send(ctx, q)
-	switch what := "asking for " + q.path; {
-	case err != nil && refuses(err) && status(err) == http.StatusForbidden:
-		return nil, final("%s: Vault's policies do not allow it, "+
-			"or only wrapped (min_wrapping_ttl), which is not asked for", what)
-	case err != nil && refuses(err) && status(err) == http.StatusNotFound:
-		return nil, final("Vault has nothing at %s", q.path)
-	case err != nil:
-		return nil, classify(what, err)
-	case answer.WrapInfo != nil:
-		// It was leased, and whoever had it wrapped may have what opens it.
-		return nil, &provider.Error{Class: provider.Final, Message: wrapped(what)}
+	if err != nil {
+		return nil, q.failure(err)
 	}
 	lifetime, _ := provider.Seconds(int64(answer.LeaseDuration)) // its problem says that there is no such one
 	return &secret{lease: answer.LeaseID, lifetime: lifetime, ends: s.lifetime, data: answer.Data, sent: s.sent,
-		used: map[string]any{}, auth: answer.Auth, problem: q.problem(answer), notLeased: notLeased(answer)}, nil
+		used: map[string]any{}, problem: q.problem(answer), answer: answer}, nil
 }
 
-// errEmpty stands for an answer without an error, and without anything else.
-var errEmpty = errors.New("nothing was answered")
-
-// send asks for a secret. Vault's client takes an empty answer, and one that nothing is at the path, for the same, and
-// takes an error with a warning for a secret.
-func (s *session) send(ctx context.Context, q question) (*api.Secret, error) {
-	var raw *api.Response
-	var failure error
-	if q.parameters == nil {
-		raw, failure = s.client.Logical().ReadRawWithContext(ctx, q.path)
-	} else {
-		body, _ := json.Marshal(q.parameters) // strings can always be encoded
-		raw, failure = s.client.Logical().WriteRawWithContext(ctx, q.path, body)
-	}
-	answer, err := s.client.Logical().ParseRawResponseAndCloseBody(raw, failure)
+// failure sorts what came in place of a secret. Where no answer is known, something may have been leased of which nobody
+// knows the lease.
+func (q question) failure(err error) *provider.Error {
+	what, refused := "asking for "+q.path, refuses(err)
 	switch {
-	case failure != nil:
-		return nil, failure
-	case err != nil:
-		return nil, err
-	case answer == nil:
-		return nil, errEmpty
+	case refused && status(err) == http.StatusForbidden:
+		return provider.Refused(provider.Final, refused, what+": Vault's policies do not allow it, "+
+			"or only wrapped (min_wrapping_ttl), which is not asked for")
+	case refused && status(err) == http.StatusNotFound:
+		return provider.Refused(provider.Final, refused, "Vault has nothing at "+q.path)
 	}
-	return answer, nil
+	e := classify(what, err)
+	if !provider.IsRefused(e) {
+		e = e.Leaving(provider.Works{Unknown: true})
+	}
+	return e
+}
+
+// send asks for a secret.
+func (s *session) send(ctx context.Context, q question) (*reply, error) {
+	if q.parameters == nil {
+		return read(s.client.Logical().ReadRawWithContext(ctx, q.path))
+	}
+	body, _ := json.Marshal(q.parameters) // strings can always be encoded
+	return read(s.client.Logical().WriteRawWithContext(ctx, q.path, body))
 }
 
 // problem says why an answer is not what was asked for; nil if it is.
-func (q question) problem(answer *api.Secret) error {
+func (q question) problem(answer *reply) error {
 	_, known := provider.Seconds(int64(answer.LeaseDuration))
 	switch {
+	case answer.WrapInfo != nil:
+		// It was leased, and whoever had it wrapped may have what opens it.
+		return final("%s", wrapped("asking for "+q.path))
 	case !known:
 		return final("Vault says of the lease of what is at %s that it lives for another time than any can", q.path)
 	case answer.LeaseID == "" || answer.LeaseDuration <= 0:
 		return final("Vault does not lease what is at %s: nobody could end it; for pki, set generate_lease on the role", q.path)
-	case !q.leases(answer.LeaseID) || answer.Auth != nil:
-		return final("Vault answered with something else than a lease of what is at %s", q.path)
+	case !q.leases(answer.LeaseID) || answer.token != nil || answer.more:
+		return final("Vault answered with something else than a lease of what is at %s, or with more", q.path)
 	case len(answer.Data) == 0:
 		return final("what Vault leases at %s has no fields", q.path)
 	}
 	return nil
-}
-
-// notLeased reports whether an answer is Vault's own, of something that it does not lease: it has the ID of the
-// request, which Vault gives every answer, and what was read.
-func notLeased(answer *api.Secret) bool {
-	return answer.RequestID != "" && answer.LeaseID == "" && len(answer.Data) > 0 && answer.Auth == nil
 }
 
 // leaseForm is what stands behind the path in a lease's ID: random letters and digits, and in a namespace a dot and
@@ -275,25 +270,20 @@ func (s *session) endLogin(ctx context.Context, l login) error {
 
 // stillThere: Vault has not confirmed the end. Its own words may name what it cannot reach, and are not repeated.
 func stillThere(what string, err error) error {
-	e := &provider.Error{Class: provider.Retryable, Message: what + ": Vault still knows it; see Vault's log " +
-		"for why it cannot end it"}
+	e := provider.Unanswered(provider.Retryable, what+": Vault still knows it; see Vault's log "+
+		"for why it cannot end it")
 	if err != nil && status(err) != http.StatusBadRequest {
 		return classify(what, err)
 	}
 	return e
 }
 
-// endSelf ends this login, and every token and lease that hangs on it. Vault's own function for it does not read what
-// is answered: Vault confirms it by 204 alone.
-func (s *session) endSelf(ctx context.Context) error {
-	response, err := s.client.Logical().WriteRawWithContext(ctx, "auth/token/revoke-self", nil)
-	if response != nil {
-		defer func() { _ = response.Body.Close() }()
+// endSelf ends this login, and every token and lease that hangs on it. Vault answers 204, as others do who let nothing
+// through: it is no proof.
+func (s *session) endSelf(ctx context.Context) {
+	if response, _ := s.client.Logical().WriteRawWithContext(ctx, "auth/token/revoke-self", nil); response != nil {
+		_ = response.Body.Close()
 	}
-	if err == nil && response.StatusCode != http.StatusNoContent {
-		err = errEmpty
-	}
-	return err
 }
 
 // noAccessor: Vault says that it knows no token by this accessor.
@@ -322,6 +312,7 @@ func status(err error) int {
 // ownErrors are errors as Vault writes them: an object with the list errors, which may be empty.
 var ownErrors = outbound.Errors{
 	Fields: []string{"errors", "warnings"},
+	Text:   outbound.Plain,
 	Is: func(text []byte) bool {
 		var said struct {
 			Errors   []string `json:"errors"`
@@ -353,34 +344,32 @@ func isSealed(answer *api.ResponseError) bool {
 }
 
 // classify keeps the status that Vault answered, and none of its words.
-func classify(what string, err error) error {
-	if e := (*provider.Error)(nil); errors.As(err, &e) {
-		return e // said already
-	}
-	e := &provider.Error{Class: provider.Retryable,
-		Message: what + ": " + cmp.Or(outbound.Unread("Vault", err), "Vault did not answer, or not in a form that can be read")}
-	e.Refused, e.Works.Unknown = refuses(err), outbound.Unread("Vault", err) != ""
-	refused, isKnown := knownRefusal(err)
-	switch code, unsent := status(err), outbound.Unsent("Vault", err); {
-	case isKnown && e.Refused:
-		refused.Message = what + ": Vault refused: " + refused.Message
-		return refused
+func classify(what string, err error) *provider.Error {
+	code, unsent, unread := status(err), outbound.Unsent("Vault", err), outbound.Unread("Vault", err)
+	const notRead = "Vault did not answer, or not in a form that can be read"
+	known, isKnown := knownRefusal(err)
+	refused := refuses(err)
+	switch {
+	case unread != "" || errors.Is(err, errUnread):
+		return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, what+": "+cmp.Or(unread, notRead))
 	case unsent != "":
-		e.Refused, e.Message = true, unsent
+		return provider.NotAsked(provider.Retryable, unsent)
 	case code == 0:
+		return provider.Unanswered(provider.Retryable, what+": "+notRead)
+	case isKnown && refused:
+		return provider.Refused(provider.Final, refused, what+": Vault refused: "+known)
 	case code == http.StatusTooManyRequests:
-		e.Class, e.Message = provider.Throttled, "Vault throttles"
-	case !e.Refused:
-		e.Message = what + ": " + unproven(err, code)
+		return provider.Refused(provider.Throttled, refused, "Vault throttles")
+	case !refused:
+		return provider.Unanswered(provider.Retryable, what+": "+unproven(err, code))
 	case code == http.StatusServiceUnavailable:
-		e.Message = sealed
+		return provider.Refused(provider.Retryable, refused, sealed)
 	case code == http.StatusForbidden:
-		e.Class, e.Message = provider.Final, what+": Vault's policies do not allow it"
+		return provider.Refused(provider.Final, refused, what+": Vault's policies do not allow it")
 	default:
 		// Roles that are not there yet, keys that could not be fetched, databases that are away: Vault calls all of it 400.
-		e.Message = fmt.Sprintf("%s: Vault refused: status %d; see Vault's log", what, code)
+		return provider.Refused(provider.Retryable, refused, fmt.Sprintf("%s: Vault refused: status %d; see Vault's log", what, code))
 	}
-	return e
 }
 
 // unproven says of an answer that does not prove that nothing was issued what to look at.

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -106,14 +105,6 @@ func (*Provider) Lifetime(l provider.Lease) (time.Duration, bool) {
 	return l.TTL + askingTime, c != nil && c.Revocation == v1alpha1.VaultImmediate
 }
 
-// notLeased says of a failure after which nothing is leased, but perhaps a token is there, how long that works.
-func (v *Provider) notLeased(l provider.Lease, e *provider.Error) *provider.Error {
-	if most, known := v.Lifetime(l); !known && !e.Refused && e.Works == (provider.Works{}) {
-		e.Works = provider.WorksUntil(v.options.Clock.Now().Add(most))
-	}
-	return e
-}
-
 // handle is what ends a lease when capability and provider are gone. Accessors and lease IDs name tokens and leases, and are neither.
 type handle struct {
 	Capability string                   `json:"capability"`
@@ -131,13 +122,6 @@ type login struct {
 	Lease    string `json:"lease,omitempty"`
 }
 
-// outlived notes that something was leased which goes on when its lease ends: then nothing is confirmed to have ended.
-func (h *handle) outlived(is bool) {
-	if is {
-		h.Revocation = v1alpha1.VaultAtExpiry
-	}
-}
-
 func (h handle) String() string {
 	text, _ := json.Marshal(h) // strings can always be encoded
 	return string(text)
@@ -152,7 +136,6 @@ func (*Provider) Handle(l provider.Lease) string {
 	h := handle{Capability: l.Capability.Name, Account: c.ServiceAccountName, Role: c.Role, Server: *p, Revocation: c.Revocation}
 	if before, err := parse(l.Handle); err == nil {
 		h.Begun = before.Begun
-		h.outlived(before.Revocation == v1alpha1.VaultAtExpiry)
 	}
 	return h.String()
 }
@@ -160,7 +143,7 @@ func (*Provider) Handle(l provider.Lease) string {
 func parse(text string) (handle, error) {
 	var h handle
 	if json.Unmarshal([]byte(text), &h) != nil {
-		return h, &provider.Error{Class: provider.Final, Message: "the grant's revocation handle cannot be read"}
+		return h, provider.Unanswered(provider.Final, "the grant's revocation handle cannot be read")
 	}
 	return h, nil
 }
@@ -180,92 +163,96 @@ func (v *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		return nil, refused(err)
 	}
 	s, err := v.logIn(ctx, h)
-	if e := (*provider.Error)(nil); errors.As(err, &e) {
-		return nil, v.notLeased(l, e)
+	if e := (*provider.Error)(nil); errors.As(err, &e) && !provider.IsRefused(e) && !provider.IsMismatched(e) {
+		// A login that nobody saw has a token, which works as long as Vault's role says.
+		return nil, e.Leaving(provider.Works{Unknown: true})
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	before := h
-	credential, err := v.read(ctx, s, l, asked, h)
-	if err == nil {
+	credential, failure := v.read(ctx, s, l, asked, h)
+	if failure == nil {
 		return credential, nil
 	}
 	cleanUp, cancel := provider.CleanUp(ctx)
 	defer cancel()
-	return nil, v.undo(cleanUp, s, l, before, err)
+	return nil, v.undo(cleanUp, s, l, h, failure)
 }
 
-// undo ends the login of an attempt that failed, and with it whatever it was leased. Nothing was issued for certain if Vault says so.
-func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, before handle, failure error) error {
-	e := &provider.Error{Class: provider.Retryable, Message: failure.Error()}
-	if provider.IsFinal(failure) {
-		e.Class = provider.Final
+// undo ends the login of an attempt that failed, and with it whatever it was leased. Nothing was issued if Vault refused
+// it, and says that the login's token is gone: then the handle is again what it was before.
+func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, before handle, failure *provider.Error) error {
+	s.endSelf(ctx)
+	if !provider.IsRefused(failure) {
+		return failure.Leaving(s.works)
 	}
-	if provider.IsThrottled(failure) {
-		e.Class, e.RetryAfter = provider.Throttled, provider.RetryAfter(failure)
+	err := v.confirmGone(ctx, before, s.accessor)
+	if err == nil && l.Keep(ctx, before.String()) == nil {
+		return failure
 	}
-	e.Works = provider.StillWorks(failure)
-	outlives := (*outlivesError)(nil)
-	if errors.As(failure, &outlives) {
-		e.Works = outlives.works
-		before.outlived(true)
-	}
-	if s.endSelf(ctx) == nil && l.Keep(ctx, before.String()) == nil {
-		e.Refused = outlives == nil && provider.IsRefused(failure)
-	}
-	return v.notLeased(l, e)
+	return failure.Leaving(s.works).Leaving(provider.StillWorks(err))
 }
 
-func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked question, h handle) (*provider.Credential, error) {
+// confirmGone has another login see to it that Vault knows no token by an accessor.
+func (v *Provider) confirmGone(ctx context.Context, h handle, accessor string) error {
+	s, err := v.logIn(ctx, h)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	err = s.endLogin(ctx, login{Accessor: accessor})
+	s.endSelf(ctx)
+	return err
+}
+
+func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked question, h handle) (*provider.Credential, *provider.Error) {
 	if s.lifetime < l.TTL {
-		return nil, final("a token of Vault's role %s lives for %s, which is less than was granted; set its token_ttl to the capability's maxTTLSeconds", h.Role, s.lifetime)
+		return nil, provider.NotAsked(provider.Final, fmt.Sprintf("a token of Vault's role %s lives for %s, which is less than was granted; "+
+			"set its token_ttl to the capability's maxTTLSeconds", h.Role, s.lifetime))
 	}
 	h.Begun = append(slices.Clone(h.Begun), login{Accessor: s.accessor})
 	if err := l.Keep(ctx, h.String()); err != nil {
-		return nil, retryable("the login's accessor could not be stored")
+		return nil, provider.NotAsked(provider.Retryable, "the login's accessor could not be stored")
 	}
-	credential, err := v.lease(ctx, s, l, asked, h)
-	if outlives := (*outlivesError)(nil); errors.As(err, &outlives) {
-		// Whoever ends the login must not take that for the end of what outlives it.
-		h.outlived(true)
-		_ = l.Keep(ctx, h.String())
-	}
-	return credential, err
+	return v.lease(ctx, s, l, asked, h)
 }
 
-// lease has the secret leased to a token of its own. What is given to nobody is ended.
-func (v *Provider) lease(ctx context.Context, s *session, l provider.Lease, asked question, h handle) (*provider.Credential, error) {
-	child, err := s.child(ctx, l)
-	if err != nil {
-		return nil, err
+// lease has the secret leased to a token of its own, and its lease stored. What is given to nobody is ended.
+func (v *Provider) lease(ctx context.Context, s *session, l provider.Lease, asked question, h handle) (*provider.Credential, *provider.Error) {
+	child, failure := s.child(ctx, l)
+	if failure != nil {
+		return nil, failure
 	}
 	began := v.options.Clock.Now()
-	secret, err := child.ask(ctx, asked)
-	switch {
-	case err == nil:
-	case provider.IsRefused(err):
-		return nil, err
-	default:
-		// Something may have been leased of which nobody knows the lease.
-		return nil, outliving(err, provider.Works{Unknown: true})
+	secret, failure := child.ask(ctx, asked)
+	if failure != nil {
+		return nil, failure
 	}
 	secret.slow = v.options.Clock.Now().Sub(began)
-	credential, err := v.take(ctx, s, l, asked, h, secret, began)
+	credential, err := s.take(l, asked, h.Role, secret, began)
 	if err != nil {
-		return nil, s.endUnused(ctx, asked, secret, secret.afterLease(err, h.Revocation, began))
+		s.endUnused(ctx, asked, secret)
+		return nil, provider.Mismatched(provider.Final, secret.answer.works(began, secret.slow), err.Error())
+	}
+	// The lease's ID is stored in clear, and so only when it is known to tell nothing of the secret.
+	h.Begun[len(h.Begun)-1].Lease = secret.lease
+	if err := l.Keep(ctx, h.String()); err != nil {
+		s.endUnused(ctx, asked, secret)
+		return nil, provider.Unanswered(provider.Retryable, "what Vault leased could not be stored")
 	}
 	return credential, nil
 }
 
-// take makes a credential of what was leased, and has its lease stored.
-func (v *Provider) take(ctx context.Context, s *session, l provider.Lease, asked question, h handle, leased *secret, began time.Time) (
-	*provider.Credential, error) {
+// take makes a credential of what was leased, or says why it is not used.
+func (s *session) take(l provider.Lease, asked question, role string, leased *secret, began time.Time) (*provider.Credential, error) {
 	if leased.problem != nil {
 		return nil, leased.problem
 	}
-	credential, err := leased.granted(l, asked, h.Role, began)
+	if asked.hasOtherNames(leased, began) {
+		return nil, final("what Vault leased at %s is a certificate of another name than was asked for", asked.path)
+	}
+	credential, err := leased.granted(l, asked, role, began)
 	if err != nil {
 		return nil, err
 	}
@@ -276,75 +263,17 @@ func (v *Provider) take(ctx context.Context, s *session, l provider.Lease, asked
 	if provider.Tells(leased.lease, secrets...) {
 		return nil, final("what Vault leased stands in its lease's ID, which is stored in clear")
 	}
-	// The lease's ID is stored in clear, and so only when it is known to tell nothing of the secret.
-	h.Begun[len(h.Begun)-1].Lease = leased.lease
-	if err := l.Keep(ctx, h.String()); err != nil {
-		return nil, retryable("what Vault leased could not be stored")
-	}
 	return credential, nil
 }
 
-// endUnused ends the lease of what is given to nobody, and the token beside it. The end of the login is no proof: Vault
-// confirms it at once, and ends the leases that hang on it afterwards, if it can.
-func (s *session) endUnused(ctx context.Context, asked question, leased *secret, failure error) error {
+// endUnused ends the lease of what is given to nobody, and the token beside it, as far as Vault can.
+func (s *session) endUnused(ctx context.Context, asked question, leased *secret) {
 	cleanUp, cancel := provider.CleanUp(ctx)
 	defer cancel()
-	outlives := (*outlivesError)(nil)
-	ended := leased.lease == "" || asked.leases(leased.lease) && s.endLease(cleanUp, leased.lease) == nil
-	if !ended && !errors.As(failure, &outlives) {
-		failure = outliving(failure, provider.Works{Unknown: true})
+	if asked.leases(leased.lease) {
+		_ = s.endLease(cleanUp, leased.lease)
 	}
-	if leased.auth != nil {
-		failure = outliving(failure, s.endShown(ctx, leased.auth))
-	}
-	return failure
-}
-
-// outlivesError is a failure after which something works on that the end of the login does not end.
-type outlivesError struct {
-	error
-	works provider.Works
-}
-
-func (e *outlivesError) Unwrap() error { return e.error }
-
-// outliving says of a failure until when something works that the end of the login does not end: nothing, for the zero
-// value. It takes nothing from what the failure says.
-func outliving(failure error, works provider.Works) error {
-	if works == (provider.Works{}) {
-		return failure
-	}
-	if known := (*outlivesError)(nil); errors.As(failure, &known) {
-		works.Unknown = works.Unknown || known.works.Unknown
-		if known.works.Until.After(works.Until) {
-			works.Until = known.works.Until
-		}
-	}
-	return &outlivesError{failure, works}
-}
-
-// afterLease says of a failure until when what was leased works all the same: where the end of its lease does not end
-// it.
-func (s *secret) afterLease(failure error, revocation v1alpha1.VaultRevocation, began time.Time) error {
-	lifetime, unknown := s.works(began)
-	switch {
-	case s.notLeased && lifetime <= 0 && s.isKept(began):
-		return failure // it was there before it was asked for, and made for nobody
-	case s.lease == "" && lifetime <= 0:
-		return outliving(failure, provider.Works{Unknown: true}) // perhaps it was made for the grant, or leased
-	case s.lease != "" && revocation == v1alpha1.VaultImmediate && s.goesOn(began) == nil:
-		return failure
-	}
-	works := provider.Works{Unknown: unknown != nil || lifetime <= 0}
-	if lifetime > 0 {
-		works.Until = began.Add(lifetime)
-		if lifetime == math.MaxInt64 { // or longer: it is the longest that can be told
-			works.Until = v1alpha1.LatestInstant()
-		} else {
-			works.Until = works.Until.Add(s.slow)
-		}
-	}
-	return outliving(failure, works)
+	s.endShown(ctx, leased.answer)
 }
 
 // granted makes the credential, and says until when it works.
@@ -370,16 +299,11 @@ func (s *secret) granted(l provider.Lease, asked question, role string, began ti
 }
 
 // refused: Vault was not even asked.
-func refused(err error) error {
-	return &provider.Error{Class: provider.Final, Refused: true, Message: err.Error()}
-}
+func refused(err error) error { return provider.NotAsked(provider.Final, err.Error()) }
 
+// final says what is wrong with what was leased, or would be, and is so again.
 func final(format string, args ...any) error {
-	return &provider.Error{Class: provider.Final, Refused: true, Message: fmt.Sprintf(format, args...)}
-}
-
-func retryable(message string) error {
-	return &provider.Error{Class: provider.Retryable, Refused: true, Message: message}
+	return &provider.Error{Class: provider.Final, Message: fmt.Sprintf(format, args...)}
 }
 
 // Revoke ends every lease and every login that the handle tells of, and succeeds when Vault says of each that there is none of it. A
@@ -401,16 +325,16 @@ func (v *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 		return provider.Revoked{Mode: mode}, nil
 	}
 	if err := v.CheckProvider(&v1alpha1.CapabilityProvider{Spec: v1alpha1.CapabilityProviderSpec{Vault: &h.Server}}); err != nil {
-		return provider.Revoked{}, &provider.Error{Class: provider.Retryable, Message: err.Error()}
+		return provider.Revoked{}, provider.Again("", err)
 	}
 	s, err := v.logIn(ctx, h)
 	if err != nil {
-		return provider.Revoked{}, &provider.Error{Class: provider.Retryable, Message: err.Error(), RetryAfter: provider.RetryAfter(err)}
+		return provider.Revoked{}, provider.Again("", err)
 	}
 	defer s.close()
 	stays := provider.EndAll(h.Begun, func(begun login) error { return s.end(ctx, begun) })
 	// The token of this call ends by itself if this fails.
-	_ = s.endSelf(ctx)
+	s.endSelf(ctx)
 	if stays != nil {
 		return provider.Revoked{}, stays
 	}

@@ -32,6 +32,12 @@ func (s *secret) works(from time.Time) (time.Duration, error) {
 
 // says is how long the secret says itself that it works.
 func (s *secret) says(from time.Time) (time.Duration, error) {
+	l, err := s.read(from)
+	return l.longest, err
+}
+
+// read reads all fields, and says which could not be understood.
+func (s *secret) read(from time.Time) (lives, error) {
 	l := lives{from: from}
 	var unknown error
 	for _, name := range slices.Sorted(maps.Keys(s.data)) {
@@ -40,7 +46,7 @@ func (s *secret) says(from time.Time) (time.Duration, error) {
 				shown(name)))
 		}
 	}
-	return l.longest, unknown
+	return l, unknown
 }
 
 // speaking are the fields of Vault's own engines that say how long a secret works, or are what works so long.
@@ -53,18 +59,6 @@ func shown(name string) string {
 		return "its field " + name
 	}
 	return "one of its fields"
-}
-
-// isKept reports whether the secret is one that Vault kept before an instant, in a version, and made for nobody: the
-// answer of the second version of its engine for keys and values. Source:
-// https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2.
-func (s *secret) isKept(before time.Time) bool {
-	metadata, is := s.data["metadata"].(map[string]any)
-	_, kept := s.data["data"]
-	_, version := metadata["version"]
-	text, _ := metadata["created_time"].(string)
-	created, err := time.Parse(time.RFC3339, text)
-	return is && kept && version && err == nil && created.Before(before) && len(s.data) == 2
 }
 
 // goesOn says why the end of its lease would not be the end of the secret, or may not be; nil if it is one that engines
@@ -121,6 +115,8 @@ func isHarmless(from time.Time, name string, value any) bool {
 type lives struct {
 	from    time.Time
 	longest time.Duration
+	// leaves are the certificates that are no chain's.
+	leaves []*x509.Certificate
 	// within counts the texts that stand around what is read, in another form.
 	within int
 }
@@ -196,6 +192,7 @@ func (l *lives) add(all []*x509.Certificate, isChain bool) {
 	if len(own) == 0 && !isChain {
 		own = all
 	}
+	l.leaves = append(l.leaves, own...)
 	for _, certificate := range own {
 		l.longest = max(l.longest, certificate.NotAfter.Sub(l.from))
 	}
