@@ -34,7 +34,7 @@ func TestIssue_OnlyASignerThatDidNotSignIsSaidNotToHave(t *testing.T) {
 		if c, err := backend.Issue(t.Context(), lease(v1alpha1.VerifyBySignature)); c != nil || provider.IsRefused(err) != refused {
 			t.Errorf("%v: got credential %t, refused %t, %v", failure, c != nil, provider.IsRefused(err), err)
 		} else if provider.IsMismatched(err) != errors.Is(failure, signer.ErrNoSignature) {
-			t.Errorf("%v: otherwise %t", failure, provider.IsMismatched(err))
+			t.Errorf("%v: mismatched %t", failure, provider.IsMismatched(err))
 		}
 	}
 }

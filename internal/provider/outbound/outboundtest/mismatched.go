@@ -23,7 +23,7 @@ const apart = 30 * time.Second
 func ExpectMismatched(t *testing.T, err error, now, until time.Time, unknown bool) {
 	t.Helper()
 	if err == nil || !provider.IsMismatched(err) || provider.IsRefused(err) {
-		t.Fatalf("otherwise %t, refused %t: %v", provider.IsMismatched(err), provider.IsRefused(err), err)
+		t.Fatalf("mismatched %t, refused %t: %v", provider.IsMismatched(err), provider.IsRefused(err), err)
 	}
 	g, works := &v1alpha1.CapabilityGrant{}, provider.StillWorks(err)
 	s := &g.Status
