@@ -148,7 +148,9 @@ func TestLooks_AtAGrantDoNotWaitForRequests(t *testing.T) {
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		synctest.Wait()
-		<-looked
+		if err := <-looked; err != nil {
+			t.Error(err)
+		}
 		if err := all.do(ended, Turn{Granted: true}, func() error { return nil }); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("it is told %v", err)
 		}
