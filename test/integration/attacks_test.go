@@ -451,11 +451,11 @@ func jobAttacks() []attack {
 			j.request()
 			return j.agent.Create(j.Context(), j.sampleJob(func(job *batchv1.Job) { job.Name, job.GenerateName = "", job.Name+"-" }))
 		}},
-		{"a Job whose annotations are nearly all that may be stored", "agent", v1alpha1.ReasonJobRefused, "the annotations of the Job's template are longer than", func(j *journey) error {
+		{"a Job whose annotations leave no room for the grant's", "agent", v1alpha1.ReasonJobRefused, "the annotations of the Job's template are longer than", func(j *journey) error {
 			j.allow()
 			j.request()
 			j.job(func(job *batchv1.Job) {
-				half := strings.Repeat("x", 128<<10-100)
+				half := strings.Repeat("x", 100<<10)
 				job.Spec.Template.Annotations = map[string]string{"example.com/huge": half, "example.com/as-huge": half}
 			})
 			return nil
