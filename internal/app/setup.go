@@ -260,7 +260,7 @@ func addRequests(mgr ctrl.Manager, o options, reader *live.Reader, observer *obs
 	ledger, said := limits.New(o.clock), builder.WithPredicates(saysSomethingElse())
 	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(inTurn(o.workers)).
 		For(&v1alpha1.CapabilityRequest{}, said).
-		Owns(&v1alpha1.CapabilityGrant{}, said).
+		Owns(&v1alpha1.CapabilityGrant{}, builder.WithPredicates(beginsOrEnds())).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byRequestLabel), said).
 		WatchesRawSource(request.Feed(mgr.GetCache(), ledger))
 	return onCatalogue(b, o.clock, &observer.World, waitingRequests(mgr.GetClient())).Complete(&request.Controller{
@@ -273,6 +273,9 @@ func addRequests(mgr ctrl.Manager, o options, reader *live.Reader, observer *obs
 func addGrants(mgr ctrl.Manager, o options, reader *live.Reader, observer *observe.Observer, marks *inuse.Marks, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
 	peers, err := newPeers(mgr, o, reader)
 	if err != nil {
+		return err
+	}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &corev1.Pod{}, grant.PodRequestField, grant.PodRequest); err != nil {
 		return err
 	}
 	grants := &grant.Controller{
@@ -293,7 +296,7 @@ func addGrants(mgr ctrl.Manager, o options, reader *live.Reader, observer *obser
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("namespace").WithOptions(controllerOptions(1)).
-		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace)).
+		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace), builder.WithPredicates(beginsOrEnds())).
 		Watches(&v1alpha1.CapabilityRequest{}, handler.EnqueueRequestsFromMapFunc(itsNamespace), builder.WithPredicates(ends())).
 		For(&corev1.Namespace{}, said, builder.WithPredicates(predicate.NewPredicateFuncs(func(ns client.Object) bool { return o.watches(ns.GetName()) }))).
 		Complete(&inuse.Controller{Client: reader.Client(mgr.GetClient()), Live: reader, Marks: marks, Held: len(o.watchNamespaces) > 0})
@@ -331,6 +334,14 @@ func ends() predicate.Predicate {
 			return before.Status.EndedAt == nil && after.Status.EndedAt != nil
 		},
 	}
+}
+
+// beginsOrEnds lets through no update of a grant but its end, and what is let go of it.
+func beginsOrEnds() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.(*v1alpha1.CapabilityGrant), e.ObjectNew.(*v1alpha1.CapabilityGrant)
+		return before.UID != after.UID || (before.Status.EndedAt == nil) != (after.Status.EndedAt == nil) || len(before.Finalizers) != len(after.Finalizers)
+	}}
 }
 
 func itsNamespace(_ context.Context, object client.Object) []reconcile.Request {

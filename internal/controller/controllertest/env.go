@@ -121,6 +121,7 @@ func New(t testing.TB, minimum time.Duration, mode v1alpha1.RevocationMode) *Env
 	e.Must(v1alpha1.AddToScheme(e.scheme))
 	e.Client = e.watched(
 		fake.NewClientBuilder().WithScheme(e.scheme).WithIndex(&v1alpha1.CapabilityGrant{}, grant.PolicyField, policyOf).
+			WithIndex(&corev1.Pod{}, grant.PodRequestField, grant.PodRequest).
 			WithStatusSubresource(&v1alpha1.CapabilityRequest{}, &v1alpha1.CapabilityGrant{}, &batchv1.Job{}).Build(),
 		nil,
 	)

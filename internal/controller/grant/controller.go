@@ -85,7 +85,7 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	mem := c.recall(grant)
-	grant = mem.newest(grant)
+	grant, mem.passing = mem.newest(grant), false
 	for step := range maxSteps {
 		unheard := c.hear(ctx, grant, mem)
 		facts, err := c.facts(ctx, grant, mem)

@@ -106,7 +106,7 @@ func newEnvWith(t *testing.T, inputs []*corev1.ConfigMap, edits ...func(*batchv1
 	e := &env{T: t, clock: clocktesting.NewFakeClock(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)), guard: &fakeGuard{}, audit: &fakeAudit{}}
 	e.backend = providerfake.New(e.clock, 15*time.Minute, v1alpha1.RevocationImmediate)
 	e.guard.status.Since = e.clock.Now().Add(-time.Hour)
-	stored := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.CapabilityRequest{}, &v1alpha1.CapabilityGrant{}, &batchv1.Job{}, &corev1.Pod{}).Build()
+	stored := fake.NewClientBuilder().WithScheme(scheme).WithIndex(&corev1.Pod{}, PodRequestField, PodRequest).WithStatusSubresource(&v1alpha1.CapabilityRequest{}, &v1alpha1.CapabilityGrant{}, &batchv1.Job{}, &corev1.Pod{}).Build()
 	e.client = interceptor.NewClient(stored, interceptor.Funcs{Create: e.create, Patch: e.patch, Delete: e.delete, SubResourceUpdate: e.updateStatus})
 	e.catalogue()
 	for _, input := range inputs {

@@ -46,7 +46,7 @@ func TestAPodThatWentBeforeAnybodyLooked(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &Controller{Client: fake.NewClientBuilder().WithScheme(scheme.Scheme).Build()}
+			c := &Controller{Client: fake.NewClientBuilder().WithScheme(scheme.Scheme).WithIndex(&corev1.Pod{}, PodRequestField, PodRequest).Build()}
 			g := &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "g", UID: "grant"}}
 			g.Spec.Job.UID, g.Spec.RequestRef.Name = "job", "g"
 			if !row.before {

@@ -70,6 +70,8 @@ type memory struct {
 	// permitted is set while the last look found that the grant may live, and sight is what it saw.
 	permitted bool
 	sight     observe.Sight
+	// passing is set while an earlier step of the same pass found that the grant may be issued.
+	passing bool
 	// met is set once this process looked at the grant.
 	met bool
 	// looked reports whether the API server itself was asked for Pods that the watch did not show.

@@ -6,14 +6,17 @@ package grant_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/controllertest"
 )
 
@@ -75,5 +78,63 @@ func TestPermission_OfALivingGrantIsFoundOutWhenSomethingChanges(t *testing.T) {
 	o.Run()
 	if g := e.Grant("a"); g.Status.Stop == nil || g.Status.Stop.Reason != v1alpha1.ReasonPolicyWithdrawn {
 		t.Errorf("it goes on: %+v", g.Status.Stop)
+	}
+}
+
+// TestPermission_IsFoundOutRightBeforeTheBackEndIsAskedAndTheJobStarted, whatever was found earlier in the same pass.
+func TestPermission_IsFoundOutRightBeforeTheBackEndIsAskedAndTheJobStarted(t *testing.T) {
+	for name, row := range map[string]struct {
+		during func(object client.Object) bool
+		issued bool
+	}{
+		"withdrawn while its Pod is tried":     {func(o client.Object) bool { _, is := o.(*corev1.Pod); return is }, false},
+		"withdrawn while its Secret is stored": {func(o client.Object) bool { _, is := o.(*corev1.Secret); return is }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := controllertest.New(t, time.Hour, v1alpha1.RevocationImmediate)
+			e.Policy("one", 0)
+			o := e.Start()
+			e.Faults.After = func(verb string, object client.Object) error {
+				if verb == "create" && row.during(object) {
+					e.Faults.After = nil
+					e.Change("one", func(p *v1alpha1.CapabilityPolicySpec) { p.Repos = []string{"other"} })
+				}
+				return nil
+			}
+			e.Ask("a")
+			o.Run()
+			asked := slices.ContainsFunc(o.Records, func(r audit.Record) bool { return r.Event == audit.EventIssuing })
+			g := e.Grant("a")
+			if asked != row.issued || g.Status.Stop == nil || g.Status.Stop.Reason != v1alpha1.ReasonPolicyWithdrawn {
+				t.Errorf("the back end was asked: %v; it stands at %+v", asked, g.Status.Stop)
+			}
+			job := &batchv1.Job{}
+			e.Must(e.Client.Get(e.Context(), client.ObjectKey{Namespace: controllertest.Namespace, Name: v1alpha1.NamePrefix + "a"}, job))
+			if !*job.Spec.Suspend {
+				t.Error("its Job was started")
+			}
+		})
+	}
+}
+
+// TestPermission_IsNotFoundOutMoreOftenThanItCounts on the way from the grant to the delivery.
+func TestPermission_IsNotFoundOutMoreOftenThanItCounts(t *testing.T) {
+	e := controllertest.New(t, time.Hour, v1alpha1.RevocationImmediate)
+	e.Policy("one", 0)
+	o := e.Start()
+	cache := &counting{Reader: o.Grants.Observer.Cache}
+	e.Faults.After = func(verb string, object client.Object) error {
+		if _, is := object.(*v1alpha1.CapabilityGrant); is && verb == "create" {
+			o.Grants.Observer.Cache = cache
+		}
+		return nil
+	}
+	e.Ask("a")
+	o.Run()
+	if g := e.Grant("a"); g.Status.PodsStarted == 0 {
+		t.Fatalf("it is not delivered: %+v", g.Status)
+	}
+	if most := 5; cache.looks > most {
+		t.Errorf("it is looked at %d times; want %d", cache.looks, most)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/guard"
 	"github.com/valetkey/valetkey/internal/policy"
 )
 
@@ -31,9 +33,30 @@ type Fence struct {
 	Final bool
 }
 
+// guarded is what the guard found while the world was as it is counted.
+type guarded struct {
+	mu     sync.Mutex
+	known  bool
+	world  int64
+	status guard.Status
+}
+
+// guardStatus compares the admission rules with the shipped ones, once for each change of them.
+func (o *Observer) guardStatus(ctx context.Context) (guard.Status, error) {
+	o.guarded.mu.Lock()
+	defer o.guarded.mu.Unlock()
+	world := o.World.changes.Load()
+	if o.guarded.known && o.guarded.world == world {
+		return o.guarded.status, nil
+	}
+	status, err := o.Guard.Check(ctx)
+	o.guarded.known, o.guarded.world, o.guarded.status = err == nil, world, status
+	return status, err
+}
+
 // Fence looks at the admission rules and at the namespace. The objects are those that must not be older than the rules.
 func (o *Observer) Fence(ctx context.Context, namespace string, objects ...metav1.Object) (Fence, error) {
-	status, err := o.Guard.Check(ctx)
+	status, err := o.guardStatus(ctx)
 	if err != nil {
 		return Fence{}, err
 	}
@@ -56,7 +79,7 @@ func (o *Observer) Fence(ctx context.Context, namespace string, objects ...metav
 
 // GuardedSince reports whether the admission rules are installed and unmodified, and were already in force at an instant.
 func (o *Observer) GuardedSince(ctx context.Context, then time.Time) (bool, error) {
-	status, err := o.Guard.Check(ctx)
+	status, err := o.guardStatus(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -65,7 +88,7 @@ func (o *Observer) GuardedSince(ctx context.Context, then time.Time) (bool, erro
 
 // Guarded says why a request that is created now would not be under the guard; nil when it would.
 func (o *Observer) Guarded(ctx context.Context) error {
-	status, err := o.Guard.Check(ctx)
+	status, err := o.guardStatus(ctx)
 	switch {
 	case err != nil:
 		return err

@@ -58,6 +58,8 @@ type Observer struct {
 	jobs Jobs
 	// lookups bounds what is read by Live and asked by Access for one namespace at a time.
 	lookups Lookups
+	// guarded is what was found of the admission rules.
+	guarded guarded
 	// looks bounds how much of the processors looking at roles and Jobs takes.
 	looks looks
 }
