@@ -250,23 +250,15 @@ func requestFacts(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) li
 
 // permission asks whether the grant is still allowed and, before it is delivered, whether anything keeps it from being issued.
 // What cannot be found out is left unknown: it neither ends a grant nor lets it be issued. Of a grant that lives, it is found out when
-// something has changed that it depends on, and not whenever its Pod says something.
+// something has changed that it depends on, and not whenever its Pod says something; of one that is issued, once in each pass.
 func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v1alpha1.CapabilityRequest, job *batchv1.Job, mem *memory, f *lifecycle.Facts) error {
 	if f.Job.Complete || f.Job.Failed {
 		return nil
 	}
 	sight, lives := c.Observer.Sight(r, job), f.Job.StartedFor != ""
-	if lives && mem.permitted && mem.sight == sight {
+	if (lives && mem.permitted || !lives && mem.passing) && mem.sight == sight {
 		f.Policy = lifecycle.PolicyFacts{Known: true, Allows: true}
 		return nil
-	}
-	if !lives && mem.passing && mem.sight == sight {
-		// Between the steps of a pass nothing is looked at twice, but right before the back end is asked, and before the credential is delivered.
-		f.Policy = lifecycle.PolicyFacts{Known: true, Allows: true}
-		if next := lifecycle.Next(*f, c.Clock.Now()).Step; next != lifecycle.Mint && next != lifecycle.StartJob {
-			return nil
-		}
-		f.Policy = lifecycle.PolicyFacts{}
 	}
 	mem.permitted, mem.passing = false, false
 	if err := c.look(ctx, g, r, job, mem, f); err != nil {
