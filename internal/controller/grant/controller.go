@@ -199,7 +199,7 @@ func (c *Controller) take(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	case lifecycle.EndPods:
 		return c.endPods(ctx, g, mem, f)
 	case lifecycle.Revoke:
-		return c.revoke(ctx, g, mem)
+		return c.revoke(ctx, g, mem, f)
 	case lifecycle.End:
 		return c.end(ctx, g, mem, f, a)
 	case lifecycle.ReportUnseen:

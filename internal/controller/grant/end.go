@@ -164,7 +164,7 @@ func (c *Controller) held(ctx context.Context, g *v1alpha1.CapabilityGrant, why 
 
 // revoke deletes the Secrets and asks the back end to end the credential, which does not wait for a Secret that stays. It creates nothing
 // in the namespace, so that it works while that is being deleted.
-func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
+func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, f lifecycle.Facts) error {
 	kept := c.clear(ctx, g, mem)
 	revocation, err := c.revokeUpstream(ctx, g, mem)
 	if g.Abandoned() && (err != nil || kept != nil) { // it was tried once more all the same
@@ -180,7 +180,9 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	if err != nil {
 		return c.revokeAgain(ctx, g, mem, "the back end has not confirmed that the credential is revoked: "+err.Error(), provider.RetryAfter(err))
 	}
-	if err := c.recordRevocation(ctx, g, mem, revocation); err != nil {
+	f.Attempt.Revoked = kept == nil
+	ends := kept == nil && lifecycle.Next(f, c.Clock.Now()).Step == lifecycle.End
+	if err := c.recordRevocation(ctx, g, mem, revocation, ends); err != nil {
 		return err
 	}
 	if kept != nil {
@@ -198,8 +200,8 @@ func (c *Controller) revokeAgain(ctx context.Context, g *v1alpha1.CapabilityGran
 	return c.held(ctx, g, why)
 }
 
-// recordRevocation records and stores what the back end answered, once.
-func (c *Controller) recordRevocation(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, revocation v1alpha1.Revocation) error {
+// recordRevocation records and stores what the back end answered, once. Where the grant ends with that, it is stored with the end.
+func (c *Controller) recordRevocation(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory, revocation v1alpha1.Revocation, ends bool) error {
 	if mem.revocation != nil && mem.revocation.Mode == revocation.Mode {
 		return nil
 	}
@@ -209,16 +211,20 @@ func (c *Controller) recordRevocation(ctx context.Context, g *v1alpha1.Capabilit
 	if err := c.record(ctx, g, audit.EventRevoked, event); err != nil {
 		return err
 	}
-	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+	said := func(s *v1alpha1.CapabilityGrantStatus) {
 		s.Revocation = &revocation
 		if mem.Failure.Message == "" {
 			lifecycle.Answered(s, mem.Began)
 		}
-	})
-	if err == nil {
-		mem.revocation = &revocation
 	}
-	return err
+	if ends {
+		mem.unsaid = append(mem.unsaid, said)
+		said(&g.Status)
+	} else if err := c.write(ctx, g, said); err != nil {
+		return err
+	}
+	mem.revocation = &revocation
+	return nil
 }
 
 // revokeUpstream says honestly what became of the credential.

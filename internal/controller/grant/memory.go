@@ -52,7 +52,7 @@ type memory struct {
 	revokeFailures int32
 	// revocation is what this process recorded of the back end's answer.
 	revocation *v1alpha1.Revocation
-	// unsaid is what the back end answered and the API server has not stored yet.
+	// unsaid is what the back end answered, and is stored with the next write.
 	unsaid []func(*v1alpha1.CapabilityGrantStatus)
 	// written is the grant as this process's own write left it, until the cache shows that or a later state.
 	written *v1alpha1.CapabilityGrant
