@@ -40,14 +40,14 @@ func calls() map[string]expected {
 		"PATCH namespaces":              {1, "the operator's: the mark that keeps the namespace's protection as it is, before a grant is made there"},
 		"POST capabilitygrants":         {1, "the operator's: the record of what is about to be issued"},
 		"PUT capabilityrequests/status": {2, "the operator's: the review, and which grant it has; that it has ended"},
-		"PUT capabilitygrants/status": {8, "the operator's: the attempt, before the back end is asked; what was issued, before the Job is started; the delivery; that the step runs; " +
-			"that it is over; why the grant ends; the revocation; the outcome"},
+		"PUT capabilitygrants/status": {7, "the operator's: the attempt, before the back end is asked; what was issued, before the Job is started; the delivery; that the step runs; " +
+			"that it is over; why the grant ends; the revocation and the outcome"},
 		"POST dry-run pods":  {1, "the operator's: would the API server take the Job's Pod? If not, nothing is issued"},
 		"POST secrets":       {1, "the operator's: the credential"},
 		"PATCH jobs":         {1, "the operator's: the Job's start"},
 		"DELETE secrets":     {1, "the operator's: the credential goes as soon as the grant ends"},
 		"DELETE 404 secrets": {1, "the operator's: after the end, in case another process woke late"},
-		"POST events":        {9, "the operator's five: allowed, granted, delivered, the Job's end, the request's end; the job-controller's four: suspended, resumed, Pod created, completed"},
+		"POST events":        {6, "the operator's two: that it is granted, and how that ended; the job-controller's four: suspended, resumed, Pod created, completed"},
 		"PUT jobs/status":    {4, "the job-controller's: suspended, resumed, the Pod is active, completed"},
 		"POST pods":          {1, "the job-controller's: the Job's Pod"},
 		"PATCH pods":         {2, "the job-controller's and the operator's: each takes its finalizer off the Pod that has ended"},
@@ -60,10 +60,10 @@ func calls() map[string]expected {
 // own are the operator's calls among them, by method, as its own client counts them.
 func own() map[string]expected {
 	return map[string]expected{
-		"POST": {8, "the grant, the dry run of the Pod, the Secret, five events"},
+		"POST": {5, "the grant, the dry run of the Pod, the Secret, two events"},
 		"GET": {5, "the Job twice; the grant twice, past the cache: that the back end's tokens count as over, when it is told and after the end; " +
 			"the request, of whose review the cache keeps a part, before its end is stored"},
-		"PUT":    {10, "eight statuses of the grant, two of the request"},
+		"PUT":    {9, "seven statuses of the grant, two of the request"},
 		"PATCH":  {3, "the namespace's mark, the Job's start, the Pod's finalizer"},
 		"DELETE": {2, "the Secret, when the grant ends, and after the end"},
 	}

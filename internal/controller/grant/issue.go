@@ -276,22 +276,10 @@ func (c *Controller) notStarted(ctx context.Context, looked *batchv1.Job, err er
 }
 
 func (c *Controller) recordDelivery(ctx context.Context, g *v1alpha1.CapabilityGrant, f lifecycle.Facts) error {
-	err := c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
+	return c.write(ctx, g, func(s *v1alpha1.CapabilityGrantStatus) {
 		s.SecretName = f.Job.StartedSecret
 		c.condition(g, s, v1alpha1.ConditionDelivered, metav1.ConditionTrue, v1alpha1.ReasonDelivered,
 			fmt.Sprintf("to container %s of Job %s", g.Spec.Job.Container, g.Spec.Job.Name))
 		c.sayRunning(g, s, f)
 	})
-	if err != nil {
-		return err
-	}
-	c.tell(g, v1alpha1.ReasonDelivered, fmt.Sprintf("started Job %s with %v until %s", g.Spec.Job.Name, g.Spec.Scope, expiresText(g)))
-	return nil
-}
-
-func expiresText(g *v1alpha1.CapabilityGrant) string {
-	if g.Status.ExpiresAt == nil {
-		return "its deadline"
-	}
-	return g.Status.ExpiresAt.UTC().Format(time.RFC3339)
 }

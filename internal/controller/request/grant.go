@@ -158,7 +158,7 @@ func (c *Controller) granted(r *v1alpha1.CapabilityRequest, g *v1alpha1.Capabili
 		message += fmt.Sprintf(", approved by %v", g.Spec.Approval.ApprovedBy)
 	}
 	c.set(r, v1alpha1.ConditionAllowed, metav1.ConditionTrue, v1alpha1.ReasonAllowed, message)
-	c.set(r, v1alpha1.ConditionGranted, metav1.ConditionTrue, v1alpha1.ReasonGranted, "see capabilitygrant "+g.Name)
+	c.set(r, v1alpha1.ConditionGranted, metav1.ConditionTrue, v1alpha1.ReasonGranted, message+"; see capabilitygrant "+g.Name)
 }
 
 func newGrant(r *v1alpha1.CapabilityRequest, found observe.Observation, d policy.Decision) *v1alpha1.CapabilityGrant {
@@ -281,11 +281,12 @@ func (c *Controller) refuse(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 	return outcome{after: c.Retention}, nil
 }
 
-// announce tells people what became of the request, after it was stored.
+// announce tells people what became of the request, after it was stored. What two events would tell is told by one: that a request is allowed
+// by its grant, and the end of that by the grant's own.
 func (c *Controller) announce(before, after *v1alpha1.CapabilityRequest, lease string) {
 	for _, kind := range []string{v1alpha1.ConditionAllowed, v1alpha1.ConditionGranted, v1alpha1.ConditionEnded} {
 		was, is := meta.FindStatusCondition(before.Status.Conditions, kind), meta.FindStatusCondition(after.Status.Conditions, kind)
-		if is == nil || (was != nil && was.Reason == is.Reason) {
+		if is == nil || (was != nil && was.Reason == is.Reason) || is.Reason == v1alpha1.ReasonAllowed || is.Reason == v1alpha1.ReasonGrantEnded {
 			continue
 		}
 		eventType := corev1.EventTypeNormal
