@@ -153,7 +153,7 @@ func (c *crasher) run(t *testing.T, m *member, flags ...string) {
 // The steps of a grant whose Job ends well, and those of one that is deleted while its Job runs.
 var (
 	stepsToCompletion = []string{"marking the namespace", "storing the grant", "naming the grant", "beginning an attempt", "asking for a token", "minting",
-		"storing the Secret", "writing what was issued", "starting the Job", "writing the delivery", "writing why it ends", "deleting the Secret", "writing the revocation",
+		"storing the Secret", "writing what was issued", "starting the Job", "writing the delivery", "writing why it ends", "deleting the Secret",
 		"writing the end", "writing the request's end"}
 	stepsOfARemoval = []string{"counting the Pod", "stopping the Job", "releasing the grant"}
 )
