@@ -157,9 +157,11 @@ func (q *Inquirer) catalogue(ctx context.Context, found *Found) error {
 		return fmt.Errorf("listing policies: %w", err)
 	}
 	found.Policies = list.Items
+	compiled := make([]*policy.Compiled, len(list.Items))
 	for i := range list.Items {
-		found.Facts.Policies = append(found.Facts.Policies, q.compiler.Compile(&list.Items[i]))
+		compiled[i] = q.compiler.Compile(&list.Items[i])
 	}
+	found.Facts.Policies = policy.NewSet(compiled...)
 	return q.active(ctx, found)
 }
 

@@ -212,6 +212,40 @@ func (a Asked) RepoAmong(patterns []string, widely bool) bool {
 	return slices.ContainsFunc(a.repos, func(name string) bool { return among(patterns, name, folded) })
 }
 
+// RepoKeys are keys by which the patterns can be found: whatever repository one of them means, for [Asked.RepoAmong] with the same widely,
+// has a key of theirs. It reports false where one of them has none, and can mean repositories of any key.
+func RepoKeys(patterns []string, widely bool) (keys []string, whole bool) {
+	for _, pattern := range patterns {
+		key := repoKey(pattern, widely)
+		if strings.Contains(key, Any) {
+			return nil, false
+		}
+		if !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys, len(patterns) > 0
+}
+
+// RepoKeys are the keys of the request's repository.
+func (a Asked) RepoKeys(widely bool) []string {
+	var keys []string
+	for _, name := range a.repos {
+		if key := repoKey(name, widely); !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// repoKey is a name in any case, and of folders the first.
+func repoKey(name string, widely bool) string {
+	if widely {
+		name, _, _ = strings.Cut(name, "/")
+	}
+	return strings.ToLower(name)
+}
+
 // folders makes each pattern one of so many parts: of a longer one the first parts, of a shorter one all that lies
 // below it.
 func folders(patterns []string, parts int) []string {

@@ -21,14 +21,44 @@ func BenchmarkEvaluate(b *testing.B) {
 			p = deny(p.Name)
 		}
 		p.Spec.When = when("request.ttlSeconds > 900 && job.images.all(i, i.startsWith('registry.example.com/'))", "as asked")
-		f.Policies = append(f.Policies, c.Compile(p))
+		f.Policies = NewSet(append(f.Policies.All(), c.Compile(p))...)
 	}
-	f.Policies = append(f.Policies, c.Compile(allow("preview-builds")))
+	f.Policies = NewSet(append(f.Policies.All(), c.Compile(allow("preview-builds")))...)
 	b.ReportAllocs()
 	for b.Loop() {
 		if got := Evaluate(f); got.Verdict != Allow {
 			b.Fatal(got.Message)
 		}
+	}
+}
+
+// BenchmarkEvaluateAmongOthers decides among two thousand policies about other repositories: what the last of them allows, and what none does.
+func BenchmarkEvaluateAmongOthers(b *testing.B) {
+	c := newCompiler(b)
+	all := make([]*Compiled, 2000)
+	for i := range all {
+		p := allow(fmt.Sprintf("policy-%04d", i))
+		p.Spec.Repos = []string{fmt.Sprintf("repo-%04d", i)}
+		p.Spec.When = when("request.ttlSeconds <= 900", "as asked")
+		all[i] = c.Compile(p)
+	}
+	for name, row := range map[string]struct {
+		all  []*Compiled
+		want Verdict
+	}{
+		"allowed": {append(all, c.Compile(allow("preview-builds"))), Allow},
+		"refused": {all, Deny},
+	} {
+		b.Run(name, func(b *testing.B) {
+			f := newWorld().Facts
+			f.Policies = NewSet(row.all...)
+			b.ReportAllocs()
+			for b.Loop() {
+				if got := Evaluate(f); got.Verdict != row.want {
+					b.Fatal(got.Message)
+				}
+			}
+		})
 	}
 }
 

@@ -147,7 +147,7 @@ func TestACompilerServesManyAtOnce(t *testing.T) {
 		wg.Go(func() {
 			own := c.Compile(policyWith("request.repo == 'web-app'"))
 			f := newWorld().Facts
-			f.Policies = []*Compiled{compiled, own}
+			f.Policies = NewSet(compiled, own)
 			if got := Evaluate(f); got.Verdict != Allow {
 				t.Errorf("%s: %s", got.Verdict, got.Message)
 			}
@@ -160,7 +160,7 @@ func TestWhatBecomesOfAPolicyAfterwardsIsNothingToTheCompiledOne(t *testing.T) {
 	w := newWorld()
 	compiled := newCompiler(t).Compile(w.policies[0])
 	*w.policies[0] = v1alpha1.CapabilityPolicy{} // as decoding an answer of the API server does for a moment
-	w.Policies = []*Compiled{compiled}
+	w.Policies = NewSet(compiled)
 	if got := Evaluate(w.Facts); got.Verdict != Allow {
 		t.Errorf("%s: %s", got.Verdict, got.Message)
 	}

@@ -34,7 +34,7 @@ type Facts struct {
 	// JobProblems are what is wrong with the Job beside its spec: fields that this program does not know, and inputs that are not there.
 	JobProblems []string
 	// Policies are all there are.
-	Policies []*Compiled
+	Policies *Set
 	// Risks are what only a policy's accept can take.
 	Risks []Risk
 	// Unprotected is what [Unprotected] says of the request's namespace; empty where that was not looked at, or is
@@ -202,8 +202,8 @@ func (e *evaluation) notServed() *Decision {
 func (e *evaluation) deniedByPolicy() *Decision {
 	var found *Compiled
 	var message string
-	for _, p := range e.Policies {
-		if p.allows() || (found != nil && found.name() <= p.name()) {
+	for p := range e.Policies.matching(false, e.Request, e.asked()) {
+		if found != nil && found.name() <= p.name() {
 			continue
 		}
 		if denies, why := p.denies(e.Request, e.asked(), e.vars); denies {

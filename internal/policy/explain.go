@@ -79,8 +79,8 @@ func Explain(f Facts) (Decision, []Explanation) {
 	if f.Capability != nil {
 		e.vars = e.variables()
 	}
-	all := make([]Explanation, 0, len(f.Policies))
-	for _, p := range f.Policies {
+	all := make([]Explanation, 0, len(f.Policies.All()))
+	for _, p := range f.Policies.All() {
 		one := e.explain(p)
 		one.Decides = d.Policy != nil && d.Policy.Name == one.Policy
 		all = append(all, one)

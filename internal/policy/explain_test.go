@@ -32,7 +32,7 @@ func TestWhyTellsEveryClauseOfEveryPolicy(t *testing.T) {
 	w.Digest = ""
 	c := newCompiler(t)
 	for _, p := range w.policies {
-		w.Policies = append(w.Policies, c.Compile(p))
+		w.Policies = NewSet(append(w.Policies.All(), c.Compile(p))...)
 	}
 	d, all := Explain(w.Facts)
 	if d.Reason != v1alpha1.ReasonAwaitingJob {
@@ -80,7 +80,7 @@ func TestTheForemostPolicyIsTheOneThatWouldBeChosen(t *testing.T) {
 		w.Job, w.Digest = nil, ""
 		c := newCompiler(t)
 		for _, p := range w.policies {
-			w.Policies = append(w.Policies, c.Compile(p))
+			w.Policies = NewSet(append(w.Policies.All(), c.Compile(p))...)
 		}
 		_, all := Explain(w.Facts)
 		return all
@@ -106,7 +106,7 @@ func TestTheForemostPolicyIsTheOneThatWouldBeChosen(t *testing.T) {
 func TestWhatNobodyCountedIsNotSaidToBeNone(t *testing.T) {
 	w := newWorld()
 	w.preview().Limits = &v1alpha1.Limits{Active: ptr.To[int32](2)}
-	w.Policies = []*Compiled{newCompiler(t).Compile(w.policies[0])}
+	w.Policies = NewSet(newCompiler(t).Compile(w.policies[0]))
 	_, all := Explain(w.Facts)
 	last := all[0].Clauses[len(all[0].Clauses)-1]
 	if want := (Clause{"limits.active", HoldsOpen, "up to 2 at the same time; how many are out is not known"}); last != want {

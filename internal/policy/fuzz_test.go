@@ -150,10 +150,12 @@ func FuzzEvaluate(f *testing.F) {
 		c := choices(data)
 		facts, policies := c.world()
 		for _, p := range policies {
-			facts.Policies = append(facts.Policies, compiler.Compile(p))
+			facts.Policies = NewSet(append(facts.Policies.All(), compiler.Compile(p))...)
 		}
 		got := Evaluate(facts)
-		slices.Reverse(facts.Policies)
+		reversed := slices.Clone(facts.Policies.All())
+		slices.Reverse(reversed)
+		facts.Policies = NewSet(reversed...)
 		if diff := cmp.Diff(got, Evaluate(facts)); diff != "" {
 			t.Errorf("the order of the policies matters: %s", diff)
 		}

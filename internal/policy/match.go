@@ -78,8 +78,12 @@ func (c *Compiled) Denies(r *v1alpha1.CapabilityRequest, capability *v1alpha1.Ca
 // Concerns reports whether the policy is about the request's capability, requester and namespace, whatever its repo, its environment
 // and its lifetime are.
 func (c *Compiled) Concerns(r *v1alpha1.CapabilityRequest) bool {
+	return c.matchesCapability(r) && c.matchesRequester(r) && c.matchesNamespace(r)
+}
+
+func (c *Compiled) matchesNamespace(r *v1alpha1.CapabilityRequest) bool {
 	namespaces := c.policy.Spec.Namespaces
-	return c.matchesCapability(r) && c.matchesRequester(r) && (len(namespaces) == 0 || slices.Contains(namespaces, r.Namespace))
+	return len(namespaces) == 0 || slices.Contains(namespaces, r.Namespace)
 }
 
 // matchesFields reports whether everything but the expressions of a policy matches. A list that is missing matches nothing in an
@@ -143,13 +147,23 @@ func (e *evaluation) misses(c *Compiled) []miss {
 	return found
 }
 
+// fieldsAway is how far the fields of an Allow are that cannot be met by another requester or capability.
+func (c *Compiled) fieldsAway(r *v1alpha1.CapabilityRequest, asked names.Asked) (far distance) {
+	for _, fits := range []bool{c.matchesNamespace(r), c.matchesRepo(asked), c.matchesEnvironment(asked)} {
+		if !fits {
+			far += fieldAway
+		}
+	}
+	return far
+}
+
 func (c *Compiled) fieldMisses(r *v1alpha1.CapabilityRequest, asked names.Asked) []miss {
 	var found []miss
 	s := &c.policy.Spec
 	if !c.matchesCapability(r) || !c.matchesRequester(r) {
 		found = append(found, miss{far: nobodyAsked, text: "is about other capabilities or requesters"})
 	}
-	if len(s.Namespaces) > 0 && !slices.Contains(s.Namespaces, r.Namespace) {
+	if !c.matchesNamespace(r) {
 		found = append(found, miss{far: fieldAway, text: "allows namespaces " + list(s.Namespaces)})
 	}
 	if !c.matchesRepo(asked) {
@@ -195,20 +209,21 @@ func (e *evaluation) longest(c *Compiled) int32 {
 }
 
 // notAllowed chooses the Allow that decides: of those that match, the one that asks for the fewest approvals, then by name. It
-// refuses if there is none. Most policies are about something else: their fields are looked at before their expressions.
+// refuses if there is none.
 func (e *evaluation) notAllowed() *Decision {
-	for _, p := range e.Policies {
-		if !p.allows() || !p.matchesFields(e.Request, e.asked()) || len(e.misses(p)) > 0 {
-			continue
-		}
-		if e.chosen == nil || e.compare(p, e.chosen) < 0 {
+	var nearest []refusal
+	for p := range e.Policies.matching(true, e.Request, e.asked()) {
+		switch misses := e.misses(p); {
+		case len(misses) > 0:
+			nearest = insert(nearest, refusal{policy: p, misses: misses})
+		case e.chosen == nil || e.compare(p, e.chosen) < 0:
 			e.chosen = p
 		}
 	}
 	if e.chosen != nil {
 		return nil
 	}
-	return e.refuse(e.nearest())
+	return e.refuse(e.fill(nearest))
 }
 
 func (e *evaluation) compare(a, b *Compiled) int {

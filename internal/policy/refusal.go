@@ -39,28 +39,43 @@ func (r refusal) compare(other refusal) int {
 	return cmp.Or(cmp.Compare(r.far(), other.far()), cmp.Compare(r.policy.name(), other.policy.name()))
 }
 
-// nearest are the few Allow policies that are told of, the nearest first. Policies about other capabilities or other requesters are
-// none of this requester's business. What a policy misses in its fields is a part of what it misses: once enough policies are known
-// that come before one by its fields alone, nothing else of it, nor of those behind it, has to be looked at.
-func (e *evaluation) nearest() []refusal {
-	var byFields []refusal
-	for _, p := range e.Policies {
-		if p.allows() && p.matchesCapability(e.Request) && p.matchesRequester(e.Request) {
-			byFields = append(byFields, refusal{policy: p, misses: p.fieldMisses(e.Request, e.asked())})
+// insert keeps the few refusals that are told of, the nearest first.
+func insert(nearest []refusal, r refusal) []refusal {
+	at, _ := slices.BinarySearchFunc(nearest, r, refusal.compare)
+	return slices.Insert(nearest, at, r)[:min(len(nearest)+1, maxListed)]
+}
+
+// fill adds to those whose fields match, as long as these are few, those of which the fewest fields do not, by name: what else such a policy
+// misses makes it no nearer than one that is told of. Policies about other capabilities or other requesters are none of this
+// requester's business.
+func (e *evaluation) fill(nearest []refusal) []refusal {
+	type away struct {
+		far    distance
+		policy *Compiled
+	}
+	compare := func(a, b away) int {
+		return cmp.Or(cmp.Compare(a.far, b.far), cmp.Compare(a.policy.name(), b.policy.name()))
+	}
+	room := maxListed - len(nearest)
+	var found []away
+	for g := range e.Policies.groups(true, e.Request.Spec.Capability) {
+		for _, p := range g.all {
+			if len(found) == room && (room == 0 || compare(found[room-1], away{fieldAway, p}) < 0) {
+				break // Those that follow have greater names, and miss a field as well.
+			}
+			one := away{p.fieldsAway(e.Request, e.asked()), p}
+			if one.far == 0 || !p.matchesRequester(e.Request) {
+				continue // What matches is told of already.
+			}
+			at, _ := slices.BinarySearchFunc(found, one, compare)
+			found = slices.Insert(found, at, one)[:min(len(found)+1, room)]
 		}
 	}
-	slices.SortFunc(byFields, refusal.compare)
-	var found []refusal
-	for _, r := range byFields {
-		if len(found) == maxListed && found[maxListed-1].compare(r) <= 0 {
-			break
-		}
-		r.misses = e.misses(r.policy)
-		at, _ := slices.BinarySearchFunc(found, r, refusal.compare)
-		found = slices.Insert(found, at, r)
-		found = found[:min(len(found), maxListed)]
+	for _, one := range found {
+		nearest = append(nearest, refusal{policy: one.policy, misses: e.misses(one.policy)})
 	}
-	return found
+	slices.SortFunc(nearest, refusal.compare)
+	return nearest
 }
 
 // refuse says what would have been allowed, the nearest policy first.
@@ -139,7 +154,7 @@ func (m miss) requesterTooStrong() bool {
 // first. It goes on after a sentence.
 func (e *evaluation) whatMayBeAsked() string {
 	var offered []string
-	for _, p := range e.Policies {
+	for _, p := range e.Policies.All() {
 		if p.allows() && p.err == nil && p.matchesRequester(e.Request) {
 			offered = append(offered, p.policy.Spec.Capabilities...)
 		}

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -16,7 +17,8 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
-// TestARefusalTellsOfTheNearestOfAllPolicies compares with looking into every policy whole.
+// TestARefusalTellsOfTheNearestOfAllPolicies compares with looking into every policy whole. Of those that miss a field, which are told of is a matter of
+// their fields and names.
 func TestARefusalTellsOfTheNearestOfAllPolicies(t *testing.T) {
 	c := newCompiler(t)
 	random := rand.New(rand.NewPCG(7, 11))
@@ -33,7 +35,7 @@ func TestARefusalTellsOfTheNearestOfAllPolicies(t *testing.T) {
 				p.Spec.When = append(p.Spec.When, p.Spec.When[0])
 			}
 			p.Spec.Accept = [][]v1alpha1.Acceptance{nil, {v1alpha1.AcceptUnpinnedImage}}[random.IntN(2)]
-			w.Policies = append(w.Policies, c.Compile(p))
+			w.Policies = NewSet(append(w.Policies.All(), c.Compile(p))...)
 		}
 		got := Evaluate(w.Facts)
 		if want := wholly(w.Facts); got.Verdict != Deny || (want != "" && got.Message != want) {
@@ -46,13 +48,28 @@ func TestARefusalTellsOfTheNearestOfAllPolicies(t *testing.T) {
 func wholly(f Facts) string {
 	e := evaluation{Facts: f, vars: f.variables()}
 	var all []refusal
-	for _, p := range f.Policies {
+	for _, p := range f.Policies.All() {
 		if misses := e.misses(p); !slices.ContainsFunc(misses, func(m miss) bool { return m.far == nobodyAsked }) {
 			all = append(all, refusal{policy: p, misses: misses})
 		}
 	}
+	byFields := func(r refusal) (far distance) {
+		for _, m := range r.misses {
+			if m.far == fieldAway {
+				far += m.far
+			}
+		}
+		return far
+	}
+	slices.SortFunc(all, func(a, b refusal) int {
+		if byFields(a) == 0 && byFields(b) == 0 {
+			return a.compare(b)
+		}
+		return cmp.Or(cmp.Compare(byFields(a), byFields(b)), cmp.Compare(a.policy.name(), b.policy.name()))
+	})
+	all = all[:min(len(all), maxListed)]
 	slices.SortFunc(all, refusal.compare)
-	return Clip(describe(all[:min(len(all), maxListed)]), maxMessageLength)
+	return Clip(describe(all), maxMessageLength)
 }
 
 func TestRefusal_WhatSeveralPoliciesMissIsSaidOnce(t *testing.T) {
@@ -88,7 +105,7 @@ func TestRefusal_WhatSeveralPoliciesMissIsSaidOnce(t *testing.T) {
 			if edit != nil {
 				edit(&p.Spec)
 			}
-			w.Policies = append(w.Policies, newCompiler(t).Compile(p))
+			w.Policies = NewSet(append(w.Policies.All(), newCompiler(t).Compile(p))...)
 		}
 		if got := Evaluate(w.Facts); got.Verdict != Deny || got.Message != row.want {
 			t.Errorf("%s: %s: %s\nwant %s", name, got.Verdict, got.Message, row.want)
@@ -105,7 +122,7 @@ func TestRefusal_OfThousandsOfRisksMakesNoMoreThanIsKept(t *testing.T) {
 	for i := range 2 * maxListed {
 		p := allow(fmt.Sprintf("policy-%02d", i))
 		p.Spec.Accept = nil
-		w.Policies = append(w.Policies, c.Compile(p))
+		w.Policies = NewSet(append(w.Policies.All(), c.Compile(p))...)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -72,7 +72,7 @@ func (w *world) decide(t testing.TB) Decision {
 	t.Helper()
 	c := newCompiler(t)
 	for _, p := range w.policies {
-		w.Policies = append(w.Policies, c.Compile(p))
+		w.Policies = NewSet(append(w.Policies.All(), c.Compile(p))...)
 	}
 	w.expectExplained(t)
 	return Evaluate(w.Facts)
@@ -92,11 +92,11 @@ func (w *world) expectExplained(t testing.TB) {
 	if w.Capability != nil {
 		e.vars = e.variables()
 	}
-	if len(all) != len(w.Policies) {
-		t.Fatalf("%d policies are explained, of %d", len(all), len(w.Policies))
+	if len(all) != len(w.Policies.All()) {
+		t.Fatalf("%d policies are explained, of %d", len(all), len(w.Policies.All()))
 	}
 	for _, x := range all {
-		p := w.Policies[slices.IndexFunc(w.Policies, func(p *Compiled) bool { return p.name() == x.Policy })]
+		p := w.Policies.All()[slices.IndexFunc(w.Policies.All(), func(p *Compiled) bool { return p.name() == x.Policy })]
 		no := slices.ContainsFunc(x.Clauses, func(c Clause) bool { return c.Holds == HoldsNo })
 		switch {
 		case p.allows() && e.Capability != nil && no == (len(e.misses(p)) == 0) && p.err == nil:

@@ -90,7 +90,7 @@ func whenField(i int) string { return fmt.Sprintf("when[%d]", i) }
 
 // failing are the expressions that do not hold of a case to which the policy's fields apply.
 func (p *stored) failing(f policy.Facts) []string {
-	f.Policies = []*policy.Compiled{p.compiled}
+	f.Policies = policy.NewSet(p.compiled)
 	_, explained := policy.Explain(f)
 	var fields []string
 	for _, c := range explained[0].Clauses {

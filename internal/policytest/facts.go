@@ -53,7 +53,7 @@ func (w *world) facts(t *testCase) (policy.Facts, error) {
 		return policy.Facts{}, err
 	}
 	f := policy.Facts{
-		Request: r, Capability: capability, Job: load.asCreated(r), Policies: policies,
+		Request: r, Capability: capability, Job: load.asCreated(r), Policies: policy.NewSet(policies...),
 		ReviewedAt: reviewedAt(), Now: reviewedAt().Add(t.decidedAfter()), Active: w.activeOf(t),
 	}
 	if capability != nil {

@@ -136,7 +136,7 @@ func (c *Catalogue) decide(q question) Result {
 // nearest explains the policy of a name, or else the one that is least far from matching; nil if there is none.
 func (c *Catalogue) nearest(f policy.Facts, name string) *policy.Explanation {
 	if p := c.policy(name); p != nil {
-		f.Policies = []*policy.Compiled{p.compiled}
+		f.Policies = policy.NewSet(p.compiled)
 	}
 	_, all := policy.Explain(f)
 	if len(all) == 0 {

@@ -29,10 +29,12 @@ func (t *turn) decide(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	for i := range n {
+	all := make([]*policy.Compiled, n)
+	for i := range all {
 		other := fmt.Sprintf("other-%d", i)
-		facts.Policies = append(facts.Policies, compiler.Compile(env.Policy(other, other, env.Free)))
+		all[i] = compiler.Compile(env.Policy(other, other, env.Free))
 	}
+	facts.Policies = policy.NewSet(all...)
 	return t.measure(ctx, measured{step: "decide", n: n, workers: 1, while: func(context.Context) (r result.Result, err error) {
 		refused, err := decisions(facts, policy.Deny)
 		if err != nil {
@@ -40,7 +42,7 @@ func (t *turn) decide(ctx context.Context, n int) error {
 		}
 		allows := env.Policy("last", env.Repo, env.Free)
 		allows.Spec.When = nil
-		facts.Policies = append(facts.Policies, compiler.Compile(allows))
+		facts.Policies = policy.NewSet(append(all, compiler.Compile(allows))...)
 		allowed, err := decisions(facts, policy.Allow)
 		r.Values = map[string]float64{"allowed": allowed, "refused": refused}
 		return r, err

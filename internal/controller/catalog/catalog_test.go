@@ -133,8 +133,8 @@ func TestReady_WhatIsBeingDeletedIsOfNoUse(t *testing.T) {
 		if got := reconcile(); got != want {
 			t.Errorf("%s, being deleted: %s, want %s", effect, got, want)
 		}
-		list, err := policies.List(t.Context())
-		if err != nil || len(list) != 1 || !list[0].Leaving() {
+		set, err := policies.Set(t.Context(), &observe.World{})
+		if list := set.All(); err != nil || len(list) != 1 || !list[0].Leaving() {
 			t.Errorf("%s: what was compiled before is used on: %v", effect, err)
 		}
 	}

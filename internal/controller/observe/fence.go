@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,25 +32,9 @@ type Fence struct {
 	Final bool
 }
 
-// guarded is what the guard found while the world was as it is counted.
-type guarded struct {
-	mu     sync.Mutex
-	known  bool
-	world  int64
-	status guard.Status
-}
-
 // guardStatus compares the admission rules with the shipped ones, once for each change of them.
 func (o *Observer) guardStatus(ctx context.Context) (guard.Status, error) {
-	o.guarded.mu.Lock()
-	defer o.guarded.mu.Unlock()
-	world := o.World.changes.Load()
-	if o.guarded.known && o.guarded.world == world {
-		return o.guarded.status, nil
-	}
-	status, err := o.Guard.Check(ctx)
-	o.guarded.known, o.guarded.world, o.guarded.status = err == nil, world, status
-	return status, err
+	return o.guarded.get(&o.World, func() (guard.Status, error) { return o.Guard.Check(ctx) })
 }
 
 // Fence looks at the admission rules and at the namespace. The objects are those that must not be older than the rules.

@@ -59,7 +59,7 @@ type Observer struct {
 	// lookups bounds what is read by Live and asked by Access for one namespace at a time.
 	lookups Lookups
 	// guarded is what was found of the admission rules.
-	guarded guarded
+	guarded asOf[guard.Status]
 	// looks bounds how much of the processors looking at roles and Jobs takes.
 	looks looks
 }
@@ -89,7 +89,7 @@ func (o *Observer) Observe(ctx context.Context, request *v1alpha1.CapabilityRequ
 		found.Facts.Digest, found.Facts.ReviewedAt = review.Digest, review.At.Time
 	}
 	var err error
-	if found.Facts.Policies, err = o.Policies.List(ctx); err != nil {
+	if found.Facts.Policies, err = o.Policies.Set(ctx, &o.World); err != nil {
 		return found, err
 	}
 	whole, err := o.job(ctx, request)

@@ -19,6 +19,7 @@ import (
 type Policies struct {
 	reader   client.Reader
 	compiler *policy.Compiler
+	set      asOf[*policy.Set]
 
 	mu       sync.Mutex
 	compiled map[types.UID]generation
@@ -35,10 +36,14 @@ func NewPolicies(reader client.Reader, compiler *policy.Compiler) *Policies {
 	return &Policies{reader: reader, compiler: compiler, compiled: map[types.UID]generation{}}
 }
 
-// List returns every policy that is stored, compiled.
-func (p *Policies) List(ctx context.Context) ([]*policy.Compiled, error) {
+// Set is every policy that is stored, compiled.
+func (p *Policies) Set(ctx context.Context, world *World) (*policy.Set, error) {
+	return p.set.get(world, func() (*policy.Set, error) { return p.compileAll(ctx) })
+}
+
+func (p *Policies) compileAll(ctx context.Context) (*policy.Set, error) {
 	stored := &v1alpha1.CapabilityPolicyList{}
-	if err := p.reader.List(ctx, stored); err != nil {
+	if err := p.reader.List(ctx, stored, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing policies: %w", err)
 	}
 	p.mu.Lock()
@@ -51,7 +56,7 @@ func (p *Policies) List(ctx context.Context) ([]*policy.Compiled, error) {
 		list = append(list, present[item.UID].policy)
 	}
 	p.compiled = present
-	return list, nil
+	return policy.NewSet(list...), nil
 }
 
 // Get compiles one policy, or returns what was compiled of the same generation.

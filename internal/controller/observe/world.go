@@ -4,6 +4,7 @@
 package observe
 
 import (
+	"sync"
 	"sync/atomic"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -17,6 +18,27 @@ type World struct{ changes atomic.Int64 }
 
 // Changed says that something of it has changed, and that the cache shows it.
 func (w *World) Changed() { w.changes.Add(1) }
+
+// asOf is something that was found out, and stays so until the world changes. Its zero value is ready to use.
+type asOf[T any] struct {
+	mu    sync.Mutex
+	known bool
+	world int64
+	found T
+}
+
+// get finds out, if it has to. What failed is found out the next time.
+func (a *asOf[T]) get(world *World, find func() (T, error)) (T, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := world.changes.Load()
+	if a.known && a.world == now {
+		return a.found, nil
+	}
+	found, err := find()
+	a.known, a.world, a.found = err == nil, now, found
+	return found, err
+}
 
 // Sight is all that a decision about a living grant depends on: as long as it is the same, so is the decision.
 type Sight struct {
