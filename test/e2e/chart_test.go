@@ -8,6 +8,7 @@ package e2e
 import (
 	"encoding/json"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,6 +31,11 @@ func TestTheChartsLife(t *testing.T) {
 		}
 	}
 	says("ok    identity\n", "ok    job-controller\n", "ok    rights\n", "ok    admission rules\n", "ok    leader", "Phase:          Succeeded")
+
+	if metrics, err := s.Kubectl(t.Context(), stage.Admin, "get", "--raw", "/metrics"); err != nil ||
+		!regexp.MustCompile(`(?m)^apiserver_flowcontrol_dispatched_requests_total\{flow_schema="valetkey",priority_level="valetkey"\} [1-9]`).MatchString(metrics) {
+		t.Errorf("what the operator asks of the API server has no level of its own (%v)", err)
+	}
 
 	if _, err := s.Kubectl(t.Context(), stage.Admin, "delete", "validatingadmissionpolicybinding", "valetkey-pods"); err != nil {
 		t.Fatal(err)
