@@ -48,9 +48,6 @@ import (
 // operator is the user that the admission rules know the operator by.
 const operator = "system:serviceaccount:valetkey-system:valetkey"
 
-// leaseName is the lease of whoever leads.
-const leaseName = "valetkey"
-
 // Run runs the operator by the given clock until the context ends. It returns the process's exit code.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer, clock clock.PassiveClock) int {
 	o, err := parse(args)
@@ -161,6 +158,10 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 	renew := o.leaseDuration * 2 / 3
 	// A standby takes up to 2.2 times as long to see that the lease is free, and grants that end meanwhile end late.
 	retry := min(o.leaseDuration/7, 250*time.Millisecond)
+	led, err := newLease(config, o, renew)
+	if err != nil {
+		return nil, err
+	}
 	return ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Logger: logger,
@@ -175,14 +176,13 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 		},
 		// Its own metrics server knows no exemplars, and its own health server no bounds: see addMetricsServer and
 		// addHealthServer.
-		Metrics:                       metricsserver.Options{BindAddress: "0"},
-		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              leaseName,
-		LeaderElectionNamespace:       o.namespace,
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 &o.leaseDuration,
-		RenewDeadline:                 &renew,
-		RetryPeriod:                   &retry,
+		Metrics:                             metricsserver.Options{BindAddress: "0"},
+		LeaderElection:                      o.leaderElect,
+		LeaderElectionResourceLockInterface: led,
+		LeaderElectionReleaseOnCancel:       true,
+		LeaseDuration:                       &o.leaseDuration,
+		RenewDeadline:                       &renew,
+		RetryPeriod:                         &retry,
 	})
 }
 
