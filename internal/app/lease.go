@@ -34,7 +34,7 @@ type lease struct {
 }
 
 func newLease(config *rest.Config, o options, renewDeadline time.Duration) (*lease, error) {
-	config = rest.AddUserAgent(config, "leader-election")
+	config = rest.CopyConfig(config)
 	config.Timeout = max(renewDeadline/2, time.Second) // no request that hangs loses the lease
 	client, err := coordinationv1client.NewForConfig(config)
 	if err != nil {

@@ -140,7 +140,7 @@ func newProviders(mgr ctrl.Manager, o options, reader *live.Reader, tracing trac
 	if err != nil {
 		return provider.Set{}, err
 	}
-	tokens := token.New(token.Options{Issuer: o.tokenIssuer, Signer: o.signers[o.tokenSigner], Lives: living(reader), Clock: o.clock})
+	tokens := token.New(token.Options{Issuer: o.tokenIssuer, Signer: o.signers[o.tokenSigner], Lives: living(reader, mgr.GetClient(), o.clock), Clock: o.clock})
 	if err := addTokenServer(mgr, o, tokens); err != nil {
 		return provider.Set{}, err
 	}

@@ -11,17 +11,22 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/callers"
+	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/provider/token"
 )
@@ -93,8 +98,9 @@ func (s *tokenServer) serve(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// living asks the API server itself whether a grant lives: a cache would know of its end a moment later.
-func living(live client.Reader) func(context.Context, token.Grant) (bool, error) {
+// living asks the API server itself whether a grant lives: a cache would know of its end a moment later. What ends a grant whose status nobody
+// can store counts, too: that somebody revoked it, that its time is over, and that its Job runs no more.
+func living(live, cached client.Reader, clock clock.PassiveClock) func(context.Context, token.Grant) (bool, error) {
 	return func(ctx context.Context, asked token.Grant) (bool, error) {
 		g := &v1alpha1.CapabilityGrant{}
 		err := live.Get(ctx, client.ObjectKey{Namespace: asked.Namespace, Name: asked.Name}, g)
@@ -105,6 +111,26 @@ func living(live client.Reader) func(context.Context, token.Grant) (bool, error)
 			return false, err
 		}
 		last := provider.Lease{ID: g.Spec.LeaseID, Attempt: g.Status.Attempt}.Session()
-		return g.Spec.LeaseID == asked.Lease && last == asked.Session && g.Status.Stop == nil && g.Status.EndedAt == nil && g.DeletionTimestamp == nil, nil
+		if g.Spec.LeaseID != asked.Lease || last != asked.Session || g.Status.Stop != nil || g.Status.EndedAt != nil || g.DeletionTimestamp != nil ||
+			g.Revoked() || lifecycle.Expired(g, clock.Now()) {
+			return false, nil
+		}
+		if runs, err := jobRuns(ctx, cached, g); runs || err != nil {
+			return runs, err
+		}
+		return jobRuns(ctx, live, g) // the cache may not show yet that it was started
 	}
+}
+
+// jobRuns reports whether a grant's Job was started and is not over.
+func jobRuns(ctx context.Context, from client.Reader, g *v1alpha1.CapabilityGrant) (bool, error) {
+	job := &batchv1.Job{}
+	err := from.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: g.Spec.Job.Name}, job)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	over := job.DeletionTimestamp != nil || slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+		return c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed)
+	})
+	return err == nil && string(job.UID) == g.Spec.Job.UID && !ptr.Deref(job.Spec.Suspend, false) && !over, err
 }

@@ -105,10 +105,23 @@ func (q *Inquirer) Would(ctx context.Context, who v1alpha1.Identity, a Ask) (Fou
 	return found, q.surroundings(ctx, &found)
 }
 
+// approvals is how many people have approved what was reviewed, of whom not all may have counted.
+func approvals(r *v1alpha1.CapabilityRequest) (given int32) {
+	for _, d := range r.Decisions {
+		if r.Status.Review != nil && d.Decision == v1alpha1.DecisionApprove && d.Digest == r.Status.Review.Digest {
+			given++
+		}
+	}
+	return given
+}
+
 // Of is what a request that exists is decided from. As the operator does, it looks at the namespace, and at who could
 // read the credential, until the Job is started.
 func (q *Inquirer) Of(ctx context.Context, request *v1alpha1.CapabilityRequest) (Found, error) {
-	found := Found{Facts: policy.Facts{Request: request, Now: q.clock.Now(), Seen: request.Status.SeenDecisions, Granted: request.Status.GrantName != ""}}
+	found := Found{Facts: policy.Facts{Request: request, Now: q.clock.Now(), Seen: request.Status.SeenDecisions}}
+	if request.Status.GrantName != "" && request.Status.Policy != nil {
+		found.Facts.GrantedBy, found.Facts.Approvals = request.Status.Policy.Name, approvals(request)
+	}
 	if review := request.Status.Review; review != nil {
 		found.Facts.Digest, found.Facts.ReviewedAt = review.Digest, review.At.Time
 	}

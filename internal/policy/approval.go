@@ -31,7 +31,7 @@ func (e *evaluation) required(c *Compiled) int32 {
 // awaitingApproval counts the approvals of the chosen policy. After the timeout nothing can be added to them.
 func (e *evaluation) awaitingApproval() *Decision {
 	required := e.required(e.chosen)
-	if e.Granted || required <= 0 {
+	if e.granted() || required <= 0 {
 		return nil
 	}
 	deadline := e.ReviewedAt.Add(time.Duration(e.chosen.policy.Spec.Approval.TimeoutSeconds) * time.Second)

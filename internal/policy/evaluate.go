@@ -51,9 +51,12 @@ type Facts struct {
 	// Active counts the credentials that still work, by the policy that allowed them, without this request's own; nil if
 	// nobody counted, and then no limit is asked.
 	Active map[string]int
-	// Granted is set when a living grant is looked at again: approvals, limits and the Job's being held are not asked again,
-	// everything else must still hold.
-	Granted bool
+	// GrantedBy is set when a living grant is looked at again: the name of the policy that allowed it, beside which no other does, for nobody
+	// approved by that one's rules. Limits, until when people approved, and the Job's being held are not asked again, everything else must still
+	// hold.
+	GrantedBy string
+	// Approvals is how many people had approved it.
+	Approvals int32
 	// Now is the instant of the decision.
 	Now time.Time
 }
@@ -121,6 +124,8 @@ func Evaluate(f Facts) Decision {
 	}
 	return d.Within(Room{Active: f.Active[d.Policy.Name]})
 }
+
+func (f *Facts) granted() bool { return f.GrantedBy != "" }
 
 // evaluation is Evaluate on its way: chosen is set by notAllowed, approvers and uncounted by awaitingApproval.
 type evaluation struct {
@@ -222,7 +227,7 @@ func (e *evaluation) jobTooLarge() *Decision {
 	}
 	found := slices.Concat(showable(e.Job), countInputs(e.Job))
 	found.add(e.JobSize > MaxJobSize, templateTooLarge, e.JobSize, MaxJobSize)
-	if !e.Granted {
+	if !e.granted() {
 		found = append(found, tooLarge(e.Job)...)
 	}
 	if err := found.err(); err != nil {
@@ -236,7 +241,7 @@ func (e *evaluation) jobRefused() *Decision {
 		return nil
 	}
 	check := CheckJob
-	if e.Granted {
+	if e.granted() {
 		check = checkStep
 	}
 	problems := e.JobProblems
@@ -275,7 +280,7 @@ func (e *evaluation) allowed() Decision {
 	}
 	d := Decision{Verdict: Allow, Reason: v1alpha1.ReasonAllowed, Policy: e.chosen.reference(), ApprovedBy: e.approvers,
 		Message: Clip(message, maxMessageLength)}
-	if limits := e.chosen.policy.Spec.Limits; limits != nil && !e.Granted {
+	if limits := e.chosen.policy.Spec.Limits; limits != nil && !e.granted() {
 		d.Limit = limits.Active
 	}
 	return d

@@ -321,11 +321,11 @@ func TestAMatchingDenyRefuses(t *testing.T) {
 			w.add(deny("freeze"))
 		}),
 		refused("a grant that lives", func(w *world) {
-			w.Granted = true
+			w.GrantedBy = "preview-builds"
 			w.add(deny("freeze"))
 		}),
 		refused("a grant that lives, by an expression that fails", func(w *world) {
-			w.Granted = true
+			w.GrantedBy = "preview-builds"
 			freeze(func(s *v1alpha1.CapabilityPolicySpec) { s.When = when("job.labels['squad'] == 'web'", "x") })(w)
 		}),
 	})
@@ -349,17 +349,17 @@ func TestWhatCannotBeFoundOutOrIsAwaitedWaits(t *testing.T) {
 			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{"there is no capability"},
 		},
 		{
-			name: "the capability of a grant that lives was removed", given: func(w *world) { w.Capability, w.Granted = nil, true },
+			name: "the capability of a grant that lives was removed", given: func(w *world) { w.Capability, w.GrantedBy = nil, "preview-builds" },
 			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{"there is no capability"},
 		},
 		{
 			name:    "the capability is being deleted, and something holds it",
-			given:   func(w *world) { w.Capability.DeletionTimestamp, w.Granted = leaving(), true },
+			given:   func(w *world) { w.Capability.DeletionTimestamp, w.GrantedBy = leaving(), "preview-builds" },
 			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{`capability "publish-preview-build" is being deleted`},
 		},
 		{
 			name:    "the policy is being deleted, and something holds it",
-			given:   func(w *world) { w.policies[0].DeletionTimestamp, w.Granted = leaving(), true },
+			given:   func(w *world) { w.policies[0].DeletionTimestamp, w.GrantedBy = leaving(), "preview-builds" },
 			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "preview-builds", says: []string{"is being deleted, so it allows nothing"},
 		},
 		{
@@ -376,7 +376,7 @@ func TestWhatCannotBeFoundOutOrIsAwaitedWaits(t *testing.T) {
 			says: []string{"capability publish-preview-build is not Ready: its provider does not exist"},
 		},
 		{
-			name: "the capability of a grant that lives is not Ready", given: func(w *world) { w.CapabilityReady, w.Granted = false, true },
+			name: "the capability of a grant that lives is not Ready", given: func(w *world) { w.CapabilityReady, w.GrantedBy = false, "preview-builds" },
 			verdict: Indeterminate, reason: v1alpha1.ReasonIndeterminate, says: []string{"is not Ready"},
 		},
 		{
@@ -474,7 +474,7 @@ func TestAGrantThatLivesIsLookedAtAgain(t *testing.T) {
 	run(t, []row{
 		{
 			name: "its Job was started", given: func(w *world) {
-				w.Granted = true
+				w.GrantedBy = "preview-builds"
 				w.Job.Spec.Suspend, w.Job.Status.Active = ptr.To(false), 1
 				w.Job.Spec.Template.Annotations = map[string]string{v1alpha1.AnnotationGrant: "uid"}
 			},
@@ -482,64 +482,94 @@ func TestAGrantThatLivesIsLookedAtAgain(t *testing.T) {
 		},
 		{
 			name: "its Job finished", given: func(w *world) {
-				w.Granted = true
+				w.GrantedBy = "preview-builds"
 				w.Job.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
 			},
 			verdict: Allow, reason: v1alpha1.ReasonAllowed, policy: "preview-builds",
 		},
 		{
-			name: "approvals are not asked again", given: func(w *world) {
-				w.Granted, w.Now = true, noon().Add(100*3600e9)
+			name: "until when people approved is not asked again", given: func(w *world) {
+				w.GrantedBy, w.Approvals, w.Now = "preview-builds", 3, noon().Add(100*3600e9)
 				w.needs(3)
 			},
 			verdict: Allow, reason: v1alpha1.ReasonAllowed, policy: "preview-builds",
 		},
 		{
+			name: "fewer people approved than have to by now", given: func(w *world) {
+				w.GrantedBy, w.Approvals = "preview-builds", 1
+				w.needs(2)
+			},
+			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "preview-builds", says: []string{"policy preview-builds asks for 2 approvals, and 1 had been given"},
+		},
+		{
 			name: "limits are not asked again", given: func(w *world) {
-				w.Granted = true
+				w.GrantedBy = "preview-builds"
 				w.preview().Limits, w.Active = &v1alpha1.Limits{Active: ptr.To[int32](1)}, map[string]int{"preview-builds": 5}
 			},
 			verdict: Allow, reason: v1alpha1.ReasonAllowed, policy: "preview-builds",
 		},
 		{
-			name: "the Allow was withdrawn", given: func(w *world) { w.Granted, w.policies = true, nil },
-			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{"no policy lets"},
+			name: "the Allow was withdrawn", given: func(w *world) { w.GrantedBy, w.policies = "preview-builds", nil },
+			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{"policy preview-builds, which allowed it, allows nothing any more"},
+		},
+		{
+			name: "the Allow was withdrawn, and another matches", given: func(w *world) {
+				w.GrantedBy = "preview-builds"
+				w.policies[0].Name = "others"
+			},
+			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{"policy preview-builds, which allowed it, allows nothing any more"},
+		},
+		{
+			name: "the Allow does not accept what another does", given: func(w *world) {
+				w.GrantedBy, w.Risks = "preview-builds", []Risk{{v1alpha1.AcceptSecretReader, "bot may read Secrets"}}
+				other := allow("another")
+				other.Spec.Accept = []v1alpha1.Acceptance{v1alpha1.AcceptSecretReader}
+				w.add(other)
+			},
+			verdict: Deny, reason: v1alpha1.ReasonRequesterTooStrong, policy: "preview-builds", says: []string{"policy preview-builds does not accept SecretReader"},
+		},
+		{
+			name: "the Allow became a Deny", given: func(w *world) {
+				w.GrantedBy = "preview-builds"
+				w.preview().Effect = v1alpha1.EffectDeny
+			},
+			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "preview-builds", says: []string{"policy preview-builds denies it"},
 		},
 		{
 			name: "the Allow was withdrawn while the capability is not Ready", given: func(w *world) {
-				w.Granted, w.CapabilityReady, w.policies = true, false, nil
+				w.GrantedBy, w.CapabilityReady, w.policies = "preview-builds", false, nil
 			},
-			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{"no policy lets"},
+			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, says: []string{"allows nothing any more"},
 		},
 		{
-			name: "the Allow was narrowed", given: func(w *world) { w.Granted, w.preview().Repos = true, []string{"api"} },
+			name: "the Allow was narrowed", given: func(w *world) { w.GrantedBy, w.preview().Repos = "preview-builds", []string{"api"} },
 			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "preview-builds", says: []string{"allows repos api"},
 		},
 		{
-			name: "the Allow's longest lifetime was shortened", given: func(w *world) { w.Granted, w.preview().MaxTTLSeconds = true, ptr.To[int32](60) },
+			name: "the Allow's longest lifetime was shortened", given: func(w *world) { w.GrantedBy, w.preview().MaxTTLSeconds = "preview-builds", ptr.To[int32](60) },
 			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "preview-builds", says: []string{"ttlSeconds up to 60"},
 		},
 		{
 			name: "a risk is no longer accepted", given: func(w *world) {
-				w.Granted, w.Risks = true, []Risk{{v1alpha1.AcceptMutableInput, "volume v is Secret s"}}
+				w.GrantedBy, w.Risks = "preview-builds", []Risk{{v1alpha1.AcceptMutableInput, "volume v is Secret s"}}
 			},
 			verdict: Deny, reason: v1alpha1.ReasonDeniedByPolicy, policy: "preview-builds", says: []string{"MutableInput"},
 		},
 		{
 			name: "its step is no longer one of the capability's", given: func(w *world) {
-				w.Granted, w.Capability.Spec.Runner = true, []v1alpha1.Runner{{Image: image, Command: []string{"/bin/other"}}}
+				w.GrantedBy, w.Capability.Spec.Runner = "preview-builds", []v1alpha1.Runner{{Image: image, Command: []string{"/bin/other"}}}
 			},
 			verdict: Deny, reason: v1alpha1.ReasonJobRefused, says: []string{"differs from runner[0]: command"},
 		},
 		{
 			name: "somebody denied it late", given: func(w *world) {
-				w.Granted = true
+				w.GrantedBy = "preview-builds"
 				w.decides("carol", v1alpha1.DecisionDeny, 24*3600e9).Reason = "wrong branch"
 			},
 			verdict: Deny, reason: v1alpha1.ReasonDeniedByPerson, says: []string{"carol denied it: wrong branch"},
 		},
 		{
-			name: "its Job is gone, which is for the lifecycle to say", given: func(w *world) { w.Granted, w.Job = true, nil },
+			name: "its Job is gone, which is for the lifecycle to say", given: func(w *world) { w.GrantedBy, w.Job = "preview-builds", nil },
 			verdict: Pending, reason: v1alpha1.ReasonAwaitingJob, says: []string{"does not exist"},
 		},
 	})

@@ -214,7 +214,10 @@ func (e *evaluation) termClauses(p *Compiled) []Clause {
 			who = "from " + strings.Join(describeSubjects(p.approvers()), ", ")
 		}
 		c := Clause{"approval", HoldsOpen, fmt.Sprintf("%s, %s", approvals(required), who)}
-		if len(p.approvers()) == 0 {
+		switch {
+		case e.granted():
+			c.Holds, c.Text = holds(e.Approvals >= required), fmt.Sprintf("%s; %d had been given", approvals(required), e.Approvals)
+		case len(p.approvers()) == 0:
 			c.Holds = HoldsNo
 		}
 		all = append(all, c)

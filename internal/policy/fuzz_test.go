@@ -87,7 +87,7 @@ func (c *choices) world() (Facts, []*v1alpha1.CapabilityPolicy) {
 	f.Request.Spec.Requester.Username = pick(c, agent, "alice", "")
 	f.Job.Annotations[v1alpha1.AnnotationCreatedBy] = f.Request.Spec.Requester.Username
 	f.Capability.Spec.MinimumApproval = int32(c.next() % 3)
-	f.CapabilityReady, f.Granted = !c.coin(), c.coin()
+	f.CapabilityReady, f.GrantedBy = !c.coin(), pick(c, "", "p0")
 	f.Digest = pick(c, digest, "", otherDigest)
 	f.Now = noon().Add(pick(c, time.Minute, time.Hour, -time.Hour))
 	f.Active = map[string]int{"p0": c.next() % 4}
@@ -190,7 +190,7 @@ func expectRightToAllow(t *testing.T, f Facts, policies []*v1alpha1.CapabilityPo
 		t.Fatalf("allowed by a policy that does not match: %s", got.Message)
 	}
 	p := policies[at].Spec
-	if f.Capability == nil || !f.CapabilityReady || f.Job == nil || (!f.Granted && CheckJob(f.Job, f.Request, f.Capability) != nil) {
+	if f.Capability == nil || !f.CapabilityReady || f.Job == nil || (!f.granted() && CheckJob(f.Job, f.Request, f.Capability) != nil) {
 		t.Error("allowed without a capability that is Ready, or without a Job that may hold it")
 	}
 	if slices.ContainsFunc(f.Risks, func(r Risk) bool { return !slices.Contains(p.Accept, r.Needs) }) {
@@ -205,7 +205,7 @@ func expectRightToAllow(t *testing.T, f Facts, policies []*v1alpha1.CapabilityPo
 	if p.Approval != nil {
 		required = max(required, p.Approval.Required)
 	}
-	if !f.Granted && (len(got.ApprovedBy) < int(required) || slices.Contains(got.ApprovedBy, f.Request.Spec.Requester.Username)) {
+	if !f.granted() && (len(got.ApprovedBy) < int(required) || slices.Contains(got.ApprovedBy, f.Request.Spec.Requester.Username)) {
 		t.Errorf("allowed by %v, where %d are required", got.ApprovedBy, required)
 	}
 }

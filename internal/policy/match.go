@@ -182,7 +182,10 @@ func (e *evaluation) termMisses(c *Compiled) []miss {
 	if ttl := TTL(e.Request, e.Capability); ttl < 1 || ttl > longest {
 		found = append(found, miss{far: near, text: fmt.Sprintf("allows ttlSeconds up to %d", longest)})
 	}
-	if required := e.required(c); required > 0 && len(c.approvers()) == 0 && !e.Granted {
+	switch required := e.required(c); {
+	case e.granted() && required > e.Approvals:
+		found = append(found, miss{far: near, text: fmt.Sprintf("asks for %s, and %d had been given", approvals(required), e.Approvals)})
+	case required > 0 && len(c.approvers()) == 0 && !e.granted():
 		found = append(found, miss{far: near, text: fmt.Sprintf("names nobody who may give the %d approvals that capability %s asks for",
 			required, e.Capability.Name)})
 	}
@@ -213,6 +216,9 @@ func (e *evaluation) longest(c *Compiled) int32 {
 func (e *evaluation) notAllowed() *Decision {
 	var nearest []refusal
 	for p := range e.Policies.matching(true, e.Request, e.asked()) {
+		if e.granted() && p.name() != e.GrantedBy {
+			continue
+		}
 		switch misses := e.misses(p); {
 		case len(misses) > 0:
 			nearest = insert(nearest, refusal{policy: p, misses: misses})
@@ -222,6 +228,9 @@ func (e *evaluation) notAllowed() *Decision {
 	}
 	if e.chosen != nil {
 		return nil
+	}
+	if e.granted() {
+		return e.withdrawn()
 	}
 	return e.refuse(e.fill(nearest))
 }

@@ -78,6 +78,16 @@ func (e *evaluation) fill(nearest []refusal) []refusal {
 	return nearest
 }
 
+// withdrawn says why the policy that allowed a living grant does so no more.
+func (e *evaluation) withdrawn() *Decision {
+	for _, p := range e.Policies.All() {
+		if p.name() == e.GrantedBy && p.allows() {
+			return e.refuse([]refusal{{policy: p, misses: e.misses(p)}})
+		}
+	}
+	return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPolicy, Message: fmt.Sprintf("policy %s, which allowed it, allows nothing any more", e.GrantedBy)}
+}
+
 // refuse says what would have been allowed, the nearest policy first.
 func (e *evaluation) refuse(nearest []refusal) *Decision {
 	d := &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPolicy}

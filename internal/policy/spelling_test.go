@@ -75,7 +75,7 @@ func TestDeny_NoSpellingOfARepositoryIsPastIt(t *testing.T) {
 		}),
 		{name: "an environment in capitals", given: denies(func(w *world) { w.Request.Spec.Environment = "Preview" }), verdict: Deny,
 			reason: v1alpha1.ReasonNameRefused, says: []string{"write environment as preview, not Preview"}},
-		{name: "a living grant whose name was taken before", given: denies(asks("ACME/payments"), func(w *world) { w.Granted = true }), verdict: Deny,
+		{name: "a living grant whose name was taken before", given: denies(asks("ACME/payments"), func(w *world) { w.GrantedBy = "preview-builds" }), verdict: Deny,
 			reason: v1alpha1.ReasonNameRefused, says: []string{"write repo as payments"}},
 	})
 }

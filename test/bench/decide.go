@@ -43,6 +43,7 @@ func (t *turn) decide(ctx context.Context, n int) error {
 		allows := env.Policy("last", env.Repo, env.Free)
 		allows.Spec.When = nil
 		facts.Policies = policy.NewSet(append(all, compiler.Compile(allows))...)
+		facts.GrantedBy = "last" // which may have started the Job by now
 		allowed, err := decisions(facts, policy.Allow)
 		r.Values = map[string]float64{"allowed": allowed, "refused": refused}
 		return r, err
@@ -67,7 +68,7 @@ func (t *turn) facts(ctx context.Context) (policy.Facts, error) {
 		return policy.Facts{}, err
 	}
 	return policy.Facts{Request: request, Capability: t.Capability, CapabilityReady: true, Job: job, Digest: request.Status.Review.Digest,
-		ReviewedAt: request.Status.Review.At.Time, Granted: true, Now: time.Now()}, nil
+		ReviewedAt: request.Status.Review.At.Time, Now: time.Now()}, nil
 }
 
 // decisions counts how many are made in a second, each of which has to be as wanted.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
@@ -252,6 +253,57 @@ func TestRevoke_WhatIsAnsweredOtherwiseOnTheWayCounts(t *testing.T) {
 	}
 	if got := e.grant().Working(until.Add(-time.Second)); got != 1 {
 		t.Errorf("%d of it count", got)
+	}
+}
+
+// TestRevoke_WhatIsAnsweredOtherwiseAfterTheEndCounts, and so does what says nothing of how long it works.
+func TestRevoke_WhatIsAnsweredOtherwiseAfterTheEndCounts(t *testing.T) {
+	for name, works := range map[string]provider.Works{"until an instant": {Until: time.Date(2026, 3, 4, 18, 0, 0, 0, time.UTC)}, "nobody knows until when": {}} {
+		t.Run(name, func(t *testing.T) {
+			e, _, _ := answered(t, v1alpha1.RevocationImmediate, func(e *env, _ time.Time) (*provider.Credential, error) {
+				return issuedUntil(e, e.clock.Now().Add(time.Hour))
+			})
+			e.reconcile()
+			e.annotate(v1alpha1.AnnotationRevoke, "now")
+			e.over()
+			e.jobControllerSays(batchv1.JobSuspended)
+			e.over()
+			if s := e.grant().Status; s.EndedAt == nil || s.Revocation.Mode != v1alpha1.RevocationImmediate {
+				t.Fatalf("it ended so: %+v", s)
+			}
+			e.backend.NextErr(provider.Again("the revoker role: ", unusable(provider.WorksUntil(works.Until))))
+			e.clock.Step(2 * time.Hour) // it is asked once more when the credential has expired
+			e.over()
+			s := e.grant().Status
+			if s.Revocation.Mode != v1alpha1.RevocationAtExpiry || s.Revocation.ConfirmedAt != nil || (s.Revocation.ExposedUntil == nil) != works.Until.IsZero() {
+				t.Errorf("revocation %+v of %+v", s.Revocation, s.Exposed)
+			}
+		})
+	}
+}
+
+// TestRevoke_WhatIsAnsweredOtherwiseCountsThoughNothingWasIssued to the last attempt.
+func TestRevoke_WhatIsAnsweredOtherwiseCountsThoughNothingWasIssued(t *testing.T) {
+	asked := 0
+	e, _, _ := answered(t, v1alpha1.RevocationImmediate, func(*env, time.Time) (*provider.Credential, error) {
+		if asked++; asked == 1 {
+			return nil, provider.Unanswered(provider.Retryable, "no answer came")
+		}
+		return nil, provider.Refused(provider.Retryable, true, "not now")
+	})
+	for e.grant().Status.Attempt < 2 || asked < 2 {
+		e.clock.Step(time.Minute)
+		e.reconcile()
+	}
+	e.reconcile()
+	if s := e.grant().Status; len(s.Exposed) != 1 || s.Exposed[0].Attempt != 1 || s.Attempt != 2 {
+		t.Fatalf("before it is revoked: attempt %d, %+v", s.Attempt, s.Exposed)
+	}
+	e.backend.NextErr(provider.Again("the revoker role: ", unusable(provider.Works{Unknown: true})))
+	e.annotate(v1alpha1.AnnotationRevoke, "now")
+	e.over()
+	if s := e.grant().Status; s.Revocation == nil || s.Revocation.Mode != v1alpha1.RevocationAtExpiry || s.Revocation.ExposedUntil != nil {
+		t.Errorf("revocation %+v of %+v", s.Revocation, s.Exposed)
 	}
 }
 

@@ -103,7 +103,7 @@ func (c *Controller) stopUnstored(ctx context.Context, g *v1alpha1.CapabilityGra
 	}
 	var revoking error
 	if now := c.Clock.Now(); !now.Before(mem.RevokeNotBefore) {
-		if _, revoking = c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g); revoking != nil {
+		if _, revoking = c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g, mem); revoking != nil {
 			mem.revokeFailures++
 			mem.RevokeNotBefore = now.Add(cmp.Or(min(provider.RetryAfter(revoking), longestBackoff), backoff(mem.revokeFailures)))
 		}
@@ -229,12 +229,7 @@ func (c *Controller) recordRevocation(ctx context.Context, g *v1alpha1.Capabilit
 
 // revokeUpstream says honestly what became of the credential.
 func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) (v1alpha1.Revocation, error) {
-	revoked, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g)
-	if works := provider.StillWorks(err); works.Mismatched {
-		// Something was answered on the way, too, and works. It makes nothing known that was not.
-		works.Unknown = works.Unknown || lifecycle.ExposedUntil(&g.Status) == nil
-		err = errors.Join(err, c.storeAnswer(ctx, g, mem, learn(g.Status.Attempt, works)))
-	}
+	revoked, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.StageEnd), g, mem)
 	if err != nil {
 		return v1alpha1.Revocation{}, err
 	}
@@ -250,8 +245,22 @@ func (c *Controller) revokeUpstream(ctx context.Context, g *v1alpha1.CapabilityG
 	return lifecycle.EffectiveRevocation(&g.Status, revocation), nil
 }
 
-// askToRevoke asks the back end to end whatever was issued for the grant, if anything can have been.
-func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGrant) (provider.Revoked, error) {
+// askToRevoke has the back end end whatever was issued for the grant, if anything can have been. What it answers on the way that was not asked
+// for works, too: the grant says so from then on, also where it has ended.
+func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) (provider.Revoked, error) {
+	revoked, err := c.revokeOnce(ctx, g)
+	works := provider.StillWorks(err)
+	if !works.Mismatched {
+		return revoked, err
+	}
+	works.Unknown = works.Unknown || works.Until.IsZero() || lifecycle.ExposedUntil(&g.Status) == nil // it makes nothing known that was not
+	if works.Until.IsZero() {
+		works.Until = c.Clock.Now()
+	}
+	return revoked, errors.Join(err, c.storeAnswer(ctx, g, mem, learn(g.Status.Attempt, works)))
+}
+
+func (c *Controller) revokeOnce(ctx context.Context, g *v1alpha1.CapabilityGrant) (provider.Revoked, error) {
 	if g.Status.CredentialExpiresAt == nil {
 		return provider.Revoked{Mode: v1alpha1.RevocationNone}, nil
 	}
@@ -340,7 +349,7 @@ func countStarted(pods []lifecycle.PodFacts) int32 {
 // sweep ends once more what a leader that woke late may have had issued.
 func (c *Controller) sweep(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	kept := errors.Join(c.deleteSecrets(ctx, g, g.Status.Attempt), c.deleteCopies(ctx, g))
-	_, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.SpanRequest), g)
+	_, err := c.askToRevoke(c.Traces.Within(ctx, g, telemetry.SpanRequest), g, mem)
 	if err = errors.Join(kept, err); err != nil && !g.Abandoned() {
 		return err
 	}

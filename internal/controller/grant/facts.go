@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -293,7 +294,7 @@ func (c *Controller) look(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v
 		found.Facts.Risks = append(found.Facts.Risks, exposure...)
 		f.Guard = c.obstacle(ctx, r, job)
 	}
-	found.Facts.Granted = true
+	found.Facts.GrantedBy, found.Facts.Approvals = g.Spec.Approval.Policy, int32(min(len(g.Spec.Approval.ApprovedBy), math.MaxInt32))
 	d, err := c.Observer.Decide(ctx, found.Facts)
 	if err != nil {
 		return err

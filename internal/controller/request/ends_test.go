@@ -240,20 +240,22 @@ func deny(e *controllertest.Env) {
 // approvers has the policy ask for an approval.
 func approvers(e *controllertest.Env) {
 	e.Helper()
-	e.Change("one", func(p *v1alpha1.CapabilityPolicySpec) {
-		p.Approval = &v1alpha1.Approval{Required: 1, TimeoutSeconds: 3600,
-			Approvers: []v1alpha1.Subject{{Kind: v1alpha1.SubjectUser, Name: "alice"}}}
-	})
+	e.Change("one", approvable)
 }
 
 // denyAsAlice writes the decision that the admission rules make of alice's annotation.
 func denyAsAlice(e *controllertest.Env) {
 	e.Helper()
-	r := e.Request("a")
+	decideAsAlice(e, "a", v1alpha1.DecisionDeny)
+}
+
+func decideAsAlice(e *controllertest.Env, name string, decision v1alpha1.DecisionKind) {
+	e.Helper()
+	r := e.Request(name)
 	if r.Status.Review == nil {
 		e.Fatalf("it was not reviewed: %+v", r.Status.Conditions)
 	}
-	r.Decisions = []v1alpha1.Decision{{By: "alice", Decision: v1alpha1.DecisionDeny, Digest: r.Status.Review.Digest}}
+	r.Decisions = []v1alpha1.Decision{{By: "alice", Decision: decision, Digest: r.Status.Review.Digest}}
 	e.Must(e.Client.Update(e.Context(), r))
 }
 

@@ -131,8 +131,7 @@ func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 		return outcome{}, err
 	case d.Verdict == policy.Deny:
 		return c.refuse(ctx, r, d.Reason, d.Message, d.Policy)
-	case r.Status.Approvals != nil && r.Status.Policy != nil && d.Policy != nil && d.Policy.Name != r.Status.Policy.Name:
-		// People approved what that policy lets them: another may ask for fewer of them, or accept what it does not.
+	case people(r) && r.Status.Policy != nil && d.Policy != nil && d.Policy.Name != r.Status.Policy.Name:
 		return c.refuse(ctx, r, v1alpha1.ReasonReviewChanged, fmt.Sprintf(
 			"approvals were asked for by policy %s, and policy %s would decide by now; create another request", r.Status.Policy.Name, d.Policy.Name), nil)
 	case d.Verdict == policy.Allow && r.Status.Review != nil:
@@ -140,6 +139,12 @@ func (c *Controller) decide(ctx context.Context, r *v1alpha1.CapabilityRequest, 
 	default:
 		return c.wait(r, d), nil
 	}
+}
+
+// people reports whether anybody was asked to decide on the request, or has. They decide on what one policy lets them: another may ask for fewer
+// of them, or accept what it does not.
+func people(r *v1alpha1.CapabilityRequest) bool {
+	return r.Status.Approvals != nil || len(r.Status.SeenDecisions) > 0
 }
 
 // review writes what people would decide on into the status.

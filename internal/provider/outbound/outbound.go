@@ -131,13 +131,13 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // holdsMore reports whether an answer without success holds more than an error, or may, for it can be read in more
-// than one way. A page of HTML is somebody else's, and holds nothing of the server's.
+// than one way, or not to its end. A page of HTML, or plain text, is somebody else's, and holds nothing of the server's.
 func (t *boundedTransport) holdsMore(body []byte, unread *unreadError) bool {
 	switch {
 	case page.Match(body):
 		return false
 	case unread != nil:
-		return unread.why == twice || unread.why == twoWays
+		return unread.why == twice || unread.why == twoWays || bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), t.form.begins())
 	default:
 		return t.form.holdsMore(body, t.own)
 	}

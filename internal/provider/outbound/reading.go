@@ -100,6 +100,14 @@ func (f Form) Problem(text []byte) string {
 // broken says that a text is not of the form, or ends before it is one.
 func (f Form) broken() string { return "cannot be read as " + string(f) + " to its end" }
 
+// begins is how a text of the form begins that holds anything.
+func (f Form) begins() []byte {
+	if f == XML {
+		return []byte("<")
+	}
+	return []byte("{")
+}
+
 // folded is the one spelling of all names that differ by case alone.
 func folded(name string) string {
 	return strings.Map(func(r rune) rune {

@@ -105,14 +105,14 @@ func TestClient_OfARefusalOnlyTheServersOwnWholeErrorIsRead(t *testing.T) {
 	for form, texts := range map[outbound.Form]map[string]string{
 		outbound.JSON: {
 			`{"a":1}`: whole, `{"a":"1","token":null,"lease_id":"","lease_duration":0,"renewable":false,"data":{},"c":[]}`: whole,
-			`{"a":2}`: nothing, ``: nothing, `{}`: nothing, `[]`: nothing, `null`: nothing, `""`: nothing, `x`: nothing, `{"a":1`: nothing,
-			`<html>{"token":"x"}</html>`: nothing, `{"a":1}` + strings.Repeat(" ", 64<<10): nothing,
+			`{"a":2}`: nothing, ``: nothing, `{}`: nothing, `[]`: nothing, `null`: nothing, `""`: nothing, `x`: nothing, `upstream {"a":1}`: nothing, `<html>{"token":"x"}</html>`: nothing,
+			`{"a":1`: more, ` {"token":"x"`: more, `{"a":1}` + strings.Repeat(" ", 64<<10): more,
 			`{"a":1,"token":"x"}`: more, `{"a":1,"data":{"a":1}}`: more, `{"A":1}`: more, `{"token":"x"}`: more, `[1]`: more, `"token"`: more,
 			`{"a":1,"a":1}`: more, `{"a":1}{"token":"x"}`: more, `{"a":1}<html>`: more,
 		},
 		outbound.XML: {
 			`<a><b>1</b></a>`: whole, `<a xmlns="x">1</a>`: whole, `<?xml version="1.0"?><a b="1"/>`: whole,
-			`<a/>`: nothing, ``: nothing, `x`: nothing, `<a>`: nothing, `<html><p>2</p></html>`: nothing, "<!DOCTYPE html>\n<HTML lang=en><p>1": nothing,
+			`<a/>`: nothing, ``: nothing, `x`: nothing, `<a>`: more, ` <token>1</token`: more, `<html><p>2</p></html>`: nothing, "<!DOCTYPE html>\n<HTML lang=en><p>1": nothing,
 			`<a><b>1</b><c>x</c></a>`: more, `<a><b>1<c/></b></a>`: more, `<a><c><b>1</b></c></a>`: more, `<token>1</token>`: more, `<a token="1"/>`: more,
 			`<a><b>1</b><b>1</b></a>`: more, `<a>1</a><token/>`: more, `<html><c/></html><token/>`: nothing,
 		},
