@@ -122,6 +122,8 @@ type PolicyFacts struct {
 	Allows bool
 	// Message says why not, to a person.
 	Message string
+	// Failed: something could not be read, and can be another time. Nothing that changes brings the grant back for it.
+	Failed bool
 }
 
 // AttemptFacts is what this process itself did for this grant. It is lost when the process ends, on purpose.

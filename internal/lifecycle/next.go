@@ -87,7 +87,7 @@ func Next(f Facts, now time.Time) Action {
 	case f.started() && !delivered(f.Grant):
 		return Action{Step: RecordDelivery}
 	case f.started():
-		return Action{Step: Wait, Reason: v1alpha1.ReasonActive, Until: f.activeUntil()}
+		return Action{Step: Wait, Reason: v1alpha1.ReasonActive, Until: f.activeUntil(now)}
 	default:
 		return issuing(f, now)
 	}

@@ -75,8 +75,11 @@ func (p PodFacts) outlived() bool { return !p.Gone && !p.Ended && p.Step.Over &&
 
 // activeUntil is when a grant whose Job runs is to be looked at again: when its time is up, or its step has been over
 // for long enough.
-func (f Facts) activeUntil() time.Time {
+func (f Facts) activeUntil(now time.Time) time.Time {
 	until := expiry(f.Grant)
+	if again := now.Add(Recheck); f.Policy.Failed && (until.IsZero() || again.Before(until)) {
+		until = again
+	}
 	for _, p := range f.Pods {
 		if due := p.Step.OverAt.Add(StepGrace); p.outlived() && (until.IsZero() || due.Before(until)) {
 			until = due

@@ -85,7 +85,8 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	mem := c.recall(grant)
-	grant, mem.passing = mem.newest(grant), false
+	grant = mem.newest(grant)
+	defer mem.passed()
 	for step := range maxSteps {
 		unheard := c.hear(ctx, grant, mem)
 		facts, err := c.facts(ctx, grant, mem)

@@ -78,6 +78,7 @@ func (c *Controller) job(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *
 	job := &batchv1.Job{}
 	err := c.Client.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: g.Spec.Job.Name}, job)
 	if apierrors.IsNotFound(err) || (err == nil && string(job.UID) != g.Spec.Job.UID) {
+		mem.job = nil
 		return nil, nil
 	}
 	if err != nil {
@@ -266,10 +267,9 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 		if errors.Is(err, observe.ErrBusy) {
 			return errInTurn
 		}
-		f.Policy = lifecycle.PolicyFacts{Message: err.Error()}
+		f.Policy = lifecycle.PolicyFacts{Message: err.Error(), Failed: true}
 	}
-	allowed := f.Policy.Known && f.Policy.Allows
-	mem.sight, mem.permitted, mem.passing = sight, lives && allowed, !lives && allowed && f.Guard.Reason == ""
+	mem.sight, mem.permitted = sight, lives && f.Policy.Known && f.Policy.Allows
 	return nil
 }
 
@@ -300,6 +300,7 @@ func (c *Controller) look(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v
 		return err
 	}
 	f.Policy = lifecycle.PolicyFacts{Known: d.Verdict == policy.Allow || d.Verdict == policy.Deny, Allows: d.Verdict == policy.Allow, Message: d.Message}
+	mem.passing = issuing && f.Policy.Allows && f.Guard.Reason == ""
 	return nil
 }
 

@@ -189,7 +189,7 @@ func (c *Controller) tryPod(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	if err := c.Client.Create(ctx, projection.TrialPod(g, mem.template), client.DryRunAll); err != nil {
 		return &writeError{what: "making the Job's Pod", cause: err}
 	}
-	mem.PodTried, mem.template = true, nil
+	mem.PodTried = true
 	return nil
 }
 

@@ -25,7 +25,7 @@ type memory struct {
 	lifecycle.AttemptFacts
 	// step is the container that is given the credential.
 	step string
-	// template of the Job's Pod as it was reviewed, until the Pod was tried.
+	// template of the Job's Pod as it was reviewed, within a pass: a Job can be large, and grants are many.
 	template *corev1.PodTemplateSpec
 	// credential that this process minted and has not delivered.
 	credential *provider.Credential
@@ -79,6 +79,9 @@ type memory struct {
 	// watched is what the watch showed of Pods last, by UID. The controller's lock guards it.
 	watched map[types.UID]watchedPod
 }
+
+// passed forgets what was found out in a pass alone.
+func (m *memory) passed() { m.passing, m.template = false, nil }
 
 // newest is a copy of the grant in its latest known state. What this process stored is not taken to be undone because the cache does not
 // show it yet: it would be done, and recorded, twice.

@@ -18,6 +18,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/controllertest"
+	"github.com/valetkey/valetkey/internal/lifecycle"
 )
 
 // counting counts how often a capability is looked up, which each look at a grant's permission begins with. It fails as it is told to.
@@ -76,6 +77,27 @@ func TestPermission_OfALivingGrantIsFoundOutWhenSomethingChanges(t *testing.T) {
 	expect("after that", 0, 0)
 	e.Change("one", func(p *v1alpha1.CapabilityPolicySpec) { p.Repos = []string{"other"} })
 	o.Run()
+	if g := e.Grant("a"); g.Status.Stop == nil || g.Status.Stop.Reason != v1alpha1.ReasonPolicyWithdrawn {
+		t.Errorf("it goes on: %+v", g.Status.Stop)
+	}
+}
+
+// TestPermission_ThatCouldNotBeFoundOutIsTriedAgain: nothing else may bring the grant back before its time is up.
+func TestPermission_ThatCouldNotBeFoundOutIsTriedAgain(t *testing.T) {
+	e := controllertest.New(t, time.Hour, v1alpha1.RevocationImmediate)
+	e.Policy("one", 0)
+	o := e.Start()
+	e.Ask("a")
+	o.Run()
+	cache := &counting{Reader: o.Grants.Observer.Cache, fails: errors.New("the connection was lost")}
+	o.Grants.Observer.Cache = cache
+	e.Change("one", func(p *v1alpha1.CapabilityPolicySpec) { p.Repos = []string{"other"} })
+	o.Run()
+	if g := e.Grant("a"); cache.looks == 0 || g.Status.Stop != nil {
+		t.Fatalf("it was looked at %d times: %+v", cache.looks, g.Status.Stop)
+	}
+	cache.fails = nil
+	o.Advance(lifecycle.Recheck)
 	if g := e.Grant("a"); g.Status.Stop == nil || g.Status.Stop.Reason != v1alpha1.ReasonPolicyWithdrawn {
 		t.Errorf("it goes on: %+v", g.Status.Stop)
 	}
