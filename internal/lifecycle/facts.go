@@ -106,7 +106,7 @@ type RequestFacts struct {
 	// Replaced: another request has its name. With a grant that records nothing of its own making, that is what a restored
 	// backup looks like.
 	Replaced bool
-	// Names: its status names this grant, or does not name one yet.
+	// Names: its status names this grant, or does not name one yet. One that was refused never will.
 	Names bool
 	// Unaware: its status says neither that it was granted nor that it has ended.
 	Unaware bool

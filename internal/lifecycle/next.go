@@ -133,11 +133,17 @@ func whyStop(f Facts, now time.Time) (v1alpha1.GrantStop, bool) {
 	if Expired(f.Grant, now) {
 		return stopFor(v1alpha1.OutcomeExpired, v1alpha1.ReasonExpired, "the time is up"), true
 	}
-	if f.started() {
-		return v1alpha1.GrantStop{}, false
+	switch {
+	case !f.started():
+		return neverStarts(f)
+	case !f.Request.Names:
+		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRequestGone, otherGrant), true
 	}
-	return neverStarts(f)
+	return v1alpha1.GrantStop{}, false
 }
+
+// otherGrant is said of a grant that was made late: nobody can decide on its request any more.
+const otherGrant = "the request was refused, or names another grant"
 
 // withdrawn: somebody, or a policy, no longer wants the grant.
 func withdrawn(f Facts) (v1alpha1.GrantStop, bool) {
@@ -185,7 +191,7 @@ func neverStarts(f Facts) (v1alpha1.GrantStop, bool) {
 	}
 	switch {
 	case !f.Request.Names:
-		return fail(v1alpha1.ReasonNeverIssued, "the request names another grant")
+		return fail(v1alpha1.ReasonNeverIssued, otherGrant)
 	case f.Job.StartedFor != "":
 		return fail(v1alpha1.ReasonNeverIssued, "the Job was started by another grant")
 	case f.Job.Complete || f.Job.Failed:

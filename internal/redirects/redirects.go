@@ -30,5 +30,8 @@ func (d dropping) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
+// WrappedRoundTripper is what client-go looks for: it would else warn of each request that it cannot cancel.
+func (d dropping) WrappedRoundTripper() http.RoundTripper { return d.next }
+
 // CloseIdleConnections is what [http.Client.CloseIdleConnections] calls.
 func (d dropping) CloseIdleConnections() { utilnet.CloseIdleConnectionsFor(d.next) }

@@ -55,8 +55,8 @@ const (
 	answerTime = 5 * time.Second
 	// weakestRSA is the shortest RSA key that is used, in bits.
 	weakestRSA = 2048
-	// longestKeyFile bounds what is read of a file.
-	longestKeyFile = 64 << 10
+	// longestKeys bounds what is read of a file, or of an answer of an external signer.
+	longestKeys = 64 << 10
 )
 
 // New makes a signer of a place: the path of a private key in PEM (RSA of 2048 bits at least, or ECDSA), which is read anew for each
@@ -111,7 +111,7 @@ func (f file) problem(what string) error { return fmt.Errorf("the signing key %s
 // load reads the key, and names it by its thumbprint (RFC 7638).
 func (f file) load() (jose.JSONWebKey, error) {
 	info, err := os.Stat(string(f))
-	if err != nil || info.Size() > longestKeyFile {
+	if err != nil || info.Size() > longestKeys {
 		return jose.JSONWebKey{}, f.problem("cannot be read")
 	}
 	text, err := os.ReadFile(string(f))
@@ -169,7 +169,8 @@ type external struct {
 }
 
 func newExternal(place string) (Signer, error) {
-	connection, err := grpc.NewClient(place, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	connection, err := grpc.NewClient(place, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(longestKeys)))
 	if err != nil {
 		return nil, errors.New("want unix:///path/to/socket")
 	}

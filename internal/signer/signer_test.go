@@ -107,7 +107,7 @@ func TestAKeyThatCannotBeUsedIsNotRepeated(t *testing.T) {
 		"a short RSA key":  {pkcs8(t, weak), "fewer than 2048 bits"},
 		"an Edwards curve": {pkcs8(t, edwards), "neither RSA nor ECDSA"},
 		"a small curve":    {pkcs8(t, p224), "of a curve"},
-		"a huge file":      {make([]byte, longestKeyFile+1), "cannot be read"},
+		"a huge file":      {make([]byte, longestKeys+1), "cannot be read"},
 	} {
 		place := filepath.Join(t.TempDir(), "key.pem")
 		if err := os.WriteFile(place, test.text, 0o600); err != nil {

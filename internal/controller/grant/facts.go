@@ -240,7 +240,7 @@ func requestFacts(r *v1alpha1.CapabilityRequest, g *v1alpha1.CapabilityGrant) li
 	if r == nil || r.DeletionTimestamp != nil {
 		return lifecycle.RequestFacts{}
 	}
-	f := lifecycle.RequestFacts{Exists: true, Names: r.Status.GrantName == "" || r.Status.GrantName == g.Name,
+	f := lifecycle.RequestFacts{Exists: true, Names: r.Status.GrantName == g.Name || r.Status.GrantName == "" && r.Status.EndedAt == nil,
 		Unaware: r.Status.GrantName == "" && r.Status.EndedAt == nil}
 	for _, d := range r.Decisions {
 		if d.Decision == v1alpha1.DecisionDeny && d.Digest == g.Spec.Approval.Digest {
@@ -275,6 +275,11 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 
 // look looks at all that permission depends on.
 func (c *Controller) look(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v1alpha1.CapabilityRequest, job *batchv1.Job, mem *memory, f *lifecycle.Facts) error {
+	if review := r.Status.Review; r.Status.GrantName != "" && (review == nil || review.Digest != g.Spec.Approval.Digest) {
+		// Nobody could be shown what is issued, nor decide on it.
+		f.Policy = lifecycle.PolicyFacts{Known: true, Message: "the request has no review of what was approved"}
+		return nil
+	}
 	found, err := c.Observer.Observe(ctx, r)
 	if err != nil {
 		return err

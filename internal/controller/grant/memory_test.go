@@ -5,11 +5,13 @@ package grant
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -94,5 +96,29 @@ func TestPermission_IsFoundOutWholeBeforeAnythingIsIssued(t *testing.T) {
 			}
 			return
 		}
+	}
+}
+
+// TestGrant_OfARequestThatNobodyCanDecideOnEnds: it was refused before its grant arrived, or says nothing of what was approved.
+func TestGrant_OfARequestThatNobodyCanDecideOnEnds(t *testing.T) {
+	for name, change := range map[string]func(r *v1alpha1.CapabilityRequest, now metav1.Time){
+		"refused":          func(r *v1alpha1.CapabilityRequest, now metav1.Time) { r.Status.GrantName, r.Status.EndedAt = "", &now },
+		"without a review": func(r *v1alpha1.CapabilityRequest, _ metav1.Time) { r.Status.Review = nil },
+		"of another review": func(r *v1alpha1.CapabilityRequest, _ metav1.Time) {
+			r.Status.Review.Digest = strings.Repeat("0", 64)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			r := &v1alpha1.CapabilityRequest{}
+			e.must(e.client.Get(t.Context(), key(), r))
+			r.Status.GrantName = e.grant().Name
+			change(r, metav1.NewTime(e.clock.Now()))
+			e.must(e.client.Status().Update(t.Context(), r))
+			e.over()
+			if g := e.grant(); g.Status.IssuedAt != nil || g.Status.Stop == nil || len(e.backend.Calls()) != 0 {
+				t.Errorf("attempt %d, issued at %v, stop %+v", g.Status.Attempt, g.Status.IssuedAt, g.Status.Stop)
+			}
+		})
 	}
 }
