@@ -258,6 +258,9 @@ func everyPolicy(reader client.Reader) handler.MapFunc {
 
 func addRequests(mgr ctrl.Manager, o options, reader *live.Reader, observer *observe.Observer, marks *inuse.Marks, told *telemetry.Metrics, traces *telemetry.Traces, log telemetry.Auditor) error {
 	ledger, said := limits.New(o.clock), builder.WithPredicates(saysSomethingElse())
+	if err := mgr.Add(request.Offers(ledger, o.clock, clock.RealClock{})); err != nil {
+		return err
+	}
 	b := ctrl.NewControllerManagedBy(mgr).Named("request").WithOptions(inTurn(o.workers)).
 		For(&v1alpha1.CapabilityRequest{}, said).
 		Owns(&v1alpha1.CapabilityGrant{}, builder.WithPredicates(beginsOrEnds())).

@@ -10,11 +10,13 @@
 // before. Everything but reservations is rebuilt from what is stored when a process starts.
 //
 // Requests for which there is no room wait in line, in the order of their creation. Those at the head are woken when
-// slots become free, as many as there are free slots.
+// slots become free, as many as there are free slots. The free slots are kept for their namespaces for a bounded time,
+// and offered to others as well afterwards: see offer.go.
 package limits
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -34,10 +36,10 @@ var ErrNotCounted = errors.New("the credentials that work have not been counted 
 type Ledger struct {
 	clock clock.PassiveClock
 
-	mu       sync.Mutex
-	open     bool
-	wake     func(types.NamespacedName)
-	accounts map[string]*account
+	mu          sync.Mutex
+	open, leads bool
+	wake        func(types.NamespacedName)
+	accounts    map[string]*account
 	// slots that are taken, by the UID of the request that they were taken for. Those of grants that were not seen yet
 	// are in reserved too.
 	slots, reserved map[types.UID]*slot
@@ -45,6 +47,9 @@ type Ledger struct {
 	waiters map[types.NamespacedName]*waiter
 	// removed is how many slots are of grants that were removed, and kept how many of them the last sweep left.
 	removed, kept int
+	// due is the next instant at which Pass has something to do, and rescheduled holds a value when it may have changed.
+	due         time.Time
+	rescheduled chan struct{}
 }
 
 // account is what is known of one policy, by its name.
@@ -56,19 +61,25 @@ type account struct {
 	slots map[types.UID]*slot
 	// line is in the order in which requests are served.
 	line []*waiter
+	// offers holds the namespaces that free slots were offered to, and until when these are kept for them.
+	offers map[string]time.Time
+	// due is the next instant at which time alone changes who may take a slot; zero if there is none.
+	due time.Time
 }
 
 // New makes a ledger that reserves nothing until Open is called.
 func New(clock clock.PassiveClock) *Ledger {
 	return &Ledger{clock: clock, wake: func(types.NamespacedName) {}, accounts: map[string]*account{},
-		slots: map[types.UID]*slot{}, reserved: map[types.UID]*slot{}, waiters: map[types.NamespacedName]*waiter{}}
+		slots: map[types.UID]*slot{}, reserved: map[types.UID]*slot{}, waiters: map[types.NamespacedName]*waiter{},
+		rescheduled: make(chan struct{}, 1)}
 }
 
 // Open allows reservations, once everything that is stored has been told.
 func (l *Ledger) Open() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open = true
+	l.change(func(time.Time) []string {
+		l.open = true
+		return slices.Collect(maps.Keys(l.accounts))
+	})
 }
 
 // OnWake has the names of requests given to a function when they are worth another look: there is room, or another
@@ -111,6 +122,7 @@ func (l *Ledger) change(do func(now time.Time) []string) {
 	for _, name := range slices.Compact(changed) {
 		woken = append(woken, l.turn(name, now)...)
 	}
+	l.plan()
 	wake := l.wake
 	l.mu.Unlock()
 	for _, key := range woken {
@@ -127,15 +139,16 @@ func (l *Ledger) account(name string) *account {
 	return a
 }
 
-// turn returns the requests whose turn it is under a policy and that were not woken for it. The first in line is also
-// woken when it learns of an earlier instant at which there will be room. An account about which nothing has to be
-// remembered is forgotten.
+// turn returns the requests that may take a slot under a policy and that were not woken for it. The first in line is
+// also woken when it learns of an earlier instant at which there will be room. An account about which nothing has to
+// be remembered is forgotten.
 func (l *Ledger) turn(name string, now time.Time) []types.NamespacedName {
 	a := l.accounts[name]
 	if a == nil {
 		return nil
 	}
 	if len(a.line) == 0 {
+		a.offers, a.due = nil, time.Time{}
 		if len(a.slots) == 0 && a.limit == nil {
 			delete(l.accounts, name)
 		}
@@ -144,19 +157,17 @@ func (l *Ledger) turn(name string, now time.Time) []types.NamespacedName {
 	room := len(a.line)
 	if a.limit != nil {
 		room = min(room, int(*a.limit)-l.active(a, now))
-	}
-	var woken []types.NamespacedName
-	for _, w := range a.line[:max(0, room)] {
-		if !w.woken {
-			w.woken = true
-			woken = append(woken, w.key)
+		if a.used(now) >= int(*a.limit) {
+			a.offers = nil
 		}
 	}
-	if head, next := a.line[0], a.next(now); room <= 0 && !next.IsZero() &&
-		(head.next.IsZero() || next.Before(head.next)) {
+	woken := a.offer(room, now, l.open && l.leads)
+	next := a.next(now)
+	if head := a.line[0]; room <= 0 && !next.IsZero() && (head.next.IsZero() || next.Before(head.next)) {
 		head.next = next
 		woken = append(woken, head.key)
 	}
+	a.due = earlier(next, a.lapse(now))
 	return woken
 }
 

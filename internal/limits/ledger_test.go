@@ -34,6 +34,7 @@ func newBook(t *testing.T) *book {
 	b.Ledger = New(b.clock)
 	b.OnWake(func(name types.NamespacedName) { b.woken = append(b.woken, name.Name) })
 	b.Open()
+	b.Lead()
 	return b
 }
 

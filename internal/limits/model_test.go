@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
-	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
@@ -26,6 +25,7 @@ func TestLedger_AgreesWithAPlainCount(t *testing.T) {
 		m := newModel(t, seed)
 		for range 300 {
 			m.happen()
+			m.offer()
 			if m.check(); t.Failed() {
 				t.Fatalf("seed %d", seed)
 			}
@@ -45,7 +45,9 @@ type model struct {
 	// line holds the policy that each waits under, and woken who was woken and has not asked since.
 	line  map[types.UID]string
 	awake map[string]bool
-	now   time.Duration
+	// kept holds, for each policy, the namespaces for which slots are kept, and until how long after noon.
+	kept map[string]map[string]time.Duration
+	now  time.Duration
 }
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -58,24 +60,26 @@ func newModel(t *testing.T, seed uint64) *model {
 		removed:  map[types.UID]*v1alpha1.CapabilityGrant{},
 		line:     map[types.UID]string{},
 		awake:    map[string]bool{},
+		kept:     map[string]map[string]time.Duration{},
 	}
 	m.OnWake(func(name types.NamespacedName) { m.awake[name.Name] = true })
 	for name := range m.limits {
 		m.tellLimit(name)
 	}
 	for i := range 12 {
-		m.requests = append(m.requests, requested(fmt.Sprintf("r%02d", i), m.random.IntN(6)))
+		namespace := fmt.Sprintf("team-%d", m.random.IntN(4))
+		m.requests = append(m.requests, requestedIn(namespace, fmt.Sprintf("r%02d", i), m.random.IntN(6)))
 	}
 	return m
 }
 
-func (m *model) tellLimit(name string) {
-	m.Policy(
-		&v1alpha1.CapabilityPolicy{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Spec:       v1alpha1.CapabilityPolicySpec{Limits: &v1alpha1.Limits{Active: ptr.To(m.limits[name])}},
-		},
-	)
+func (m *model) tellLimit(name string) { m.Policy(limitOf(name, m.limits[name])) }
+
+func limitOf(name string, limit int32) *v1alpha1.CapabilityPolicy {
+	return &v1alpha1.CapabilityPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       v1alpha1.CapabilityPolicySpec{Limits: &v1alpha1.Limits{Active: &limit}},
+	}
 }
 
 func (m *model) active(name string) int {
@@ -125,6 +129,7 @@ func (m *model) happen() {
 		if p := m.reserved[r.UID]; p != "" && m.grants[r.UID] == nil {
 			m.grants[r.UID] = grantOf(r, p)
 			delete(m.reserved, r.UID)
+			delete(m.kept[p], r.Namespace)
 			m.Grant(m.grants[r.UID])
 		}
 	case 6:
@@ -147,9 +152,53 @@ func (m *model) happen() {
 			m.tellLimit(name)
 			return
 		}
-		m.now += time.Duration(m.random.IntN(20)) * time.Second
-		m.at(m.now)
+		m.sleep([]time.Duration{time.Second, offerLasts, 20 * time.Second}[m.random.IntN(3)])
 	}
+}
+
+// sleep has time pass, and the timer with it.
+func (m *model) sleep(d time.Duration) {
+	for end := m.now + d; m.now < end; m.offer() {
+		m.now = end
+		if due := m.Due(); !due.IsZero() && due.Before(noon.Add(end)) {
+			m.now = due.Sub(noon)
+		}
+		m.at(m.now)
+		m.Pass()
+	}
+}
+
+// offer makes the offers that there should be by now.
+func (m *model) offer() {
+	for name, limit := range m.limits {
+		line, used := m.inLine(name), m.active(name)
+		for uid, p := range m.reserved {
+			if p == name && m.grants[uid] == nil {
+				used--
+			}
+		}
+		if len(line) == 0 || used >= int(limit) || m.kept[name] == nil {
+			m.kept[name] = map[string]time.Duration{}
+		}
+		for _, r := range line {
+			if _, kept := m.kept[name][r.Namespace]; !kept && m.active(name)+m.ahead(name, r) < int(limit) {
+				m.kept[name][r.Namespace] = m.now + offerLasts
+			}
+		}
+	}
+}
+
+// ahead is how many requests have to be left a slot before this one.
+func (m *model) ahead(name string, r *v1alpha1.CapabilityRequest) int {
+	ahead := 0
+	for _, other := range m.inLine(name) {
+		until, kept := m.kept[name][other.Namespace]
+		late := kept && m.now >= until
+		if newWaiter("", other).compare(newWaiter("", r)) < 0 && (other.Namespace == r.Namespace || !late) {
+			ahead++
+		}
+	}
+	return ahead
 }
 
 // goOn begins another attempt of a grant, or ends it.
@@ -171,13 +220,7 @@ func (m *model) ask(name string, r *v1alpha1.CapabilityRequest, taken bool) {
 	if taken && m.reserved[r.UID] != name {
 		return
 	}
-	ahead := 0
-	for _, other := range m.inLine(name) {
-		if newWaiter("", other).compare(newWaiter("", r)) < 0 {
-			ahead++
-		}
-	}
-	want := taken || m.active(name)+ahead < int(m.limits[name])
+	want := taken || m.active(name)+m.ahead(name, r) < int(m.limits[name])
 	delete(m.awake, r.Name)
 	_, got, err := m.Reserve(name, m.limits[name], r)
 	if err != nil || got != want {
@@ -191,37 +234,23 @@ func (m *model) ask(name string, r *v1alpha1.CapabilityRequest, taken bool) {
 	}
 }
 
-// check compares what is active, and sees that nobody sleeps for whom there is room. Time alone wakes nobody: who is
-// first was told the instant.
+// check compares what is active, and sees that nobody sleeps who could take a slot.
 func (m *model) check() {
 	for name, limit := range m.limits {
 		active := m.active(name)
 		if got := m.Room(name, requested("nobody", 1000)).Active; got != active {
 			m.Errorf("%d are active under %s; want %d", got, name, active)
 		}
-		line := m.inLine(name)
-		room := min(len(line), int(limit)-active)
-		for i, r := range line {
+		for _, r := range m.inLine(name) {
 			w := m.waiters[types.NamespacedName{Namespace: r.Namespace, Name: r.Name}]
 			if w == nil || w.policy != name {
 				m.Fatalf("%s is not in line", r.Name)
 			}
-			told := i == 0 && !w.next.IsZero() && !w.next.After(noon.Add(m.now))
-			if i < room && !m.awake[r.Name] && !told && !m.toldBefore(line[:i]) {
-				m.Errorf("there is room for %d, and %s sleeps", room, r.Name)
+			if active+m.ahead(name, r) < int(limit) && !m.awake[r.Name] {
+				m.Errorf("%d of %d are active, and %s sleeps", active, limit, r.Name)
 			}
 		}
 	}
-}
-
-// toldBefore reports whether the first in line was told of an instant that has come: when it asks, the others are
-// woken.
-func (m *model) toldBefore(before []*v1alpha1.CapabilityRequest) bool {
-	if len(before) == 0 {
-		return false
-	}
-	w := m.waiters[types.NamespacedName{Namespace: before[0].Namespace, Name: before[0].Name}]
-	return !w.next.IsZero() && !w.next.After(noon.Add(m.now))
 }
 
 // TestLedger_NeverOneTooManyAtOnce has many ask, create, end and leave at the same time.

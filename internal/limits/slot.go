@@ -66,7 +66,11 @@ func (l *Ledger) Grant(g *v1alpha1.CapabilityGrant) {
 			ended:  g.Status.EndedAt != nil || g.Status.Stop != nil,
 			stops:  g.Stops(),
 		}
-		return l.put(types.UID(g.Spec.RequestRef.UID), s, now)
+		uid := types.UID(g.Spec.RequestRef.UID)
+		if taken := l.reserved[uid]; taken != nil {
+			delete(l.accounts[taken.policy].offers, taken.key.Namespace)
+		}
+		return l.put(uid, s, now)
 	})
 }
 
@@ -132,9 +136,9 @@ func (l *Ledger) sweep(now time.Time) []string {
 	return changed
 }
 
-// Reserve takes a slot of the policy's limit for a request, if there is room and no other request comes first. If
-// not, the request waits in line, and what room there is tells why and until when. A request that has a slot keeps
-// it: asking twice is harmless. Before Open it returns [ErrNotCounted].
+// Reserve takes a slot of the policy's limit for a request, if there is room and no other request comes first that has
+// to be waited for. If not, the request waits in line, and what room there is tells why and until when. A request that
+// has a slot keeps it: asking twice is harmless. Before Open it returns [ErrNotCounted].
 func (l *Ledger) Reserve(
 	policyName string,
 	limit int32,
@@ -156,7 +160,7 @@ func (l *Ledger) Reserve(
 		}
 		w := newWaiter(policyName, r)
 		room = l.room(a, w, now)
-		if reserved = room.Active+room.Ahead < int(limit); !reserved {
+		if reserved = room.Active+a.ahead(w, now) < int(limit); !reserved {
 			w.next = room.Next
 			return append(changed, l.enter(w)...)
 		}

@@ -277,7 +277,13 @@ func (e *Env) Change(name string, change func(*v1alpha1.CapabilityPolicySpec)) {
 // Ask creates a request and its Job.
 func (e *Env) Ask(name string) {
 	e.Helper()
-	r := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: name}}
+	e.AskIn(Namespace, name)
+}
+
+// AskIn creates them in a namespace.
+func (e *Env) AskIn(namespace, name string) {
+	e.Helper()
+	r := &v1alpha1.CapabilityRequest{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	r.Spec = v1alpha1.CapabilityRequestSpec{
 		Capability:  Capability,
 		TaskID:      "t",

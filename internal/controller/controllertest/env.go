@@ -9,6 +9,7 @@ package controllertest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -95,6 +96,8 @@ type Operator struct {
 	// Records are what it wrote to its audit log.
 	Records []audit.Record
 
+	// busy are namespaces whose requests are not looked at.
+	busy     map[string]bool
 	asleep   bool
 	queue    []work
 	due      map[work]time.Time
@@ -139,9 +142,7 @@ func (e *Env) furnish() {
 			LastTransitionTime: metav1.NewTime(e.Clock.Now()),
 		},
 	}
-	e.Store(&corev1.Namespace{Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}},
-		ObjectMeta: metav1.ObjectMeta{Name: Namespace,
-			Labels: map[string]string{v1alpha1.LabelEnrolled: "true", "pod-security.kubernetes.io/enforce": "baseline"}}})
+	e.Namespace(Namespace)
 	e.Store(
 		&v1alpha1.CapabilityProvider{
 			ObjectMeta: metav1.ObjectMeta{Name: "aws"},
@@ -168,6 +169,14 @@ func (e *Env) furnish() {
 			},
 		},
 	)
+}
+
+// Namespace stores a namespace in which requests can be made.
+func (e *Env) Namespace(name string) {
+	e.Helper()
+	e.Store(&corev1.Namespace{Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}},
+		ObjectMeta: metav1.ObjectMeta{Name: name,
+			Labels: map[string]string{v1alpha1.LabelEnrolled: "true", "pod-security.kubernetes.io/enforce": "baseline"}}})
 }
 
 func policyOf(object client.Object) []string {
@@ -200,6 +209,7 @@ func (e *Env) Start() *Operator {
 		Ledger: limits.New(e.Clock),
 		Events: events.NewFakeRecorder(10_000),
 		Looks:  map[string]int{},
+		busy:   map[string]bool{},
 		due:    map[work]time.Time{},
 	}
 	metrics, err := telemetry.New(prometheus.NewRegistry())
@@ -226,7 +236,7 @@ func (e *Env) Start() *Operator {
 		Client:   reader.Client(cached{cluster}),
 		Live:     reader,
 		Observer: observer,
-		Peers:    grant.LivePeers{Reader: reader, Cache: e.Client, Namespaces: []string{Namespace}},
+		Peers:    grant.LivePeers{Reader: reader, Cache: e.Client, Namespaces: []string{metav1.NamespaceAll}},
 		Audit:    o,
 		Events:   o.Events,
 		Metrics:  metrics,
@@ -240,6 +250,7 @@ func (e *Env) Start() *Operator {
 	})
 	o.tellAll()
 	o.Ledger.Open()
+	o.Ledger.Lead()
 	e.operators = append(e.operators, o)
 	return o
 }
@@ -323,29 +334,35 @@ func (o *Operator) Run() {
 // Step looks at the first of what is to be looked at now, and reports whether there was any.
 func (o *Operator) Step() bool {
 	o.Helper()
-	if len(o.queue) == 0 {
+	at := slices.IndexFunc(o.queue, func(w work) bool { return w.grant || !o.busy[w.name.Namespace] })
+	if at < 0 {
 		return false
 	}
-	next := o.queue[0]
-	o.queue = o.queue[1:]
+	next := o.queue[at]
+	o.queue = slices.Delete(o.queue, at, at+1)
 	o.look(next)
 	o.Most = max(o.Most, o.Backend.Working())
 	return true
 }
 
+// Busy has the requests of a namespace wait for others of that namespace to be looked at, until it is called with false.
+func (o *Operator) Busy(namespace string, busy bool) { o.busy[namespace] = busy }
+
 // Advance lets time pass, and runs whenever something is due.
 func (o *Operator) Advance(d time.Duration) {
 	o.Helper()
 	end := o.Clock.Now().Add(d)
+	o.Ledger.Pass()
 	o.Run()
 	for {
 		next := end
-		for _, at := range o.due {
-			if at.Before(next) {
+		for _, at := range append(slices.Collect(maps.Values(o.due)), o.Ledger.Due()) {
+			if !at.IsZero() && at.Before(next) {
 				next = at
 			}
 		}
 		o.Clock.SetTime(next)
+		o.Ledger.Pass()
 		for what, at := range o.due {
 			if !at.After(next) {
 				delete(o.due, what)

@@ -76,6 +76,7 @@ func (c *Controller) collide(ctx context.Context, r *v1alpha1.CapabilityRequest)
 	grant := &v1alpha1.CapabilityGrant{}
 	if err := c.Live.Get(ctx, client.ObjectKeyFromObject(r), grant); err != nil {
 		// It went in between, or could not be read: the next look finds out.
+		c.Limits.Doubt(r.UID)
 		return outcome{}, fmt.Errorf("looking up the grant of that name: %w", err)
 	}
 	if grant.Spec.RequestRef.UID == string(r.UID) {

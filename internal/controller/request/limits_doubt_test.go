@@ -93,6 +93,23 @@ func TestLimits_GrantWhoseCreationIsInDoubt(t *testing.T) {
 		o.Advance(2 * time.Second)
 		expectGranted(e, "a") // and not refused, for want of its Job
 	})
+	t.Run("gives its slot back if another grant of its name went before it could be read", func(t *testing.T) {
+		e, o := begin(t, v1alpha1.RevocationImmediate, 1)
+		e.Faults.Before = func(verb string, object client.Object) error {
+			if creates(object, verb, "a") {
+				e.DeleteJob("a")
+				return apierrors.NewAlreadyExists(schema.GroupResource{Resource: "capabilitygrants"}, "a")
+			}
+			return nil
+		}
+		e.Ask("a")
+		e.Ask("b")
+		o.Advance(2 * time.Second)
+		if e.Request("a").Status.EndedAt == nil {
+			t.Fatalf("a is not refused: %+v", allowed(e.Request("a")))
+		}
+		expectGranted(e, "b")
+	})
 	t.Run("gives its slot back if the request is deleted", func(t *testing.T) {
 		e, o := begin(t, v1alpha1.RevocationImmediate, 1)
 		e.Faults.Before = func(verb string, object client.Object) error {
