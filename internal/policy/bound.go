@@ -28,7 +28,7 @@ const (
 // What calls take that read more than their arguments, in looks.
 const (
 	timeZoneLooks = 1000 // a time zone is read from a file
-	fractionLooks = 500  // a fraction is written for a language, which is looked up
+	fractionLooks = 2000 // a fraction is written for a language, which is looked up
 	formatLooks   = 16   // a format is a regular expression, for each readAtOnce bytes
 )
 
@@ -45,7 +45,7 @@ func boundOne(m *making, _ []ref.Val) (int, error) {
 
 func boundZone(m *making, args []ref.Val) (int, error) {
 	if len(args) > 1 {
-		m.looks += timeZoneLooks
+		m.looks += timeZoneLooks + m.read(args[1])
 	}
 	return boundText(m, args)
 }
@@ -89,7 +89,7 @@ func boundCompare(m *making, args []ref.Val) (int, error) {
 }
 
 func boundAt(m *making, args []ref.Val) (int, error) {
-	m.weight(args[1]) // which is in the error if there is no such key
+	m.looks += m.weight(args[1]) + m.read(args[1]) // it is in the error if there is no such key
 	return 0, nil
 }
 
