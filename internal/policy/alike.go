@@ -4,16 +4,13 @@
 package policy
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
 	celast "github.com/google/cel-go/common/ast"
-	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/common/operators"
-	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
@@ -59,7 +56,7 @@ func (c *Compiler) inAnyCase(expression string) (cel.Program, error) {
 		return nil, err
 	}
 	return c.anyCase.Program(checked, cel.CostLimit(expressionCostLimit), cel.CostTracking(newCosts()),
-		cel.CustomDecoratorV2(c.natives.decorate), cel.CustomDecoratorV2(decorateMaking),
+		cel.CustomDecoratorV2(alike{c.measuring}.decorate), cel.CustomDecoratorV2(decorateMaking),
 		cel.InterruptCheckFrequency(mostElements))
 }
 
@@ -95,70 +92,21 @@ func (c costs) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
 	return &cost
 }
 
-// natives are the functions of an environment, by their names.
-type natives map[string]*functions.Overload
-
-func nativesOf(env *cel.Env) (natives, error) {
-	all := natives{
-		operators.Equals:    {Binary: types.Equal},
-		operators.NotEquals: {Binary: func(a, b ref.Val) ref.Val { return types.Bool(types.Equal(a, b) != types.True) }},
-	}
-	for name, declared := range env.Functions() {
-		bound, err := declared.Bindings()
-		if err != nil {
-			return nil, fmt.Errorf("function %s: %w", name, err)
-		}
-		for _, o := range bound {
-			if o.Operator == name && all[name] == nil {
-				all[name] = o
-			}
-		}
-	}
-	return all, nil
-}
+// alike has calls made in both ways.
+type alike struct{ measuring }
 
 // decorate has a call made in both ways. A call that does not wait for its arguments, or returns what it is given, stays
 // as it is. No other call knows the type of a name: one that is forgotten here fails, and a Deny that fails denies.
-func (n natives) decorate(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+func (a alike) decorate(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 	if made, ok := i.(interpreter.InterpretableConstructor); ok && made.Type() == types.MapType {
 		return &keyed{made}, nil
 	}
-	call, ok := i.(interpreter.InterpretableCall)
-	if !ok {
-		return i, nil
+	i, err := a.measuring.decorate(i)
+	if call, ok := i.(*measured); ok {
+		call.hidden = call.hidden || call.Function() == operators.In
+		return &twice{call}, err
 	}
-	native := n[call.Function()]
-	if native == nil || native.NonStrict || call.Function() == overloads.TypeConvertDyn {
-		return i, nil
-	}
-	return newTwice(call, native), nil
-}
-
-// unfolding are the functions among them whose arguments may unfold into much: see [unfolds].
-func (n natives) unfolding() natives {
-	some := natives{}
-	for _, name := range slices.Concat(takesPattern, takesQuantity, []string{replaces}) {
-		some[name] = n[name]
-	}
-	return some
-}
-
-// decorateUnfolding has the arguments of these looked at before a call, but for a quantity that stands in the expression:
-// that was looked at when it was compiled.
-func (n natives) decorateUnfolding(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
-	call, ok := i.(interpreter.InterpretableCall)
-	if !ok || n[call.Function()] == nil {
-		return i, nil
-	}
-	if call.Function() == replaces || slices.Contains(takesPattern, call.Function()) {
-		return newTwice(call, n[call.Function()]), nil
-	}
-	if arg := given(call.Function(), call.Args()); arg != nil {
-		if _, constant := (*arg).(interpreter.InterpretableConst); !constant {
-			return newTwice(call, n[call.Function()]), nil
-		}
-	}
-	return i, nil
+	return i, err
 }
 
 // keyed is a map that an expression makes. None has names for keys: its fields are found as they are written.
@@ -174,8 +122,9 @@ func (k *keyed) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 	if !ok {
 		return value
 	}
+	counts := madeIn(frame)
 	for i := made.Iterator(); i.HasNext() == types.True; {
-		if holdsName(i.Next()) {
+		if counts.holdsName(i.Next()) {
 			return types.NewErr("a name of the request is the key of a map; compare it with ==, in or startsWith")
 		}
 	}
@@ -183,62 +132,35 @@ func (k *keyed) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 }
 
 // twice is a call that is made as it stands and without case.
-type twice struct {
-	interpreter.InterpretableCall
-	native   *functions.Overload
-	patterns *patterns
-}
-
-func newTwice(call interpreter.InterpretableCall, native *functions.Overload) *twice {
-	return &twice{InterpretableCall: call, native: native, patterns: &patterns{}}
-}
-
-// hiding stands before the name of a function that CEL would put something faster in place of, did it know the name.
-const hiding = "@twice:"
-
-func (t *twice) hidden() bool {
-	function := t.InterpretableCall.Function()
-	return function == operators.In || slices.Contains(takesPattern, function)
-}
-
-// Function implements [interpreter.InterpretableCall].
-func (t *twice) Function() string {
-	if t.hidden() {
-		return hiding + t.InterpretableCall.Function()
-	}
-	return t.InterpretableCall.Function()
-}
-
-// OverloadID implements [interpreter.InterpretableCall].
-func (t *twice) OverloadID() string {
-	if t.hidden() {
-		return ""
-	}
-	return t.InterpretableCall.OverloadID()
-}
+type twice struct{ *measured }
 
 func (t *twice) Eval(vars interpreter.Activation) ref.Val { return t.Exec(interpreter.AsFrame(vars)) }
 
 func (t *twice) Exec(frame *interpreter.ExecutionFrame) ref.Val {
-	args := make([]ref.Val, 0, len(t.Args()))
+	args, problem := t.evaluated(frame)
+	if problem != nil {
+		return problem
+	}
+	made := madeIn(frame)
 	named := false
-	for _, arg := range t.Args() {
-		value := arg.Exec(frame)
-		if types.IsUnknownOrError(value) {
-			return value
-		}
-		args, named = append(args, value), named || holdsName(value)
+	for _, arg := range args {
+		named = made.holdsName(arg) || named
 	}
 	if !named {
-		return t.call(args)
+		return t.call(made, args)
 	}
+	size := 0
+	for _, arg := range args {
+		size += made.unfolded(arg)
+	}
+	made.limit(2 * size)
 	lower := valuesAs(args, folded)
-	if slices.Contains(takesPattern, t.InterpretableCall.Function()) {
+	if slices.Contains(takesPattern, t.function) {
 		if pattern, ok := args[1].(types.String); ok {
 			lower[1] = "(?i)" + pattern
 		}
 	}
-	return t.merge(t.call(valuesAs(args, exact)), t.call(lower))
+	return t.merge(t.call(made, valuesAs(args, exact)), t.call(made, lower))
 }
 
 func valuesAs(args []ref.Val, as func(ref.Val) ref.Val) []ref.Val {
@@ -247,33 +169,6 @@ func valuesAs(args []ref.Val, as func(ref.Val) ref.Val) []ref.Val {
 		all = append(all, as(arg))
 	}
 	return all
-}
-
-func (t *twice) call(args []ref.Val) ref.Val {
-	for _, arg := range args {
-		if types.IsUnknownOrError(arg) {
-			return arg
-		}
-	}
-	if problem := unfoldsMade(t.InterpretableCall.Function(), args, t.patterns); problem != nil {
-		return types.WrapErr(problem)
-	}
-	n := t.native
-	if n.OperandTrait != 0 && !args[0].Type().HasTrait(n.OperandTrait) {
-		if receiver, ok := args[0].(traits.Receiver); ok {
-			return receiver.Receive(t.Function(), t.OverloadID(), args[1:])
-		}
-		return types.NewErr("no such overload: %s", t.Function())
-	}
-	switch {
-	case len(args) == 1 && n.Unary != nil:
-		return n.Unary(args[0])
-	case len(args) == 2 && n.Binary != nil:
-		return n.Binary(args[0], args[1])
-	case n.Function != nil:
-		return n.Function(args...)
-	}
-	return types.NewErr("no such overload: %s", t.Function())
 }
 
 // merge is what is known of a result of which one or the other is right.

@@ -31,7 +31,7 @@ type Compiler struct {
 	sizes sizes
 	// anyCase and its functions are for the expressions of a Deny.
 	anyCase   *cel.Env
-	natives   natives
+	measuring measuring
 	expansion *expansion
 }
 
@@ -52,9 +52,11 @@ func NewCompiler() (*Compiler, error) {
 	if c.anyCase, err = withIndices(c.env); err != nil {
 		return nil, fmt.Errorf("extend the CEL environment: %w", err)
 	}
-	if c.natives, err = nativesOf(c.anyCase); err != nil {
+	natives, err := nativesOf(c.anyCase)
+	if err != nil {
 		return nil, fmt.Errorf("look up the CEL environment: %w", err)
 	}
+	c.measuring = measuring{natives: natives, functions: allFunctions()}
 	if c.expansion, err = newExpansion(c.env); err != nil {
 		return nil, fmt.Errorf("leave macros out of the CEL environment: %w", err)
 	}
@@ -121,8 +123,8 @@ func (c *Compiler) compile(e v1alpha1.Expression, effect v1alpha1.PolicyEffect) 
 	if err := c.expansion.check(e.Expression); err != nil {
 		return clause{}, 0, err
 	}
-	ast, issues := c.env.Compile(e.Expression)
-	if err := issues.Err(); err != nil {
+	ast, err := checked(c.env, e.Expression)
+	if err != nil {
 		return clause{}, 0, fmt.Errorf("the expression does not compile: %s", firstLine(err))
 	}
 	if ast.OutputType() != cel.BoolType {
@@ -135,6 +137,9 @@ func (c *Compiler) compile(e v1alpha1.Expression, effect v1alpha1.PolicyEffect) 
 	if cost.Max > expressionCostLimit {
 		return clause{}, 0, fmt.Errorf("the expression could cost %d, of at most %d", cost.Max, expressionCostLimit)
 	}
+	if err := c.measuring.functions.check(ast); err != nil {
+		return clause{}, 0, err
+	}
 	if err := unfoldsWritten(ast); err != nil {
 		return clause{}, 0, err
 	}
@@ -145,12 +150,23 @@ func (c *Compiler) compile(e v1alpha1.Expression, effect v1alpha1.PolicyEffect) 
 		made.program, err = c.inAnyCase(e.Expression)
 	} else {
 		made.program, err = c.env.Program(ast, cel.CostLimit(expressionCostLimit), cel.CostTracking(newCosts()),
-			cel.CustomDecoratorV2(c.natives.unfolding().decorateUnfolding), cel.CustomDecoratorV2(decorateMaking), cel.InterruptCheckFrequency(mostElements))
+			cel.CustomDecoratorV2(c.measuring.decorate), cel.CustomDecoratorV2(decorateMaking), cel.InterruptCheckFrequency(mostElements))
 	}
 	if err != nil {
 		return clause{}, 0, fmt.Errorf("the expression cannot be prepared: %s", firstLine(err))
 	}
 	return made, cost.Max, nil
+}
+
+// checked is an expression whose types are known. CEL's own look at an optional element of a list panics if its type is not known.
+func checked(env *cel.Env, expression string) (ast *cel.Ast, err error) {
+	defer func() {
+		if problem := recover(); problem != nil {
+			err = fmt.Errorf("CEL cannot look at it: %v", problem)
+		}
+	}()
+	ast, issues := env.Compile(expression)
+	return ast, issues.Err()
 }
 
 // uses reports whether an expression refers to a variable.

@@ -57,22 +57,49 @@ func namesOfRequest(vars map[string]any) map[string]any {
 	return all
 }
 
-// holdsName reports whether a value is a name, or has one in it.
-func holdsName(value ref.Val) bool {
+// holdsName reports whether a value is a name, or has one in it, as far as it may look. What a macro fills holds none if it held none
+// before: what holds one is never put into it.
+func (m *making) holdsName(value ref.Val) bool {
+	if m.looks++; m.over() {
+		return false
+	}
 	switch v := value.(type) {
 	case name:
 		return true
 	case *types.Optional:
-		return v.HasValue() && holdsName(v.GetValue())
+		return v.HasValue() && m.holdsName(v.GetValue())
+	case traits.MutableLister, traits.MutableMapper:
+		return !m.nameless[value] && m.fillsName(value)
+	case traits.Mapper, traits.Lister:
+		return m.elementIsName(value)
+	}
+	return false
+}
+
+// fillsName reports the same of a list or a map that a macro fills, and remembers if it holds none.
+func (m *making) fillsName(value ref.Val) bool {
+	if m.elementIsName(value) {
+		return true
+	}
+	if m.nameless == nil {
+		m.nameless = map[ref.Val]bool{}
+	}
+	m.nameless[value] = true
+	return false
+}
+
+func (m *making) elementIsName(value ref.Val) bool {
+	switch v := value.(type) {
 	case traits.Mapper:
+		m.looks += length(v)
 		for i := v.Iterator(); i.HasNext() == types.True; {
-			if key := i.Next(); holdsName(key) || holdsName(v.Get(key)) {
+			if key := i.Next(); m.holdsName(key) || m.holdsName(v.Get(key)) {
 				return true
 			}
 		}
 	case traits.Lister:
-		for i := v.Iterator(); i.HasNext() == types.True; {
-			if holdsName(i.Next()) {
+		for i := v.Iterator(); i.HasNext() == types.True && !m.over(); {
+			if m.holdsName(i.Next()) {
 				return true
 			}
 		}

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/google/cel-go/cel"
@@ -24,9 +23,6 @@ var (
 	takesPattern  = []string{"matches", "find", "findAll"}
 	takesQuantity = []string{"quantity", "isQuantity"}
 )
-
-// mostReplaced is how many bytes a text may have in which others were replaced: CEL counts those that it had before.
-const mostReplaced = 1 << 20
 
 // mostSteps is how many steps a regular expression may have once its repetitions are written out. Go takes some 40
 // bytes for each.
@@ -43,22 +39,6 @@ func unfolds(function, text string, seen *patterns) error {
 		return seen.tooMuch(text, 0)
 	case slices.Contains(takesQuantity, function) && !smallQuantity.MatchString(text):
 		return errors.New("a quantity is longer, or has a larger exponent, than any that is meant")
-	}
-	return nil
-}
-
-// replaces is the function that puts a text in the place of each of others, its third argument.
-const (
-	replaces    = "replace"
-	replacement = 2
-)
-
-func replaced(args []ref.Val) error {
-	in, okIn := args[0].(types.String)
-	old, okOld := args[1].(types.String)
-	with, okWith := args[replacement].(types.String)
-	if okIn && okOld && okWith && len(in)+(strings.Count(string(in), string(old))*len(with)) > mostReplaced {
-		return fmt.Errorf("a text in which others are replaced becomes longer than %d bytes", mostReplaced)
 	}
 	return nil
 }
@@ -156,9 +136,6 @@ func unfoldsWritten(ast *cel.Ast) (problem error) {
 
 // unfoldsMade looks at a text that an expression makes, or takes from the request, when it is evaluated.
 func unfoldsMade(function string, args []ref.Val, seen *patterns) error {
-	if function == replaces && len(args) > replacement {
-		return replaced(args)
-	}
 	if arg := given(function, args); arg != nil {
 		text, ok := (*arg).(types.String)
 		if !ok {
