@@ -108,11 +108,11 @@ func gather(clock clock.PassiveClock, world *observe.World, whom func(ctx contex
 }
 
 func (g *gatherer) changed(ctx context.Context, object client.Object, q queue) {
-	g.world.Changed()
 	namespace := object.GetNamespace()
 	if ns, is := object.(*corev1.Namespace); is {
 		namespace = ns.Name
 	}
+	g.world.Changed(namespace)
 	switch after, begins := g.wait(namespace); {
 	case after == 0:
 		g.look(ctx, namespace, q)

@@ -148,7 +148,7 @@ func (o *Operator) told(last, now client.Object) {
 	case *batchv1.Job:
 		name.Name = is.Labels[v1alpha1.LabelRequest]
 	default:
-		o.Grants.Observer.World.Changed()
+		o.Grants.Observer.World.Changed("")
 		return
 	}
 	o.enqueue(work{name: name})
@@ -158,7 +158,7 @@ func (o *Operator) told(last, now client.Object) {
 // toldPolicy brings back all that waits or lives, as a change of the catalogue does, and what a limit of the policy
 // holds.
 func (o *Operator) toldPolicy(p *v1alpha1.CapabilityPolicy, there bool) {
-	o.Grants.Observer.World.Changed()
+	o.Grants.Observer.World.Changed("")
 	if there {
 		o.Ledger.Policy(p)
 	} else {

@@ -23,6 +23,7 @@ import (
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/projection"
+	"github.com/valetkey/valetkey/internal/provider"
 )
 
 // facts gathers everything that the next step is decided from.
@@ -257,7 +258,7 @@ func (c *Controller) permission(ctx context.Context, g *v1alpha1.CapabilityGrant
 	if f.Job.Complete || f.Job.Failed {
 		return nil
 	}
-	sight, lives := c.Observer.Sight(r, job), f.Job.StartedFor != ""
+	sight, lives := c.Observer.Sight(r, job, g.Spec.Provider.Type == provider.TypeKubernetes), f.Job.StartedFor != ""
 	if (lives && mem.permitted || !lives && mem.passing) && mem.sight == sight {
 		f.Policy = lifecycle.PolicyFacts{Known: true, Allows: true}
 		return nil

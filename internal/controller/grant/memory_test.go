@@ -83,7 +83,7 @@ func TestPermission_IsFoundOutWholeBeforeAnythingIsIssued(t *testing.T) {
 			t.Fatalf("it is not left alone: %+v", e.grant().Status)
 		}
 		e.guard.status.Problems = []string{"ValidatingAdmissionPolicy valetkey-pods is missing"}
-		e.grants.Observer.World.Changed()
+		e.grants.Observer.World.Changed("")
 		cache := &stepping{e.grants.Observer.Cache, at, func() { e.clock.SetTime(mem.NotBefore.Add(time.Millisecond)) }}
 		e.grants.Observer.Cache = cache
 		e.reconcile()

@@ -38,7 +38,9 @@ func TestGuard_IsAskedOnceForEachChange(t *testing.T) {
 	g.fails = nil
 	look(2, false)
 	look(2, false)
-	o.World.Changed()
+	o.World.Changed("agents")
+	look(2, false)
+	o.World.Changed("")
 	look(3, false)
 	look(3, false)
 }
