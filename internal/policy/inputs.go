@@ -39,8 +39,8 @@ type source struct {
 	configMap string
 	// optional is set where the Pod can start without the ConfigMap.
 	optional bool
-	// other names what it is, if it is not a ConfigMap.
-	other string
+	// other names what it is, if it is not a ConfigMap. Of what the API server takes under any text, kind and name are apart, too.
+	other, kind, name string
 }
 
 // sources are all of a Job's Pod: the fields that [Fields] calls inputs.
@@ -89,6 +89,9 @@ func (s Setting) sources() []source {
 		}
 		return all
 	default:
+		if kind, name := objectOf(v); kind != "" {
+			return []source{{where: where, other: kind + " " + name, kind: kind, name: name}}
+		}
 		return []source{{where: where, other: describeSource(v)}}
 	}
 }
@@ -151,16 +154,6 @@ func configMap(where, name string, optional *bool) source {
 // describeSource names the kinds that people know.
 func describeSource(of any) string {
 	switch v := of.(type) {
-	case *corev1.SecretVolumeSource:
-		return "Secret " + v.SecretName
-	case *corev1.SecretProjection:
-		return "Secret " + v.Name
-	case *corev1.SecretKeySelector:
-		return "Secret " + v.Name
-	case *corev1.SecretEnvSource:
-		return "Secret " + v.Name
-	case *corev1.PersistentVolumeClaimVolumeSource:
-		return "PersistentVolumeClaim " + v.ClaimName
 	case *corev1.EphemeralVolumeSource:
 		return "a PersistentVolumeClaim of the Pod's own"
 	case *corev1.CSIVolumeSource:
@@ -171,6 +164,24 @@ func describeSource(of any) string {
 		return "a certificate of signer " + v.SignerName
 	}
 	return "a source of another kind"
+}
+
+// objectOf is the kind and the name of what is read from an object of the namespace; empty for what is none.
+func objectOf(of any) (kind, name string) {
+	const secret = "Secret"
+	switch v := of.(type) {
+	case *corev1.SecretVolumeSource:
+		return secret, v.SecretName
+	case *corev1.SecretProjection:
+		return secret, v.Name
+	case *corev1.SecretKeySelector:
+		return secret, v.Name
+	case *corev1.SecretEnvSource:
+		return secret, v.Name
+	case *corev1.PersistentVolumeClaimVolumeSource:
+		return "PersistentVolumeClaim", v.ClaimName
+	}
+	return "", ""
 }
 
 // ConfigMapNames are all ConfigMaps that a Job's Pod reads, in volumes and in variables of all its containers, sorted. There are at
@@ -186,16 +197,21 @@ func ConfigMapNames(job *batchv1.Job) []string {
 	return slices.Compact(names)
 }
 
-// countInputs says when a Pod reads more than the operator reads and copies for one request, and when it names a ConfigMap
-// by what is no name: the API server takes such a volume, and the grant's list of copies could not be read.
+// countInputs says when a Pod reads more than the operator reads and copies for one request, and when it names something
+// by what is no name: the API server takes such a volume, the grant's list of copies could not be read, and people would read the agent's
+// words among the operator's.
 func countInputs(job *batchv1.Job) findings {
 	var f findings
 	references := 0
 	for _, s := range sources(&job.Spec) {
 		if s.configMap != "" {
 			references++
-			f.add(len(validation.IsDNS1123Subdomain(s.configMap)) > 0, "%s is ConfigMap %q, and no ConfigMap can have that name", s.where, s.configMap)
+			s.kind, s.name = "ConfigMap", s.configMap
 		}
+		f.add(s.kind != "" && len(validation.IsDNS1123Subdomain(s.name)) > 0, "%s is %s %q, and no %s can have that name", s.where, s.kind, s.name, s.kind)
+	}
+	for _, name := range PullSecrets(&job.Spec.Template.Spec) {
+		f.add(len(validation.IsDNS1123Subdomain(name)) > 0, "imagePullSecrets has %q, and no Secret can have that name", name)
 	}
 	names := len(ConfigMapNames(job))
 	f.add(names > MaxInputs, "the Pod reads %d ConfigMaps, of at most %d; put what it needs into fewer", names, MaxInputs)

@@ -63,7 +63,7 @@ func (a *asOf[T]) get(world *World, find func() (T, error)) (T, error) {
 type Sight struct {
 	cluster, around int64
 	request         string
-	job     edition
+	job             edition
 }
 
 // Sight of a request with its Job, as the cache shows it. It is taken before they are looked at. Of rights of the cluster itself, roles of every
