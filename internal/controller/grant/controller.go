@@ -164,7 +164,7 @@ func (c *Controller) write(ctx context.Context, grant *v1alpha1.CapabilityGrant,
 	}
 	*grant = *changed
 	mem := c.recall(grant)
-	mem.written, mem.unsaid = grant.DeepCopy(), nil
+	mem.written, mem.unsaid = observe.SlimGrant(grant.DeepCopy()), nil
 	return nil
 }
 

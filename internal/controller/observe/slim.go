@@ -32,10 +32,7 @@ func Slim(object any) (any, error) {
 	case *corev1.Pod:
 		return slimPod(o), nil
 	case *v1alpha1.CapabilityRequest:
-		o.ObjectMeta = slimMeta(o.ObjectMeta)
-		o.Labels, o.Annotations = nil, nil // decisions are read from where the API server wrote them
-		o.Status.Review = slimReview(o.Status.Review)
-		return o, nil
+		return SlimRequest(*o), nil
 	case *v1alpha1.CapabilityGrant:
 		return SlimGrant(o), nil
 	case *rbacv1.Role, *rbacv1.ClusterRole, *rbacv1.RoleBinding, *rbacv1.ClusterRoleBinding:
@@ -52,6 +49,14 @@ func Slim(object any) (any, error) {
 	default:
 		return nil, fmt.Errorf("%T is not among what is cached in part", object)
 	}
+}
+
+// SlimRequest is what the controllers read of a request.
+func SlimRequest(r v1alpha1.CapabilityRequest) *v1alpha1.CapabilityRequest {
+	r.ObjectMeta = slimMeta(r.ObjectMeta)
+	r.Labels, r.Annotations = nil, nil // decisions are read from where the API server wrote them
+	r.Status.Review = slimReview(r.Status.Review)
+	return &r
 }
 
 // slimReview leaves of a review its digest and what can change without the Job: whoever makes requests fills it with the

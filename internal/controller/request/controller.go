@@ -135,7 +135,8 @@ func (c *Controller) newest(cached *v1alpha1.CapabilityRequest) *v1alpha1.Capabi
 	return newest
 }
 
-// wrote remembers what was stored of a request; nil, if that is not known any more.
+// wrote remembers what was stored of a request, as much of it as the cache has: whoever makes requests faster than they are looked at would
+// fill the memory with their reviews. It is nil if that is not known any more.
 func (c *Controller) wrote(name types.NamespacedName, request *v1alpha1.CapabilityRequest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,7 +147,7 @@ func (c *Controller) wrote(name types.NamespacedName, request *v1alpha1.Capabili
 	if c.written == nil {
 		c.written = map[types.NamespacedName]*v1alpha1.CapabilityRequest{}
 	}
-	c.written[name] = request
+	c.written[name] = observe.SlimRequest(*request)
 }
 
 // restore makes the review of a status whole that is to be stored: the cache has only a part of it.
