@@ -19,7 +19,7 @@ const (
 	reviewRate, reviewBurst   = 20, 200
 )
 
-// mostRates bounds how many names are counted, and countedFor how long, before a name is counted anew.
+// mostRates bounds how many names are counted, and countedFor is how long one is after it came last: by then it may come as often as at first.
 const (
 	mostRates  = 4096
 	countedFor = time.Minute
@@ -56,7 +56,7 @@ func (r *rates) limiter(name string) *rate.Limiter {
 	known, ok := r.names.Get(name)
 	if !ok {
 		known = rate.NewLimiter(r.limit, r.burst)
-		r.names.Add(name, known, countedFor)
 	}
+	r.names.Add(name, known, countedFor)
 	return known.(*rate.Limiter)
 }
