@@ -37,7 +37,7 @@ func (f *Floor) End(ctx context.Context, name string, stop bool) error {
 	case f.least:
 		steps = []step{w.deleteSecret, w.storeOutcome, w.close}
 	case !stop:
-		steps = []step{w.storeStop, w.deleteSecret, w.storeRevocation, w.storeOutcome, w.close}
+		steps = []step{w.storeStop, w.deleteSecret, w.storeBoth, w.close}
 	}
 	for _, do := range steps {
 		if err := do(ctx); err != nil {
@@ -71,6 +71,12 @@ func (w *work) stopJob(ctx context.Context) error {
 func (w *work) storeRevocation(ctx context.Context) error {
 	w.revoke()
 	return w.storeStatus(ctx)
+}
+
+// storeBoth stores the revocation with the outcome, as the operator does where nothing runs any more.
+func (w *work) storeBoth(ctx context.Context) error {
+	w.revoke()
+	return w.storeOutcome(ctx)
 }
 
 func (w *work) revoke() {

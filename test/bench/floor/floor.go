@@ -36,9 +36,9 @@ type Floor struct {
 	least bool
 }
 
-// Design makes each write that the operator makes today, in its order. For a grant: request, review, the namespace's mark, grant, the request's
-// status with the grant's name, the attempt, the trial of the Pod, Secret, what was issued, the Job's start, the delivery. For an end: why, Secret, the
-// Job's stop where the grant ends before its Job, revocation, outcome, the request's status.
+// Design makes each write that the operator makes today, in its order. For a grant: request, the review where somebody has to approve, the namespace's
+// mark, grant, the request's status with the grant's name, the attempt, the trial of the Pod, Secret, what was issued, the Job's start, the delivery.
+// For an end: why, Secret, revocation and outcome, the request's status; where the grant ends before its Job, the Job's stop, and each of both by itself.
 func Design(e *env.Env, t *timeline.Timeline) *Floor { return &Floor{env: e, timeline: t} }
 
 // Least makes the writes that a grant cannot do without. For a grant: request, grant, Secret, the grant's status, the Job's start, the request's
@@ -64,7 +64,7 @@ func (f *Floor) Grant(ctx context.Context, name string, terms env.Terms) error {
 	if err := f.env.AsOperator.Get(ctx, client.ObjectKeyFromObject(w.job), w.job); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{w.ask, w.storeReview, w.approve, w.mark, w.storeGrant, w.nameGrant, w.beginAttempt, w.tryPod, w.storeSecret, w.storeIssued, w.startJob, w.storeDelivered}
+	steps := []func(context.Context) error{w.ask, w.approve, w.mark, w.storeGrant, w.nameGrant, w.beginAttempt, w.tryPod, w.storeSecret, w.storeIssued, w.startJob, w.storeDelivered}
 	if f.least {
 		steps = []func(context.Context) error{w.ask, w.approve, w.storeGrant, w.storeSecret, w.storeIssued, w.startJob, w.nameGrant}
 	}
@@ -110,10 +110,8 @@ func (w *work) approve(ctx context.Context) error {
 	if w.terms.Environment != env.Approved {
 		return nil
 	}
-	if w.least {
-		if err := w.storeReview(ctx); err != nil {
-			return err
-		}
+	if err := w.storeReview(ctx); err != nil {
+		return err
 	}
 	w.timeline.Mark(w.request.Name, timeline.Approving, time.Now())
 	if err := w.env.Approve(ctx, w.request.Name, w.review.Digest); err != nil {
