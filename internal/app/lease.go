@@ -54,16 +54,17 @@ func (l *lease) Update(ctx context.Context, record resourcelock.LeaderElectionRe
 	if record.HolderIdentity == l.holder && l.holder == l.Identity() && l.clock.Since(l.at) < l.every {
 		return nil
 	}
-	return l.stored(record, l.Interface.Update(ctx, record))
+	return l.store(ctx, record, l.Interface.Update)
 }
 
 // Create implements [resourcelock.Interface].
 func (l *lease) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	return l.stored(record, l.Interface.Create(ctx, record))
+	return l.store(ctx, record, l.Interface.Create)
 }
 
-func (l *lease) stored(record resourcelock.LeaderElectionRecord, err error) error {
-	l.holder, l.at = record.HolderIdentity, l.clock.Now()
+func (l *lease) store(ctx context.Context, record resourcelock.LeaderElectionRecord, by func(context.Context, resourcelock.LeaderElectionRecord) error) error {
+	l.holder, l.at = record.HolderIdentity, l.clock.Now() // from then on it may be stored, whenever the answer comes
+	err := by(ctx, record)
 	if err != nil {
 		l.holder = ""
 	}

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -105,7 +106,7 @@ func (q *Inquirer) Would(ctx context.Context, who v1alpha1.Identity, a Ask) (Fou
 	return found, q.surroundings(ctx, &found)
 }
 
-// approvals is how many people have approved what was reviewed, of whom not all may have counted.
+// approvals is how many people have approved what was reviewed, of whom not all may have counted, as the grant says to whoever may read it.
 func approvals(r *v1alpha1.CapabilityRequest) (given int32) {
 	for _, d := range r.Decisions {
 		if r.Status.Review != nil && d.Decision == v1alpha1.DecisionApprove && d.Digest == r.Status.Review.Digest {
@@ -121,6 +122,14 @@ func (q *Inquirer) Of(ctx context.Context, request *v1alpha1.CapabilityRequest) 
 	found := Found{Facts: policy.Facts{Request: request, Now: q.clock.Now(), Seen: request.Status.SeenDecisions}}
 	if request.Status.GrantName != "" && request.Status.Policy != nil {
 		found.Facts.GrantedBy, found.Facts.Approvals = request.Status.Policy.Name, approvals(request)
+		grant := &v1alpha1.CapabilityGrant{}
+		there, err := q.read(ctx, &found, "the grant", client.ObjectKey{Namespace: request.Namespace, Name: request.Status.GrantName}, grant)
+		if err != nil {
+			return found, err
+		}
+		if there {
+			found.Facts.GrantedBy, found.Facts.Approvals = grant.Spec.Approval.Policy, int32(min(len(grant.Spec.Approval.ApprovedBy), math.MaxInt32))
+		}
 	}
 	if review := request.Status.Review; review != nil {
 		found.Facts.Digest, found.Facts.ReviewedAt = review.Digest, review.At.Time

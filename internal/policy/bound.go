@@ -30,6 +30,7 @@ const (
 	timeZoneLooks = 1000 // a time zone is read from a file
 	fractionLooks = 2000 // a fraction is written for a language, which is looked up
 	formatLooks   = 16   // a format is a regular expression, for each readAtOnce bytes
+	patternLooks  = 64   // a regular expression that is not the last one is parsed, for each byte
 )
 
 // Bytes that a number, a date or the like takes at most as a text, and a fraction before its decimals.
@@ -95,6 +96,15 @@ func boundAt(m *making, args []ref.Val) (int, error) {
 
 func boundPattern(m *making, args []ref.Val) (int, error) {
 	return elementSize * (1 + m.read(args[0])), nil
+}
+
+// boundAllMatches is boundPattern for all matches: after each, the rest of the text is read again.
+func boundAllMatches(m *making, args []ref.Val) (int, error) {
+	size, err := boundPattern(m, args)
+	if text, ok := args[0].(types.String); ok {
+		m.looks += min(len(text), mostLooks) * min(len(text), mostLooks) / 2
+	}
+	return size, err
 }
 
 func boundFormat(m *making, args []ref.Val) (int, error) {

@@ -171,8 +171,10 @@ var boundOf = []struct {
 	}},
 	{"a text has no more pieces than characters; for the patterns see patterns.tooMuch", boundPattern, map[string]string{
 		"find":    "string_find_string",
-		"findAll": "string_find_all_string string_find_all_string_int",
 		"matches": "matches matches_string",
+	}},
+	{"a text has no more matches than characters, and is read to its end for each", boundAllMatches, map[string]string{
+		"findAll": "string_find_all_string string_find_all_string_int",
 	}},
 	{"a format is a regular expression that has one size", boundFormat, map[string]string{
 		"validate": "format-validate",

@@ -65,9 +65,11 @@ func shared(body string) string {
 // TestFunctions_AreBoundedBeforeTheyAreCalled: each takes gigabytes or minutes if it is called.
 func TestFunctions_AreBoundedBeforeTheyAreCalled(t *testing.T) {
 	const tooMuch, tooMany, tooLong = "take more than 4194304 bytes together", "look at more than 1000000 values", "becomes longer than"
+	const steps = "a regular expression has more than 2000 steps"
 	text := "'" + strings.Repeat("a", 1000) + "'.replace('a','" + strings.Repeat("b", 1000) + "')"
 	often := func(body string) string { return "[" + text + "].exists(s, lists.range(4900).all(i, " + body + "))" }
 	for name, row := range map[string]struct{ expression, says string }{
+		"a long pattern":              {"'a'.matches('a" + strings.Repeat("a", 300) + "'.replace('a','\\\\pL\\\\pL\\\\pL'))", steps},
 		"lists in one list":           {"[lists.range(200000)].exists(a, [" + strings.Repeat("a,", 99) + "a].flatten().size() > 0)", tooMuch},
 		"distinct":                    {"[lists.range(50000)].flatten().distinct().size() > 0", tooMany},
 		"sort":                        {"[lists.range(50000)].flatten().sort().size() > 0", tooMany},
@@ -82,6 +84,7 @@ func TestFunctions_AreBoundedBeforeTheyAreCalled(t *testing.T) {
 		"a text that is cut again":    {often("s.charAt(i) != ''"), tooMany},
 		"a text that is no number":    {often("int(s) == 1 || true"), tooMany},
 		"a list that is compared":     {"[[lists.range(20000)].flatten()].exists(a, lists.range(4000).all(i, a == a))", tooMany},
+		"all matches":                 {"'" + strings.Repeat("a", 200) + "'.replace('a','" + strings.Repeat("a", 200) + "').findAll('a(.*b)?').size() > 0", tooMany},
 		"time zones":                  {"lists.range(4900).all(i, timestamp(i).getHours('Nowhere/Else') == 1 || true)", tooMany},
 		"what is shared, compared":    {shared("v3 == v3"), tooMuch},
 		"what is shared, in a map":    {shared("{'a': v3} == {'a': v3}"), tooMuch},

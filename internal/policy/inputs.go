@@ -208,10 +208,10 @@ func countInputs(job *batchv1.Job) findings {
 			references++
 			s.kind, s.name = "ConfigMap", s.configMap
 		}
-		f.add(s.kind != "" && len(validation.IsDNS1123Subdomain(s.name)) > 0, "%s is %s %q, and no %s can have that name", s.where, s.kind, s.name, s.kind)
+		f.add(s.name != "" && len(validation.IsDNS1123Subdomain(s.name)) > 0, "%s is %s %q, and no %s can have that name", s.where, s.kind, s.name, s.kind)
 	}
 	for _, name := range PullSecrets(&job.Spec.Template.Spec) {
-		f.add(len(validation.IsDNS1123Subdomain(name)) > 0, "imagePullSecrets has %q, and no Secret can have that name", name)
+		f.add(name != "" && len(validation.IsDNS1123Subdomain(name)) > 0, "imagePullSecrets has %q, and no Secret can have that name", name)
 	}
 	names := len(ConfigMapNames(job))
 	f.add(names > MaxInputs, "the Pod reads %d ConfigMaps, of at most %d; put what it needs into fewer", names, MaxInputs)

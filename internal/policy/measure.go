@@ -140,11 +140,17 @@ func (c *measured) call(made *making, args []ref.Val) ref.Val {
 			return arg
 		}
 	}
-	if problem := unfoldsMade(c.function, args, c.patterns); problem != nil {
-		return types.WrapErr(problem)
+	if text := patternOf(c.function, args); c.patterns.isNew(text) {
+		made.looks += patternLooks * len(text)
+		made.limit(0)
 	}
-	bytes, problem := c.bound(made, args)
+	problem := unfoldsMade(c.function, args, c.patterns)
+	bytes := 0
+	if problem == nil {
+		bytes, problem = c.bound(made, args)
+	}
 	if problem != nil {
+		made.limit(0) // a macro may go on after an error
 		return types.WrapErr(problem)
 	}
 	made.limit(bytes)

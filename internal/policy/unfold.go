@@ -51,7 +51,25 @@ type pattern struct {
 	steps int
 }
 
+// isNew reports whether a regular expression is another than the last.
+func (p *patterns) isNew(text string) bool {
+	last := p.last.Load()
+	return last == nil || last.text != text
+}
+
+// patternOf is the regular expression of a call; empty if it has none.
+func patternOf(function string, args []ref.Val) string {
+	if !slices.Contains(takesPattern, function) || len(args) < 2 {
+		return ""
+	}
+	text, _ := args[1].(types.String)
+	return string(text)
+}
+
 func (p *patterns) steps(text string) int {
+	if len(text) > mostSteps {
+		return mostSteps + 1 // which is not parsed to see that
+	}
 	last := p.last.Load()
 	if last == nil || last.text != text {
 		last = &pattern{text: text, steps: 1}

@@ -307,6 +307,45 @@ func TestRevoke_WhatIsAnsweredOtherwiseCountsThoughNothingWasIssued(t *testing.T
 	}
 }
 
+// TestRevoke_WhatIsAnsweredOtherwiseIsSaidLater, where it cannot be stored at once: while nobody lets the grant stop, or after its end.
+func TestRevoke_WhatIsAnsweredOtherwiseIsSaidLater(t *testing.T) {
+	for name, ended := range map[string]bool{"while it cannot stop": false, "after its end": true} {
+		t.Run(name, func(t *testing.T) {
+			e, until, _ := answered(t, v1alpha1.RevocationImmediate, func(e *env, _ time.Time) (*provider.Credential, error) {
+				return issuedUntil(e, e.clock.Now().Add(time.Hour))
+			})
+			e.reconcile()
+			end := func() {
+				e.annotate(v1alpha1.AnnotationRevoke, "now")
+				e.over()
+				e.jobControllerSays(batchv1.JobSuspended)
+				e.over()
+			}
+			if ended {
+				end()
+				e.clock.Step(2 * time.Hour) // it is asked once more when the credential has expired
+			}
+			e.statusRefused = apierrors.NewInternalError(errors.New("not now"))
+			e.backend.NextErr(provider.Again("the revoker role: ", unusable(provider.WorksUntil(until))))
+			if ended {
+				e.over()
+			} else {
+				e.annotate(v1alpha1.AnnotationRevoke, "now")
+				e.over()
+			}
+			e.statusRefused = nil
+			e.clock.Step(10 * time.Minute)
+			if e.over(); !ended {
+				e.jobControllerSays(batchv1.JobSuspended)
+			}
+			e.over()
+			if s := e.grant().Status; s.EndedAt == nil || s.Revocation.Mode != v1alpha1.RevocationAtExpiry {
+				t.Errorf("revocation %+v of %+v, ended at %v", s.Revocation, s.Exposed, s.EndedAt)
+			}
+		})
+	}
+}
+
 // unforeseen is a back end of which nobody knows how long what it issues works, before it is there.
 type unforeseen struct{ answering }
 

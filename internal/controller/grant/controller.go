@@ -103,6 +103,9 @@ func (c *Controller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		}
 		if action.Step == lifecycle.Wait {
 			err := c.wait(ctx, grant, facts, action)
+			if err == nil && len(mem.unsaid) > 0 {
+				err = c.write(ctx, grant, func(*v1alpha1.CapabilityGrantStatus) {}) // no other write comes before it is brought back
+			}
 			result := requeue(action.Until, now)
 			result.Priority = ptr.To(ptr.Deref(priority(grant, now.Add(result.RequeueAfter)), 0)) // nil would be that with which it came
 			if err != nil {
@@ -147,23 +150,22 @@ func again(err error) (ctrl.Result, error) {
 
 // write stores the status, guarded by resourceVersion, and leaves the stored object in grant.
 func (c *Controller) write(ctx context.Context, grant *v1alpha1.CapabilityGrant, change func(*v1alpha1.CapabilityGrantStatus)) error {
-	changed := grant.DeepCopy()
+	changed, mem := grant.DeepCopy(), c.recall(grant)
 	change(&changed.Status)
 	c.standing(changed)
-	if equality.Semantic.DeepEqual(grant.Status, changed.Status) {
+	if equality.Semantic.DeepEqual(grant.Status, changed.Status) && len(mem.unsaid) == 0 {
 		return nil
 	}
 	err := stored.Status(ctx, c.Client, c.Live, grant, changed, sameGrant,
 		func(from, to *v1alpha1.CapabilityGrant) { to.Status = from.Status })
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		c.recall(grant).written = nil
+		mem.written = nil
 		return errAgain
 	}
 	if err != nil {
 		return fmt.Errorf("storing the grant's status: %w", err)
 	}
 	*grant = *changed
-	mem := c.recall(grant)
 	mem.written, mem.unsaid = observe.SlimGrant(grant.DeepCopy()), nil
 	return nil
 }

@@ -257,7 +257,12 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 	if works.Until.IsZero() {
 		works.Until = c.Clock.Now()
 	}
-	return revoked, errors.Join(err, c.storeAnswer(ctx, g, mem, learn(g.Status.Attempt, works)))
+	learns := learn(g.Status.Attempt, works)
+	unstored := c.storeAnswer(ctx, g, mem, learns)
+	if unstored != nil {
+		c.sayLater(g, mem, learns)
+	}
+	return revoked, errors.Join(err, unstored)
 }
 
 func (c *Controller) revokeOnce(ctx context.Context, g *v1alpha1.CapabilityGrant) (provider.Revoked, error) {

@@ -289,6 +289,7 @@ func (c *Controller) look(ctx context.Context, g *v1alpha1.CapabilityGrant, r *v
 		f.Policy = lifecycle.PolicyFacts{Known: true, Message: "what was approved has changed: " + changed(r, found.Review)}
 		return nil
 	}
+	mem.catalogue = catalogueOf(found.Facts.Capability, found.Provider)
 	issuing := f.Job.StartedFor == "" && !mem.atRest(c.Clock.Now())
 	mem.inputs = copies(g, found)
 	if issuing {

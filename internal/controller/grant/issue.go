@@ -68,8 +68,8 @@ func (c *Controller) withdraw(ctx context.Context, g *v1alpha1.CapabilityGrant, 
 	return nil
 }
 
-// lease is what a back end is asked for. The capability is looked up again: that it is the one that was approved has just
-// been seen by its digest.
+// lease is what a back end is asked for. The capability is looked up again: that it is the one that was approved was seen by its digest, and
+// that it is the one that was seen is for whoever asks the back end to compare.
 func (c *Controller) lease(ctx context.Context, g *v1alpha1.CapabilityGrant, attempt int32) (provider.Lease, provider.Provider, error) {
 	capability, prov := &v1alpha1.Capability{}, &v1alpha1.CapabilityProvider{}
 	if err := c.Client.Get(ctx, client.ObjectKey{Name: g.Spec.Capability}, capability); err != nil {
@@ -97,6 +97,9 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	lease, backend, err := c.lease(ctx, g, mem.Began)
 	if err != nil {
 		return err
+	}
+	if mem.catalogue != catalogueOf(lease.Capability, lease.Provider) {
+		return errAgain // it changed since it was looked at in this pass
 	}
 	if err := c.record(ctx, g, audit.EventIssuing, func(r *audit.Record) { r.Session = lease.Session() }); err != nil {
 		return err

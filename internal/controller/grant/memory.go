@@ -70,6 +70,8 @@ type memory struct {
 	// permitted is set while the last look found that the grant may live, and sight is what it saw.
 	permitted bool
 	sight     observe.Sight
+	// catalogue is what the last look saw of the capability and its provider.
+	catalogue catalogue
 	// passing is set while an earlier step of the same pass found that the grant may be issued.
 	passing bool
 	// met is set once this process looked at the grant.
@@ -78,6 +80,20 @@ type memory struct {
 	looked bool
 	// watched is what the watch showed of Pods last, by UID. The controller's lock guards it.
 	watched map[types.UID]watchedPod
+}
+
+// catalogue tells one state of a capability and its provider from all others.
+type catalogue [2]struct {
+	uid        types.UID
+	generation int64
+}
+
+func catalogueOf(capability *v1alpha1.Capability, provider *v1alpha1.CapabilityProvider) (of catalogue) {
+	if capability != nil && provider != nil {
+		of[0].uid, of[0].generation = capability.UID, capability.Generation
+		of[1].uid, of[1].generation = provider.UID, provider.Generation
+	}
+	return of
 }
 
 // passed forgets what was found out in a pass alone.
