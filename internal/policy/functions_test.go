@@ -69,7 +69,7 @@ func TestFunctions_AreBoundedBeforeTheyAreCalled(t *testing.T) {
 	text := "'" + strings.Repeat("a", 1000) + "'.replace('a','" + strings.Repeat("b", 1000) + "')"
 	often := func(body string) string { return "[" + text + "].exists(s, lists.range(4900).all(i, " + body + "))" }
 	for name, row := range map[string]struct{ expression, says string }{
-		"a long pattern":              {"'a'.matches('a" + strings.Repeat("a", 300) + "'.replace('a','\\\\pL\\\\pL\\\\pL'))", steps},
+		"a long pattern":              {"'a'.matches('a" + strings.Repeat("a", 300) + "'.replace('a','(((((((((('))", steps},
 		"lists in one list":           {"[lists.range(200000)].exists(a, [" + strings.Repeat("a,", 99) + "a].flatten().size() > 0)", tooMuch},
 		"distinct":                    {"[lists.range(50000)].flatten().distinct().size() > 0", tooMany},
 		"sort":                        {"[lists.range(50000)].flatten().sort().size() > 0", tooMany},

@@ -244,6 +244,13 @@ func (e *Env) Start() *Operator {
 		Clock:    e.Clock,
 		Answered: make(chan event.GenericEvent, 100),
 	}
+	o.open()
+	e.operators = append(e.operators, o)
+	return o
+}
+
+// open tells the ledger all that is stored, and has it reserve from then on.
+func (o *Operator) open() {
 	o.Ledger.OnWake(func(name types.NamespacedName) {
 		o.Woken = append(o.Woken, name.Name)
 		o.enqueue(work{name: name})
@@ -251,8 +258,6 @@ func (e *Env) Start() *Operator {
 	o.tellAll()
 	o.Ledger.Open()
 	o.Ledger.Lead()
-	e.operators = append(e.operators, o)
-	return o
 }
 
 // observer reads from the cluster, where nobody but the operator may read Secrets and the admission rules are whole.

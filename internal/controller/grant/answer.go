@@ -5,7 +5,6 @@ package grant
 
 import (
 	"context"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,17 +82,8 @@ func (c *Controller) storeAnswer(ctx context.Context, g *v1alpha1.CapabilityGran
 	if err == nil || g.Status.Stop == nil {
 		return err
 	}
-	c.sayLater(g, mem, change)
+	mem.sayLater(g, change)
 	return nil
-}
-
-// sayLater has the next write store what the back end answered.
-func (c *Controller) sayLater(g *v1alpha1.CapabilityGrant, mem *memory, change func(*v1alpha1.CapabilityGrantStatus)) {
-	before := g.Status.DeepCopy()
-	change(&g.Status)
-	if !equality.Semantic.DeepEqual(*before, g.Status) { // as often as it is answered
-		mem.unsaid = append(mem.unsaid, change)
-	}
 }
 
 // recordIssued puts on record, once, what was issued to the attempt that this process began.

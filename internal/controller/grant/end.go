@@ -91,9 +91,7 @@ func (c *Controller) clear(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 // refusal of a status keeps a credential working. All of it is done again once that is stored.
 func (c *Controller) stopUnstored(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *memory) error {
 	if mem.credential != nil && !mem.Stored {
-		late := unused(mem.Began, mem.credential)
-		mem.unsaid = append(mem.unsaid, late)
-		late(&g.Status)
+		mem.sayLater(g, unused(mem.Began, mem.credential))
 	}
 	mem.credential = nil
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Spec.Job.Name, UID: types.UID(g.Spec.Job.UID)}}
@@ -218,8 +216,7 @@ func (c *Controller) recordRevocation(ctx context.Context, g *v1alpha1.Capabilit
 		}
 	}
 	if ends {
-		mem.unsaid = append(mem.unsaid, said)
-		said(&g.Status)
+		mem.sayLater(g, said)
 	} else if err := c.write(ctx, g, said); err != nil {
 		return err
 	}
@@ -260,7 +257,7 @@ func (c *Controller) askToRevoke(ctx context.Context, g *v1alpha1.CapabilityGran
 	learns := learn(g.Status.Attempt, works)
 	unstored := c.storeAnswer(ctx, g, mem, learns)
 	if unstored != nil {
-		c.sayLater(g, mem, learns)
+		mem.sayLater(g, learns)
 	}
 	return revoked, errors.Join(err, unstored)
 }

@@ -8,6 +8,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -98,6 +99,15 @@ func catalogueOf(capability *v1alpha1.Capability, provider *v1alpha1.CapabilityP
 
 // passed forgets what was found out in a pass alone.
 func (m *memory) passed() { m.passing, m.template = false, nil }
+
+// sayLater has the next write store what the back end answered. The same answer, given again and again, is kept once.
+func (m *memory) sayLater(g *v1alpha1.CapabilityGrant, change func(*v1alpha1.CapabilityGrantStatus)) {
+	before := g.Status.DeepCopy()
+	change(&g.Status)
+	if !equality.Semantic.DeepEqual(*before, g.Status) {
+		m.unsaid = append(m.unsaid, change)
+	}
+}
 
 // newest is a copy of the grant in its latest known state. What this process stored is not taken to be undone because the cache does not
 // show it yet: it would be done, and recorded, twice.
