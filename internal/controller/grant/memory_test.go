@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -120,5 +121,26 @@ func TestGrant_OfARequestThatNobodyCanDecideOnEnds(t *testing.T) {
 				t.Errorf("attempt %d, issued at %v, stop %+v", g.Status.Attempt, g.Status.IssuedAt, g.Status.Stop)
 			}
 		})
+	}
+}
+
+// TestMint_AsksForNothingThatWasNotLookedAt: the cache may show another capability before anybody was told that it changed.
+func TestMint_AsksForNothingThatWasNotLookedAt(t *testing.T) {
+	for _, changes := range []bool{false, true} {
+		e := newEnv(t)
+		e.funcs.Create = func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if _, tried := o.(*corev1.Pod); tried && changes {
+				capability := &v1alpha1.Capability{}
+				e.must(e.client.Get(ctx, client.ObjectKey{Name: e.grant().Spec.Capability}, capability))
+				capability.Generation++
+				e.must(e.client.Update(ctx, capability))
+			}
+			return c.Create(ctx, o, opts...)
+		}
+		_, err := e.grants.Reconcile(t.Context(), ctrl.Request{NamespacedName: key()})
+		e.must(err)
+		if asked := e.grants.recall(e.grant()).asked; asked == changes {
+			t.Errorf("it changes: %t, and the back end is asked: %t", changes, asked)
+		}
 	}
 }
