@@ -132,10 +132,12 @@ const (
 	ReasonRunning = "Running"
 	// ReasonNoPod: the job-controller has made no Pod yet.
 	ReasonNoPod = "NoPod"
-	// ReasonUnscheduled: no node has the Pod yet.
-	ReasonUnscheduled = "Unscheduled"
-	// ReasonStarting: a node has the Pod, and its container does not run yet.
+	// ReasonStarting: the Pod is there, its container does not run yet, and nobody has said what it waits for.
 	ReasonStarting = "Starting"
+	// ReasonUnscheduled: no node has the Pod yet, and the scheduler says why.
+	ReasonUnscheduled = "Unscheduled"
+	// ReasonNotStarted: a node has the Pod, and says why its container does not run.
+	ReasonNotStarted = "NotStarted"
 	// ReasonStepOver: the container has ended, or can never run.
 	ReasonStepOver = "StepOver"
 )

@@ -295,7 +295,7 @@ func TestDescribeTellsTheWholeLifeOfARequest(t *testing.T) {
 	at(t, granted).types("describe", granted.Name).exits(0).says("grant       not known: ")
 	starting := aGrant(granted.Name, func(g *v1alpha1.CapabilityGrant) {
 		g.Status.Conditions = append(g.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionRunning, Status: metav1.ConditionFalse,
-			Reason: v1alpha1.ReasonStarting, Message: "container publish does not run yet: ErrImagePull: no such digest"})
+			Reason: v1alpha1.ReasonNotStarted, Message: "container publish does not run yet: ErrImagePull: no such digest"})
 	})
 	at(t, granted, starting).types("describe", granted.Name).exits(0).says("step        container publish does not run yet: ErrImagePull: no such digest\n")
 	ending := aGrant(granted.Name, func(g *v1alpha1.CapabilityGrant) {

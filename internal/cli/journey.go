@@ -186,7 +186,7 @@ func (j *journey) lookAtGrant(g *v1alpha1.CapabilityGrant) (over func() int) {
 		j.line("runner.exec", "exec", "step=%s env_scope=container-only until=%s", g.Spec.Job.Name, g.Status.ExpiresAt.UTC().Format(time.TimeOnly))
 	}
 	running := meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ConditionRunning)
-	if running != nil && (running.Reason == v1alpha1.ReasonStarting || running.Reason == v1alpha1.ReasonUnscheduled) {
+	if running != nil && (running.Reason == v1alpha1.ReasonNotStarted || running.Reason == v1alpha1.ReasonUnscheduled) {
 		j.line("runner.wait", "step/"+running.Message, "%s: %s", running.Reason, running.Message)
 	}
 	if g.Status.EndedAt == nil {

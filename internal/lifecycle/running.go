@@ -50,13 +50,23 @@ func Running(f Facts) (running bool, reason, message string) {
 			return false, v1alpha1.ReasonStepOver, fmt.Sprintf("Pod %s is gone", p.Name)
 		case p.Ended:
 			return false, v1alpha1.ReasonStepOver, said("Pod "+p.Name+" has ended", p.Step.Said)
-		case p.Node == "":
-			return false, v1alpha1.ReasonUnscheduled, said("Pod "+p.Name+" has no node yet", p.Step.Said)
 		default:
-			return false, v1alpha1.ReasonStarting, said(fmt.Sprintf("container %s of Pod %s does not run yet", container, p.Name), p.Step.Said)
+			return p.waits(container)
 		}
 	}
 	return false, v1alpha1.ReasonNoPod, "the job-controller has made no Pod of Job " + f.Grant.Spec.Job.Name + " yet"
+}
+
+// waits is what is said of a Pod whose step is still to begin.
+func (p PodFacts) waits(container string) (running bool, reason, message string) {
+	reason, message = v1alpha1.ReasonNotStarted, fmt.Sprintf("container %s of Pod %s does not run yet", container, p.Name)
+	if p.Node == "" {
+		reason, message = v1alpha1.ReasonUnscheduled, "Pod "+p.Name+" has no node yet"
+	}
+	if p.Step.Said == "" {
+		reason = v1alpha1.ReasonStarting
+	}
+	return false, reason, said(message, p.Step.Said)
 }
 
 // said adds what the node says, if it says something.

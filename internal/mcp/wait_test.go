@@ -213,7 +213,7 @@ func TestEveryStandHasItsWordAndItsNextStep(t *testing.T) {
 		{name: "issued", grant: func(g *v1alpha1.CapabilityGrant) {
 			g.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionIssued, Status: metav1.ConditionTrue, Message: planted}}
 		}, state: stateGranted, words: []string{"the credential is being issued"}},
-		{name: "starting", grant: steps(metav1.ConditionFalse, v1alpha1.ReasonStarting, "ErrImagePull: no such digest"), state: stateStarting, words: []string{"ErrImagePull: no such digest"}},
+		{name: "starting", grant: steps(metav1.ConditionFalse, v1alpha1.ReasonNotStarted, "ErrImagePull: no such digest"), state: stateStarting, words: []string{"ErrImagePull: no such digest"}},
 		{name: "running", grant: steps(metav1.ConditionTrue, v1alpha1.ReasonRunning, "container publish runs"), state: stateRunning},
 		{name: "step over", grant: steps(metav1.ConditionFalse, v1alpha1.ReasonStepOver, "container publish ended with exit code 3"), state: stateEnding,
 			words: []string{"ended with exit code 3"}},

@@ -116,7 +116,7 @@ func TestRunningIsSaidInTheNodesWords(t *testing.T) {
 	}
 	says(metav1.ConditionTrue, v1alpha1.ReasonRunning, "container publish runs in Pod valetkey-pr-184-x on node node1")
 	e.statuses(pod, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "no such digest"}}, creating)
-	says(metav1.ConditionFalse, v1alpha1.ReasonStarting, "ErrImagePull: no such digest")
+	says(metav1.ConditionFalse, v1alpha1.ReasonNotStarted, "ErrImagePull: no such digest")
 	version := e.grant().ResourceVersion
 	e.statuses(pod, creating, creating)
 	if e.grant().ResourceVersion != version {
