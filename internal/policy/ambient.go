@@ -78,7 +78,7 @@ func (in ReviewInput) otherCredentials() findings {
 
 // conflicts finds the variables that are set, and that a client of what is granted takes a credential from.
 func conflicts(c *v1alpha1.Capability, set []string, where string) findings {
-	if c.Spec.Exec != nil {
+	if c.Spec.Exec != nil || len(set) == 0 {
 		return nil
 	}
 	byClient := map[string][]string{}

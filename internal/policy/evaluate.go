@@ -240,14 +240,11 @@ func (e *evaluation) jobRefused() *Decision {
 	if e.Job == nil {
 		return nil
 	}
-	check := CheckJob
+	check := unfit
 	if e.granted() {
-		check = checkStep
+		check = unfitStep
 	}
-	problems := e.JobProblems
-	if err := check(e.Job, e.Request, e.Capability); err != nil {
-		problems = append([]string{err.Error()}, problems...)
-	}
+	problems := slices.Concat(check(e.Job, e.Request, e.Capability), e.JobProblems)
 	if len(problems) > 0 {
 		return &Decision{Verdict: Deny, Reason: v1alpha1.ReasonJobRefused, Message: strings.Join(problems, "; ")}
 	}

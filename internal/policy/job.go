@@ -46,14 +46,18 @@ func (f findings) err() error {
 // [Fields] refuses, or its container is not one that the capability takes. It relies on no admission rule. The error lists all
 // that is wrong and is nil if nothing is.
 func CheckJob(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) error {
-	return slices.Concat(showable(job), ownership(job, r), held(job), fields(&job.Spec), combinations(&job.Spec), step(job, r, c),
-		leaks(job, r, c), tooLarge(job)).err()
+	return slices.Concat(showable(job), tooLarge(job), unfit(job, r, c)).err()
 }
 
-// checkStep is what must still hold of a Job that was started with the credential. Its spec is the one that was reviewed: its digest is
+// unfit is what [CheckJob] says of a Job that is not too large, as [Evaluate] found before it looked at a policy.
+func unfit(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) findings {
+	return slices.Concat(ownership(job, r), held(job), fields(&job.Spec), combinations(&job.Spec), step(job, r, c), leaks(job, r, c))
+}
+
+// unfitStep is what must still hold of a Job that was started with the credential. Its spec is the one that was reviewed: its digest is
 // looked at.
-func checkStep(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) error {
-	return slices.Concat(ownership(job, r), step(job, r, c)).err()
+func unfitStep(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capability) findings {
+	return slices.Concat(ownership(job, r), step(job, r, c))
 }
 
 func ownership(job *batchv1.Job, r *v1alpha1.CapabilityRequest) findings {
