@@ -43,7 +43,6 @@ func (t *turn) decide(ctx context.Context, n int) error {
 		allows := env.Policy("last", env.Repo, env.Free)
 		allows.Spec.When = nil
 		facts.Policies = policy.NewSet(append(all, compiler.Compile(allows))...)
-		facts.GrantedBy = "last" // which may have started the Job by now
 		allowed, err := decisions(facts, policy.Allow)
 		r.Values = map[string]float64{"allowed": allowed, "refused": refused}
 		return r, err
@@ -53,12 +52,14 @@ func (t *turn) decide(ctx context.Context, n int) error {
 // facts are those of a request that is granted.
 func (t *turn) facts(ctx context.Context) (policy.Facts, error) {
 	name := t.names(1)[0]
-	if err := t.askWithJob(ctx, name); err != nil {
+	if err := t.createJobs(ctx, []string{name}); err != nil {
 		return policy.Facts{}, err
 	}
 	request, job := &v1alpha1.CapabilityRequest{ObjectMeta: env.Meta(name)}, &batchv1.Job{ObjectMeta: env.Meta(env.JobName(name))}
-	// The Job as it is before its grant starts it.
-	if err := t.Admin.Get(ctx, client.ObjectKeyFromObject(job), job); err != nil {
+	if err := t.Admin.Get(ctx, client.ObjectKeyFromObject(job), job); err != nil { // before a grant starts it
+		return policy.Facts{}, err
+	}
+	if err := t.ask(ctx, name, env.Hour()); err != nil {
 		return policy.Facts{}, err
 	}
 	if err := t.mustWait(ctx, timeline.Delivered, name); err != nil {
