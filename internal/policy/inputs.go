@@ -186,9 +186,11 @@ func objectOf(of any) (kind, name string) {
 
 // ConfigMapNames are all ConfigMaps that a Job's Pod reads, in volumes and in variables of all its containers, sorted. There are at
 // most [MaxInputs] in a Job that [CheckJob] takes.
-func ConfigMapNames(job *batchv1.Job) []string {
+func ConfigMapNames(job *batchv1.Job) []string { return configMapNames(sources(&job.Spec)) }
+
+func configMapNames(sources []source) []string {
 	var names []string
-	for _, s := range sources(&job.Spec) {
+	for _, s := range sources {
 		if s.configMap != "" {
 			names = append(names, s.configMap)
 		}
@@ -202,8 +204,8 @@ func ConfigMapNames(job *batchv1.Job) []string {
 // words among the operator's.
 func countInputs(job *batchv1.Job) findings {
 	var f findings
-	references := 0
-	for _, s := range sources(&job.Spec) {
+	references, sources := 0, sources(&job.Spec)
+	for _, s := range sources {
 		if s.configMap != "" {
 			references++
 			s.kind, s.name = "ConfigMap", s.configMap
@@ -213,7 +215,7 @@ func countInputs(job *batchv1.Job) findings {
 	for _, name := range PullSecrets(&job.Spec.Template.Spec) {
 		f.add(name != "" && len(validation.IsDNS1123Subdomain(name)) > 0, "imagePullSecrets has %q, and no Secret can have that name", name)
 	}
-	names := len(ConfigMapNames(job))
+	names := len(configMapNames(sources))
 	f.add(names > MaxInputs, "the Pod reads %d ConfigMaps, of at most %d; put what it needs into fewer", names, MaxInputs)
 	f.add(references > maxReferences, "the Pod names ConfigMaps %d times, of at most %d; mount them whole", references, maxReferences)
 	return f

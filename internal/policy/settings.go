@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -54,6 +55,8 @@ func (s Setting) where() string {
 type table struct {
 	types []reflect.Type
 	rows  map[reflect.Type][]fieldRow
+	// names are the fields by which an element of a list of the type is told from the others, the best first.
+	names map[reflect.Type][][]int
 }
 
 // fieldRow is what is known of a field before any Job is seen.
@@ -74,8 +77,10 @@ var known = sync.OnceValue(func() table {
 		}
 		byName[f.Type][f.Name] = f
 	}
-	all := table{types: structs(reflect.TypeFor[batchv1.JobSpec](), byName, nil), rows: map[reflect.Type][]fieldRow{}}
+	all := table{types: structs(reflect.TypeFor[batchv1.JobSpec](), byName, nil), rows: map[reflect.Type][]fieldRow{},
+		names: map[reflect.Type][][]int{}}
 	for _, t := range all.types {
+		all.names[t] = naming(t)
 		for _, m := range members(t) {
 			f := structField(t, m, byName[t.Name()][m.Name])
 			all.rows[t] = append(all.rows[t], fieldRow{member: m, field: f, bound: f.Bound(), key: f.Type + "." + f.Name})
@@ -189,12 +194,12 @@ func members(t reflect.Type) []member {
 // walk calls visit for each field that a Job's spec sets, and for those that it needs to set. Fields of a field that visit does
 // not want to go into, and those of refused or unknown ones, are left out.
 func walk(spec *batchv1.JobSpec, visit func(Setting) (into bool)) {
-	w := walker{rows: known().rows, visit: visit}
+	w := walker{table: known(), visit: visit}
 	w.fields(reflect.ValueOf(spec).Elem(), Setting{})
 }
 
 type walker struct {
-	rows  map[reflect.Type][]fieldRow
+	table
 	visit func(Setting) bool
 }
 
@@ -233,7 +238,7 @@ func (w walker) into(s Setting) {
 		return
 	}
 	for i := range v.Len() {
-		name := elementName(v.Index(i), i)
+		name := w.elementName(v.Index(i), i)
 		if s.Field.Type == "PodSpec" && (s.Field.Name == "containers" || s.Field.Name == "initContainers" || s.Field.Name == "ephemeralContainers") {
 			w.fields(v.Index(i), Setting{Container: name})
 			continue
@@ -258,14 +263,25 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// elementName tells an element of a list from the others.
-func elementName(v reflect.Value, index int) string {
+// naming finds the fields by which people tell elements of a list of this type from each other.
+func naming(t reflect.Type) [][]int {
+	var all [][]int
 	for _, key := range []string{"MountPath", "DevicePath", "Name"} {
-		if f := v.FieldByName(key); f.IsValid() && f.Kind() == reflect.String && f.String() != "" {
-			return f.String()
+		if f, ok := t.FieldByName(key); ok && f.Type.Kind() == reflect.String {
+			all = append(all, f.Index)
 		}
 	}
-	return fmt.Sprint(index)
+	return all
+}
+
+// elementName tells an element of a list from the others.
+func (t table) elementName(v reflect.Value, index int) string {
+	for _, field := range t.names[v.Type()] {
+		if name := v.FieldByIndex(field).String(); name != "" {
+			return name
+		}
+	}
+	return strconv.Itoa(index)
 }
 
 // isSet reports whether a field has a value of its own. An empty list, an empty string and a plain zero are what the API takes for none.
