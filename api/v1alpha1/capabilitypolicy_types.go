@@ -62,7 +62,7 @@ const (
 	// While the node pulls such an image, it ends no container of the Pod, so that the step can use its credential for longer than granted
 	// where that cannot be revoked.
 	AcceptOtherImage Acceptance = "OtherImage"
-	// AcceptSecretReader accepts a requester, or a ServiceAccount it can act as, that may read the namespace's Secrets: get, list, watch or patch them.
+	// AcceptSecretReader accepts a requester, or a ServiceAccount it can act as, that may read the namespace's Secrets: get, list, watch, patch or delete them.
 	AcceptSecretReader Acceptance = "SecretReader"
 	// AcceptRequesterMayApprove accepts a requester, or a ServiceAccount it can act as, that holds the verb approve.
 	AcceptRequesterMayApprove Acceptance = "RequesterMayApprove"

@@ -118,7 +118,7 @@ func questions() map[string]question {
 		"a requester who may read Secrets": {cluster: binding("edit", rbacv1.Subject{Kind: rbacv1.UserKind,
 			Name: "bot"}, secretReader()),
 			reason: tooStrong, words: "policy one does not accept SecretReader: " +
-				"bot may read, list, watch and patch Secrets in namespace agents (RoleBinding edit)"},
+				"bot may read, list, watch, patch, delete and deletecollection Secrets in namespace agents (RoleBinding edit)"},
 		"an account that may read Secrets": {cluster: binding("edit", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind,
 			Name: "ci"}, secretReader()),
 			reason: tooStrong, words: "system:serviceaccount:agents:ci may read", unknown: noCluster},
@@ -155,7 +155,7 @@ func questions() map[string]question {
 		"a requester who may do everything": {request: func(r *v1alpha1.CapabilityRequest) {
 			r.Spec.Requester.Groups = []string{"system:masters"}
 		},
-			reason: tooStrong, words: "bot may read, list, watch and patch Secrets in namespace agents (it needs no role)",
+			reason: tooStrong, words: "bot may read, list, watch, patch, delete and deletecollection Secrets in namespace agents (it needs no role)",
 			unknown: noCluster},
 		"no room within a limit": {cluster: func(e *env) {
 			change(func(p *v1alpha1.CapabilityPolicySpec) { p.Limits = &v1alpha1.Limits{Active: ptr.To[int32](1)} })(e)
@@ -173,7 +173,7 @@ func questions() map[string]question {
 
 func secretReader() rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "list",
-		"watch", "patch", "patch"}}
+		"watch", "patch", "delete", "deletecollection"}}
 }
 
 func approver() rbacv1.PolicyRule {

@@ -34,8 +34,12 @@ type Question struct {
 
 // About returns what is asked about a request. Approving is asked about by the request's own name: whoever
 // asks has chosen it, and a right on one name is as good as on all. The name of a grant's Secret nobody knows
-// beforehand, but how it begins, and a role can name it as soon as the grant is there. A patch reads: it can copy a value to
-// where the API server refuses it, and repeats it in the refusal.
+// beforehand, but how it begins, and a role can name it as soon as the grant is there.
+//
+// Every verb counts that is answered with what is stored, so all but create and update. A patch can copy a value to where the
+// API server refuses it, and repeats it in the refusal. A deletion is answered with the object, if a finalizer keeps it, and
+// deletecollection with the whole list: one of an old resourceVersion is answered with Secrets that are gone, about whose
+// deletion no admission rule is asked any more.
 func About(request string) []Question {
 	secrets := func(verb, word string) Question {
 		return Question{v1alpha1.AcceptSecretReader, rbac.Access{Verb: verb, Resource: "secrets"}, word, "Secrets"}
@@ -47,11 +51,12 @@ func About(request string) []Question {
 	}
 	approve := rbac.Access{Verb: "approve", Group: v1alpha1.GroupVersion.Group, Resource: "capabilityrequests"}
 	approve.Name = request
-	return []Question{
-		secrets("get", "read"), secrets("list", "list"), secrets("watch", "watch"), secrets("patch", "patch"),
-		{v1alpha1.AcceptRequesterMayApprove, approve, "approve", "requests"},
-		named("get", "read"), named("list", "list"), named("watch", "watch"), named("patch", "patch"),
+	reading := func(about func(verb, word string) Question) []Question {
+		return []Question{about("get", "read"), about("list", "list"), about("watch", "watch"), about("patch", "patch"),
+			about("delete", "delete"), about("deletecollection", "deletecollection")}
 	}
+	asks := Question{v1alpha1.AcceptRequesterMayApprove, approve, "approve", "requests"}
+	return slices.Concat(reading(secrets), []Question{asks}, reading(named))
 }
 
 // ByRoles is what RBAC gives to the ServiceAccounts of a namespace, all of them, and to the requester. The reader holds

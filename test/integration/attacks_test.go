@@ -686,8 +686,12 @@ func exposureAttacks() []attack {
 				return nil
 			}},
 		{"a requester who may patch Secrets, which reads them", "agent", strong, "web-app-bot may patch Secrets", may("web-app-bot", secrets("patch"))},
+		{"a requester who may delete collections of Secrets, and is answered with what was in one", "agent", strong, "web-app-bot may deletecollection Secrets",
+			may("web-app-bot", secrets("deletecollection"))},
+		{"an account that may delete Secrets, and is answered with one that something keeps", "agent", strong, "runner may delete Secrets",
+			may("runner", secrets("delete"))},
 		{"a GitOps controller that asks for itself", "ServiceAccount web-app-bot, admin of the namespace", strong,
-			"web-app-bot may read, list, watch and patch Secrets", enrolled(bound("ClusterRole", "admin", account("web-app-bot")))},
+			"web-app-bot may read, list, watch, patch, delete and deletecollection Secrets", enrolled(bound("ClusterRole", "admin", account("web-app-bot")))},
 		{"an account may get Secrets of no name, which is each of them", "agent", strong, "runner may read Secrets",
 			func(j *journey) error {
 				unnamed := secrets("get")
@@ -712,7 +716,7 @@ func exposureAttacks() []attack {
 				await(j.T, j.w, whole, "aggregated", func(r *rbacv1.ClusterRole) bool { return len(r.Rules) > 0 })
 				return bound("ClusterRole", j.name, account("runner"))(j)
 			}},
-		{"a cluster administrator asks for itself", "root", strong, "may read, list, watch and patch Secrets",
+		{"a cluster administrator asks for itself", "root", strong, "may read, list, watch, patch, delete and deletecollection Secrets",
 			func(j *journey) error {
 				allow := j.askedBy("root-"+j.name, nil)
 				j.agent = j.as("root-"+j.name, nil, "system:masters")
@@ -720,7 +724,7 @@ func exposureAttacks() []attack {
 				j.ask()
 				return nil
 			}},
-		{"a group of all the namespace's accounts may get Secrets", "agent", strong, "may read, list, watch and patch Secrets",
+		{"a group of all the namespace's accounts may get Secrets", "agent", strong, "may read, list, watch, patch, delete and deletecollection Secrets",
 			func(j *journey) error {
 				return enrolled(bound("ClusterRole", "admin", group("system:serviceaccounts:"+j.name)))(j)
 			}},

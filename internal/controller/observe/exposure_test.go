@@ -225,10 +225,10 @@ func TestExposure_RightsByRoles(t *testing.T) {
 		"reading something else that is named so": {given(account("bot"), read, "", "configmaps", "valetkey-5e8f1a3c-1"), bot(), ""},
 		"a cluster administrator": {nil, asks("root", "system:masters"),
 			"RequesterMayApprove: root may approve requests in namespace agents (it needs no role)\n" +
-				"SecretReader: root may read, list, watch and patch Secrets in namespace agents (it needs no role)"},
+				"SecretReader: root may read, list, watch, patch, delete and deletecollection Secrets in namespace agents (it needs no role)"},
 		"a node": {nil, asks("system:node:n1", "system:nodes", "system:authenticated"),
 			"RequesterMayApprove: system:node:n1 may approve requests in namespace agents (it needs no role)\n" +
-				"SecretReader: system:node:n1 may read, list, watch and patch Secrets in namespace agents (it needs no role)"},
+				"SecretReader: system:node:n1 may read, list, watch, patch, delete and deletecollection Secrets in namespace agents (it needs no role)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, moment := range []observe.Moment{observe.Deciding, observe.Issuing} {
@@ -292,12 +292,18 @@ func TestExposure_QuestionsOfAGrant(t *testing.T) {
 	expect("a minute later", "bot get secrets, rules")
 }
 
+// everything is what is asked about somebody, in order.
+func everything(who string) string {
+	return who + " approve capabilityrequests, " + who + " delete secrets, " + who + " deletecollection secrets, " + who + " get secrets, " +
+		who + " list secrets, " + who + " patch secrets, " + who + " watch secrets"
+}
+
 // TestExposure_AnotherAuthorizer has an API server with one that shows in different ways: then everybody is asked
 // about.
 func TestExposure_AnotherAuthorizer(t *testing.T) {
 	type status = authorizationv1.SubjectAccessReviewStatus
-	const everybody = "account-000 approve capabilityrequests, account-000 get secrets, account-000 list secrets, account-000 patch secrets, account-000 watch secrets, " +
-		"account-001 approve capabilityrequests, account-001 get secrets, account-001 list secrets, account-001 patch secrets, account-001 watch secrets, accounts, "
+	everybody := strings.Join([]string{everything("account-000"), everything("account-001"), "accounts", everything("bot"), "rules"}, ", ")
+	twice := strings.Replace(everybody, "bot get secrets", "bot get secrets, bot get secrets", 1)
 	lets := func(user, verb string) func(authorizationv1.SubjectAccessReviewSpec) (status, bool) {
 		return func(spec authorizationv1.SubjectAccessReviewSpec) (status, bool) {
 			return status{Allowed: true}, strings.HasSuffix(spec.User, user) && spec.ResourceAttributes.Verb == verb
@@ -311,8 +317,7 @@ func TestExposure_AnotherAuthorizer(t *testing.T) {
 		other       func(authorizationv1.SubjectAccessReviewSpec) (status, bool)
 		want, asked string
 	}{
-		"a webhook that lets nobody": {true, nil, "", everybody +
-			"bot approve capabilityrequests, bot get secrets, bot list secrets, bot patch secrets, bot watch secrets, rules"},
+		"a webhook that lets nobody": {true, nil, "", everybody},
 		"a webhook that lets the bot": {true, lets("bot", "watch"),
 			"SecretReader: system:serviceaccount:agents:bot may watch Secrets in namespace agents (the API server says so)", ""},
 		"a webhook that lets another": {true, lets("account-001", "approve"),
@@ -322,22 +327,17 @@ func TestExposure_AnotherAuthorizer(t *testing.T) {
 		"one that lets for a reason": {false, says(status{Allowed: true, Reason: "the moon is full"}),
 			strings.Join([]string{
 				"RequesterMayApprove: system:serviceaccount:agents:account-000 may approve requests in namespace agents (the API server says so)",
-				"SecretReader: system:serviceaccount:agents:account-000 may read, list, watch and patch Secrets in namespace agents (the API server says so)",
+				"SecretReader: system:serviceaccount:agents:account-000 may read, list, watch, patch, delete and deletecollection Secrets in namespace agents (the API server says so)",
 				"RequesterMayApprove: system:serviceaccount:agents:account-001 may approve requests in namespace agents (the API server says so)",
-				"SecretReader: system:serviceaccount:agents:account-001 may read, list, watch and patch Secrets in namespace agents (the API server says so)",
+				"SecretReader: system:serviceaccount:agents:account-001 may read, list, watch, patch, delete and deletecollection Secrets in namespace agents (the API server says so)",
 				"RequesterMayApprove: system:serviceaccount:agents:bot may approve requests in namespace agents (the API server says so)",
-				"SecretReader: system:serviceaccount:agents:bot may read, list, watch and patch Secrets in namespace agents (the API server says so)",
+				"SecretReader: system:serviceaccount:agents:bot may read, list, watch, patch, delete and deletecollection Secrets in namespace agents (the API server says so)",
 			}, "\n"), ""},
-		"one that gives a reason": {false, says(status{Reason: "No policy matched."}), "", everybody +
-			"bot approve capabilityrequests, bot get secrets, bot get secrets, bot list secrets, bot patch secrets, bot watch secrets, rules"},
+		"one that gives a reason": {false, says(status{Reason: "No policy matched."}), "", twice},
 		"one that gives a reason beside RBAC's": {false,
-			says(status{Reason: "abac: No policy matched.\nrbac: RBAC: role \"x\" not found"}), "",
-			everybody +
-				"bot approve capabilityrequests, bot get secrets, bot get secrets, bot list secrets, bot patch secrets, bot watch secrets, rules"},
-		"one that refuses": {false, says(status{Denied: true}), "", everybody +
-			"bot approve capabilityrequests, bot get secrets, bot get secrets, bot list secrets, bot patch secrets, bot watch secrets, rules"},
-		"one that fails": {false, says(status{EvaluationError: "timeout"}), "", everybody +
-			"bot approve capabilityrequests, bot get secrets, bot get secrets, bot list secrets, bot patch secrets, bot watch secrets, rules"},
+			says(status{Reason: "abac: No policy matched.\nrbac: RBAC: role \"x\" not found"}), "", twice},
+		"one that refuses": {false, says(status{Denied: true}), "", twice},
+		"one that fails":   {false, says(status{EvaluationError: "timeout"}), "", twice},
 		"none: RBAC's own reason, of an older API server": {false,
 			says(status{Reason: "RBAC: [role \"x\" not found]"}), "", "bot get secrets, rules"},
 		"none: RBAC's own reason": {false,
@@ -371,8 +371,8 @@ func TestExposure_AskedQuestionsAreSharedForAMoment(t *testing.T) {
 	}
 	s.clock.SetTime(s.clock.Now().Add(2*time.Second + time.Millisecond))
 	s.look(t, bot(), observe.Issuing)
-	if got := strings.Count(s.heard(), ","); got != 15 {
-		t.Errorf("two seconds later it puts %d questions; want 15 and the list of accounts", got)
+	if got := strings.Count(s.heard(), ","); got != 21 {
+		t.Errorf("two seconds later it puts %d questions; want 21 and the list of accounts", got)
 	}
 }
 
