@@ -148,7 +148,25 @@ func (v *Vault) AdminString() string {
 	return fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable", postgresRoot, postgresSecret, v.PostgresHost, v.PostgresPort, v.Database)
 }
 
-// EnsureDatabase makes roles of the database engine, whose users may read what is written here: SQL for each role.
+// endUser ends a user of the database. What a step did with its user can keep PostgreSQL from dropping it, and a statement that
+// fails undoes all of a revocation: so the user is locked out first, and dropped if that works.
+const endUser = `DO $$ BEGIN
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{{name}}') THEN
+    ALTER ROLE "{{name}}" NOLOGIN PASSWORD NULL;
+    %s
+    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}';
+    BEGIN
+      SET LOCAL lock_timeout = '5s';
+      DROP OWNED BY "{{name}}";
+      DROP ROLE "{{name}}";
+    EXCEPTION WHEN OTHERS THEN
+      RAISE WARNING 'user {{name}} is locked out, and stays: %%', SQLERRM;
+    END;
+  END IF;
+END $$`
+
+// EnsureDatabase makes roles of the database engine, as docs/backends/vault.md advises: each with the table that its users may read,
+// or none.
 func (v *Vault) EnsureDatabase(ctx context.Context, roles map[string]string) error {
 	client, err := v.Client()
 	if err != nil {
@@ -161,12 +179,15 @@ func (v *Vault) EnsureDatabase(ctx context.Context, roles map[string]string) err
 		"plugin_name": vaultPostgres, "allowed_roles": "*", "username": postgresRoot, "password": postgresSecret,
 		"connection_url": fmt.Sprintf("postgresql://{{username}}:{{password}}@127.0.0.1:%d/%s?sslmode=disable", postgresPort, v.Database),
 	})
-	for name, rights := range roles {
+	for name, table := range roles {
+		created, taken := []string{`CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`}, ""
+		if table != "" {
+			created = append(created, `GRANT SELECT ON `+table+` TO "{{name}}"`)
+			taken = `REVOKE ALL ON ` + table + ` FROM "{{name}}";`
+		}
 		_, failure := client.Logical().WriteWithContext(ctx, "database/roles/"+name, map[string]any{
-			"db_name": "previews", "default_ttl": "12h", "max_ttl": "12h",
-			"creation_statements": []string{`CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`, rights},
-			"revocation_statements": []string{`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}'`,
-				`DROP OWNED BY "{{name}}"`, `DROP ROLE IF EXISTS "{{name}}"`},
+			"db_name": "previews", "default_ttl": "65m", "max_ttl": "65m",
+			"creation_statements": created, "revocation_statements": []string{fmt.Sprintf(endUser, taken)},
 		})
 		err = errors.Join(err, failure)
 	}

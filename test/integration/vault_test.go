@@ -29,7 +29,7 @@ func onVault(t *testing.T, name string) *journey {
 	j := begin(t, name)
 	j.asks = name
 	v := j.w.cluster.Vault()
-	j.must(v.EnsureDatabase(t.Context(), map[string]string{name: "SELECT 1"}))
+	j.must(v.EnsureDatabase(t.Context(), map[string]string{name: ""}))
 	j.must(v.EnsureRole(t.Context(), localcluster.VaultRole{Name: name, Namespace: identities, ServiceAccount: name, Audience: "vault",
 		TokenTTL: 2 * time.Hour, Databases: []string{name}}))
 	j.store(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: identities, Name: name, Annotations: map[string]string{v1alpha1.AnnotationCapability: name}}})

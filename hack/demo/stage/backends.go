@@ -132,7 +132,7 @@ func (s *Stage) Vault(ctx context.Context) error {
 	if err := v.SQL(ctx, "CREATE TABLE builds (name text)", "CREATE TABLE salaries (name text)"); err != nil {
 		return err
 	}
-	if err := v.EnsureDatabase(ctx, map[string]string{"previews-rehearsal": `GRANT SELECT ON builds TO "{{name}}"`}); err != nil {
+	if err := v.EnsureDatabase(ctx, map[string]string{"previews-rehearsal": "builds"}); err != nil {
 		return err
 	}
 	err := v.EnsureRole(ctx, localcluster.VaultRole{Name: "read-previews", Namespace: "valetkey-identities", ServiceAccount: "read-previews",

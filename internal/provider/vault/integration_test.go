@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -79,9 +80,7 @@ func (w *realWorld) setUp(t *testing.T) {
 	_, err = w.api.CoreV1().ServiceAccounts(identities).Create(t.Context(), account, metav1.CreateOptions{})
 	must(err)
 	must(w.vault.SQL(t.Context(), "CREATE TABLE builds (name text)", "CREATE TABLE salaries (name text)"))
-	must(w.vault.EnsureDatabase(t.Context(), map[string]string{
-		"preview": `GRANT SELECT ON builds TO "{{name}}"`, "production": `GRANT SELECT ON salaries TO "{{name}}"`,
-	}))
+	must(w.vault.EnsureDatabase(t.Context(), map[string]string{"preview": "builds", "production": "salaries"}))
 	must(w.vault.EnsureRole(t.Context(), localcluster.VaultRole{Name: "reader", Namespace: identities, ServiceAccount: "reader", Audience: audience,
 		TokenTTL: 2 * time.Hour, Databases: []string{"preview"}}))
 }
@@ -176,6 +175,62 @@ func TestVaultDoesWhatEveryBackEndDoes(t *testing.T) {
 			Secrets:  w.secrets,
 		}
 	})
+}
+
+// TestVault_AUserThatCannotBeDroppedIsLockedOut has a step make things that keep PostgreSQL from dropping its user, and the user be gone
+// already: the revocation goes through in either case.
+func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
+	w := newRealWorld(t)
+	for name, row := range map[string]struct {
+		database, does string
+		gone           bool
+	}{
+		"something in another database":          {"postgres", "SELECT lo_create(0)", false},
+		"more than one transaction can lock":     {w.vault.Database, "SELECT count(lo_create(0)) FROM generate_series(1, 30000)", false},
+		"it is locked out, and dropped, already": {w.vault.Database, `SELECT 1`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := w.lease()
+			l.ID = uuid.NewString()
+			l.Handle = w.Handle(l)
+			l.Keep = func(_ context.Context, handle string) error {
+				l.Handle = handle
+				return nil
+			}
+			c, err := w.Issue(t.Context(), l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			connection, err := container(t, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = connection.Close(t.Context()) }()
+			config := connection.Config().Copy()
+			config.Database = row.database
+			other, err := pgx.ConnectConfig(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = other.Close(t.Context()) }()
+			if _, err := other.Exec(t.Context(), row.does); err != nil {
+				t.Fatal(err)
+			}
+			if row.gone {
+				_ = w.vault.SQL(t.Context(), `DROP OWNED BY "`+config.User+`"`, `DROP ROLE "`+config.User+`"`)
+			}
+			revoked, err := w.Revoke(t.Context(), l.Issued(l.Handle, c.ExpiresAt()))
+			if err != nil || revoked.Mode != v1alpha1.RevocationImmediate {
+				t.Errorf("it ends as %v: %v", revoked.Mode, err)
+			}
+			if works(t, c) {
+				t.Error("the password works")
+			}
+			if _, err := connection.Exec(t.Context(), "SELECT * FROM builds"); err == nil {
+				t.Error("an open session reads on")
+			}
+		})
+	}
 }
 
 // tokenRequest asks for a token of the API server's own audience, for Vault to review others with.
