@@ -168,6 +168,7 @@ func newManager(config *rest.Config, o options, logger logr.Logger) (ctrl.Manage
 		Cache: cache.Options{
 			// Nothing is watched that is not named here or by a controller: an informer for Secrets would be a list of them.
 			ReaderFailOnMissingInformer: true,
+			NewInformer:                 observe.NewInformer,
 			DefaultTransform:            observe.Slim, // it refuses a kind that it does not know, so that none is kept whole unseen
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.CapabilityRequest{}: work, &v1alpha1.CapabilityGrant{}: work, &batchv1.Job{}: selected, &corev1.Pod{}: selected,

@@ -5,11 +5,15 @@ package rbac
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -28,11 +32,16 @@ const (
 	header      = 16
 )
 
-// tooLarge marks a rule, or a subject, that stands for those that are not looked at.
+// longestName is how many bytes a name may have, as that of most other objects of the API: for those of RBAC the API server has no
+// bound but the size of a request, and a cache holds a name several times.
+const longestName = validation.DNS1123SubdomainMaxLength
+
+// tooLarge marks a rule, a subject, or a role of a binding that stands for what is not looked at.
 const tooLarge = "valetkey.dev/too-large"
 
 // Bound leaves of a role or a binding what is looked at. One that is larger is taken for one that may do everything, or
-// binds everybody: whoever fills the operator's memory with a role gets it refused. Other objects stay as they are.
+// binds everybody, and so does one to a role of a longer name than most objects can have: whoever fills the operator's memory with
+// a role gets it refused. Other objects stay as they are.
 func Bound(object any) {
 	switch o := object.(type) {
 	case *rbacv1.Role:
@@ -40,10 +49,34 @@ func Bound(object any) {
 	case *rbacv1.ClusterRole:
 		o.Rules = boundRules(o.Rules, largestInCluster)
 	case *rbacv1.RoleBinding:
-		o.Subjects = boundSubjects(o.Subjects, largest)
+		o.Subjects, o.RoleRef = boundSubjects(o.Subjects, largest), boundRef(o.RoleRef)
 	case *rbacv1.ClusterRoleBinding:
-		o.Subjects = boundSubjects(o.Subjects, largestInCluster)
+		o.Subjects, o.RoleRef = boundSubjects(o.Subjects, largestInCluster), boundRef(o.RoleRef)
 	}
+}
+
+// Shorten leaves a digest of the name of a role or a binding that is longer than those of most objects can be. It stands for that name
+// alone: none that the API server takes has a percent sign.
+func Shorten(o metav1.Object) {
+	if name := o.GetName(); len(name) > longestName {
+		o.SetName(fmt.Sprintf("%%%x", sha256.Sum256([]byte(name))))
+	}
+}
+
+func boundRef(ref rbacv1.RoleRef) rbacv1.RoleRef {
+	if len(ref.Name) > longestName {
+		return rbacv1.RoleRef{Kind: tooLarge}
+	}
+	return ref
+}
+
+// Unread returns the rules that are taken for those of a role that is not looked at, for its name is too long: see [Bound]. There are none
+// for other roles.
+func Unread(ref rbacv1.RoleRef) []rbacv1.PolicyRule {
+	if ref.Kind != tooLarge {
+		return nil
+	}
+	return everything()
 }
 
 func boundSubjects(subjects []rbacv1.Subject, most int) []rbacv1.Subject {
@@ -73,6 +106,10 @@ func boundRules(rules []rbacv1.PolicyRule, most int) []rbacv1.PolicyRule {
 	if size <= most {
 		return append([]rbacv1.PolicyRule(nil), rules...)
 	}
+	return everything()
+}
+
+func everything() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{{Verbs: []string{"*", tooLarge}, APIGroups: []string{"*"}, Resources: []string{"*"}},
 		{Verbs: []string{"*"}, NonResourceURLs: []string{"*"}}}
 }
@@ -88,7 +125,7 @@ func isTooLarge(subjects []rbacv1.Subject, rules []rbacv1.PolicyRule) bool {
 	return len(subjects) == 1 && subjects[0].Namespace == tooLarge || len(rules) > 0 && slices.Contains(rules[0].Verbs, tooLarge)
 }
 
-// Bounded reads from the API server what a cache holds that keeps of roles and bindings what is looked at: [Bound].
+// Bounded reads from the API server what a cache holds that keeps of roles and bindings what is looked at: [Bound] and [Shorten].
 type Bounded struct{ client.Reader }
 
 // Get implements client.Reader.
@@ -105,6 +142,7 @@ func (b Bounded) List(ctx context.Context, list client.ObjectList, opts ...clien
 	}
 	return meta.EachListItem(list, func(item runtime.Object) error {
 		Bound(item)
+		Shorten(item.(metav1.Object)) // one that lists roles and bindings is asked for nothing else
 		return nil
 	})
 }

@@ -201,7 +201,7 @@ func (s *search) binding(ctx context.Context, b binding) error {
 	s.looks += told * len(named) * len(may.accesses)
 	from := b.kind + " " + b.object.GetName()
 	if may.tooLarge || isTooLarge(b.subjects, nil) {
-		from += ", which has more rules or subjects than are looked at"
+		from += ", " + notLookedAt(b.role)
 		s.cut = s.cut || len(may.accesses) > 0
 	}
 	for _, access := range may.accesses {
@@ -210,6 +210,13 @@ func (s *search) binding(ctx context.Context, b binding) error {
 		}
 	}
 	return nil
+}
+
+func notLookedAt(ref rbacv1.RoleRef) string {
+	if ref.Kind == tooLarge {
+		return "whose role has a longer name than is looked at"
+	}
+	return "which has more rules or subjects than are looked at"
 }
 
 // given finds out once what a role gives, however many bindings there are of it.
@@ -248,6 +255,9 @@ func words(r *rbacv1.PolicyRule) int {
 func (s *search) role(
 	ctx context.Context, ref rbacv1.RoleRef, namespace string,
 ) (version string, rules []rbacv1.PolicyRule, err error) {
+	if rules := Unread(ref); rules != nil {
+		return "unread", rules, nil
+	}
 	var object client.Object
 	switch ref.Kind {
 	case "ClusterRole":

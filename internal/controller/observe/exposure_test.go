@@ -471,14 +471,23 @@ func TestExposure_WhatIsNotLookedAtIsGiven(t *testing.T) {
 	for _, name := range many {
 		binding.Subjects = append(binding.Subjects, rbacv1.Subject{Kind: rbacv1.UserKind, Name: name})
 	}
-	for name, objects := range map[string][]client.Object{
-		"of a role":    given(account("bot"), []string{"get"}, "", "configmaps", many...),
-		"of a binding": crowd,
+	endless := given(account("bot"), []string{"get"}, "", "configmaps")
+	name := strings.Repeat("n", 400_000)
+	endless[0].SetName(name)
+	endless[1].(*rbacv1.RoleBinding).RoleRef.Name = name
+	const large = "which has more rules or subjects than are looked at"
+	for name, row := range map[string]struct {
+		objects []client.Object
+		why     string
+	}{
+		"of a role":        {given(account("bot"), []string{"get"}, "", "configmaps", many...), large},
+		"of a binding":     {crowd, large},
+		"of a role's name": {endless, "whose role has a longer name than is looked at"},
 	} {
-		s := newAPIServer(objects...)
+		s := newAPIServer(row.objects...)
 		s.observer.Cache = rbac.Bounded{Reader: s}
 		for _, moment := range []observe.Moment{observe.Deciding, observe.Issuing} {
-			if got := s.look(t, bot(), moment); !strings.Contains(got, "RoleBinding more, which has more rules or subjects than are looked at") {
+			if got := s.look(t, bot(), moment); !strings.Contains(got, "RoleBinding more, "+row.why) {
 				t.Errorf("%s: %s", name, got)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/rbac"
 )
 
 // rights are what a ServiceAccount may do.
@@ -96,6 +97,9 @@ func (k *Provider) names(subjects []rbacv1.Subject, account, namespace string) b
 
 // rules are those of a role; none when there is no such role, for then it gives nothing.
 func (k *Provider) rules(ctx context.Context, ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, error) {
+	if rules := rbac.Unread(ref); rules != nil {
+		return rules, nil
+	}
 	if ref.Kind == "ClusterRole" {
 		role := &rbacv1.ClusterRole{}
 		err := k.options.Roles.Get(ctx, client.ObjectKey{Name: ref.Name}, role, client.UnsafeDisableDeepCopy)
