@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
@@ -61,8 +62,8 @@ func (s *Source) Bind(ctx context.Context, capability, account, anchor string, t
 	if because == nil {
 		return bound, nil
 	}
-	if s.Unbind(context.WithoutCancel(ctx), anchor) != nil {
-		because = because.Leaving(provider.Works{})
+	if err := s.Unbind(context.WithoutCancel(ctx), anchor); err != nil {
+		because = because.Leaving(provider.StillWorks(err))
 	}
 	return Bound{}, because
 }
@@ -78,6 +79,8 @@ func (s *Source) judge(ctx context.Context, answer *authenticationv1.TokenReques
 		return Bound{}, provider.Mismatched(provider.Retryable, works(answer), err.Error())
 	}
 	switch own, err := s.isOwn(ctx, bound.Token, audiences); {
+	case provider.IsMismatched(err):
+		return Bound{}, provider.Mismatched(provider.Retryable, works(answer).And(provider.StillWorks(err)), err.Error())
 	case err != nil:
 		return Bound{}, provider.NotAsked(provider.Retryable, err.Error())
 	case !own:
@@ -108,7 +111,7 @@ func (s *Source) isOwn(ctx context.Context, t Token, audiences []string) (bool, 
 	return answer.Authenticated && len(own) > 0 && slices.Equal(own, audiences), nil
 }
 
-// notAnswered is a failure to be answered with a token. client-go makes the API server's own status, or the
+// notAnswered is a failure to be answered with what was asked for. client-go makes the API server's own status, or the
 // connection's failure, of all that is not a success which it cannot read.
 func notAnswered(what string, err error) *provider.Error {
 	answered, lost := apierrors.APIStatus(nil), (*url.Error)(nil)
@@ -212,15 +215,39 @@ func (s *Source) Unbind(ctx context.Context, anchors ...string) error {
 func (s *Source) delete(ctx context.Context, anchor string) error {
 	what, background := "deleting the anchor "+anchor, metav1.DeletePropagationBackground
 	for range 2 {
-		err := s.secrets.Delete(ctx, anchor, metav1.DeleteOptions{PropagationPolicy: &background})
+		answer, err := s.core.Delete().Namespace(s.namespace).Resource("secrets").Name(anchor).
+			Body(&metav1.DeleteOptions{PropagationPolicy: &background}).Do(ctx).Get()
 		if apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err) {
 			return nil
 		}
 		if err != nil {
-			return failure(what, err)
+			return notAnswered(what, err)
+		}
+		if !isDeleted(answer, anchor) {
+			return provider.Mismatched(provider.Retryable, worksOf(answer), what+": the API server answered with something else than was asked for")
 		}
 	}
 	return provider.Unanswered(provider.Retryable, what+": somebody keeps it there; take its finalizers off")
+}
+
+// isDeleted reports whether an answer is one to the deletion of an anchor: that it was deleted, or the anchor, which holds nothing.
+func isDeleted(answer runtime.Object, anchor string) bool {
+	switch said := answer.(type) {
+	case *metav1.Status:
+		return said.Message == ""
+	case *corev1.Secret:
+		return said.Name == anchor && len(said.Data) == 0
+	default:
+		return false
+	}
+}
+
+// worksOf is until when that works which an answer to another question holds.
+func worksOf(answer runtime.Object) provider.Works {
+	if token, is := answer.(*authenticationv1.TokenRequest); is {
+		return works(token)
+	}
+	return provider.Works{Unknown: true}
 }
 
 // Accepted asks the API server whether it accepts a token.
@@ -231,10 +258,16 @@ func (s *Source) Accepted(ctx context.Context, t Token) (bool, error) {
 	return answer.Authenticated, err
 }
 
+// review asks the API server of a token. It says of which one it answers.
 func (s *Source) review(ctx context.Context, t Token) (authenticationv1.TokenReviewStatus, error) {
+	const what = "reviewing a token"
 	answer, err := s.reviews.Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: t.Reveal()}}, metav1.CreateOptions{})
-	if err != nil {
-		return authenticationv1.TokenReviewStatus{}, failure("reviewing a token", err)
+	switch {
+	case err != nil:
+		return authenticationv1.TokenReviewStatus{}, notAnswered(what, err)
+	case answer.Spec.Token != t.Reveal():
+		return authenticationv1.TokenReviewStatus{}, provider.Mismatched(provider.Retryable, provider.Works{Unknown: true},
+			what+": the API server answered with something else than was asked for")
 	}
 	return answer.Status, nil
 }

@@ -41,7 +41,9 @@ func (s *said) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
 			"status": map[string]any{"token": token, "expirationTimestamp": metav1.NewTime(s.expires)}})
 	case "POST /apis/authentication.k8s.io/v1/tokenreviews":
-		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+		asked := map[string]any{}
+		_ = json.NewDecoder(r.Body).Decode(&asked)
+		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": asked["spec"],
 			"status": map[string]any{"authenticated": true, "audiences": []string{"https://issuer.example.com", "https://kubernetes"}}})
 	default:
 		s.deleted = s.deleted || r.Method == http.MethodDelete

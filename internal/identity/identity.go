@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	authenticationv1client "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
@@ -37,6 +38,7 @@ const (
 type Source struct {
 	accounts  corev1client.ServiceAccountInterface
 	secrets   corev1client.SecretInterface
+	core      rest.Interface
 	reviews   authenticationv1client.TokenReviewInterface
 	namespace string
 
@@ -47,7 +49,7 @@ type Source struct {
 
 // NewSource makes tokens of the ServiceAccounts of the namespace.
 func NewSource(clients kubernetes.Interface, namespace string) *Source {
-	return &Source{accounts: clients.CoreV1().ServiceAccounts(namespace), secrets: clients.CoreV1().Secrets(namespace),
+	return &Source{accounts: clients.CoreV1().ServiceAccounts(namespace), secrets: clients.CoreV1().Secrets(namespace), core: clients.CoreV1().RESTClient(),
 		reviews: clients.AuthenticationV1().TokenReviews(), namespace: namespace}
 }
 

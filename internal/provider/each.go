@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// EndAll ends several things at once, and returns the first failure in their order. One that stays does not keep the
-// others working, and a back end that is slow is asked about each before a revocation's time is over. A panic is one of
+// EndAll ends several things at once, and returns their failures in their order, as [Join] makes one of them. One that
+// stays does not keep the others working, and a back end that is slow is asked about each before a revocation's time is over. A panic is one of
 // the caller's.
 func EndAll[T any](all []T, end func(T) error) error {
 	failures, panics := make([]error, len(all)), make([]any, len(all))
@@ -24,5 +24,5 @@ func EndAll[T any](all []T, end func(T) error) error {
 	if panicked := cmp.Or(panics...); panicked != nil {
 		panic(panicked)
 	}
-	return cmp.Or(failures...)
+	return Join(failures...)
 }

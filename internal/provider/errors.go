@@ -4,7 +4,10 @@
 package provider
 
 import (
+	"cmp"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -78,6 +81,33 @@ func Mismatched(class Class, works Works, message string) *Error {
 // works as long as the failure says.
 func Again(what string, err error) *Error {
 	return &Error{Class: Retryable, Message: what + err.Error(), RetryAfter: RetryAfter(err), works: StillWorks(err)}
+}
+
+// Join is one failure of several: nil of those that are, and the failure itself if there is one. Of more, it says what each
+// says, in their order, and is of the first one's class. It waits as long as the longest asks for, and what works by any
+// of them works.
+func Join(failures ...error) error {
+	failures = slices.DeleteFunc(slices.Clone(failures), func(err error) bool { return err == nil })
+	if len(failures) < 2 {
+		return cmp.Or(failures...)
+	}
+	joined, said := &Error{Class: classOf(failures[0])}, []string(nil)
+	for _, failure := range failures {
+		joined.RetryAfter = max(joined.RetryAfter, RetryAfter(failure))
+		joined.works = joined.works.And(StillWorks(failure))
+		if !slices.Contains(said, failure.Error()) {
+			said = append(said, failure.Error())
+		}
+	}
+	joined.Message = strings.Join(said, "; ")
+	return joined
+}
+
+func classOf(err error) Class {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return e.Class
+	}
+	return Retryable
 }
 
 // Leaving is the failure, after which something works all the same.

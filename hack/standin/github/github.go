@@ -197,9 +197,15 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) repositories(w http.ResponseWriter, r *http.Request) {
-	if t := s.known(w, r); t != nil {
-		answer(w, http.StatusOK, map[string]any{"total_count": len(t.repositories), "repositories": s.described(t)})
+	t := s.known(w, r)
+	if t == nil {
+		return
 	}
+	all := s.described(t)
+	if page := r.URL.Query().Get("page"); page != "" && page != "1" {
+		all = all[:0] // it has not so many
+	}
+	answer(w, http.StatusOK, map[string]any{"total_count": len(t.repositories), "repository_selection": "selected", "repositories": all})
 }
 
 func (s *Server) artifacts(w http.ResponseWriter, r *http.Request) {

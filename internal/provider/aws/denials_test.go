@@ -31,6 +31,8 @@ type inlinePolicies struct {
 	asked []string
 	// otherRole and otherPolicy are what it says that a policy that it reads back is of and is called.
 	otherRole, otherPolicy string
+	// spoil changes what it answers with success.
+	spoil func(action, answer string) string
 }
 
 // answer answers what IAM is asked; it does not know the rest.
@@ -53,14 +55,22 @@ func (i *inlinePolicies) answer(w http.ResponseWriter, form url.Values) bool {
 	case action == "DeleteRolePolicy":
 		delete(i.policies, name)
 	}
-	if slices.Contains(i.twice, action) {
-		fmt.Fprintf(w, `<%[1]sResponse><%[1]sResult></%[1]sResult><%[1]sResult></%[1]sResult></%[1]sResponse>`, action)
-		return true
+	result := map[string]string{
+		"ListRolePolicies": "<PolicyNames><member>" + strings.Join(slices.Sorted(maps.Keys(i.policies)), "</member><member>") + "</member></PolicyNames><IsTruncated>false</IsTruncated>",
+		"GetRolePolicy": fmt.Sprintf("<PolicyDocument>%s</PolicyDocument><RoleName>%s</RoleName><PolicyName>%s</PolicyName>",
+			url.PathEscape(i.policies[name]), cmp.Or(i.otherRole, form.Get("RoleName")), cmp.Or(i.otherPolicy, name)),
+	}[action]
+	if result != "" {
+		result = fmt.Sprintf("<%[1]sResult>%[2]s</%[1]sResult>", action, result)
 	}
-	fmt.Fprintf(w, `<%[1]sResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><%[1]sResult>`+
-		`<PolicyNames><member>%[2]s</member></PolicyNames><PolicyDocument>%[3]s</PolicyDocument><RoleName>%[4]s</RoleName><PolicyName>%[5]s</PolicyName>`+
-		`</%[1]sResult></%[1]sResponse>`, action, strings.Join(slices.Sorted(maps.Keys(i.policies)), "</member><member>"), url.PathEscape(i.policies[name]),
-		cmp.Or(i.otherRole, form.Get("RoleName")), cmp.Or(i.otherPolicy, name))
+	if slices.Contains(i.twice, action) {
+		result += fmt.Sprintf("<%[1]sResult></%[1]sResult><%[1]sResult></%[1]sResult>", action)
+	}
+	answer := fmt.Sprintf(`<%[1]sResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">%[2]s<ResponseMetadata><RequestId>7a62c49f-347e-4fc4-9331-6e8eEXAMPLE</RequestId></ResponseMetadata></%[1]sResponse>`, action, result)
+	if i.spoil != nil {
+		answer = i.spoil(action, answer)
+	}
+	fmt.Fprint(w, answer)
 	return true
 }
 

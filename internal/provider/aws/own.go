@@ -6,6 +6,7 @@ package aws
 import (
 	"encoding/xml"
 	"regexp"
+	"strings"
 
 	"github.com/valetkey/valetkey/internal/provider/outbound"
 )
@@ -27,8 +28,15 @@ var ownErrors = outbound.Errors{
 	},
 }
 
-// iamErrors are the same, of IAM, which issues nothing, and names roles in them.
-var iamErrors = outbound.Errors{Fields: ownErrors.Fields, Is: ownErrors.Is}
+// iamErrors are the same, of IAM, which names those roles in them.
+func (h handle) iamErrors() outbound.Errors {
+	roles := strings.NewReplacer(nameOf(h.Role), "", nameOf(h.Revoker), "")
+	return outbound.Errors{Fields: ownErrors.Fields, Is: ownErrors.Is,
+		Text: func(text string) bool { return outbound.Plain(roles.Replace(text)) }}
+}
+
+// nameOf is a role's name, of which its path is no part.
+func nameOf(role string) string { return role[strings.LastIndex(role, "/")+1:] }
 
 // codeForm is that of AWS's codes. Gateways write sentences in the same place.
 var codeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.]*$`)

@@ -4,7 +4,6 @@
 package aws
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -88,7 +87,7 @@ func (a *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 	d, err := a.denials(ctx, i)
 	if err != nil {
 		if over {
-			return untidy(v1alpha1.RevocationAtExpiry, err), nil
+			return untidy(v1alpha1.RevocationAtExpiry, err)
 		}
 		return provider.Revoked{}, err
 	}
@@ -96,7 +95,7 @@ func (a *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 	if over {
 		// The sessions have expired.
 		_, err = d.tidy(ctx, now, i)
-		return untidy(v1alpha1.RevocationAtExpiry, err), nil
+		return untidy(v1alpha1.RevocationAtExpiry, err)
 	}
 	denied, err := d.deny(ctx, now, i)
 	switch {
@@ -106,27 +105,32 @@ func (a *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 		return provider.Revoked{Mode: v1alpha1.RevocationAtExpiry}, nil
 	}
 	_, err = d.tidy(ctx, now, i)
-	revoked := untidy(v1alpha1.RevocationImmediate, err)
+	revoked, err := untidy(v1alpha1.RevocationImmediate, err)
 	revoked.Lingers = spreads
-	return revoked, nil
+	return revoked, err
 }
 
-// untidy says what is left where denials could not be taken away. The next revocation for the role tries again.
-func untidy(mode v1alpha1.RevocationMode, err error) provider.Revoked {
+// untidy says what is left where denials could not be taken away. The next revocation for the role tries again. What was
+// answered otherwise on the way is a failure.
+func untidy(mode v1alpha1.RevocationMode, err error) (provider.Revoked, error) {
 	r := provider.Revoked{Mode: mode}
-	if err != nil {
+	switch {
+	case provider.IsMismatched(err):
+		return provider.Revoked{}, err
+	case err != nil:
 		r.Left = "denials of sessions that have expired may be left in the role's inline policies, and fill them up: " + err.Error()
 	}
-	return r
+	return r, nil
 }
 
 // deny stores the denial of the lease's sessions, and reports whether IAM holds it. Those whose sessions have expired
-// are taken away before only where they are in its way.
-func (d denials) deny(ctx context.Context, now time.Time, i provider.Issued) (bool, error) {
-	name, document := denialName(i), denial(i.ID)
+// are taken away before only where they are in its way. What was answered otherwise to that is a failure.
+func (d denials) deny(ctx context.Context, now time.Time, i provider.Issued) (held bool, err error) {
+	name, document, stays := denialName(i), denial(i.ID), error(nil)
 	full, err := d.put(ctx, name, document)
 	if full {
-		own, stays := d.tidy(ctx, now, i)
+		var own string
+		own, stays = d.tidy(ctx, now, i)
 		full, err = d.put(ctx, name, document)
 		switch {
 		case full && own == "":
@@ -135,10 +139,13 @@ func (d denials) deny(ctx context.Context, now time.Time, i provider.Issued) (bo
 			name = own
 		}
 	}
-	if err != nil {
-		return false, err
+	if err == nil {
+		held, err = d.holds(ctx, name, document)
 	}
-	return d.holds(ctx, name, document)
+	if provider.IsMismatched(stays) {
+		err = provider.Join(err, stays)
+	}
+	return held, err
 }
 
 // denialName says when the denial can go: it is kept as long as any session of the lease can work.
@@ -175,16 +182,16 @@ func (a *Provider) denials(ctx context.Context, i provider.Issued) (denials, err
 	if err != nil {
 		return denials{}, err
 	}
-	c, err := a.connect(h.CABundle, iamErrors)
+	c, err := a.connect(h.CABundle, h.iamErrors())
 	if err != nil {
 		return denials{}, provider.Again("", err)
 	}
-	o := iam.Options{Region: h.Region, HTTPClient: c.http, Retryer: aws.NopRetryer{},
+	o := iam.Options{Region: h.Region, HTTPClient: iamReader{c.http}, Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider(session.keyID, session.secret, session.token)}
 	if h.IAM != "" {
 		o.BaseEndpoint = &h.IAM
 	}
-	return denials{connection: c, client: iam.New(o), role: h.Role[strings.LastIndex(h.Role, "/")+1:]}, nil
+	return denials{connection: c, client: iam.New(o), role: nameOf(h.Role)}, nil
 }
 
 // The actions of IAM that the revoker role needs, on the role whose sessions are denied.
@@ -233,7 +240,7 @@ func (d denials) tidy(ctx context.Context, now time.Time, i provider.Issued) (ow
 		case now.After(until):
 			_, err := d.client.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &d.role, PolicyName: &name})
 			if gone := (*iamtypes.NoSuchEntityException)(nil); err != nil && !errors.As(err, &gone) {
-				stays = cmp.Or(stays, iamFailure(actionDelete, err))
+				stays = provider.Join(stays, iamFailure(actionDelete, err))
 			}
 		case of == i.ID && !until.Before(i.Until):
 			own = name
@@ -301,8 +308,15 @@ func iamFailure(action string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := provider.Unanswered(provider.Retryable,
-		action+": "+cmp.Or(outbound.Unread("IAM", err), "IAM did not answer, or not in a form that can be read"))
+	unread := outbound.Unread("IAM", err)
+	if errors.Is(err, errMore) {
+		unread = errMore.Error()
+	}
+	if unread != "" {
+		// Nobody can read until when that works which such an answer may hold.
+		return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, action+": "+unread)
+	}
+	e := provider.Unanswered(provider.Retryable, action+": IAM did not answer, or not in a form that can be read")
 	if why := outbound.Unsent("IAM", err); why != "" {
 		e.Message = why
 	}

@@ -122,15 +122,22 @@ type reader struct {
 
 // Do implements [sts.HTTPClient].
 func (r *reader) Do(request *http.Request) (*http.Response, error) {
-	response, err := r.client.Do(request)
+	response, body, err := ask(r.client, request)
+	r.more = hasMore(body)
+	return response, err
+}
+
+// ask sends a question, and returns its answer, and the body of a success beside it.
+func ask(client *http.Client, question *http.Request) (*http.Response, []byte, error) {
+	response, err := client.Do(question)
 	if err != nil || response.StatusCode >= http.StatusMultipleChoices {
-		return response, err
+		return response, nil, err
 	}
 	body, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	r.more, response.Body = hasMore(body), io.NopCloser(bytes.NewReader(body))
-	return response, nil
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	return response, body, nil
 }

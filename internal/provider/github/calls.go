@@ -4,9 +4,11 @@
 package github
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -33,6 +35,8 @@ type api struct {
 type answered struct {
 	status   int
 	sentence string
+	// more is what it was answered otherwise.
+	more answer
 }
 
 // with calls the API with a token, once: go-github's clients remember that they were throttled, and the controller backs off itself.
@@ -79,9 +83,16 @@ func about(settings *v1alpha1.GitHubProvider, w wanted) string {
 // as if it were none. It is seconds as a rule. Source: https://github.com/octokit/handbook, on the replication lag.
 const settles = time.Minute
 
+// The questions that end a token. The second is for more repositories than it is for: of one that works, GitHub says
+// how many those are, and nothing else.
+const (
+	itself   = "installation/token"
+	noneLeft = "installation/repositories?per_page=100&page=2"
+)
+
 // end has the token end itself. That GitHub does not accept it afterwards is the proof.
 func (t *token) end(ctx context.Context, now time.Time) error {
-	got, err := t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) { return c.Apps.RevokeInstallationToken(ctx) })
+	got, err := t.ask(ctx, http.MethodDelete, itself)
 	switch {
 	case err == nil && got.status == http.StatusNoContent:
 	case err == nil: // A page of a gateway's, perhaps, which let nothing through.
@@ -92,10 +103,7 @@ func (t *token) end(ctx context.Context, now time.Time) error {
 		return provider.Unanswered(provider.Retryable, "GitHub does not know the token that was just issued, "+
 			"or not yet; it is asked again until a minute has passed since")
 	}
-	got, err = t.api.with(t.reveal(), func(c *github.Client) (*github.Response, error) {
-		_, response, err := c.Apps.ListRepos(ctx, &github.ListOptions{PerPage: 1})
-		return response, err
-	})
+	got, err = t.ask(ctx, http.MethodGet, noneLeft, "total_count", "repository_selection")
 	if got.isUnknown(err) {
 		return nil
 	}
@@ -103,6 +111,35 @@ func (t *token) end(ctx context.Context, now time.Time) error {
 		err = provider.Unanswered(provider.Retryable, "GitHub still accepts the token")
 	}
 	return got.stays(err)
+}
+
+// ask asks with the token, and has another one end itself that is shown in place of the answer. That it has ended proves
+// nothing.
+func (t *token) ask(ctx context.Context, method, path string, fields ...string) (answered, error) {
+	got, err := t.api.ask(ctx, t.reveal(), method, path, fields...)
+	if another := got.more.token(); another != "" && another != t.reveal() {
+		_, ending := t.api.ask(ctx, another, http.MethodDelete, itself)
+		err = provider.Join(err, ending)
+	}
+	return got, err
+}
+
+// ask asks with a token for what holds nothing that works: a success that holds more than the fields is another answer.
+func (a api) ask(ctx context.Context, bearer, method, path string, fields ...string) (answered, error) {
+	var body bytes.Buffer
+	got, err := a.with(bearer, func(c *github.Client) (*github.Response, error) {
+		request, err := c.NewRequest(ctx, method, path, nil)
+		if err != nil {
+			return nil, err
+		}
+		return c.Do(request, &body)
+	})
+	if err != nil || !outbound.JSON.HoldsMore(body.Bytes(), outbound.Plain, fields...) {
+		return got, err
+	}
+	_ = json.Unmarshal(body.Bytes(), &got.more) // as far as it is one
+	return got, provider.Mismatched(provider.Retryable, got.more.works(), "GitHub answered the end of a token with something else, "+
+		"or with more; see what stands between the operator and GitHub")
 }
 
 // badCredentials is what GitHub says of a token that is none. Where none was sent, for what is in between dropped it,

@@ -168,10 +168,14 @@ func (g *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 		// What is not what was asked for is given to nobody, and ended if GitHub does that.
 		cleanUp, cancel := provider.CleanUp(ctx)
 		defer cancel()
-		if answer.token() != "" && t.end(cleanUp, g.options.Clock.Now()) == nil {
+		if answer.token() == "" {
+			return nil, problem
+		}
+		err := t.end(cleanUp, g.options.Clock.Now())
+		if err == nil {
 			g.end(mine)
 		}
-		return nil, problem
+		return nil, problem.Leaving(provider.StillWorks(err))
 	}
 	return t.credential(settings, l.Capability.Spec.GitHub.Delivery, wanted, answer.expires(), proof)
 }

@@ -28,6 +28,12 @@ type Errors struct {
 	Is func(text []byte) bool
 }
 
+// HoldsMore reports whether a success, which can be read, holds something beside the fields that are known of such an
+// answer, or a text in them that isText does not take. It is read as a failure is: see [Errors].
+func (f Form) HoldsMore(success []byte, isText func(text string) bool, fields ...string) bool {
+	return f.holdsMore(success, Errors{Fields: fields, Text: isText})
+}
+
 // holdsMore reports whether a text, which can be read, holds something beside an error's fields, or something in them
 // that could be a credential. Members that are empty, as "lease_id": "", hold nothing.
 func (f Form) holdsMore(text []byte, own Errors) bool {

@@ -51,8 +51,7 @@ func (s *session) child(ctx context.Context, l provider.Lease) (*session, *provi
 		return nil, classify(makingChild, err)
 	}
 	if class, why := s.childProblem(answer, l.TTL); why != "" {
-		s.endShown(ctx, answer)
-		return nil, provider.Mismatched(class, answer.works(s.now(), 0), why)
+		return nil, provider.Mismatched(class, answer.works(s.now(), 0).And(s.endShown(ctx, answer)), why)
 	}
 	c, err := s.client.CloneWithHeaders()
 	if err != nil {

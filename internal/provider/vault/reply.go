@@ -40,6 +40,15 @@ var (
 // read reads an answer. Vault's client drops what it does not know, takes an empty answer, and one that nothing is at
 // the path, for the same, and takes an error with a warning for a secret.
 func read(raw *api.Response, failure error) (*reply, error) {
+	body, err := bodyOf(raw, failure)
+	if err != nil {
+		return nil, err
+	}
+	return parseReply(body)
+}
+
+// bodyOf is what was answered with success.
+func bodyOf(raw *api.Response, failure error) ([]byte, error) {
 	if raw != nil {
 		defer func() { _ = raw.Body.Close() }()
 	}
@@ -49,10 +58,10 @@ func read(raw *api.Response, failure error) (*reply, error) {
 	case raw.StatusCode >= http.StatusMultipleChoices:
 		return nil, errEmpty
 	}
-	body, err := io.ReadAll(raw.Body)
-	if err != nil {
-		return nil, err
-	}
+	return io.ReadAll(raw.Body)
+}
+
+func parseReply(body []byte) (*reply, error) {
 	secret, err := api.ParseSecret(bytes.NewReader(body))
 	members := map[string]json.RawMessage{}
 	if err != nil || secret == nil || json.Unmarshal(body, &members) != nil {

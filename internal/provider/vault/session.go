@@ -38,6 +38,9 @@ type session struct {
 	now func() time.Time
 	// works is until when the login's token works.
 	works provider.Works
+	// last reports whether what it ends was shown by an answer: what it is shown in turn is counted, and not ended, so that
+	// there is an end to it.
+	last bool
 }
 
 // client asks one server, once per call. What the operator's environment says of Vault is put aside: no token, no namespace and no
@@ -78,9 +81,9 @@ func (v *Provider) logIn(ctx context.Context, h handle) (*session, error) {
 		return nil, classify(what, err)
 	}
 	if class, why := loginProblem(what, answer, token.Reveal()); why != "" {
-		s.endShown(ctx, answer)
+		works := answer.works(s.now(), 0).And(s.endShown(ctx, answer))
 		s.close()
-		return nil, provider.Mismatched(class, answer.works(s.now(), 0), why)
+		return nil, provider.Mismatched(class, works, why)
 	}
 	c.SetToken(answer.token.ClientToken)
 	s.accessor, s.policies, s.entity = answer.token.Accessor, answer.token.Policies, answer.token.EntityID
@@ -112,25 +115,30 @@ func loginProblem(what string, answer *reply, sent string) (provider.Class, stri
 
 // endShown ends a token that an answer shows and that is given to nobody, by itself or by its accessor: it may be no
 // child of the login, whose end would be no end of it. That it has ended proves nothing: the answer is not what was
-// asked for.
-func (s *session) endShown(ctx context.Context, answer *reply) {
+// asked for. What is answered on that way works as long as it says.
+func (s *session) endShown(ctx context.Context, answer *reply) provider.Works {
 	ctx, cancel := provider.CleanUp(ctx)
 	defer cancel()
-	shown := made{}
+	shown, works := made{}, provider.Works{}
 	if answer.token != nil {
 		shown = *answer.token
 	}
 	if answer.WrapInfo != nil {
 		shown.Accessor = answer.WrapInfo.WrappedAccessor
 	}
+	ending := *s
+	ending.last = true
 	own := shown.ClientToken != "" && !slices.Contains(s.sent(), shown.ClientToken)
 	if c, err := s.client.CloneWithHeaders(); own && err == nil {
 		c.SetToken(shown.ClientToken)
-		(&session{client: c}).endSelf(ctx)
+		itself := ending
+		itself.client = c
+		works = works.And(provider.StillWorks(itself.endSelf(ctx)))
 	}
 	if shown.Accessor != "" && shown.Accessor != s.accessor && s.client.Token() != "" {
-		_ = s.endLogin(ctx, login{Accessor: shown.Accessor})
+		works = works.And(provider.StillWorks(ending.endLogin(ctx, login{Accessor: shown.Accessor})))
 	}
+	return works
 }
 
 // lasts is until when something works that lives so long.
@@ -240,29 +248,30 @@ func (s *session) end(ctx context.Context, l login) error {
 	if l.Lease != "" {
 		stays = s.endLease(ctx, l.Lease)
 	}
-	return cmp.Or(stays, s.endLogin(ctx, l))
+	return provider.Join(stays, s.endLogin(ctx, l))
 }
 
 func (s *session) endLease(ctx context.Context, lease string) error {
 	what := "revoking lease " + lease
 	// A lease that is gone already is no error here; what it is, lookup tells.
-	_, failure := s.client.Logical().WriteWithContext(ctx, "sys/leases/revoke", map[string]any{"lease_id": lease, "sync": true})
-	if failure != nil && status(failure) != http.StatusBadRequest {
-		return classify(what, failure)
+	err := s.order(ctx, "sys/leases/revoke", map[string]any{"lease_id": lease, "sync": true})
+	if err != nil && status(err) != http.StatusBadRequest {
+		return classify(what, err)
 	}
-	_, err := s.client.Logical().WriteWithContext(ctx, "sys/leases/lookup", map[string]any{"lease_id": lease})
+	err = s.order(ctx, "sys/leases/lookup", map[string]any{"lease_id": lease}, leaseFields...)
 	if !says(err, http.StatusBadRequest, "invalid lease") {
-		return stillThere(what, errors.Join(err, failure))
+		return stillThere(what, err)
 	}
 	return nil
 }
 
 func (s *session) endLogin(ctx context.Context, l login) error {
 	const what = "revoking the login"
-	if _, err := s.client.Logical().WriteWithContext(ctx, "auth/token/revoke-accessor", map[string]any{"accessor": l.Accessor}); err != nil && !noAccessor(err) {
+	accessor := map[string]any{"accessor": l.Accessor}
+	if err := s.order(ctx, "auth/token/revoke-accessor", accessor); err != nil && !noAccessor(err) {
 		return classify(what, err)
 	}
-	if _, err := s.client.Logical().WriteWithContext(ctx, "auth/token/lookup-accessor", map[string]any{"accessor": l.Accessor}); !noAccessor(err) {
+	if err := s.order(ctx, "auth/token/lookup-accessor", accessor, tokenFields...); !noAccessor(err) {
 		return stillThere(what, err)
 	}
 	return nil
@@ -270,20 +279,24 @@ func (s *session) endLogin(ctx context.Context, l login) error {
 
 // stillThere: Vault has not confirmed the end. Its own words may name what it cannot reach, and are not repeated.
 func stillThere(what string, err error) error {
-	e := provider.Unanswered(provider.Retryable, what+": Vault still knows it; see Vault's log "+
-		"for why it cannot end it")
 	if err != nil && status(err) != http.StatusBadRequest {
 		return classify(what, err)
 	}
-	return e
+	return provider.Unanswered(provider.Retryable, what+": Vault still knows it; see Vault's log "+
+		"for why it cannot end it")
 }
 
 // endSelf ends this login, and every token and lease that hangs on it. Vault answers 204, as others do who let nothing
-// through: it is no proof.
-func (s *session) endSelf(ctx context.Context) {
-	if response, _ := s.client.Logical().WriteRawWithContext(ctx, "auth/token/revoke-self", nil); response != nil {
-		_ = response.Body.Close()
+// through: it is no proof. A failure is told where it is an answer that holds more.
+func (s *session) endSelf(ctx context.Context) error {
+	err := s.order(ctx, "auth/token/revoke-self", map[string]any{})
+	if err == nil {
+		return nil
 	}
+	if e := classify("ending the login", err); provider.IsMismatched(e) {
+		return e
+	}
+	return nil
 }
 
 // noAccessor: Vault says that it knows no token by this accessor.
@@ -348,8 +361,10 @@ func classify(what string, err error) *provider.Error {
 	code, unsent, unread := status(err), outbound.Unsent("Vault", err), outbound.Unread("Vault", err)
 	const notRead = "Vault did not answer, or not in a form that can be read"
 	known, isKnown := knownRefusal(err)
-	refused := refuses(err)
+	refused, more := refuses(err), (*moreError)(nil)
 	switch {
+	case errors.As(err, &more):
+		return provider.Mismatched(provider.Retryable, more.works, what+": "+more.Error())
 	case unread != "" || errors.Is(err, errUnread):
 		return provider.Mismatched(provider.Retryable, provider.Works{Unknown: true}, what+": "+cmp.Or(unread, notRead))
 	case unsent != "":

@@ -183,11 +183,11 @@ func (v *Provider) Issue(ctx context.Context, l provider.Lease) (*provider.Crede
 // undo ends the login of an attempt that failed, and with it whatever it was leased. Nothing was issued if Vault refused
 // it, and says that the login's token is gone: then the handle is again what it was before.
 func (v *Provider) undo(ctx context.Context, s *session, l provider.Lease, before handle, failure *provider.Error) error {
-	s.endSelf(ctx)
+	ending := s.endSelf(ctx)
 	if !provider.IsRefused(failure) {
-		return failure.Leaving(s.works)
+		return failure.Leaving(s.works).Leaving(provider.StillWorks(ending))
 	}
-	err := v.confirmGone(ctx, before, s.accessor)
+	err := provider.Join(ending, v.confirmGone(ctx, before, s.accessor))
 	if err == nil && l.Keep(ctx, before.String()) == nil {
 		return failure
 	}
@@ -201,9 +201,7 @@ func (v *Provider) confirmGone(ctx context.Context, h handle, accessor string) e
 		return err
 	}
 	defer s.close()
-	err = s.endLogin(ctx, login{Accessor: accessor})
-	s.endSelf(ctx)
-	return err
+	return provider.Join(s.endLogin(ctx, login{Accessor: accessor}), s.endSelf(ctx))
 }
 
 func (v *Provider) read(ctx context.Context, s *session, l provider.Lease, asked question, h handle) (*provider.Credential, *provider.Error) {
@@ -232,14 +230,14 @@ func (v *Provider) lease(ctx context.Context, s *session, l provider.Lease, aske
 	secret.slow = v.options.Clock.Now().Sub(began)
 	credential, err := s.take(l, asked, h.Role, secret, began)
 	if err != nil {
-		s.endUnused(ctx, asked, secret)
-		return nil, provider.Mismatched(provider.Final, secret.answer.works(began, secret.slow), err.Error())
+		works := secret.answer.works(began, secret.slow).And(s.endUnused(ctx, asked, secret))
+		return nil, provider.Mismatched(provider.Final, works, err.Error())
 	}
 	// The lease's ID is stored in clear, and so only when it is known to tell nothing of the secret.
 	h.Begun[len(h.Begun)-1].Lease = secret.lease
 	if err := l.Keep(ctx, h.String()); err != nil {
-		s.endUnused(ctx, asked, secret)
-		return nil, provider.Unanswered(provider.Retryable, "what Vault leased could not be stored")
+		works := s.endUnused(ctx, asked, secret)
+		return nil, provider.Unanswered(provider.Retryable, "what Vault leased could not be stored").Leaving(works)
 	}
 	return credential, nil
 }
@@ -266,14 +264,15 @@ func (s *session) take(l provider.Lease, asked question, role string, leased *se
 	return credential, nil
 }
 
-// endUnused ends the lease of what is given to nobody, and the token beside it, as far as Vault can.
-func (s *session) endUnused(ctx context.Context, asked question, leased *secret) {
+// endUnused ends the lease of what is given to nobody, and the token beside it, as far as Vault can. What is answered on
+// that way works as long as it says.
+func (s *session) endUnused(ctx context.Context, asked question, leased *secret) (works provider.Works) {
 	cleanUp, cancel := provider.CleanUp(ctx)
 	defer cancel()
 	if asked.leases(leased.lease) {
-		_ = s.endLease(cleanUp, leased.lease)
+		works = provider.StillWorks(s.endLease(cleanUp, leased.lease))
 	}
-	s.endShown(ctx, leased.answer)
+	return works.And(s.endShown(ctx, leased.answer))
 }
 
 // granted makes the credential, and says until when it works.
@@ -334,7 +333,7 @@ func (v *Provider) Revoke(ctx context.Context, i provider.Issued) (provider.Revo
 	defer s.close()
 	stays := provider.EndAll(h.Begun, func(begun login) error { return s.end(ctx, begun) })
 	// The token of this call ends by itself if this fails.
-	s.endSelf(ctx)
+	stays = provider.Join(stays, s.endSelf(ctx))
 	if stays != nil {
 		return provider.Revoked{}, stays
 	}
