@@ -123,6 +123,18 @@ As whom it runs
 		`  command     "/publish-preview"`, "the rest    not known: the Job that was reviewed is gone")
 }
 
+// TestDescribe_SaysForWhatAVariableCounts: what a later variable replaces can be in another one's value already.
+func TestDescribe_SaysForWhatAVariableCounts(t *testing.T) {
+	job := aJob(func(j *batchv1.Job) {
+		j.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "TARGET", Value: "--delete-all"}, {Name: "DEST", Value: "$(TARGET)"}, {Name: "TARGET", Value: "web-app"}}
+	})
+	at(t, aRequest(), job).types("describe", "publish-pr-184").exits(0).says(`
+  publish (step)   env TARGET="--delete-all", which counts only for $(TARGET) in DEST: it is the variable 1 of 2 of this name, and a later one replaces it
+  publish (step)   env DEST="$(TARGET)"
+  publish (step)   env TARGET="web-app", which replaces the others, but not for $(TARGET) in DEST: it is the last of 2 variables of this name
+`)
+}
+
 func TestDescribe_ShowsWhatTheStepReadsAsItWasReviewed(t *testing.T) {
 	content := func(script string) *corev1.ConfigMap {
 		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "agents", Name: "scripts", UID: "c-1"},

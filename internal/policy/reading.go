@@ -6,7 +6,6 @@ package policy
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"reflect"
 	"regexp"
@@ -119,7 +118,7 @@ func Quoted(words []string) string {
 func Reading(job *batchv1.Job, step string) []Line {
 	spec, r := &job.Spec, &reading{at: map[place]int{}}
 	walk(spec, r.visit)
-	r.countNames(&spec.Template.Spec)
+	r.sayWhatCounts(&spec.Template.Spec)
 	r.unset(&spec.Template.Spec)
 	if labels := othersLabels(job); len(labels) > 0 {
 		r.lines = append(r.lines, Line{Danger: Rest, Name: "labels of the Job", Value: inJSON(labels)})
@@ -189,28 +188,6 @@ func (r *reading) visit(s Setting) bool {
 	}
 	r.lines[at].add(s, field)
 	return false
-}
-
-// countNames says of several variables of one name which of them counts.
-func (r *reading) countNames(pod *corev1.PodSpec) {
-	for _, c := range containers(pod) {
-		total, seen := map[string]int{}, map[string]int{}
-		for _, e := range c.Env {
-			total[e.Name]++
-		}
-		for i, e := range c.Env {
-			at, shown := r.at[place{c.Name, listElement{list: "env", name: e.Name}.path(), i}]
-			seen[e.Name]++
-			switch {
-			case total[e.Name] == 1 || !shown:
-			case seen[e.Name] < total[e.Name]:
-				r.lines[at].Value += fmt.Sprintf(", which does not count: it is the variable %d of %d of this name, and the last one counts",
-					seen[e.Name], total[e.Name])
-			default:
-				r.lines[at].Value += fmt.Sprintf(", which counts: it is the last of %d variables of this name", total[e.Name])
-			}
-		}
-	}
 }
 
 // unset adds what is decided elsewhere because a field is not set.

@@ -97,10 +97,10 @@ func TestReading_TellsElementsByTheirPlace(t *testing.T) {
 			got = append(got, l.String())
 		}
 	}
-	const not = ", which does not count: it is the variable %d of 3 of this name, and the last one counts"
+	const not = ", which does not count: it is the variable %d of 3 of this name, and a later one replaces it"
 	want := []string{
 		`env A="x"` + fmt.Sprintf(not, 1), `env "A]B"="hidden?"`, `env A="second"` + fmt.Sprintf(not, 2),
-		`env A: valueFrom.secretKeyRef.name "s", valueFrom.secretKeyRef.key "k", which counts: it is the last of 3 variables of this name`,
+		`env A: valueFrom.secretKeyRef.name "s", valueFrom.secretKeyRef.key "k", which replaces the others: it is the last of 3 variables of this name`,
 		`env "LD_PRELOAD]"="/x.so"`, `env "Q=\"good\" B"="evil"`, `env E=""`, `env "A]"="<"`, `env "A[0]"="0"`, `env "<"="1"`,
 		`volumeMounts "/a].name": name "d", mountPath "/a].name"`, `volumeMounts "/b: name \"x\", mountPath \"/c\"": name "e", mountPath "/b: name \"x\", mountPath \"/c\""`,
 		`volumeMounts "/a]": name "f", mountPath "/a]"`,
