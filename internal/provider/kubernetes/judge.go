@@ -103,6 +103,7 @@ func (k *Provider) judge(r right) []finding {
 		var verbs []finding
 		for _, verb := range r.rule.Verbs {
 			for _, f := range slices.Concat(k.known.judge(verb, kind), k.opens(verb, kind)) {
+				f.what = shownWord(verb)
 				verbs = gather(verbs, f)
 			}
 		}
@@ -119,10 +120,29 @@ func (k *Provider) judge(r right) []finding {
 
 // cited is a line of a right, as far as there is room for it, with the binding that gives it.
 func (r right) cited(line string) string {
-	if runes := []rune(line); len(runes) > longestFinding {
-		line = string(runes[:longestFinding]) + "…"
+	return fmt.Sprintf("%s (%s)", begun(line, longestFinding), r.binding)
+}
+
+// begun is the beginning of a line of a right. A word that is quoted, and is not whole any more, is quoted all the same.
+func begun(line string, most int) string {
+	runes := []rune(line)
+	if len(runes) <= most {
+		return line
 	}
-	return fmt.Sprintf("%s (%s)", line, r.binding)
+	open := false
+	for i := 0; i < most; i++ {
+		switch runes[i] {
+		case '\\':
+			i++
+		case '"':
+			open = !open
+		}
+	}
+	line = string(runes[:most])
+	if open {
+		line = strings.TrimRight(line, `\`) + `"`
+	}
+	return line + "…"
 }
 
 // gather puts verbs that lead to the same into one finding.
@@ -189,7 +209,7 @@ func (k *Provider) opens(verb string, of kind) []finding {
 		}
 		why := e.words
 		if verb == "*" || k.known.wild(of) {
-			why = fmt.Sprintf("it takes in %s %s, and %s", e.example(verb), cmp.Or(e.named(), of.String()), why)
+			why = fmt.Sprintf("it takes in %s %s, and %s", e.example(verb), cmp.Or(e.named(), shownWord(of.String())), why)
 		}
 		return []finding{{v1alpha1.AcceptOpenConnections, verb, why}}
 	}
@@ -269,7 +289,7 @@ func (all rights) fit(user string) error {
 	for _, r := range all {
 		for _, part := range slices.Concat(r.rule.Verbs, r.rule.APIGroups, r.rule.Resources, r.rule.ResourceNames,
 			r.rule.NonResourceURLs) {
-			if strings.ContainsFunc(part, func(c rune) bool { return c <= ' ' || c > '~' }) {
+			if !fits(part) {
 				return invalid("a rule of a role that is bound to %s (%s) has %+.100q, which no object of the API is named: "+
 					"people cannot be shown what it means; write it without spaces and other signs", user, r.binding, part)
 			}
@@ -282,8 +302,8 @@ func (all rights) fit(user string) error {
 	}
 	for _, line := range lines {
 		if len(line) > provider.LongestAction {
-			return invalid("a rule of a role that is bound to %s is longer than %d characters: %s…; split it",
-				user, provider.LongestAction, line[:64])
+			return invalid("a rule of a role that is bound to %s is longer than %d characters: %s; split it",
+				user, provider.LongestAction, begun(line, 64))
 		}
 	}
 	return nil
