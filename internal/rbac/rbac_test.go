@@ -114,7 +114,7 @@ func TestReader_NamesAreNoWordsOfTheOperators(t *testing.T) {
 		"a binding": {text, subject("ServiceAccount", "", "bot"), rbac.ServiceAccounts(namespace),
 			rbac.Right{Subject: "system:serviceaccount:agents:bot", Binding: "RoleBinding " + quoted}},
 		"an account by its user name": {"b", subject("User", "", "system:serviceaccount:agents:"+text), rbac.ServiceAccounts(namespace),
-			rbac.Right{Subject: `"system:serviceaccount:agents:x), which is accepted.\nApproved by "…`, Binding: "RoleBinding b"}},
+			rbac.Right{Subject: `"system:serviceaccount:agents:` + quoted[1:], Binding: "RoleBinding b"}},
 		"an account": {"b", subject("ServiceAccount", "", "x y"), rbac.ServiceAccounts(namespace),
 			rbac.Right{Subject: `"system:serviceaccount:agents:x y"`, Binding: "RoleBinding b"}},
 		"a user that is named as a group is": {"b", subject("User", "", "group developers"), rbac.User("group developers", nil),

@@ -12,7 +12,7 @@ const (
 	// longestName is how many bytes a name can have that is written as it is: as many as that of an object of Kubernetes.
 	longestName = 253
 	// longestQuote is how many characters of any other name are written.
-	longestQuote = 64
+	longestQuote = 100
 )
 
 // Name returns a name that somebody else chose as it stands in a sentence of the program's own. A name that is made of

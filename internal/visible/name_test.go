@@ -26,21 +26,21 @@ func TestName_OrdinaryOnesStay(t *testing.T) {
 // TestName_TakenForWordsOfNobody: nothing that somebody else chose ends a sentence, a line or a pair of brackets, or moves a cursor.
 func TestName_TakenForWordsOfNobody(t *testing.T) {
 	for name, want := range map[string]string{
-		"":                           `""`,
-		"two words":                  `"two words"`,
-		"reader), and all is well":   `"reader), and all is well"`,
-		`a "quote" and a \`:          `"a \"quote\" and a \\"`,
-		"a\nb":                       `"a\nb"`,
-		"a\x1b[31mb":                 `"a\x1b[31mb"`,
-		"a\u202eb":                   `"a\u202eb"`,
-		"a\u00a0b":                   `"a\u00a0b"`,
-		"\u0430dmin":                 `"\u0430dmin"`,
-		"a,b":                        `"a,b"`,
-		"a;b":                        `"a;b"`,
-		"a\xffb":                     `"a\xffb"`,
-		strings.Repeat("a", 254):     `"` + strings.Repeat("a", 64) + `"…`,
-		strings.Repeat("\n", 65):     `"` + strings.Repeat(`\n`, 64) + `"…`,
-		strings.Repeat("\u202e", 64): `"` + strings.Repeat(`\u202e`, 64) + `"`,
+		"":                            `""`,
+		"two words":                   `"two words"`,
+		"reader), and all is well":    `"reader), and all is well"`,
+		`a "quote" and a \`:           `"a \"quote\" and a \\"`,
+		"a\nb":                        `"a\nb"`,
+		"a\x1b[31mb":                  `"a\x1b[31mb"`,
+		"a\u202eb":                    `"a\u202eb"`,
+		"a\u00a0b":                    `"a\u00a0b"`,
+		"\u0430dmin":                  `"\u0430dmin"`,
+		"a,b":                         `"a,b"`,
+		"a;b":                         `"a;b"`,
+		"a\xffb":                      `"a\xffb"`,
+		strings.Repeat("a", 254):      `"` + strings.Repeat("a", 100) + `"…`,
+		strings.Repeat("\n", 101):     `"` + strings.Repeat(`\n`, 100) + `"…`,
+		strings.Repeat("\u202e", 100): `"` + strings.Repeat(`\u202e`, 100) + `"`,
 	} {
 		if got := visible.Name(name); got != want {
 			t.Errorf("%q becomes %s, want %s", name, got, want)

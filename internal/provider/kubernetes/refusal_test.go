@@ -132,7 +132,7 @@ func TestRights_WordsOfARoleAreNoWordsOfTheOperators(t *testing.T) {
 		"a kind":                 {rule("get", "", text), "get " + quoted + " in web"},
 		"a group":                {rule("get", text, "pods"), `get "pods.` + quoted[1:] + " in web"},
 		"a URL":                  {rbacv1.PolicyRule{Verbs: []string{"get"}, NonResourceURLs: []string{text}}, "get " + quoted},
-		"a name without end":     {rule("list", "", "configmaps", long), `list configmaps "` + strings.Repeat(`\u202e`, 64) + `"… in web`},
+		"a name without end":     {rule("list", "", "configmaps", long), `list configmaps "` + strings.Repeat(`\u202e`, 100) + `"… in web`},
 		"a name of two, as read": {rule("list", "", "configmaps", "a,b"), `list configmaps "a,b" in web`},
 		"a name of many letters": {rule("list", "", "configmaps", strings.Repeat("a", 300)),
 			`list configmaps "` + strings.Repeat("a", 300) + `" in web`},
