@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // leastSecondsKept is how long a Job must stay after its end, in seconds: the grant's end is read from it.
@@ -99,7 +100,7 @@ func resources(pod *corev1.PodSpec) findings {
 		list := map[string]corev1.ResourceList{"limits": c.Resources.Limits, "requests": c.Resources.Requests}[kind]
 		_, set := list[corev1.ResourceName(name)]
 		f.add(!set, "%s reads resources.%s of container %s, which the Job does not set: a LimitRange or the node would decide what it reads; set it",
-			where, r.Resource, cmp.Or(r.ContainerName, container))
+			where, visible.Name(r.Resource), visible.Name(cmp.Or(r.ContainerName, container)))
 	}
 	eachRead(pod, func(where, container string, _ *corev1.ObjectFieldSelector, r *corev1.ResourceFieldSelector) {
 		read(where, container, r)
@@ -143,13 +144,13 @@ func eachRead(pod *corev1.PodSpec, read func(where, container string, field *cor
 	for _, c := range containers(pod) {
 		for _, e := range c.Env {
 			if e.ValueFrom != nil {
-				read(fmt.Sprintf("container %s: env[%s]", c.Name, e.Name), c.Name, e.ValueFrom.FieldRef, e.ValueFrom.ResourceFieldRef)
+				read(fmt.Sprintf("container %s: env[%s]", c.Name, visible.Name(e.Name)), c.Name, e.ValueFrom.FieldRef, e.ValueFrom.ResourceFieldRef)
 			}
 		}
 	}
 	for _, v := range pod.Volumes {
 		for _, file := range downward(v) {
-			read(fmt.Sprintf("volume %s: %s", v.Name, file.Path), "", file.FieldRef, file.ResourceFieldRef)
+			read(fmt.Sprintf("volume %s: %s", v.Name, visible.Name(file.Path)), "", file.FieldRef, file.ResourceFieldRef)
 		}
 	}
 }
