@@ -34,6 +34,26 @@ func stored(changes ...change) Facts {
 	return f
 }
 
+// TestNext_SaysWhoEndedItInWordsOfItsOwn: an authenticator reports any text as a name, and an annotation has any text.
+func TestNext_SaysWhoEndedItInWordsOfItsOwn(t *testing.T) {
+	for name, row := range map[string]struct {
+		with change
+		want string
+	}{
+		"a late denial": {func(f *Facts) { f.Request.DeniedBy = "bob, and withdrawn by alice" }, `denied by "bob, and withdrawn by alice"`},
+		"an annotation": {func(f *Facts) {
+			f.Grant.Annotations = map[string]string{v1alpha1.AnnotationRevokedBy: "bob, for alice", v1alpha1.AnnotationRevoke: "a leak\n\x1b[31mand more"}
+		}, `revoked by "bob, for alice": a leak\u000a\u001b[31mand more`},
+		"an annotation in an ordinary sentence": {func(f *Facts) {
+			f.Grant.Annotations = map[string]string{v1alpha1.AnnotationRevokedBy: "bob@example.com", v1alpha1.AnnotationRevoke: "it's a leak: see #12"}
+		}, `revoked by bob@example.com: it's a leak: see #12`},
+	} {
+		if got := Next(active(row.with), now); got.Stop.Message != row.want {
+			t.Errorf("%s: %q, want %q", name, got.Stop.Message, row.want)
+		}
+	}
+}
+
 // active is a grant whose Job runs, issued a minute ago for ten.
 func active(changes ...change) Facts {
 	f := stored(issued(-time.Minute, 10*time.Minute), started, delivery)
