@@ -200,7 +200,7 @@ func (a *asker) policyTest() reply {
 	a.shown.TypeMeta = metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"}
 	write("job.yaml", a.shown)
 	spec := a.made.Spec
-	one := map[string]any{"name": "a", "requester": map[string]any{"user": "bot"},
+	one := map[string]any{"name": "a", "requester": map[string]any{"user": spec.Requester.Username},
 		"job": map[string]any{"manifest": "job.yaml"},
 		"request": map[string]any{"capability": spec.Capability, "repo": spec.Repo, "environment": spec.Environment,
 			"ttlSeconds": 60,

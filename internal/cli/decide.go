@@ -177,7 +177,7 @@ func (s *shell) send(ctx context.Context, c *cluster, r *v1alpha1.CapabilityRequ
 	for _, is := range r.Decisions {
 		known := slices.ContainsFunc(before, func(was v1alpha1.Decision) bool { return equality.Semantic.DeepEqual(was, is) })
 		if !known && is.Digest == digest && is.Decision == d.kind {
-			words = fmt.Sprintf("recorded: %s by %s", is.Decision, is.By)
+			words = fmt.Sprintf("recorded: %s by %s", is.Decision, visible.Name(is.By))
 		}
 	}
 	_, err := visible.Fprintf(s.Out, "%s%s, for request %s in namespace %s, digest %s\n"+

@@ -144,12 +144,16 @@ func operatorSays(r *v1alpha1.CapabilityRequest) string {
 	if reason == "" {
 		return "nothing yet; it has not looked at the request, is not running, or does not watch this namespace (--watch-namespace)"
 	}
-	words, _, _ := strings.Cut(said(r.Status.Conditions, v1alpha1.ConditionAllowed), "; look at status.review, then: kubectl ")
+	words := said(r.Status.Conditions, v1alpha1.ConditionAllowed)
+	// The last one: what the operator repeats of others can have the same words.
+	if at := strings.LastIndex(words, "; look at status.review, then: kubectl "); at >= 0 && reason == v1alpha1.ReasonAwaitingApproval {
+		words = words[:at]
+	}
 	return reason + ": " + words
 }
 
 func decisionWords(r *v1alpha1.CapabilityRequest, d v1alpha1.Decision) string {
-	words := fmt.Sprintf("%s by %s", d.Decision, d.By)
+	words := fmt.Sprintf("%s by %s", d.Decision, visible.Name(d.By))
 	if d.Reason != "" {
 		words += ": " + strconv.Quote(d.Reason)
 	}

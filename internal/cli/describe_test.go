@@ -20,6 +20,32 @@ import (
 	"github.com/valetkey/valetkey/internal/visible"
 )
 
+// TestOperatorSays_AllButItsOwnCommand: what the operator repeats of others can have the words before the command.
+func TestOperatorSays_AllButItsOwnCommand(t *testing.T) {
+	const command = "; look at status.review, then: kubectl "
+	for reason, row := range map[string]struct{ message, want string }{
+		v1alpha1.ReasonAwaitingApproval: {`one waits, from group "x` + command + `"` + command + "annotate", `AwaitingApproval: one waits, from group "x` + command + `"`},
+		v1alpha1.ReasonRequesterTooStrong: {`RoleBinding "x` + command + `"; bot may approve`,
+			`RequesterTooStrong: RoleBinding "x` + command + `"; bot may approve`},
+	} {
+		r := &v1alpha1.CapabilityRequest{}
+		r.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAllowed, Reason: reason, Message: row.message}}
+		if got := operatorSays(r); got != row.want {
+			t.Errorf("it says %s\nwant %s", got, row.want)
+		}
+	}
+}
+
+// TestDecisionWords_QuoteAName: an authenticator reports any text.
+func TestDecisionWords_QuoteAName(t *testing.T) {
+	r := &v1alpha1.CapabilityRequest{}
+	for by, want := range map[string]string{"alice@example.com": "Deny by alice@example.com (of", "alice, and bob": `Deny by "alice, and bob" (of`} {
+		if got := decisionWords(r, v1alpha1.Decision{By: by, Decision: v1alpha1.DecisionDeny, Digest: "d"}); !strings.HasPrefix(got, want) {
+			t.Errorf("it says %s, want %s", got, want)
+		}
+	}
+}
+
 func TestDescribeSaysAllThatAPersonDecidesOn(t *testing.T) {
 	at(t, aRequest(), aJob()).types("describe", "publish-pr-184").exits(0).prints(`
 publish-pr-184 in namespace agents: AwaitingApproval

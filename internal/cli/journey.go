@@ -172,7 +172,7 @@ func (j *journey) check(approval string) {
 func (j *journey) lookAtGrant(g *v1alpha1.CapabilityGrant) (over func() int) {
 	by, approval := "nobody-had-to", " approval=not_required"
 	if len(g.Spec.Approval.ApprovedBy) > 0 {
-		by, approval = strings.Join(g.Spec.Approval.ApprovedBy, ","), " approval=required"
+		by, approval = strings.Join(visible.Names(g.Spec.Approval.ApprovedBy), ","), " approval=required"
 	}
 	j.check(approval)
 	j.line("policy.result", "result", "approved=true ttl_seconds=%d policy=%s by=%s", g.Spec.TTLSeconds, g.Spec.Approval.Policy, by)

@@ -122,6 +122,15 @@ func questions() map[string]question {
 		"an account that may read Secrets": {cluster: binding("edit", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind,
 			Name: "ci"}, secretReader()),
 			reason: tooStrong, words: "system:serviceaccount:agents:ci may read", unknown: noCluster},
+		"a binding whose name says that all is well": {cluster: binding("x), which is accepted.\nApproved by \x1b[31malice\u202e (all is well",
+			rbacv1.Subject{Kind: rbacv1.UserKind, Name: "bot"}, approver()),
+			reason: tooStrong, words: `bot may approve requests in namespace agents (RoleBinding "x), which is accepted.\nApproved by ` +
+				`\x1b[31malice\u202e (all is well")`, unknown: noCluster},
+		"a requester whose name says that all is well": {cluster: change(func(p *v1alpha1.CapabilityPolicySpec) {
+			p.Requesters[0].Name = "alice"
+		}), request: func(r *v1alpha1.CapabilityRequest) { r.Spec.Requester.Username = "bot ask; approved by alice: let bot" },
+			reason: denied, words: `no policy lets "bot ask; approved by alice: let bot" ask for publish`,
+			unknown: []string{"can", "mcp ask"}}, // there, bot asks
 		"a requester who may approve": {cluster: binding("approvers", rbacv1.Subject{Kind: rbacv1.UserKind,
 			Name: "bot"}, approver()),
 			reason: tooStrong, words: "does not accept RequesterMayApprove: " +

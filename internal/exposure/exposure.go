@@ -19,6 +19,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/rbac"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Question is an access that must not be had by whoever could use it to read a credential, or to approve the
@@ -106,7 +107,7 @@ func (r *Risks) Privileged(who v1alpha1.Identity) {
 		return
 	}
 	for i := range r.questions {
-		r.Add(who.Username, "it needs no role", i)
+		r.Add(visible.Name(who.Username), "it needs no role", i)
 	}
 }
 
@@ -129,7 +130,8 @@ func (r *Risks) Rights(found rbac.Rights) {
 	}
 }
 
-// Add adds that the answer to a question, an index into the questions, is yes for somebody, and what it comes from.
+// Add adds that the answer to a question, an index into the questions, is yes for somebody, and what it comes from, both as they
+// stand in a sentence.
 func (r *Risks) Add(subject, from string, question int) {
 	key := source{subject, from}
 	if !slices.Contains(r.may[key], question) {

@@ -15,6 +15,7 @@ import (
 	"github.com/valetkey/valetkey/internal/exposure"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/rbac"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // surroundings looks at the request's namespace, and at who could read a credential there or approve the request.
@@ -67,7 +68,7 @@ func (q *Inquirer) own(ctx context.Context, found *Found, questions []exposure.Q
 			return err
 		}
 		if may {
-			risks.Add(who.Username, exposure.Asked, i)
+			risks.Add(visible.Name(who.Username), exposure.Asked, i)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Step is one thing to do.
@@ -151,7 +152,7 @@ func withdrawn(f Facts) (v1alpha1.GrantStop, bool) {
 	switch {
 	case g.Revoked():
 		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRevokedByAnnotation,
-			said("revoked by "+g.Annotations[v1alpha1.AnnotationRevokedBy], g.Annotations[v1alpha1.AnnotationRevoke])), true
+			said("revoked by "+visible.Name(g.Annotations[v1alpha1.AnnotationRevokedBy]), visible.Line(g.Annotations[v1alpha1.AnnotationRevoke]))), true
 	case g.DeletionTimestamp != nil:
 		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonGrantDeleted, "the grant was deleted"), true
 	case f.Request.Replaced && g.Status.Attempt == 0:
@@ -160,7 +161,7 @@ func withdrawn(f Facts) (v1alpha1.GrantStop, bool) {
 	case !f.Request.Exists:
 		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonRequestGone, "the request was deleted"), true
 	case f.Request.DeniedBy != "":
-		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonDeniedLate, "denied by "+f.Request.DeniedBy), true
+		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonDeniedLate, "denied by "+visible.Name(f.Request.DeniedBy)), true
 	case f.Policy.Known && !f.Policy.Allows:
 		return stopFor(v1alpha1.OutcomeRevoked, v1alpha1.ReasonPolicyWithdrawn, f.Policy.Message), true
 	}

@@ -34,6 +34,26 @@ func stored(changes ...change) Facts {
 	return f
 }
 
+// TestNext_SaysWhoEndedItInWordsOfItsOwn: an authenticator reports any text as a name, and an annotation has any text.
+func TestNext_SaysWhoEndedItInWordsOfItsOwn(t *testing.T) {
+	for name, row := range map[string]struct {
+		with change
+		want string
+	}{
+		"a late denial": {func(f *Facts) { f.Request.DeniedBy = "bob, and withdrawn by alice" }, `denied by "bob, and withdrawn by alice"`},
+		"an annotation": {func(f *Facts) {
+			f.Grant.Annotations = map[string]string{v1alpha1.AnnotationRevokedBy: "bob, for alice", v1alpha1.AnnotationRevoke: "a leak\n\x1b[31mand more"}
+		}, `revoked by "bob, for alice": a leak\u000a\u001b[31mand more`},
+		"an annotation in an ordinary sentence": {func(f *Facts) {
+			f.Grant.Annotations = map[string]string{v1alpha1.AnnotationRevokedBy: "bob@example.com", v1alpha1.AnnotationRevoke: "it's a leak: see #12"}
+		}, `revoked by bob@example.com: it's a leak: see #12`},
+	} {
+		if got := Next(active(row.with), now); got.Stop.Message != row.want {
+			t.Errorf("%s: %q, want %q", name, got.Stop.Message, row.want)
+		}
+	}
+}
+
 // active is a grant whose Job runs, issued a minute ago for ten.
 func active(changes ...change) Facts {
 	f := stored(issued(-time.Minute, 10*time.Minute), started, delivery)
@@ -224,6 +244,9 @@ func TestNext(t *testing.T) {
 			want: Wait, reason: v1alpha1.ReasonActive},
 		"a step that ended with its Pod leaves it to the Job": {facts: active(over(0), func(f *Facts) { f.Pods[0].Ended = true }),
 			want: Wait, reason: v1alpha1.ReasonActive},
+		"a step that ended with its Pod, of which the Job says nothing": {facts: active(over(0), func(f *Facts) {
+			f.Pods[0].Ended, f.Pods[0].Step.OverAt = true, now.Add(-JobGrace)
+		}), want: Stop, reason: v1alpha1.ReasonStepCompleted, outcome: v1alpha1.OutcomeCompleted},
 		"a step that ended alone leaves it to the Job": {facts: active(over(0), func(f *Facts) { f.Pods[0].Step.Others = false }),
 			want: Wait, reason: v1alpha1.ReasonActive},
 		"a Job that failed is the graver reason": {facts: active(over(0), func(f *Facts) { f.Job.Failed = true }),

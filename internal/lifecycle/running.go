@@ -80,8 +80,21 @@ func said(what, words string) string {
 // StepGrace is how long the other containers of a Pod have to end with the step: then it is the Job that has ended.
 const StepGrace = 5 * time.Second
 
-// outlived reports whether the step of a Pod has ended while other containers of it go on.
-func (p PodFacts) outlived() bool { return !p.Gone && !p.Ended && p.Step.Over && p.Step.Others }
+// JobGrace is how long a Job has to say that its Pod has ended, which it does within a second as a rule.
+const JobGrace = 30 * time.Second
+
+// outlived returns when a grant ends by itself whose step has ended: other containers of the Pod go on, or the Job does not say that its Pod
+// has ended. Whatever keeps the job-controller from looking at the Job keeps no credential working.
+func (p PodFacts) outlived() (due time.Time, found bool) {
+	switch {
+	case p.Gone || !p.Step.Over:
+		return time.Time{}, false
+	case p.Ended:
+		return p.Step.OverAt.Add(JobGrace), !p.Step.OverAt.IsZero()
+	default:
+		return p.Step.OverAt.Add(StepGrace), p.Step.Others
+	}
+}
 
 // activeUntil is when a grant whose Job runs is to be looked at again: when its time is up, or its step has been over
 // for long enough.
@@ -91,17 +104,18 @@ func (f Facts) activeUntil(now time.Time) time.Time {
 		until = again
 	}
 	for _, p := range f.Pods {
-		if due := p.Step.OverAt.Add(StepGrace); p.outlived() && (until.IsZero() || due.Before(until)) {
+		if due, found := p.outlived(); found && (until.IsZero() || due.Before(until)) {
 			until = due
 		}
 	}
 	return until
 }
 
-// stepOver is why a grant ends whose step has ended while others of its Pod go on, which have no use for its credential.
+// stepOver is why a grant ends whose step has ended while others of its Pod go on, which have no use for its credential, or whose Job does
+// not end with its Pod.
 func stepOver(f Facts, now time.Time) (v1alpha1.GrantStop, bool) {
 	for _, p := range f.Pods {
-		if !p.outlived() || now.Before(p.Step.OverAt.Add(StepGrace)) {
+		if due, found := p.outlived(); !found || now.Before(due) {
 			continue
 		}
 		end := p.Step.end(f.Grant.Spec.Job.Container)

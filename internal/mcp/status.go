@@ -17,6 +17,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/lifecycle"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // listed are an agent's requests.
@@ -101,7 +102,7 @@ func (s *Server) withdraw(ctx context.Context, c *call) answer {
 		return failure(err, nil)
 	case st.request.Spec.Requester.Username != who.Username:
 		return answer{failed: true, body: told{Name: name, State: st.state(), Rule: "one's own requests only",
-			Message: fmt.Sprintf("it is the request of %s, not of %s", st.request.Spec.Requester.Username, who.Username),
+			Message: fmt.Sprintf("it is the request of %s, not of %s", visible.Name(st.request.Spec.Requester.Username), visible.Name(who.Username)),
 			Next:    "leave it; tell a person if it should end"}}
 	case st.state() == stateEnded:
 		t := s.tell(st)

@@ -316,9 +316,11 @@ func TestWithdrawingDeletesTheRequestAndThenItsJob(t *testing.T) {
 		}
 	})
 	t.Run("but not those of others, nor what has ended", func(t *testing.T) {
-		w := newWorld(t, stored("theirs", func(r *v1alpha1.CapabilityRequest) { r.Spec.Requester.Username = "bob" }), stored("over", ends(v1alpha1.ReasonGrantEnded, "Completed")))
+		w := newWorld(t, stored("theirs", func(r *v1alpha1.CapabilityRequest) { r.Spec.Requester.Username = "bob" }), stored("over", ends(v1alpha1.ReasonGrantEnded, "Completed")),
+			stored("odd", func(r *v1alpha1.CapabilityRequest) { r.Spec.Requester.Username = "bob; delete it" }))
 		r := w.call("withdraw", arguments{"name": "theirs"})
-		w.expect(r, stateAsked, "it is the request of bob")
+		w.expect(r, stateAsked, "it is the request of bob, not of")
+		w.expect(w.call("withdraw", arguments{"name": "odd"}), stateAsked, `it is the request of \"bob; delete it\", not of`)
 		w.expect(w.call("withdraw", arguments{"name": "over"}), stateEnded, "nothing is left to withdraw")
 		w.expectChanges()
 		if !r.failed {

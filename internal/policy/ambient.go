@@ -13,6 +13,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/ambient"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Delivered are the variables of the container by which clients find what a capability's back end delivers: those that
@@ -89,7 +90,7 @@ func conflicts(c *v1alpha1.Capability, set []string, where string) findings {
 	for _, client := range slices.Sorted(maps.Keys(byClient)) {
 		names := slices.Compact(slices.Sorted(slices.Values(byClient[client])))
 		f.add(true, "%s %s could make %s use another credential than the granted one; leave it out, "+
-			"or have the capability demand valetkey-exec, which does", where, strings.Join(names, ", "), client)
+			"or have the capability demand valetkey-exec, which does", where, strings.Join(visible.Names(names), ", "), client)
 	}
 	return f
 }

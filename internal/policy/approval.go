@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 func (c *Compiled) approvers() []v1alpha1.Subject {
@@ -93,11 +94,11 @@ func (e *evaluation) approvedBy(deadline time.Time) []string {
 		who := everybody.person(d.By)
 		switch first, again := known[who]; {
 		case !e.takes(d):
-			e.uncounted = append(e.uncounted, d.By+" is no approver of this policy"+unlessNamed(d.By))
+			e.uncounted = append(e.uncounted, visible.Name(d.By)+" is no approver of this policy"+unlessNamed(d.By))
 		case who == requester:
-			e.uncounted = append(e.uncounted, d.By+" is the requester under another name, and nobody approves their own request")
+			e.uncounted = append(e.uncounted, visible.Name(d.By)+" is the requester under another name, and nobody approves their own request")
 		case again:
-			e.uncounted = append(e.uncounted, d.By+" is "+first+" under another name, and one person counts once")
+			e.uncounted = append(e.uncounted, visible.Name(d.By)+" is "+visible.Name(first)+" under another name, and one person counts once")
 		default:
 			known[who] = d.By
 			names = append(names, d.By)

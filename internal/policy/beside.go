@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // late are the containers of a Pod that the kubelet starts, or starts again, while the step runs: those beside it, and
@@ -48,9 +49,9 @@ func holdUps(job *batchv1.Job, step string) findings {
 		for _, m := range c.VolumeMounts {
 			f.add(writable(pod, m.Name) && (m.MountPath == "/" || path.Clean(m.MountPath) == "/etc" || strings.HasPrefix(path.Clean(m.MountPath), "/etc/")),
 				"container %s: no volume that containers write may be mounted at %s: the runtime looks up users there as it starts the container, "+
-					"while the step runs, and another container could have put there what never answers", c.Name, m.MountPath)
+					"while the step runs, and another container could have put there what never answers", c.Name, visible.Name(m.MountPath))
 			f.add(m.SubPath+m.SubPathExpr != "" && writable(pod, m.Name), "container %s: the mount at %s must have no subPath: the kubelet opens that folder while the "+
-				"step runs, and another container could have put there what never answers; mount the whole volume", c.Name, m.MountPath)
+				"step runs, and another container could have put there what never answers; mount the whole volume", c.Name, visible.Name(m.MountPath))
 		}
 		if c.LivenessProbe != nil || c.StartupProbe != nil {
 			probed++

@@ -11,8 +11,10 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // leastSecondsKept is how long a Job must stay after its end, in seconds: the grant's end is read from it.
@@ -69,6 +71,7 @@ func combinations(spec *batchv1.JobSpec) findings {
 	f.add(strings.HasPrefix(pod.PriorityClassName, "system-") || pod.PriorityClassName == operatorPriority,
 		"priorityClassName must not be %s: Pods that a node or the cluster needs would make room for it; "+
 			"use a PriorityClass of your own", pod.PriorityClassName)
+	f.add(selectsMore(spec.Selector), "selector must be left out: the API server writes it, and the job-controller must not let go of the Job's Pod for another")
 	for _, v := range pod.Volumes {
 		f.add(v.Name == v1alpha1.VolumeName, "the volume name %s is reserved", v.Name)
 	}
@@ -82,6 +85,22 @@ func combinations(spec *batchv1.JobSpec) findings {
 	}
 	return slices.Concat(f, resources(pod), notesRead(&spec.Template))
 }
+
+// selectsMore reports whether a Job's selector is another than the API server's, which adds its own to what is there.
+func selectsMore(s *metav1.LabelSelector) bool {
+	if s == nil {
+		return false
+	}
+	for key := range s.MatchLabels {
+		if key != batchv1.ControllerUidLabel && key != legacyControllerUID {
+			return true
+		}
+	}
+	return len(s.MatchExpressions) > 0
+}
+
+// legacyControllerUID is what API servers before Kubernetes 1.27 wrote alone.
+const legacyControllerUID = "controller-uid"
 
 // resources: what a container reads of its resources has to be in the Job. What is not set there is set by a LimitRange of the namespace
 // when the Pod is made, or by its node.
@@ -99,7 +118,7 @@ func resources(pod *corev1.PodSpec) findings {
 		list := map[string]corev1.ResourceList{"limits": c.Resources.Limits, "requests": c.Resources.Requests}[kind]
 		_, set := list[corev1.ResourceName(name)]
 		f.add(!set, "%s reads resources.%s of container %s, which the Job does not set: a LimitRange or the node would decide what it reads; set it",
-			where, r.Resource, cmp.Or(r.ContainerName, container))
+			where, visible.Name(r.Resource), visible.Name(cmp.Or(r.ContainerName, container)))
 	}
 	eachRead(pod, func(where, container string, _ *corev1.ObjectFieldSelector, r *corev1.ResourceFieldSelector) {
 		read(where, container, r)
@@ -143,13 +162,13 @@ func eachRead(pod *corev1.PodSpec, read func(where, container string, field *cor
 	for _, c := range containers(pod) {
 		for _, e := range c.Env {
 			if e.ValueFrom != nil {
-				read(fmt.Sprintf("container %s: env[%s]", c.Name, e.Name), c.Name, e.ValueFrom.FieldRef, e.ValueFrom.ResourceFieldRef)
+				read(fmt.Sprintf("container %s: env[%s]", c.Name, visible.Name(e.Name)), c.Name, e.ValueFrom.FieldRef, e.ValueFrom.ResourceFieldRef)
 			}
 		}
 	}
 	for _, v := range pod.Volumes {
 		for _, file := range downward(v) {
-			read(fmt.Sprintf("volume %s: %s", v.Name, file.Path), "", file.FieldRef, file.ResourceFieldRef)
+			read(fmt.Sprintf("volume %s: %s", v.Name, visible.Name(file.Path)), "", file.FieldRef, file.ResourceFieldRef)
 		}
 	}
 }

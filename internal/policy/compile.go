@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/cel/library"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // What expressions may cost, in the API server's units: a million is about a tenth of a second. Policies are evaluated for
@@ -185,6 +186,15 @@ func firstLine(err error) string {
 	return strings.TrimPrefix(line, "ERROR: <input>:")
 }
 
+// quotedKey quotes the key that a message of CEL's says there is none of: an expression can have it from the request.
+func quotedKey(message string) string {
+	const missing = "no such key: "
+	if key, found := strings.CutPrefix(message, missing); found {
+		return missing + visible.Name(key)
+	}
+	return message
+}
+
 // answer is what an expression says.
 type answer int
 
@@ -222,7 +232,7 @@ func (c clause) eval(vars map[string]any) (answer, error) {
 	value, _, err := c.program.ContextEval(enough{}, counting(vars))
 	switch {
 	case err != nil:
-		return failed, errors.New(firstLine(err))
+		return failed, errors.New(quotedKey(firstLine(err)))
 	case value == types.True, c.anyCase && types.IsUnknown(value):
 		return yes, nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/names"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Facts are all that a decision depends on.
@@ -164,7 +165,7 @@ func (e *evaluation) deniedByPerson() *Decision {
 		if d.Decision != v1alpha1.DecisionDeny || d.Digest != e.Digest {
 			continue
 		}
-		message := d.By + " denied it"
+		message := visible.Name(d.By) + " denied it"
 		if d.Reason != "" {
 			message += ": " + d.Reason
 		}
@@ -273,7 +274,7 @@ func (e *evaluation) awaitingJob() *Decision {
 func (e *evaluation) allowed() Decision {
 	message := fmt.Sprintf("policy %s allows it", e.chosen.name())
 	if len(e.approvers) > 0 {
-		message += ", approved by " + list(e.approvers)
+		message += ", approved by " + list(visible.Names(e.approvers))
 	}
 	d := Decision{Verdict: Allow, Reason: v1alpha1.ReasonAllowed, Policy: e.chosen.reference(), ApprovedBy: e.approvers,
 		Message: Clip(message, maxMessageLength)}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 const (
@@ -48,7 +49,7 @@ func execMissing(container *corev1.Container, pod *corev1.PodSpec, c *v1alpha1.C
 	for i := range container.VolumeMounts {
 		if other := &container.VolumeMounts[i]; other != mount {
 			f.add(covers(other.MountPath, container.Command[0]), "container %s mounts %s over valetkey-exec at %s",
-				container.Name, other.MountPath, container.Command[0])
+				container.Name, visible.Name(other.MountPath), container.Command[0])
 		}
 	}
 	if mount == nil {
@@ -137,7 +138,7 @@ func execVolume(
 	switch source := pod.Volumes[at].VolumeSource; source {
 	case corev1.VolumeSource{Image: source.Image}:
 		f.add(!isOneOf(c.Spec.Exec.Images, source.Image.Reference), "volume %s is image %s, and capability %s takes "+
-			"valetkey-exec from %s", mount.Name, Clip(source.Image.Reference, 128), c.Name, list(c.Spec.Exec.Images))
+			"valetkey-exec from %s", mount.Name, visible.Name(source.Image.Reference), c.Name, list(c.Spec.Exec.Images))
 	case corev1.VolumeSource{EmptyDir: source.EmptyDir}:
 		f.add(!mount.ReadOnly, "mount %s of valetkey-exec is not readOnly", mount.MountPath)
 		return append(f, installed(container, mount.Name, pod, c)...)
@@ -162,7 +163,7 @@ func installed(container *corev1.Container, volume string, pod *corev1.PodSpec, 
 			default:
 				f.add(true, "container %s mounts volume %s at %s, from which valetkey-exec is run; only its own init "+
 					"container may, with command [/valetkey-exec], args [install, %s] and nothing else",
-					other.Name, volume, m.MountPath, installMount)
+					other.Name, volume, visible.Name(m.MountPath), installMount)
 			}
 		}
 	}

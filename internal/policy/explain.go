@@ -11,6 +11,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/names"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Holds is what a clause of a policy says of a request.
@@ -150,7 +151,7 @@ func (c *Compiled) fieldClauses(r *v1alpha1.CapabilityRequest, asked names.Asked
 	s := &c.policy.Spec
 	all := []Clause{
 		{"capabilities", holds(c.matchesCapability(r)), wants(s.Capabilities, r.Spec.Capability)},
-		{"requesters", holds(c.matchesRequester(r)), wants(describeSubjects(s.Requesters), r.Spec.Requester.Username)},
+		{"requesters", holds(c.matchesRequester(r)), wants(describeSubjects(s.Requesters), visible.Name(r.Spec.Requester.Username))},
 	}
 	if len(s.Namespaces) > 0 {
 		all = append(all, Clause{"namespaces", holds(slices.Contains(s.Namespaces, r.Namespace)), wants(s.Namespaces, r.Namespace)})

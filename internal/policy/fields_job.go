@@ -21,7 +21,7 @@ func jobFields() []Field {
 			refused("it can end the Job while its Pod runs", "successPolicy"),
 			refused("one request is one run", "backoffLimitPerIndex", "maxFailedIndexes"),
 			refused("Pods would be scheduled as a group", "scheduling"),
-			harmless("the API server writes it, for manualSelector is refused", "selector"),
+			harmless("the API server writes it: one with anything beside is refused, and so is manualSelector", "selector"),
 			written(harmless("the hold sets it, and the grant takes it away", "suspend")),
 			written(harmless("the hold moves it to the Pod template, and the grant sets it to what is left", "activeDeadlineSeconds")),
 			anyStep(reviewed(Placement, "how long the Job and its log are kept", "ttlSecondsAfterFinished")),

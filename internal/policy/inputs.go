@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Limits of what a Pod may read. They bound what one request makes the operator read and copy.
@@ -74,7 +75,7 @@ func (s Setting) sources() []source {
 		if pinned(v.Reference) {
 			return nil
 		}
-		return []source{{where: where, other: "image " + v.Reference}}
+		return []source{{where: where, other: "image " + visible.Name(v.Reference)}}
 	case corev1.ResourceList:
 		var all []source
 		for _, device := range devices(v) {
@@ -90,7 +91,7 @@ func (s Setting) sources() []source {
 		return all
 	default:
 		if kind, name := objectOf(v); kind != "" {
-			return []source{{where: where, other: kind + " " + name, kind: kind, name: name}}
+			return []source{{where: where, other: kind + " " + visible.Name(name), kind: kind, name: name}}
 		}
 		return []source{{where: where, other: describeSource(v)}}
 	}
@@ -136,7 +137,7 @@ func (s Setting) place() string {
 	case "volumes":
 		return "volume " + s.in.name
 	case "env":
-		return "env " + plainOrQuoted(s.in.name) + " of container " + s.Container
+		return "env " + visible.Name(s.in.name) + " of container " + s.Container
 	case "envFrom":
 		return "an envFrom of container " + s.Container
 	}
@@ -235,7 +236,7 @@ func reviewInputs(job *batchv1.Job, found map[string]*corev1.ConfigMap) ([]v1alp
 	f.add(size > MaxInputSize, "the ConfigMaps that the Pod reads have %d bytes, of at most %d", size, MaxInputSize)
 	for _, s := range sources(&job.Spec) {
 		missing := s.configMap != "" && found[s.configMap] == nil && !s.optional
-		f.add(missing, "%s is ConfigMap %s, which does not exist; create it before the Job", s.where, s.configMap)
+		f.add(missing, "%s is ConfigMap %s, which does not exist; create it before the Job", s.where, visible.Name(s.configMap))
 	}
 	return all, f
 }

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // What fits the fields of status.review: a Job that cannot be shown whole cannot be approved.
@@ -68,7 +69,8 @@ func ownership(job *batchv1.Job, r *v1alpha1.CapabilityRequest) findings {
 		job.Labels[v1alpha1.LabelRequest], r.Name)
 	creator, requester := job.Annotations[v1alpha1.AnnotationCreatedBy], r.Spec.Requester.Username
 	f.add(creator == "", "nobody stamped who created the Job")
-	f.add(creator != "" && creator != requester, "the Job was created by %s, the request by %s", creator, requester)
+	f.add(creator != "" && creator != requester, "the Job was created by %s, the request by %s",
+		visible.Name(creator), visible.Name(requester))
 	f.add(slices.ContainsFunc(job.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID != r.UID }),
 		"the Job has an owner that is not the request")
 	return f
@@ -120,7 +122,7 @@ func step(job *batchv1.Job, r *v1alpha1.CapabilityRequest, c *v1alpha1.Capabilit
 	}
 	for _, m := range container.VolumeMounts {
 		f.add(hidesCredential(m.MountPath), "container %s mounts %s, which could hide the credential's files at %s; mount it elsewhere",
-			container.Name, m.MountPath, v1alpha1.MountPath)
+			container.Name, visible.Name(m.MountPath), v1alpha1.MountPath)
 	}
 	return slices.Concat(f, runnerMismatch(behindExec(container, c), job, c), execMissing(container, pod, c))
 }
@@ -149,7 +151,7 @@ func showable(job *batchv1.Job) findings {
 	f.add(len(job.Labels) > maxLabels, "the Job has %d labels, of at most %d", len(job.Labels), maxLabels)
 	f.add(len(images(pod)) > maxImages, "the Pod has %d images, of at most %d", len(images(pod)), maxImages)
 	for _, image := range images(pod) {
-		f.add(len(image) > maxImageLength, "the image %s has more than %d characters", Clip(image, 64), maxImageLength)
+		f.add(len(image) > maxImageLength, "the image %s has more than %d characters", visible.Name(image), maxImageLength)
 		if _, err := imageName(image); err != nil {
 			f.add(true, "%s", err)
 		}

@@ -109,6 +109,16 @@ func TestAJobThatCouldRunMoreThanOnePodIsRefused(t *testing.T) {
 		{"it says that it is not indexed", spec(func(s *batchv1.JobSpec) { s.CompletionMode = ptr.To(batchv1.NonIndexedCompletion) }), ""},
 		{"it ignores failures", spec(func(s *batchv1.JobSpec) { s.PodFailurePolicy = &batchv1.PodFailurePolicy{} }), "podFailurePolicy"},
 		{"it has a rule of its own for success", spec(func(s *batchv1.JobSpec) { s.SuccessPolicy = &batchv1.SuccessPolicy{} }), "successPolicy"},
+		{"it selects Pods by more than the API server", spec(func(s *batchv1.JobSpec) {
+			s.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.ControllerUidLabel: "u"},
+				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "topology.kubernetes.io/zone", Operator: metav1.LabelSelectorOpDoesNotExist}}}
+		}), "selector must be left out"},
+		{"it selects Pods by another label", spec(func(s *batchv1.JobSpec) {
+			s.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.ControllerUidLabel: "u", "app": "web"}}
+		}), "selector must be left out"},
+		{"it selects Pods by the API server's own labels", spec(func(s *batchv1.JobSpec) {
+			s.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.ControllerUidLabel: "u", "controller-uid": "u"}}
+		}), ""},
 		{"it selects Pods by itself", spec(func(s *batchv1.JobSpec) { s.ManualSelector = ptr.To(true) }), "manualSelector"},
 		{"something else runs it", spec(func(s *batchv1.JobSpec) { s.ManagedBy = ptr.To("example.com/queue") }), "managedBy"},
 		{"it names the job-controller", spec(func(s *batchv1.JobSpec) { s.ManagedBy = ptr.To(batchv1.JobControllerName) }), ""},

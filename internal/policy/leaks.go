@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // leaks says by what the credential would leave its container without its program telling it: what the kubelet copies from the
@@ -44,10 +45,10 @@ func expanded(step *corev1.Container, c *v1alpha1.Capability) findings {
 	look("command", step.Command...)
 	look("args", step.Args...)
 	for _, e := range step.Env {
-		look(fmt.Sprintf("env[%s]", e.Name), e.Value)
+		look(fmt.Sprintf("env[%s]", visible.Name(e.Name)), e.Value)
 	}
 	for _, m := range step.VolumeMounts {
-		look(fmt.Sprintf("volumeMounts[%s].subPathExpr", m.MountPath), m.SubPathExpr)
+		look(fmt.Sprintf("volumeMounts[%s].subPathExpr", visible.Name(m.MountPath)), m.SubPathExpr)
 	}
 	return f
 }

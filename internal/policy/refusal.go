@@ -12,6 +12,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/names"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 const (
@@ -92,7 +93,7 @@ func (e *evaluation) withdrawn() *Decision {
 func (e *evaluation) refuse(nearest []refusal) *Decision {
 	d := &Decision{Verdict: Deny, Reason: v1alpha1.ReasonDeniedByPolicy}
 	if len(nearest) == 0 {
-		d.Message = fmt.Sprintf("no policy lets %s ask for %s%s", e.Request.Spec.Requester.Username, e.Capability.Name, e.whatMayBeAsked())
+		d.Message = fmt.Sprintf("no policy lets %s ask for %s%s", visible.Name(e.Request.Spec.Requester.Username), e.Capability.Name, e.whatMayBeAsked())
 		return d
 	}
 	if !slices.ContainsFunc(nearest[0].misses, func(m miss) bool { return !m.requesterTooStrong() }) {
@@ -210,7 +211,7 @@ func Clip(s string, limit int) string {
 	return s[:cut] + mark
 }
 
-// oneLine makes an error fit into a sentence.
+// oneLine makes an error fit into a sentence. One of an expression can repeat what it read.
 func oneLine(err error) string {
-	return Clip(strings.Join(strings.Fields(err.Error()), " "), 400)
+	return Clip(visible.Line(strings.Join(strings.Fields(err.Error()), " ")), 400)
 }

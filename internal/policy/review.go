@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // What fits the fields of status.review.
@@ -128,7 +129,7 @@ func findRisks(in ReviewInput) []Risk {
 	var found risks
 	for _, c := range containers(pod) {
 		if !pinned(c.Image) {
-			found.add(v1alpha1.AcceptUnpinnedImage, "the image %s of container %s is not named by digest", c.Image, c.Name)
+			found.add(v1alpha1.AcceptUnpinnedImage, "the image %s of container %s is not named by digest", visible.Name(c.Image), c.Name)
 		}
 	}
 	for _, s := range sources(&in.Job.Spec) {

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // runnerMismatch says in which fields a container differs from the runner that is most like it; nothing if it is one of them, or
@@ -42,7 +43,7 @@ func runnerDifferences(container *corev1.Container, job *batchv1.Job, r *v1alpha
 
 func program(c *corev1.Container, r *v1alpha1.Runner) findings {
 	var f findings
-	f.add(!isImage(c.Image, r.Image), "image is %s, not %s", Clip(c.Image, 128), r.Image)
+	f.add(!isImage(c.Image, r.Image), "image is %s, not %s", visible.Name(c.Image), r.Image)
 	f.add(len(c.Command) == 0 || !slices.Equal(c.Command, r.Command), "command is %s, not %s", words(c.Command), words(r.Command))
 	f.add(!r.AnyArgs && !slices.Equal(c.Args, r.Args), "args are %s, not %s", words(c.Args), words(r.Args))
 	f.add(c.WorkingDir != r.WorkingDir, "workingDir is %q, not %q", Clip(c.WorkingDir, 128), r.WorkingDir)
@@ -55,7 +56,7 @@ func environmentDifferences(c *corev1.Container, r *v1alpha1.Runner) findings {
 	var f findings
 	for _, v := range c.Env {
 		listed := slices.Contains(r.Env, v1alpha1.RunnerVariable{Name: v.Name, Value: v.Value})
-		f.add(v.ValueFrom != nil || !listed, "env %s is not listed with this value", v.Name)
+		f.add(v.ValueFrom != nil || !listed, "env %s is not listed with this value", visible.Name(v.Name))
 	}
 	return f
 }
@@ -63,11 +64,12 @@ func environmentDifferences(c *corev1.Container, r *v1alpha1.Runner) findings {
 func mountDifferences(c *corev1.Container, pod *corev1.PodSpec, r *v1alpha1.Runner) findings {
 	var f findings
 	for _, m := range c.VolumeMounts {
+		at := visible.Name(m.MountPath)
 		listed := slices.Contains(r.Mounts, v1alpha1.RunnerMount{MountPath: m.MountPath, Source: mountSource(pod, m.Name)})
-		f.add(!listed, "the mount at %s is not listed with this source", m.MountPath)
-		f.add(m.SubPath != "" || m.SubPathExpr != "", "the mount at %s has a subPath", m.MountPath)
-		f.add(m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone, "the mount at %s propagates", m.MountPath)
-		f.add(len(m.BindMountOptions) > 0, "the mount at %s has bindMountOptions", m.MountPath)
+		f.add(!listed, "the mount at %s is not listed with this source", at)
+		f.add(m.SubPath != "" || m.SubPathExpr != "", "the mount at %s has a subPath", at)
+		f.add(m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone, "the mount at %s propagates", at)
+		f.add(len(m.BindMountOptions) > 0, "the mount at %s has bindMountOptions", at)
 	}
 	return f
 }
@@ -101,7 +103,7 @@ func additions(spec *batchv1.JobSpec, step string) findings {
 		case s.Field.Runner == AnyStep, s.isDefault(), s.isHarmlessNote(), s.isPlainShare():
 			return true
 		}
-		f.add(true, "%s is set", s.Path)
+		f.add(true, "%s is set", s.shown())
 		return false
 	})
 	return f

@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Setting is one field that a Job's spec sets, or, where Value is not valid, one that it should set.
@@ -32,6 +34,8 @@ type Setting struct {
 	key   string
 	// in is the list element that the field is of: the outermost, if several are nested. Its list is empty if there is none.
 	in listElement
+	// at is the innermost; nil if there is none.
+	at *listElement
 }
 
 // listElement is an element of a list below a container, or below the Job's spec. Names of elements can have any character, also
@@ -39,16 +43,34 @@ type Setting struct {
 type listElement struct {
 	list, name string
 	index      int
+	// in is the element that the list is of; nil if there is none.
+	in *listElement
 }
 
 func (e listElement) path() string { return e.list + "[" + e.name + "]" }
 
+// shown is the path in a sentence. The API server takes any text as the name of a variable, or as the path of a mount.
+func (e *listElement) shown() string {
+	return e.in.within(e.list) + "[" + visible.Name(e.name) + "]"
+}
+
+// within is a path that goes on from the element, in a sentence.
+func (e *listElement) within(path string) string {
+	if e == nil {
+		return path
+	}
+	return e.shown() + strings.TrimPrefix(path, e.path())
+}
+
+// shown is the field's path in a sentence.
+func (s Setting) shown() string { return s.at.within(s.Path) }
+
 // where names the field in a sentence.
 func (s Setting) where() string {
 	if s.Container == "" {
-		return s.Path
+		return s.shown()
 	}
-	return "container " + s.Container + ": " + s.Path
+	return "container " + s.Container + ": " + s.shown()
 }
 
 // table has the fields of each type that a Job's spec is made of, in the type's own order.
@@ -213,7 +235,7 @@ func (w walker) fields(v reflect.Value, of Setting) {
 		if !set && !row.field.Needed {
 			continue
 		}
-		s := Setting{Field: row.field.Field, Container: of.Container, Path: join(of.Path, row.Name), Value: value, in: of.in, bound: row.bound, key: row.key}
+		s := Setting{Field: row.field.Field, Container: of.Container, Path: join(of.Path, row.Name), Value: value, in: of.in, at: of.at, bound: row.bound, key: row.key}
 		switch known := &row.field; {
 		case !set:
 			s.Value = reflect.Value{}
@@ -243,10 +265,10 @@ func (w walker) into(s Setting) {
 			w.fields(v.Index(i), Setting{Container: name})
 			continue
 		}
-		inner, at := s, listElement{s.Path, name, i}
-		inner.Path = at.path()
+		inner, at := s, &listElement{s.Path, name, i, s.at}
+		inner.Path, inner.at = at.path(), at
 		if s.in.list == "" {
-			inner.in = at
+			inner.in = *at
 		}
 		w.fields(v.Index(i), inner)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // serviceAccountPrefix begins the user name of every ServiceAccount.
@@ -57,10 +58,10 @@ func matchApprover(s v1alpha1.Subject, username string, groups []string) bool {
 func describeSubject(s v1alpha1.Subject) string {
 	switch s.Kind {
 	case v1alpha1.SubjectServiceAccount:
-		return "ServiceAccount " + s.Namespace + "/" + s.Name
+		return "ServiceAccount " + visible.Name(s.Namespace+"/"+s.Name)
 	case v1alpha1.SubjectGroup:
-		return "group " + s.Name
+		return "group " + visible.Name(s.Name)
 	default:
-		return "user " + s.Name
+		return "user " + visible.Name(s.Name)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/exposure"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // reviewedAt is when every review is written: a decision depends on how much later it is, and on no date.
@@ -209,7 +210,7 @@ func (t *testCase) exposure(r *v1alpha1.CapabilityRequest) []policy.Risk {
 	found := exposure.New(r.Namespace, questions)
 	for i, q := range questions {
 		if slices.Contains(t.Risks, q.Needs) {
-			found.Add(r.Spec.Requester.Username, "the case says so", i)
+			found.Add(visible.Name(r.Spec.Requester.Username), "the case says so", i)
 		}
 	}
 	return found.List()

@@ -21,6 +21,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/auth/rbac/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Access is one kind of request to the API server.
@@ -64,7 +66,7 @@ func (a Access) rule() rbacv1.PolicyRule {
 
 // Right is an access that a binding gives to somebody.
 type Right struct {
-	// Subject has it: a user name, or a group with the word "group" before it.
+	// Subject has it: a user name, or a group with the word "group" before it, as it stands in a sentence.
 	Subject string
 	// Access that it has, an index into what was asked.
 	Access int
@@ -199,7 +201,7 @@ func (s *search) binding(ctx context.Context, b binding) error {
 		b.kind, b.object.GetName(), b.object.GetUID(), b.object.GetResourceVersion(), may.version))
 	const told = 100 // each is told, which takes longer than to look at it
 	s.looks += told * len(named) * len(may.accesses)
-	from := b.kind + " " + b.object.GetName()
+	from := b.kind + " " + visible.Name(b.object.GetName())
 	if may.tooLarge || isTooLarge(b.subjects, nil) {
 		from += ", " + notLookedAt(b.role)
 		s.cut = s.cut || len(may.accesses) > 0
@@ -276,7 +278,7 @@ func (s *search) role(
 		return "missing", nil, nil
 	}
 	if err != nil {
-		return "", nil, fmt.Errorf("looking up %s %s: %w", ref.Kind, ref.Name, err)
+		return "", nil, fmt.Errorf("looking up %s %s: %w", ref.Kind, visible.Name(ref.Name), err)
 	}
 	return string(object.GetUID()) + "@" + object.GetResourceVersion(), rules, nil
 }

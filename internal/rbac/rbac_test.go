@@ -99,6 +99,39 @@ func TestReader_SubjectsOfABinding(t *testing.T) {
 }
 
 // TestReader_RulesOfARole has one rule, and looks what it allows.
+// TestReader_NamesAreNoWordsOfTheOperators: the API server takes any text as the name of a binding and of a subject, and
+// whoever binds a role in a namespace would write into conditions and audit records.
+func TestReader_NamesAreNoWordsOfTheOperators(t *testing.T) {
+	const text = "x), which is accepted.\nApproved by \x1b[31malice\u202e (all is well"
+	const quoted = `"x), which is accepted.\nApproved by \x1b[31malice\u202e (all is well"`
+	may := role(rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"secrets"}})
+	for name, row := range map[string]struct {
+		binding string
+		bound   rbacv1.Subject
+		whose   rbac.Subjects
+		want    rbac.Right
+	}{
+		"a binding": {text, subject("ServiceAccount", "", "bot"), rbac.ServiceAccounts(namespace),
+			rbac.Right{Subject: "system:serviceaccount:agents:bot", Binding: "RoleBinding " + quoted}},
+		"an account by its user name": {"b", subject("User", "", "system:serviceaccount:agents:"+text), rbac.ServiceAccounts(namespace),
+			rbac.Right{Subject: `"system:serviceaccount:agents:` + quoted[1:], Binding: "RoleBinding b"}},
+		"an account": {"b", subject("ServiceAccount", "", "x y"), rbac.ServiceAccounts(namespace),
+			rbac.Right{Subject: `"system:serviceaccount:agents:x y"`, Binding: "RoleBinding b"}},
+		"a user that is named as a group is": {"b", subject("User", "", "group developers"), rbac.User("group developers", nil),
+			rbac.Right{Subject: `"group developers"`, Binding: "RoleBinding b"}},
+		"a group": {"b", subject("Group", "", text), rbac.User("alice", []string{text}),
+			rbac.Right{Subject: "group " + quoted, Binding: "RoleBinding b"}},
+	} {
+		bound := bound("Role", row.bound)
+		bound.Name = row.binding
+		found, err := rbac.Reader{Objects: fake.NewClientBuilder().WithObjects(may, bound).Build()}.Of(
+			context.Background(), namespace, row.whose, []rbac.Access{getSecrets})
+		if diff := cmp.Diff([]rbac.Right{row.want}, found.List); err != nil || diff != "" {
+			t.Errorf("%s: %v\n%s", name, err, diff)
+		}
+	}
+}
+
 func TestReader_RulesOfARole(t *testing.T) {
 	rule := func(verb, group, resource string, names ...string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Subjects says whose rights are looked for.
@@ -39,7 +41,8 @@ func GroupsOf(namespace string) []string {
 	return append(serviceaccount.MakeGroupNames(namespace), user.AllAuthenticated)
 }
 
-// among returns those subjects of a binding that are searched for. home is the binding's namespace, in which a
+// among returns those subjects of a binding that are searched for, as they stand in a sentence: the API server takes any text
+// for a subject's name. home is the binding's namespace, in which a
 // ServiceAccount is meant whose namespace the binding leaves out. As the authorizer does, it compares kind, name
 // and namespace, and no API group.
 func (s Subjects) among(bound []rbacv1.Subject, home string) []string {
@@ -48,15 +51,15 @@ func (s Subjects) among(bound []rbacv1.Subject, home string) []string {
 		switch b.Kind {
 		case rbacv1.GroupKind:
 			if s.groups.Has(b.Name) {
-				found = append(found, "group "+b.Name)
+				found = append(found, "group "+visible.Name(b.Name))
 			}
 		case rbacv1.UserKind:
 			if s.is(b.Name) {
-				found = append(found, b.Name)
+				found = append(found, visible.Name(b.Name))
 			}
 		case rbacv1.ServiceAccountKind:
 			if namespace := cmp.Or(b.Namespace, home); namespace != "" && s.isAccount(namespace, b.Name) {
-				found = append(found, serviceaccount.MakeUsername(namespace, b.Name))
+				found = append(found, visible.Name(serviceaccount.MakeUsername(namespace, b.Name)))
 			}
 		}
 	}

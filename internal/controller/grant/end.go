@@ -27,6 +27,7 @@ import (
 	"github.com/valetkey/valetkey/internal/projection"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/telemetry"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // mostUnstored is how often a grant's end is looked at again because somebody else has written the grant, as whoever may
@@ -118,7 +119,7 @@ func (c *Controller) stopJob(ctx context.Context, g *v1alpha1.CapabilityGrant, m
 			return errAgain // as the watch will show
 		}
 		mem.StopNotBefore = c.Clock.Now().Add(lifecycle.Recheck)
-		return c.held(ctx, g, "the Job could not be stopped: "+policy.Clip(err.Error(), maxWords))
+		return c.held(ctx, g, "the Job could not be stopped: "+saidBy(err))
 	}
 	if !suspended(job) {
 		mem.StopNotBefore = c.Clock.Now().Add(lifecycle.Recheck)
@@ -144,14 +145,22 @@ func (c *Controller) endPods(ctx context.Context, g *v1alpha1.CapabilityGrant, m
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: p.Name}}
 		err := c.Client.Delete(ctx, pod, client.Preconditions{UID: &p.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 		if client.IgnoreNotFound(err) != nil { // that another one has its name, the next look shows
-			mem.PodsRefused = "Pod " + p.Name + " could not be deleted: " + policy.Clip(err.Error(), maxWords)
+			mem.PodsRefused = "Pod " + p.Name + " could not be deleted: " + saidBy(err)
 		}
 	}
 	return nil
 }
 
+// abandoned says who abandoned the grant, and why in their words.
+func abandoned(g *v1alpha1.CapabilityGrant) string {
+	return fmt.Sprintf("abandoned by %s: %s", visible.Name(g.Annotations[v1alpha1.AnnotationAbandonedBy]), visible.Line(g.Annotations[v1alpha1.AnnotationAbandon]))
+}
+
 // maxWords is how many bytes of what the API server said are repeated.
 const maxWords = 500
+
+// saidBy is what the API server said, on one line: webhooks put any text into it.
+func saidBy(err error) string { return visible.Line(policy.Clip(err.Error(), maxWords)) }
 
 // held says what an end waits for. The way to the end goes on.
 func (c *Controller) held(ctx context.Context, g *v1alpha1.CapabilityGrant, why string) error {
@@ -170,7 +179,7 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 			revocation, err = lifecycle.EffectiveRevocation(&g.Status, v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry}), nil
 		}
 		kept = nil
-		by := fmt.Sprintf("abandoned by %s: %s", g.Annotations[v1alpha1.AnnotationAbandonedBy], g.Annotations[v1alpha1.AnnotationAbandon])
+		by := abandoned(g)
 		if err := c.record(ctx, g, audit.EventAbandoned, func(r *audit.Record) { r.Reason = by }); err != nil {
 			return err
 		}
@@ -285,7 +294,7 @@ func (c *Controller) end(ctx context.Context, g *v1alpha1.CapabilityGrant, mem *
 	started := max(g.Status.PodsStarted, countStarted(f.Pods))
 	outcome, revocation := a.Outcome, a.Revocation
 	if outcome != g.Status.Stop.Outcome {
-		by := fmt.Sprintf("the end of its containers was not seen; abandoned by %s: %s", g.Annotations[v1alpha1.AnnotationAbandonedBy], g.Annotations[v1alpha1.AnnotationAbandon])
+		by := "the end of its containers was not seen; " + abandoned(g)
 		if err := c.record(ctx, g, audit.EventAbandoned, func(r *audit.Record) { r.Reason = by }); err != nil {
 			return err
 		}

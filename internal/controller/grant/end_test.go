@@ -113,6 +113,22 @@ func TestEnds_ThatNobodySawCanBeAbandoned(t *testing.T) {
 	}
 }
 
+// TestAbandoned_SaysByWhomInWordsOfItsOwn: an authenticator reports any text as a name, and an annotation has any text.
+func TestAbandoned_SaysByWhomInWordsOfItsOwn(t *testing.T) {
+	g := &v1alpha1.CapabilityGrant{}
+	g.Annotations = map[string]string{v1alpha1.AnnotationAbandonedBy: "bob, for alice", v1alpha1.AnnotationAbandon: "it burnt\n\x1b[31mdown"}
+	if got, want := abandoned(g), `abandoned by "bob, for alice": it burnt\u000a\u001b[31mdown`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestSaidBy_IsOneLine: a webhook of somebody's has any text.
+func TestSaidBy_IsOneLine(t *testing.T) {
+	if got, want := saidBy(errors.New("denied: no\n\x1b[31m\u202eway")), `denied: no\u000a\u001b[31m\u202eway`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestEnds_OfAPodThatIsGone has another process look: it never saw the Pod.
 func TestEnds_OfAPodThatIsGone(t *testing.T) {
 	for name, tt := range map[string]struct {

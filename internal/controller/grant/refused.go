@@ -12,7 +12,6 @@ import (
 
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/lifecycle"
-	"github.com/valetkey/valetkey/internal/policy"
 )
 
 // mostWrites is how often the API server may refuse one write on the way to a started Job, within some fifteen seconds.
@@ -46,7 +45,7 @@ func (c *Controller) tried(mem *memory, err error) error {
 	if !errors.As(err, &failed) || !observe.Refused(failed.cause) {
 		return err
 	}
-	words, said := failed.Error(), policy.Clip(failed.cause.Error(), maxWords)
+	words, said := failed.Error(), saidBy(failed.cause)
 	if failed.secret {
 		said = kubernetesOwn.FindString(failed.cause.Error())
 	}

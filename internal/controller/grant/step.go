@@ -12,6 +12,7 @@ import (
 
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // stepFacts is what a Pod's status says of the container that holds the credential.
@@ -28,7 +29,7 @@ func stepFacts(pod *corev1.Pod, step string) lifecycle.StepFacts {
 			case observe.NotStarted:
 				f.Said = words(ended.Reason, ended.Message)
 			default:
-				f.Said = ended.Reason
+				f.Said = words(ended.Reason, "")
 			}
 		}
 	}
@@ -66,15 +67,16 @@ func whyNot(pod *corev1.Pod, step string) string {
 		case waiting != nil && waiting.Reason != "ContainerCreating" && waiting.Reason != "PodInitializing":
 			return prefix + words(waiting.Reason, waiting.Message)
 		case ended != nil && ended.ExitCode != 0:
-			return prefix + fmt.Sprintf("it ended with exit code %d: %s", ended.ExitCode, ended.Reason)
+			return prefix + fmt.Sprintf("it ended with exit code %d: %s", ended.ExitCode, words(ended.Reason, ""))
 		}
 	}
 	return ""
 }
 
+// words are the node's or the scheduler's, on one line: they can repeat what others wrote.
 func words(reason, message string) string {
 	if reason == "" || message == "" {
-		return cmp.Or(reason, message)
+		return visible.Line(cmp.Or(reason, message))
 	}
-	return reason + ": " + message
+	return visible.Line(reason + ": " + message)
 }

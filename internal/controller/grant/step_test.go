@@ -27,6 +27,28 @@ func exited(code int32, reason, message string) corev1.ContainerState {
 	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}}
 }
 
+// TestStepFacts_TheNodesWordsAreOneLine: a Pod's status repeats what others wrote.
+func TestStepFacts_TheNodesWordsAreOneLine(t *testing.T) {
+	const odd, shown = "x\n\x1b[31m\u202ey", `x\u000a\u001b[31m\u202ey`
+	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: odd}}
+	for name, row := range map[string]struct {
+		status corev1.PodStatus
+		want   string
+	}{
+		"of a Pod that was evicted":     {corev1.PodStatus{Reason: "Evicted", Message: odd}, "Evicted: " + shown},
+		"of one without a node":         {corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: odd}}}, shown},
+		"of a container that waits":     {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "publish", State: waiting}}}, "ErrImagePull: " + shown},
+		"of one that ended before it":   {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "init", State: exited(1, odd, "")}}}, "container init: it ended with exit code 1: " + shown},
+		"of the step itself":            {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "publish", State: exited(1, odd, "")}}}, shown},
+		"of a step that was not begun":  {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "publish", State: exited(1, observe.NotStarted, odd)}}}, observe.NotStarted + ": " + shown},
+		"of a Pod, in an ordinary form": {corev1.PodStatus{Reason: "Evicted", Message: "low on resource: memory (1Gi)"}, "Evicted: low on resource: memory (1Gi)"},
+	} {
+		if got := stepFacts(&corev1.Pod{Status: row.status}, "publish").Said; got != row.want {
+			t.Errorf("%s: %q, want %q", name, got, row.want)
+		}
+	}
+}
+
 // withHelper has a container beside the step.
 func withHelper(job *batchv1.Job) {
 	pod := &job.Spec.Template.Spec

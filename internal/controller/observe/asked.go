@@ -18,6 +18,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/exposure"
 	"github.com/valetkey/valetkey/internal/rbac"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // MostAccounts is how many ServiceAccounts of a namespace the API server is asked about one by one, with four
@@ -59,7 +60,7 @@ func (e *look) askEach(ctx context.Context, other string, risks *exposure.Risks)
 	}
 	for i, may := range allowed {
 		if may {
-			risks.Add(subjects[i/len(questions)].Username, exposure.Asked, i%len(questions))
+			risks.Add(visible.Name(subjects[i/len(questions)].Username), exposure.Asked, i%len(questions))
 		}
 	}
 	return nil
@@ -113,7 +114,7 @@ func (e *look) askAccess(ctx context.Context, spec reviewSpec) (reviewStatus, er
 	review := &authorizationv1.SubjectAccessReview{Spec: spec}
 	err := e.lookups.Do(ctx, e.turn, func() error { return e.Access.Create(ctx, review) })
 	if err != nil {
-		return review.Status, fmt.Errorf("asking what %s may do: %w", spec.User, err)
+		return review.Status, fmt.Errorf("asking what %s may do: %w", visible.Name(spec.User), err)
 	}
 	return review.Status, nil
 }

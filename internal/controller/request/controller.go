@@ -26,6 +26,7 @@ import (
 	"github.com/valetkey/valetkey/internal/limits"
 	"github.com/valetkey/valetkey/internal/policy"
 	"github.com/valetkey/valetkey/internal/telemetry"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // Auditor writes one audit record, and returns when it is stored.
@@ -182,7 +183,7 @@ func sameToTheEnd(a, b *v1alpha1.CapabilityRequest) bool {
 func waitsFor(err error) string {
 	const most = 500
 	if refused := (*refusedError)(nil); errors.As(err, &refused) {
-		return policy.Clip("the grant cannot be stored: "+refused.Error(), most)
+		return policy.Clip("the grant cannot be stored: "+visible.Line(refused.Error()), most)
 	}
 	return "the operator could not find out: " + reasonOf(err)
 }
@@ -198,5 +199,5 @@ func reasonOf(err error) string {
 		return string(reason)
 	}
 	const most = 200
-	return policy.Clip(err.Error(), most)
+	return policy.Clip(visible.Line(err.Error()), most)
 }

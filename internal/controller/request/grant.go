@@ -20,6 +20,7 @@ import (
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/controller/observe"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // grant reserves a slot, where the policy that allows it has a limit, and creates the grant. A request for which
@@ -156,7 +157,7 @@ func (c *Controller) granted(r *v1alpha1.CapabilityRequest, g *v1alpha1.Capabili
 	r.Status.GrantName, r.Status.Approvals = g.Name, nil
 	message := fmt.Sprintf("allowed by policy %s", g.Spec.Approval.Policy)
 	if len(g.Spec.Approval.ApprovedBy) > 0 {
-		message += fmt.Sprintf(", approved by %v", g.Spec.Approval.ApprovedBy)
+		message += fmt.Sprintf(", approved by %v", visible.Names(g.Spec.Approval.ApprovedBy))
 	}
 	c.set(r, v1alpha1.ConditionAllowed, metav1.ConditionTrue, v1alpha1.ReasonAllowed, message)
 	c.set(r, v1alpha1.ConditionGranted, metav1.ConditionTrue, v1alpha1.ReasonGranted, message+"; see capabilitygrant "+g.Name)

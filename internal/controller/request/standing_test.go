@@ -6,6 +6,7 @@ package request
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,24 @@ func TestApprovals_AreCountedWhileTheRequestWaitsForThem(t *testing.T) {
 	c.granted(r, &v1alpha1.CapabilityGrant{})
 	if r.Status.Approvals != nil {
 		t.Errorf("%+v are counted of a request that is granted", r.Status.Approvals)
+	}
+}
+
+// TestStanding_NamesAndErrorsAreNoWordsOfTheOperators: authenticators and webhooks have any text.
+func TestStanding_NamesAndErrorsAreNoWordsOfTheOperators(t *testing.T) {
+	c := &Controller{Clock: clocktesting.NewFakePassiveClock(time.Unix(60, 0))}
+	r, g := &v1alpha1.CapabilityRequest{}, &v1alpha1.CapabilityGrant{}
+	g.Spec.Approval = v1alpha1.GrantApproval{Policy: "one", ApprovedBy: []string{"alice@example.com", "bob, carol"}}
+	c.granted(r, g)
+	const want = `allowed by policy one, approved by [alice@example.com "bob, carol"]`
+	if got := r.Status.Conditions[0].Message; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	odd := errors.New("denied: no\n\x1b[31m\u202eway")
+	for _, err := range []error{odd, &refusedError{odd}} {
+		if got := waitsFor(err); !strings.HasSuffix(got, `: denied: no\u000a\u001b[31m\u202eway`) {
+			t.Errorf("got %q", got)
+		}
 	}
 }
 

@@ -56,21 +56,44 @@ func (k *Provider) check(c *v1alpha1.Capability, all rights) error {
 // and each grant of the capability waits for the judgement.
 const mostLooks = 20_000
 
+// mostText is how many bytes of words the lines of one identity's rights are made of: each kind has a line, and all verbs and names of its
+// rule stand in it.
+const mostText = 1 << 20
+
 // collected are rights as far as they are looked through. From the first that is too much on, they are taken for all that there are.
 type collected struct {
 	rights rights
 	looks  int
+	text   int
 }
 
+// full reports whether there is more than is looked through.
+func (all *collected) full() bool { return all.looks > mostLooks || all.text > mostText }
+
 func (all *collected) add(r right) {
-	if all.looks > mostLooks {
+	if all.full() {
 		return
 	}
 	kinds := len(r.rule.NonResourceURLs) + len(r.rule.APIGroups)*len(r.rule.Resources)
-	if all.looks += max(1, kinds) * max(1, len(r.rule.Verbs)); all.looks > mostLooks {
+	all.looks += max(1, kinds) * max(1, len(r.rule.Verbs))
+	all.text += r.text(kinds)
+	if all.full() {
 		r.namespace, r.rule = "", rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}
 	}
 	all.rights = append(all.rights, r)
+}
+
+// text is how long the lines of a rule about so many kinds are.
+func (r right) text(kinds int) int {
+	length := func(words []string) (sum int) {
+		for _, word := range words {
+			sum += len(word) + 1
+		}
+		return sum
+	}
+	groups, resources := length(r.rule.APIGroups), length(r.rule.Resources)
+	return kinds*(length(r.rule.Verbs)+length(r.rule.ResourceNames)+len(r.namespace)) + length(r.rule.NonResourceURLs) +
+		groups*len(r.rule.Resources) + resources*len(r.rule.APIGroups)
 }
 
 // refusal says the gravest findings in words, and all that would have to be accepted. Bindings are listed in any order,
@@ -103,6 +126,7 @@ func (k *Provider) judge(r right) []finding {
 		var verbs []finding
 		for _, verb := range r.rule.Verbs {
 			for _, f := range slices.Concat(k.known.judge(verb, kind), k.opens(verb, kind)) {
+				f.what = shownWord(verb)
 				verbs = gather(verbs, f)
 			}
 		}
@@ -119,10 +143,29 @@ func (k *Provider) judge(r right) []finding {
 
 // cited is a line of a right, as far as there is room for it, with the binding that gives it.
 func (r right) cited(line string) string {
-	if runes := []rune(line); len(runes) > longestFinding {
-		line = string(runes[:longestFinding]) + "…"
+	return fmt.Sprintf("%s (%s)", begun(line, longestFinding), r.binding)
+}
+
+// begun is the beginning of a line of a right. A word that is quoted, and is not whole any more, is quoted all the same.
+func begun(line string, most int) string {
+	runes := []rune(line)
+	if len(runes) <= most {
+		return line
 	}
-	return fmt.Sprintf("%s (%s)", line, r.binding)
+	open := false
+	for i := 0; i < most; i++ {
+		switch runes[i] {
+		case '\\':
+			i++
+		case '"':
+			open = !open
+		}
+	}
+	line = string(runes[:most])
+	if open {
+		line = strings.TrimRight(line, `\`) + `"`
+	}
+	return line + "…"
 }
 
 // gather puts verbs that lead to the same into one finding.
@@ -189,7 +232,7 @@ func (k *Provider) opens(verb string, of kind) []finding {
 		}
 		why := e.words
 		if verb == "*" || k.known.wild(of) {
-			why = fmt.Sprintf("it takes in %s %s, and %s", e.example(verb), cmp.Or(e.named(), of.String()), why)
+			why = fmt.Sprintf("it takes in %s %s, and %s", e.example(verb), cmp.Or(e.named(), shownWord(of.String())), why)
 		}
 		return []finding{{v1alpha1.AcceptOpenConnections, verb, why}}
 	}
@@ -269,7 +312,7 @@ func (all rights) fit(user string) error {
 	for _, r := range all {
 		for _, part := range slices.Concat(r.rule.Verbs, r.rule.APIGroups, r.rule.Resources, r.rule.ResourceNames,
 			r.rule.NonResourceURLs) {
-			if strings.ContainsFunc(part, func(c rune) bool { return c <= ' ' || c > '~' }) {
+			if !fits(part) {
 				return invalid("a rule of a role that is bound to %s (%s) has %+.100q, which no object of the API is named: "+
 					"people cannot be shown what it means; write it without spaces and other signs", user, r.binding, part)
 			}
@@ -282,8 +325,8 @@ func (all rights) fit(user string) error {
 	}
 	for _, line := range lines {
 		if len(line) > provider.LongestAction {
-			return invalid("a rule of a role that is bound to %s is longer than %d characters: %s…; split it",
-				user, provider.LongestAction, line[:64])
+			return invalid("a rule of a role that is bound to %s is longer than %d characters: %s; split it",
+				user, provider.LongestAction, begun(line, 64))
 		}
 	}
 	return nil

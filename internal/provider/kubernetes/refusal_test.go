@@ -31,6 +31,7 @@ func TestRights_TooManyToLookThroughAreTakenForAll(t *testing.T) {
 	for name, wide := range map[string]rbacv1.PolicyRule{
 		"one rule":   {APIGroups: words(3000), Resources: words(3000), Verbs: words(3000)},
 		"paths":      {NonResourceURLs: words(5000), Verbs: words(100)},
+		"long names": {APIGroups: []string{""}, Resources: words(25), Verbs: []string{"get"}, ResourceNames: []string{strings.Repeat("n", 50_000)}},
 		"same verbs": {APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: make([]string, mostLooks+1)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,6 +115,60 @@ func TestRights_WhatCannotBeShownIsRefused(t *testing.T) {
 			_, err := k.Render(t.Context(), capability(allAcceptances()...), values())
 			expectInvalid(t, err, test.words)
 		})
+	}
+}
+
+// TestRights_WordsOfARoleAreNoWordsOfTheOperators: bindings of other namespaces count, and the words of a role have no form. What
+// they say stands in the Capability's condition, and in the audit records of all that are granted it.
+func TestRights_WordsOfARoleAreNoWordsOfTheOperators(t *testing.T) {
+	const text = "x); revoked by alice.\nAll is \x1b[31mwell\u202e"
+	const quoted = `"x); revoked by alice.\nAll is \x1b[31mwell\u202e"`
+	long := strings.Repeat("\u202e", 200)
+	for name, test := range map[string]struct {
+		rule  rbacv1.PolicyRule
+		scope string
+	}{
+		"a name":                 {rule("list", "", "configmaps", "b", text, "a"), "list configmaps a,b," + quoted + " in web"},
+		"a verb":                 {rule(text, "", "pods"), quoted + " pods in web"},
+		"a kind":                 {rule("get", "", text), "get " + quoted + " in web"},
+		"a group":                {rule("get", text, "pods"), `get "pods.` + quoted[1:] + " in web"},
+		"a URL":                  {rbacv1.PolicyRule{Verbs: []string{"get"}, NonResourceURLs: []string{text}}, "get " + quoted},
+		"a name without end":     {rule("list", "", "configmaps", long), `list configmaps "` + strings.Repeat(`\u202e`, 100) + `"… in web`},
+		"a name of two, as read": {rule("list", "", "configmaps", "a,b"), `list configmaps "a,b" in web`},
+		"a name of many letters": {rule("list", "", "configmaps", strings.Repeat("a", 300)),
+			`list configmaps "` + strings.Repeat("a", 300) + `" in web`},
+	} {
+		bound := bind("web", "Role", "r", account)
+		bound.Name = text
+		k := provides(reader(role("web", "r", test.rule), bound))
+		scope, err := k.Render(t.Context(), capability(), values())
+		if !slices.Equal(scope.Lines, []string{test.scope}) {
+			t.Errorf("%s: the scope is %q\nwant %q", name, scope.Lines, test.scope)
+		}
+		if err != nil && (strings.Contains(err.Error(), "x); rev") && !strings.Contains(err.Error(), quoted) ||
+			strings.ContainsAny(err.Error(), "\n\x1b\u202e") || len(err.Error()) > 1024) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil && name != "a name of two, as read" {
+			t.Errorf("%s: nothing is refused", name)
+		}
+	}
+	secrets := bind("web", "Role", "r", account)
+	secrets.Name = text
+	_, err := provides(reader(role("web", "r", rule("get", "", "secrets", text+long)), secrets)).Render(t.Context(), capability(), values())
+	expectInvalid(t, err, `get secrets "x); revoked by alice.\nAll is \x1b[31mwell\u202e`)
+	expectInvalid(t, err, `"… (RoleBinding `+quoted+"): Secrets hold credentials")
+}
+
+// TestBegun_AWordThatIsCutIsQuotedAllTheSame: what stands behind it would be read as its own.
+func TestBegun_AWordThatIsCutIsQuotedAllTheSame(t *testing.T) {
+	for line, want := range map[string]string{
+		`get pods`: `get pods`, `get "a b c"`: `get "a b c"`, `get a,b,c,d in web`: `get a,b,c,d…`, `get "a b" in web`: `get "a b" i…`,
+		`get "a b c d e f"`: `get "a b c "…`, `get "a b\" c d"`: `get "a b\" "…`, `get "a bc\\ d e f"`: `get "a bc"…`,
+	} {
+		if got := begun(line, 11); got != want {
+			t.Errorf("%s is cut to %s, want %s", line, got, want)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -18,6 +19,7 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/provider"
 	"github.com/valetkey/valetkey/internal/rbac"
+	"github.com/valetkey/valetkey/internal/visible"
 )
 
 // rights are what a ServiceAccount may do.
@@ -27,7 +29,7 @@ type rights []right
 type right struct {
 	// namespace where it holds; empty everywhere.
 	namespace string
-	// binding gives it: RoleBinding reader.
+	// binding gives it, as it stands in a sentence: RoleBinding reader.
 	binding string
 	rule    rbacv1.PolicyRule
 }
@@ -44,7 +46,7 @@ func (k *Provider) bound(ctx context.Context, account string) (rights, error) {
 	}
 	for i := range everywhere.Items {
 		b := &everywhere.Items[i]
-		if err := k.collect(ctx, all, account, right{binding: "ClusterRoleBinding " + b.Name}, b.Subjects, b.RoleRef); err != nil {
+		if err := k.collect(ctx, all, account, right{binding: "ClusterRoleBinding " + visible.Name(b.Name)}, b.Subjects, b.RoleRef); err != nil {
 			return nil, err
 		}
 	}
@@ -54,7 +56,7 @@ func (k *Provider) bound(ctx context.Context, account string) (rights, error) {
 	}
 	for i := range somewhere.Items {
 		b := &somewhere.Items[i]
-		if err := k.collect(ctx, all, account, right{namespace: b.Namespace, binding: "RoleBinding " + b.Name}, b.Subjects, b.RoleRef); err != nil {
+		if err := k.collect(ctx, all, account, right{namespace: b.Namespace, binding: "RoleBinding " + visible.Name(b.Name)}, b.Subjects, b.RoleRef); err != nil {
 			return nil, err
 		}
 	}
@@ -64,7 +66,7 @@ func (k *Provider) bound(ctx context.Context, account string) (rights, error) {
 // collect adds what a binding gives to the account, unless that is everything already. What it reads is the cache's, and
 // is not changed.
 func (k *Provider) collect(ctx context.Context, all *collected, account string, of right, subjects []rbacv1.Subject, ref rbacv1.RoleRef) error {
-	if all.looks > mostLooks || !k.names(subjects, account, of.namespace) {
+	if all.full() || !k.names(subjects, account, of.namespace) {
 		return nil
 	}
 	rules, err := k.rules(ctx, ref, of.namespace)
@@ -103,11 +105,11 @@ func (k *Provider) rules(ctx context.Context, ref rbacv1.RoleRef, namespace stri
 	if ref.Kind == "ClusterRole" {
 		role := &rbacv1.ClusterRole{}
 		err := k.options.Roles.Get(ctx, client.ObjectKey{Name: ref.Name}, role, client.UnsafeDisableDeepCopy)
-		return role.Rules, found("ClusterRole "+ref.Name, err)
+		return role.Rules, found("ClusterRole "+visible.Name(ref.Name), err)
 	}
 	role := &rbacv1.Role{}
 	err := k.options.Roles.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, role, client.UnsafeDisableDeepCopy)
-	return role.Rules, found("Role "+namespace+"/"+ref.Name, err)
+	return role.Rules, found("Role "+namespace+"/"+visible.Name(ref.Name), err)
 }
 
 func found(what string, err error) error {
@@ -149,7 +151,7 @@ func (r right) kinds() []kind {
 
 // lines say it to a person, one a kind.
 func (r right) lines() []string {
-	verbs := strings.Join(slices.Sorted(slices.Values(r.rule.Verbs)), ",")
+	verbs := shown(r.rule.Verbs)
 	var all []string
 	for _, kind := range r.kinds() {
 		all = append(all, r.line(verbs, kind))
@@ -157,18 +159,42 @@ func (r right) lines() []string {
 	return all
 }
 
+// line says it of one kind. The verbs are as shown returns them.
 func (r right) line(verbs string, k kind) string {
-	line := verbs + " " + k.String()
+	line := verbs + " " + shownWord(k.String())
 	if k.url != "" {
 		return line
 	}
 	if len(r.rule.ResourceNames) > 0 {
-		line += " " + strings.Join(slices.Sorted(slices.Values(r.rule.ResourceNames)), ",")
+		line += " " + shown(r.rule.ResourceNames)
 	}
 	if r.namespace == "" {
 		return line + " everywhere"
 	}
 	return line + " in " + r.namespace
+}
+
+// shown are words of a rule as people are shown them.
+func shown(words []string) string {
+	all := slices.Sorted(slices.Values(words))
+	for i, word := range all {
+		all[i] = shownWord(word)
+	}
+	return strings.Join(all, ",")
+}
+
+// shownWord is one word of a rule, which can be any text. One that is not plain is quoted: it would be read as words of the operator's.
+// It is quoted whole, for people approve it, unless it is refused anyway.
+func shownWord(word string) string {
+	if name := visible.Name(word); name == word || !fits(word) {
+		return name
+	}
+	return strconv.Quote(word)
+}
+
+// fits reports whether a word has nothing but what people see, and what is one word to them.
+func fits(word string) bool {
+	return !strings.ContainsFunc(word, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 func (all rights) lines() []string {
