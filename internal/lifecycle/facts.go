@@ -130,7 +130,7 @@ type PolicyFacts struct {
 type AttemptFacts struct {
 	// Began is the attempt that this process stored in status.attempt; 0 when it stored none.
 	Began int32
-	// BeganAt is when it did.
+	// BeganAt is when it did, or last stored it anew.
 	BeganAt time.Time
 	// Minting: the back end was asked for that attempt's credential and has not answered.
 	Minting bool
@@ -162,6 +162,9 @@ type AttemptFacts struct {
 	// SweptAt is when this process last deleted every attempt's Secret after the end, and asked the back end once more; zero when it has not.
 	SweptAt time.Time
 }
+
+// TooLate reports whether the attempt was stored too long ago for the back end to be asked: see [AskWithin].
+func (a AttemptFacts) TooLate(now time.Time) bool { return now.Sub(a.BeganAt) > AskWithin }
 
 // Failure is how an attempt failed.
 type Failure struct {

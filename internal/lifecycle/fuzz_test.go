@@ -72,7 +72,11 @@ func (m *model) decide(o *operator) {
 		m.fail("a back end is asked twice for one attempt")
 	case o.action.Step == StartJob && (!o.memory.Minted || !o.memory.Stored || !f.Job.Suspended || f.Job.StartedFor != ""):
 		m.fail("a Job is started that cannot be")
-	case o.action.Step == BeginAttempt && (o.action.Attempt != s.Attempt+1 || o.action.Attempt > MaxAttempts):
+	case o.action.Step == Mint && o.memory.TooLate(m.now):
+		m.fail("a back end is asked for what was stored %s ago", m.now.Sub(o.memory.BeganAt))
+	case o.action.Step == BeginAttempt && o.action.Attempt == s.Attempt && (o.memory.Began != s.Attempt || o.memory.Minting || o.memory.Minted):
+		m.fail("attempt %d anew, of which the back end may know", o.action.Attempt)
+	case o.action.Step == BeginAttempt && o.action.Attempt != s.Attempt && (o.action.Attempt != s.Attempt+1 || o.action.Attempt > MaxAttempts):
 		m.fail("attempt %d after %d", o.action.Attempt, s.Attempt)
 	case o.action.Step == Revoke && o.memory.Minting:
 		m.fail("what is not issued yet is revoked")
@@ -171,7 +175,7 @@ func (m *model) begin(o *operator, write func(func(*v1alpha1.CapabilityGrantStat
 		s.Attempt, s.CredentialExpiresAt, s.IssuedAt, s.ExpiresAt, s.Conditions = o.action.Attempt, &worst, nil, nil, nil
 	})
 	if stored {
-		o.memory = AttemptFacts{Began: o.action.Attempt}
+		o.memory = AttemptFacts{Began: o.action.Attempt, BeganAt: m.now}
 		for n := int32(1); n < o.action.Attempt; n++ {
 			delete(m.secrets, n)
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 )
 
-// AskWithin is how long after an attempt was begun, under a limit, the back end may be asked. It is a part of the
-// time for asking that the lifetimes of all back ends include: what is asked for later could work longer than the
-// attempt was stored to count.
+// AskWithin is how long after an attempt was begun the back end may be asked. It is a part of the time for asking that the
+// lifetimes of all back ends include: what is asked for later could work longer than the attempt was stored to count. Under
+// a limit the attempt is withdrawn then; otherwise it is begun, and stored, anew.
 const AskWithin = 30 * time.Second
 
 // LimitFacts is what limits.active of the grant's policy is decided from before anything is minted.
@@ -57,7 +57,7 @@ func (f Facts) working(now time.Time) int {
 // oneTooMany reports whether the attempt that this process began must be withdrawn: more credentials would work than
 // the limit allows, or the attempt was begun too long ago.
 func (f Facts) oneTooMany(now time.Time) bool {
-	return f.Limit.limited() && (f.working(now) > int(*f.Limit.Active) || now.Sub(f.Attempt.BeganAt) > AskWithin)
+	return f.Limit.limited() && (f.working(now) > int(*f.Limit.Active) || f.Attempt.TooLate(now))
 }
 
 // mayBegin reports whether the limit leaves room for one more attempt of this grant. Grants that have begun an

@@ -251,6 +251,8 @@ func issuing(f Facts, now time.Time) Action {
 	case !f.Attempt.Minted && f.Request.Unaware:
 		// The review is stored with the grant's name. The watch brings the grant back when it shows that.
 		return Action{Step: Wait, Reason: v1alpha1.ReasonIssuing, Until: now.Add(Recheck)}
+	case !f.Attempt.Minted && f.Attempt.TooLate(now):
+		return Action{Step: BeginAttempt, Attempt: f.Attempt.Began}
 	case !f.Attempt.Minted:
 		return Action{Step: Mint}
 	case !f.Attempt.Stored:

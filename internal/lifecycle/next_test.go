@@ -98,6 +98,7 @@ func delivery(f *Facts) {
 func began(attempt int32) change {
 	return func(f *Facts) {
 		f.Grant.Status.Attempt, f.Attempt.Began, f.Attempt.PodTried, f.Attempt.Copied = attempt, attempt, true, true
+		f.Attempt.BeganAt = now
 	}
 }
 
@@ -189,6 +190,8 @@ func TestNext(t *testing.T) {
 			want: Stop, reason: v1alpha1.ReasonIssueFailed, outcome: v1alpha1.OutcomeIssueFailed},
 		"the last attempt is the last": {facts: stored(func(f *Facts) { f.Grant.Status.Attempt = MaxAttempts }),
 			want: Stop, reason: v1alpha1.ReasonIssueFailed, outcome: v1alpha1.OutcomeIssueFailed},
+		"an attempt that was stored too long ago is stored anew before the back end is asked": {
+			facts: stored(began(2), func(f *Facts) { f.Attempt.BeganAt = now.Add(-AskWithin - time.Second) }), want: BeginAttempt},
 		"the last attempt itself is made": {facts: stored(began(MaxAttempts)), want: Mint},
 		"a guard that is not whole keeps it from being issued": {facts: stored(func(f *Facts) { f.Guard.Reason = v1alpha1.ReasonGuardIncomplete }),
 			want: Wait, reason: v1alpha1.ReasonGuardIncomplete},

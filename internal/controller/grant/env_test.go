@@ -67,11 +67,18 @@ func (g *fakeGuard) Probe(context.Context) (string, error)       { return "", ni
 type fakeAudit struct {
 	mu      sync.Mutex
 	records []audit.Record
+	// before, if set, is asked before each record.
+	before func(audit.Event) error
 }
 
 func (a *fakeAudit) Append(_ context.Context, r audit.Record) (v1alpha1.AuditAnchor, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.before != nil {
+		if err := a.before(r.Event); err != nil {
+			return v1alpha1.AuditAnchor{}, err
+		}
+	}
 	a.records = append(a.records, r)
 	return v1alpha1.AuditAnchor{Writer: "w", Seq: int64(len(a.records))}, nil
 }

@@ -104,6 +104,9 @@ func (c *Controller) mint(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	if err := c.record(ctx, g, audit.EventIssuing, func(r *audit.Record) { r.Session = lease.Session() }); err != nil {
 		return err
 	}
+	if mem.TooLate(c.Clock.Now()) {
+		return errAgain // an audit log that nobody could write to has kept it
+	}
 	mem.Minting, mem.asked = true, true
 	began, name, within := mem.Began, g.Name, c.Traces.Within(ctx, g, telemetry.StageIssue) // g itself changes while the back end is asked
 	lookAgain := func(failed bool) {
