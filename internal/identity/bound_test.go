@@ -38,7 +38,9 @@ func (s *said) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "POST /api/v1/namespaces/identities/serviceaccounts/publisher/token":
 		payload, _ := json.Marshal(s.claims)
 		token := "e30." + base64.RawURLEncoding.EncodeToString(payload) + ".e30"
-		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+		asked := map[string]any{}
+		_ = json.NewDecoder(r.Body).Decode(&asked)
+		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": asked["spec"],
 			"status": map[string]any{"token": token, "expirationTimestamp": metav1.NewTime(s.expires)}})
 	case "POST /apis/authentication.k8s.io/v1/tokenreviews":
 		asked := map[string]any{}

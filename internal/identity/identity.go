@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -113,6 +114,11 @@ func (s *Source) Token(ctx context.Context, capability, account, audience string
 	}
 	if answer.Status.Token == "" {
 		return Token{}, provider.NotAsked(provider.Retryable, what+": the API server's answer holds none")
+	}
+	// One that lives longer would have a back end answer a question that reaches it late.
+	if most := answer.Spec.ExpirationSeconds; most == nil || *most > seconds || !slices.Equal(answer.Spec.Audiences, []string{audience}) {
+		return Token{}, provider.NotAsked(provider.Retryable, what+": the API server made one for another time or audience than was asked for; "+
+			"see which admission policy or webhook changes tokens of ServiceAccounts")
 	}
 	return Token{reveal: func() string { return answer.Status.Token }}, nil
 }

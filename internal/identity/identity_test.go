@@ -35,6 +35,8 @@ type api struct {
 	refusal   *metav1.Status
 	operation string
 	answer    string
+	// changes, when set, is what somebody's rule makes of what is asked for.
+	changes func(*authenticationv1.TokenRequestSpec)
 	// asked are the token requests that came, by path.
 	asked map[string]authenticationv1.TokenRequestSpec
 }
@@ -56,6 +58,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.asked[r.URL.Path] = request.Spec
 	request.TypeMeta = metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenRequest"}
 	request.Status.Token = a.answer
+	if a.changes != nil {
+		a.changes(&request.Spec)
+	}
 	_ = json.NewEncoder(w).Encode(request)
 }
 
@@ -214,5 +219,27 @@ func TestATokenIsPrintedNowhere(t *testing.T) {
 	}
 	if (identity.Token{}).Reveal() != "" {
 		t.Error("no token reveals something")
+	}
+}
+
+// TestToken_OneForAnotherTimeOrAudienceIsNotSent: somebody's admission rule has the API server make another than was asked for. One that lives
+// longer would have a back end issue for a question that reaches it late.
+func TestToken_OneForAnotherTimeOrAudienceIsNotSent(t *testing.T) {
+	for name, row := range map[string]struct {
+		changes func(*authenticationv1.TokenRequestSpec)
+		taken   bool
+	}{
+		"an hour":           {func(s *authenticationv1.TokenRequestSpec) { *s.ExpirationSeconds = 3600 }, false},
+		"no time":           {func(s *authenticationv1.TokenRequestSpec) { s.ExpirationSeconds = nil }, false},
+		"another audience":  {func(s *authenticationv1.TokenRequestSpec) { s.Audiences = []string{"other"} }, false},
+		"one audience more": {func(s *authenticationv1.TokenRequestSpec) { s.Audiences = append(s.Audiences, "other") }, false},
+		"a shorter time":    {func(s *authenticationv1.TokenRequestSpec) { *s.ExpirationSeconds = 300 }, true},
+	} {
+		a := newAPI()
+		a.changes = row.changes
+		_, err := a.source(t).Token(t.Context(), "publish", "publisher", "sts.amazonaws.com")
+		if (err == nil) != row.taken {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -181,9 +181,11 @@ func identities(t *testing.T) *identity.Source {
 		w.Header().Set("Content-Type", "application/json")
 		switch {
 		case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/publisher/token"):
+			asked := authenticationv1.TokenRequest{}
+			_ = json.NewDecoder(r.Body).Decode(&asked)
 			_ = json.NewEncoder(w).Encode(authenticationv1.TokenRequest{
 				TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenRequest"},
-				Status:   authenticationv1.TokenRequestStatus{Token: identityToken},
+				Spec:     asked.Spec, Status: authenticationv1.TokenRequestStatus{Token: identityToken},
 			})
 		case strings.HasSuffix(r.URL.Path, "/publisher"):
 			_ = json.NewEncoder(w).Encode(corev1.ServiceAccount{
@@ -196,7 +198,7 @@ func identities(t *testing.T) *identity.Source {
 		}
 	}))
 	t.Cleanup(server.Close)
-	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}})
 	if err != nil {
 		t.Fatal(err)
 	}

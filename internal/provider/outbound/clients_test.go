@@ -23,7 +23,7 @@ var harmless = map[string][]string{
 	"net/http": {"*Client", "ErrServerClosed", "Error", "HTTP2Config", "Handler", "HandlerFunc", "Header",
 		"MaxBytesReader", "NewServeMux", "NoBody", "ParseTime", "ProxyURL", "Request", "Response",
 		"ResponseWriter", "RoundTripper", "Server", "StripPrefix"},
-	"k8s.io/client-go/rest": {"*Config", "CopyConfig", "ImpersonationConfig", "LoadTLSFiles", "NewWarningWriter",
+	"k8s.io/client-go/rest": {"*Config", "CopyConfig", "ImpersonationConfig", "Interface", "LoadTLSFiles", "NewWarningWriter",
 		"NoWarnings", "RESTClientFor", "WarningWriterOptions"},
 	"k8s.io/client-go/tools/clientcmd":                 {"Write"},
 	"sigs.k8s.io/controller-runtime/pkg/client/config": {},

@@ -36,7 +36,12 @@ func identityOf(t *testing.T) *identity.Source {
 	api := fake.NewClientset(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "identities", Name: "reader", Annotations: map[string]string{v1alpha1.AnnotationCapability: "read"}}})
 	api.PrependReactor("create", "serviceaccounts", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		return action.GetSubresource() == "token", &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: identityToken}}, nil
+		create, ok := action.(clienttesting.CreateAction)
+		if !ok || action.GetSubresource() != "token" {
+			return false, nil, nil
+		}
+		asked, _ := create.GetObject().(*authenticationv1.TokenRequest)
+		return true, &authenticationv1.TokenRequest{Spec: asked.Spec, Status: authenticationv1.TokenRequestStatus{Token: identityToken}}, nil
 	})
 	return identity.NewSource(api, "identities")
 }
