@@ -176,7 +176,11 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 	revocation, err := c.revokeUpstream(ctx, g, mem)
 	if g.Abandoned() && (err != nil || kept != nil) { // it was tried once more all the same
 		if err != nil {
-			revocation, err = lifecycle.EffectiveRevocation(&g.Status, v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry}), nil
+			revocation = lifecycle.EffectiveRevocation(&g.Status, v1alpha1.Revocation{Mode: v1alpha1.RevocationAtExpiry})
+			if provider.StillWorks(err).Unknown {
+				revocation.ExposedUntil = nil
+			}
+			err = nil
 		}
 		kept = nil
 		by := abandoned(g)

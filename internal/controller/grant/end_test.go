@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -22,6 +23,8 @@ import (
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/audit"
 	"github.com/valetkey/valetkey/internal/lifecycle"
+	"github.com/valetkey/valetkey/internal/provider"
+	providerfake "github.com/valetkey/valetkey/internal/provider/fake"
 )
 
 func ended() corev1.ContainerState {
@@ -304,5 +307,29 @@ func expectStopped(t *testing.T, refusal error) {
 	e.reconcile()
 	if g := e.grant(); g.Status.Stop == nil || g.Status.Revocation == nil || g.Status.Revocation.ConfirmedAt == nil {
 		t.Errorf("once it can be stored, it says %+v", g.Status)
+	}
+}
+
+// unending is a back end that says that it still knows what it was told to end.
+type unending struct{ *providerfake.Provider }
+
+func (unending) Revoke(context.Context, provider.Issued) (provider.Revoked, error) {
+	return provider.Revoked{}, provider.Unanswered(provider.Retryable, "it still knows it").Leaving(provider.WorksUntil(time.Time{}))
+}
+
+// TestAbandoned_SaysNoInstantOfWhatCouldNotBeEnded: what a back end cannot end now it cannot end later either, whatever it said at first.
+func TestAbandoned_SaysNoInstantOfWhatCouldNotBeEnded(t *testing.T) {
+	e := newEnv(t)
+	e.grants.Observer.Providers = provider.NewSet(unending{e.backend})
+	pod := e.delivered()
+	e.nodeSays(pod, corev1.PodSucceeded, ended())
+	e.jobControllerSays(batchv1.JobComplete)
+	e.reconcile()
+	e.annotate(v1alpha1.AnnotationAbandon, "the database is gone")
+	e.clock.Step(time.Minute)
+	e.reconcile()
+	r := e.grant().Status.Revocation
+	if e.grant().Status.EndedAt == nil || r == nil || r.Mode != v1alpha1.RevocationAtExpiry || r.ExposedUntil != nil {
+		t.Errorf("ended at %s with %+v", e.grant().Status.EndedAt, r)
 	}
 }

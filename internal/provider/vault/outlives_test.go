@@ -47,7 +47,7 @@ func TestIssue_WhatOutlivesItsLeaseIsNotSaidToBeNone(t *testing.T) {
 		"an answer that says one thing twice": {atExpiry: true, unknown: true,
 			raw: `{"lease_id":"database/creds/previews/1","lease_duration":900,"lease_duration":9000,"data":{"password":"` + password + `"}}`},
 		"an answer that is cut short, Immediate": {unknown: true, raw: `{"lease_id":"database/creds/previews/1"`},
-		"a lease that Vault cannot end":          {until: quarter, stuck: true, change: func(a map[string]any) { a["data"] = map[string]any{"username": "u"} }},
+		"a lease that Vault cannot end":          {until: quarter, unknown: true, stuck: true, change: func(a map[string]any) { a["data"] = map[string]any{"username": "u"} }},
 
 		"a token of a month, AtExpiry": {atExpiry: true, until: month, change: func(a map[string]any) {
 			a["data"] = map[string]any{"password": password, "token": tokenUntil(month)}

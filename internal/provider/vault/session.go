@@ -282,8 +282,9 @@ func stillThere(what string, err error) error {
 	if err != nil && status(err) != http.StatusBadRequest {
 		return classify(what, err)
 	}
+	// What Vault cannot end now, it may not be able to end later: that it was to end by itself says nothing any more.
 	return provider.Unanswered(provider.Retryable, what+": Vault still knows it; see Vault's log "+
-		"for why it cannot end it")
+		"for why it cannot end it").Leaving(provider.WorksUntil(time.Time{}))
 }
 
 // endSelf ends this login, and every token and lease that hangs on it. Vault answers 204, as others do who let nothing
