@@ -89,6 +89,8 @@ type PodFacts struct {
 	Started bool
 	// Ended reports whether every container has ended, as the node reported, or none can ever have begun.
 	Ended bool
+	// EndedSeen is when this process first saw that, by its own clock; zero while it has not.
+	EndedSeen time.Time
 	// Kept reports whether the grant's finalizer is on the Pod, so that it stays until the grant lets it go.
 	Kept bool
 	// Deleting reports whether somebody asked for its deletion.

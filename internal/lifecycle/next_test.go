@@ -248,7 +248,7 @@ func TestNext(t *testing.T) {
 		"a step that ended with its Pod leaves it to the Job": {facts: active(over(0), func(f *Facts) { f.Pods[0].Ended = true }),
 			want: Wait, reason: v1alpha1.ReasonActive},
 		"a step that ended with its Pod, of which the Job says nothing": {facts: active(over(0), func(f *Facts) {
-			f.Pods[0].Ended, f.Pods[0].Step.OverAt = true, now.Add(-JobGrace)
+			f.Pods[0].Ended, f.Pods[0].EndedSeen = true, now.Add(-JobGrace)
 		}), want: Stop, reason: v1alpha1.ReasonStepCompleted, outcome: v1alpha1.OutcomeCompleted},
 		"a step that ended alone leaves it to the Job": {facts: active(over(0), func(f *Facts) { f.Pods[0].Step.Others = false }),
 			want: Wait, reason: v1alpha1.ReasonActive},

@@ -90,7 +90,7 @@ func (p PodFacts) outlived() (due time.Time, found bool) {
 	case p.Gone || !p.Step.Over:
 		return time.Time{}, false
 	case p.Ended:
-		return p.Step.OverAt.Add(JobGrace), !p.Step.OverAt.IsZero()
+		return p.EndedSeen.Add(JobGrace), !p.EndedSeen.IsZero() // the node's clock may be another
 	default:
 		return p.Step.OverAt.Add(StepGrace), p.Step.Others
 	}

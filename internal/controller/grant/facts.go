@@ -180,13 +180,17 @@ func (c *Controller) present(ctx context.Context, from client.Reader, which clie
 			continue
 		}
 		present[pod.UID] = true
-		mem.pods[pod.UID] = podFacts(pod, mem.pods[pod.UID], g.Spec.Job.Container)
+		facts := podFacts(pod, mem.pods[pod.UID], g.Spec.Job.Container)
+		if facts.Ended && facts.EndedSeen.IsZero() {
+			facts.EndedSeen = c.Clock.Now()
+		}
+		mem.pods[pod.UID] = facts
 	}
 	return present, nil
 }
 
 func podFacts(pod *corev1.Pod, before lifecycle.PodFacts, step string) lifecycle.PodFacts {
-	f := lifecycle.PodFacts{UID: pod.UID, Name: pod.Name, Node: pod.Spec.NodeName, Started: before.Started, Ended: containersEnded(pod),
+	f := lifecycle.PodFacts{UID: pod.UID, Name: pod.Name, Node: pod.Spec.NodeName, Started: before.Started, Ended: containersEnded(pod), EndedSeen: before.EndedSeen,
 		Kept: controllerutil.ContainsFinalizer(pod, v1alpha1.FinalizerSeen), Deleting: pod.DeletionTimestamp != nil,
 		Step: stepFacts(pod, step)}
 	for _, s := range containerStatuses(pod) {

@@ -194,3 +194,21 @@ func TestOthersGoOn(t *testing.T) {
 		}
 	}
 }
+
+// TestStep_AJobThatSaysNothingOfItsEndKeepsNoCredential: whatever holds up the job-controller, and whatever time it is on the node.
+func TestStep_AJobThatSaysNothingOfItsEndKeepsNoCredential(t *testing.T) {
+	e := newEnv(t)
+	pod := e.delivered()
+	state := ended()
+	state.Terminated.FinishedAt = metav1.NewTime(e.clock.Now().Add(-time.Hour))
+	e.nodeSays(pod, corev1.PodSucceeded, state)
+	again := e.reconcile().RequeueAfter
+	if stop := e.grant().Status.Stop; stop != nil || again != lifecycle.JobGrace {
+		t.Fatalf("it stops for %+v, and is looked at again after %s", stop, again)
+	}
+	e.clock.Step(again)
+	e.reconcile()
+	if stop := e.grant().Status.Stop; stop == nil || stop.Reason != v1alpha1.ReasonStepCompleted || e.grant().Status.Revocation == nil {
+		t.Errorf("it stops for %+v", stop)
+	}
+}
