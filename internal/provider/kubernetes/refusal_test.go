@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/internal/provider"
+	"github.com/valetkey/valetkey/internal/rbac"
 )
 
 // TestRights_TooManyToLookThroughAreTakenForAll: whoever may write a role in some namespace may bind it to the identity, and each grant
@@ -43,6 +44,17 @@ func TestRights_TooManyToLookThroughAreTakenForAll(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRights_ARoleOfTooLongANameIsTakenForAll: the operator's cache holds no such name, so that nobody can look up what the role gives.
+func TestRights_ARoleOfTooLongANameIsTakenForAll(t *testing.T) {
+	name := strings.Repeat("n", 400_000)
+	bound := bind("web", "Role", name, account)
+	bound.Name = "r"
+	rbac.Bound(bound)
+	k := provides(reader(role("web", name, rule("get", "", "pods")), bound))
+	_, err := k.Render(t.Context(), capability(), values())
+	expectInvalid(t, err, "(RoleBinding r): it takes in get secrets")
 }
 
 // cached answers as the operator's cache does: with what is there, where it is asked for no copy.
