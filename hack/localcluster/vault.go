@@ -149,20 +149,31 @@ func (v *Vault) AdminString() string {
 }
 
 // endUser ends a user of the database. What a step did with its user can keep PostgreSQL from dropping it, and a statement that
-// fails undoes all of a revocation: so the user is locked out first, and dropped if that works.
+// fails undoes all of a revocation: so the user is locked out first, and dropped if that works. An open transaction in which the user
+// changes its own password holds up the first, so its sessions end before, and again where one came in between.
 const endUser = `DO $$ BEGIN
-  IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{{name}}') THEN
-    ALTER ROLE "{{name}}" NOLOGIN PASSWORD NULL;
-    %s
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{{name}}') THEN RETURN; END IF;
+  FOR attempt IN 1..5 LOOP
+    PERFORM pg_stat_clear_snapshot();
     PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}';
     BEGIN
-      SET LOCAL lock_timeout = '5s';
-      DROP OWNED BY "{{name}}";
-      DROP ROLE "{{name}}";
+      SET LOCAL lock_timeout = '1s';
+      ALTER ROLE "{{name}}" NOLOGIN PASSWORD NULL;
+      %s
+      EXIT;
     EXCEPTION WHEN OTHERS THEN
-      RAISE WARNING 'user {{name}} is locked out, and stays: %%', SQLERRM;
+      IF attempt = 5 THEN RAISE; END IF;
     END;
-  END IF;
+  END LOOP;
+  PERFORM pg_stat_clear_snapshot();
+  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}';
+  BEGIN
+    SET LOCAL lock_timeout = '5s';
+    DROP OWNED BY "{{name}}";
+    DROP ROLE "{{name}}";
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'user {{name}} is locked out, and stays: %%', SQLERRM;
+  END;
 END $$`
 
 // EnsureDatabase makes roles of the database engine, as docs/backends/vault.md advises: each with the table that its users may read,

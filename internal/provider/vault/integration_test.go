@@ -177,17 +177,23 @@ func TestVaultDoesWhatEveryBackEndDoes(t *testing.T) {
 	})
 }
 
-// TestVault_AUserThatCannotBeDroppedIsLockedOut has a step make things that keep PostgreSQL from dropping its user, and the user be gone
-// already: the revocation goes through in either case.
+// TestVault_AUserThatCannotBeDroppedIsLockedOut has a step make things that keep PostgreSQL from dropping or changing its user, and the
+// user be gone already: the revocation goes through in either case.
 func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 	w := newRealWorld(t)
+	const changes = `BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'of-its-own'`
 	for name, row := range map[string]struct {
 		database, does string
+		comesBack      bool
 		gone           bool
 	}{
-		"something in another database":          {"postgres", "SELECT lo_create(0)", false},
-		"more than one transaction can lock":     {w.vault.Database, "SELECT count(lo_create(0)) FROM generate_series(1, 30000)", false},
-		"it is locked out, and dropped, already": {w.vault.Database, `SELECT 1`, true},
+		"something in another database":                          {database: "postgres", does: "SELECT lo_create(0)"},
+		"more than one transaction can lock":                     {does: "SELECT count(lo_create(0)) FROM generate_series(1, 30000)"},
+		"a transaction that changes its password":                {does: changes},
+		"another such transaction whenever one has ended":        {does: changes, comesBack: true},
+		"a password of its own":                                  {does: changes + `; COMMIT`},
+		"nothing, for it is locked out, and dropped, already":    {does: `SELECT 1`, gone: true},
+		"a lock that dropping what it may do would have to have": {does: `BEGIN; LOCK TABLE builds IN ACCESS SHARE MODE`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := w.lease()
@@ -207,14 +213,14 @@ func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 			}
 			defer func() { _ = connection.Close(t.Context()) }()
 			config := connection.Config().Copy()
-			config.Database = row.database
-			other, err := pgx.ConnectConfig(t.Context(), config)
-			if err != nil {
-				t.Fatal(err)
+			if row.database != "" {
+				config.Database = row.database
 			}
-			defer func() { _ = other.Close(t.Context()) }()
-			if _, err := other.Exec(t.Context(), row.does); err != nil {
-				t.Fatal(err)
+			other := session(t, config, row.does)
+			if row.comesBack {
+				for range 4 {
+					go comeBack(t.Context(), config, row.does)
+				}
 			}
 			if row.gone {
 				_ = w.vault.SQL(t.Context(), `DROP OWNED BY "`+config.User+`"`, `DROP ROLE "`+config.User+`"`)
@@ -226,10 +232,44 @@ func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 			if works(t, c) {
 				t.Error("the password works")
 			}
-			if _, err := connection.Exec(t.Context(), "SELECT * FROM builds"); err == nil {
-				t.Error("an open session reads on")
+			config.Password = "of-its-own"
+			if third, err := pgx.ConnectConfig(t.Context(), config); err == nil {
+				_ = third.Close(t.Context())
+				t.Error("a password of the user's own works")
+			}
+			for _, open := range []*pgx.Conn{connection, other} {
+				if _, err := open.Exec(t.Context(), "SELECT * FROM builds"); err == nil {
+					t.Error("an open session reads on")
+				}
 			}
 		})
+	}
+}
+
+// session is one of the user's that does something, and stays.
+func session(t *testing.T, config *pgx.ConnConfig, does string) *pgx.Conn {
+	t.Helper()
+	s, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(context.WithoutCancel(t.Context())) })
+	if _, err := s.Exec(t.Context(), does); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// comeBack does something in one session after the other, each of which stays until somebody ends it, as long as the user is let in.
+func comeBack(ctx context.Context, config *pgx.ConnConfig, does string) {
+	for {
+		s, err := pgx.ConnectConfig(ctx, config)
+		if err != nil {
+			return
+		}
+		_, _ = s.Exec(ctx, does)
+		_, _ = s.Exec(ctx, "SELECT pg_sleep(600)")
+		_ = s.Close(ctx)
 	}
 }
 
