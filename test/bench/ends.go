@@ -10,11 +10,13 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/test/bench/env"
+	"github.com/valetkey/valetkey/test/bench/floor"
 	"github.com/valetkey/valetkey/test/bench/result"
 	"github.com/valetkey/valetkey/test/bench/timeline"
 )
@@ -26,53 +28,81 @@ func toTheEnd() []timeline.Stage {
 
 // run has the node run the Pods of living grants, and waits until the operator has said so.
 func (t *turn) run(ctx context.Context, names []string) error {
-	if t.actor != result.Product {
-		return nil
-	}
 	if err := t.mustWait(ctx, timeline.PodMade, names...); err != nil {
 		return err
 	}
 	err := t.each(ctx, names, t.workers, func(ctx context.Context, name string) error { return t.RunPod(ctx, t.timeline.Pod(name)) })
-	if err != nil {
+	if err != nil || t.actor != result.Product {
 		return err
 	}
 	return t.mustWait(ctx, timeline.Running, names...)
 }
 
-// finishOne has a Job succeed. A floor makes the end's writes.
+// finishOne has the node report that a Job's Pod has ended well.
 func (t *turn) finishOne(ctx context.Context, name string) error {
-	if t.floor != nil {
-		return t.floor.End(ctx, name, false)
-	}
 	t.timeline.Mark(name, timeline.Ending, time.Now())
 	return t.FinishPod(ctx, t.timeline.Pod(name))
 }
 
 // end has Jobs succeed one at a time.
 func (t *turn) end(ctx context.Context, n int) error {
-	return t.ends(ctx, "end", n, 1, func(ctx context.Context, name string) error {
-		if err := t.finishOne(ctx, name); err != nil {
-			return err
+	return t.ends(ctx, "end", n, 1, func(ctx context.Context, names []string, write writeEnd) error {
+		for _, name := range names {
+			if err := errors.Join(t.finishOne(ctx, name), write(ctx, name), t.mustWait(ctx, timeline.Closed, name)); err != nil {
+				return err
+			}
 		}
-		t.wait(ctx, timeline.Closed, name)
 		return nil
 	})
 }
 
 // finish has many Jobs succeed at once.
 func (t *turn) finish(ctx context.Context, n int) error {
-	return t.ends(ctx, "finish", n, t.workers, t.finishOne)
+	return t.ends(ctx, "finish", n, t.workers, func(ctx context.Context, names []string, write writeEnd) error {
+		both, ctx := errgroup.WithContext(ctx)
+		both.Go(func() error { return t.each(ctx, names, t.workers, t.finishOne) })
+		both.Go(func() error { return t.each(ctx, names, t.workers, write) })
+		return both.Wait()
+	})
+}
+
+// writeEnd makes a floor's writes of an end, once the job-controller has said that the Job succeeded. The product makes its own.
+type writeEnd = func(ctx context.Context, name string) error
+
+// endings reads what a floor's ends are written of.
+func (t *turn) endings(ctx context.Context, names []string) (writeEnd, error) {
+	if t.floor == nil {
+		return func(context.Context, string) error { return nil }, nil
+	}
+	read := make(map[string]*floor.Ending, len(names))
+	for _, name := range names {
+		e, err := t.floor.Read(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		read[name] = e
+	}
+	return func(ctx context.Context, name string) error {
+		if err := t.mustWait(ctx, timeline.Finished, name); err != nil {
+			return err
+		}
+		return read[name].Write(ctx, false)
+	}, nil
 }
 
 // ends measures the ends of grants that live, and removes what is left.
-func (t *turn) ends(ctx context.Context, step string, n, workers int, finish func(context.Context, string) error) error {
+func (t *turn) ends(ctx context.Context, step string, n, workers int, finish func(context.Context, []string, writeEnd) error) error {
 	names := slices.Clone(t.living[:min(n, len(t.living))])
 	if err := t.run(ctx, names); err != nil {
 		return err
 	}
-	err := t.measure(ctx, measured{step: step, n: len(names), workers: workers, while: func(ctx context.Context) (r result.Result, err error) {
+	write, err := t.endings(ctx, names)
+	if err != nil {
+		return err
+	}
+	err = t.measure(ctx, measured{step: step, n: len(names), workers: workers, while: func(ctx context.Context) (r result.Result, err error) {
 		begin := time.Now()
-		err = t.each(ctx, names, workers, finish)
+		err = finish(ctx, names, write)
 		r.Missing = t.wait(ctx, timeline.Closed, names...)
 		if first := t.timeline.First(names, timeline.Finished); !first.IsZero() {
 			begin = first // the job-controller says after a second that a Job has succeeded, which is not the operator's
@@ -86,6 +116,15 @@ func (t *turn) ends(ctx context.Context, step string, n, workers int, finish fun
 		return err
 	}
 	return t.remove(ctx, names)
+}
+
+// stopOne makes a floor's writes of an end of what still runs.
+func (t *turn) stopOne(ctx context.Context, name string) error {
+	e, err := t.floor.Read(ctx, name)
+	if err != nil {
+		return err
+	}
+	return e.Write(ctx, true)
 }
 
 // whole takes grants from their Job's creation to their request's end, one at a time.
@@ -217,7 +256,7 @@ func (t *turn) reap(ctx context.Context, _ int) error {
 	}
 	return t.measure(ctx, measured{step: "reap", n: len(names), workers: t.workers, while: func(ctx context.Context) (r result.Result, err error) {
 		if t.floor != nil {
-			err = t.each(ctx, names, t.workers, func(ctx context.Context, name string) error { return t.floor.End(ctx, name, true) })
+			err = t.each(ctx, names, t.workers, t.stopOne)
 		}
 		r.Missing = t.timeline.Wait(ctx, 2*env.Patience, timeline.Closed, names...)
 		r.Seconds = t.timeline.Last(names, timeline.Ended).Sub(t.expiry).Seconds()
@@ -293,7 +332,7 @@ func (t *turn) freeze(ctx context.Context, _ int) error {
 			t.timeline.Mark(name, timeline.Ending, begin)
 		}
 		if t.floor != nil {
-			err = t.each(ctx, names, t.workers, func(ctx context.Context, name string) error { return t.floor.End(ctx, name, true) })
+			err = t.each(ctx, names, t.workers, t.stopOne)
 		} else {
 			err = t.Admin.Create(ctx, deny)
 		}

@@ -19,22 +19,30 @@ import (
 	"github.com/valetkey/valetkey/test/bench/timeline"
 )
 
-// End makes the writes of an end. The grant and its request are read before the clock starts: an operator knows them from its watch. stop says
-// that the Job still runs, and is stopped too. A clock that has started already, such as that of an expiry, goes on.
-func (f *Floor) End(ctx context.Context, name string, stop bool) error {
-	w := &work{Floor: f, grant: &v1alpha1.CapabilityGrant{ObjectMeta: env.Meta(name)}, request: &v1alpha1.CapabilityRequest{ObjectMeta: env.Meta(name)}}
-	for _, o := range []client.Object{w.grant, w.request} {
+// Ending is a grant that is to end, with its request, as they were read.
+type Ending struct{ work }
+
+// Read reads a grant that is to end, and its request. An operator knows them from its watch, so it is done before the clock starts.
+func (f *Floor) Read(ctx context.Context, name string) (*Ending, error) {
+	e := &Ending{work{Floor: f, grant: &v1alpha1.CapabilityGrant{ObjectMeta: env.Meta(name)}, request: &v1alpha1.CapabilityRequest{ObjectMeta: env.Meta(name)}}}
+	for _, o := range []client.Object{e.grant, e.request} {
 		if err := f.env.AsOperator.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	f.timeline.Mark(name, timeline.Ending, time.Now())
+	return e, nil
+}
+
+// Write makes the writes of an end. stop says that the Job still runs, and is stopped too.
+func (e *Ending) Write(ctx context.Context, stop bool) error {
+	w := &e.work
+	w.timeline.Mark(w.request.Name, timeline.Ending, time.Now())
 	type step func(context.Context) error
 	steps := []step{w.storeStop, w.deleteSecret, w.stopJob, w.storeRevocation, w.storeOutcome, w.close}
 	switch {
-	case f.least && stop:
+	case w.least && stop:
 		steps = []step{w.deleteSecret, w.stopJob, w.storeOutcome, w.close}
-	case f.least:
+	case w.least:
 		steps = []step{w.deleteSecret, w.storeOutcome, w.close}
 	case !stop:
 		steps = []step{w.storeStop, w.deleteSecret, w.storeBoth, w.close}
