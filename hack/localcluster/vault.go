@@ -148,9 +148,13 @@ func (v *Vault) AdminString() string {
 	return fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable", postgresRoot, postgresSecret, v.PostgresHost, v.PostgresPort, v.Database)
 }
 
+// createUser makes a user of the database that can do what a group can. Rights of its own would stand in a row that all users of a table share,
+// and whoever has one of those can lock that row: no other user could be made, or ended.
+const createUser = `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' CONNECTION LIMIT 10 IN ROLE "%s"`
+
 // endUser ends a user of the database. What a step did with its user can keep PostgreSQL from dropping it, and a statement that
-// fails undoes all of a revocation: so the user is locked out first, and dropped if that works. An open transaction in which the user
-// changes its own password holds up the first, so its sessions end before, and again where one came in between.
+// fails undoes all of a revocation: so the user is locked out first, by changes of rows that are its own, and dropped if that works. An open
+// transaction in which the user changes its own password holds up the first, so its sessions end before, and again where one came in between.
 const endUser = `DO $$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{{name}}') THEN RETURN; END IF;
   FOR attempt IN 1..5 LOOP
@@ -159,7 +163,7 @@ const endUser = `DO $$ BEGIN
     BEGIN
       SET LOCAL lock_timeout = '1s';
       ALTER ROLE "{{name}}" NOLOGIN PASSWORD NULL;
-      %s
+      REVOKE "%s" FROM "{{name}}";
       EXIT;
     EXCEPTION WHEN OTHERS THEN
       IF attempt = 5 THEN RAISE; END IF;
@@ -191,14 +195,17 @@ func (v *Vault) EnsureDatabase(ctx context.Context, roles map[string]string) err
 		"connection_url": fmt.Sprintf("postgresql://{{username}}:{{password}}@127.0.0.1:%d/%s?sslmode=disable", postgresPort, v.Database),
 	})
 	for name, table := range roles {
-		created, taken := []string{`CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`}, ""
+		group := name + "-users"
+		made := []string{fmt.Sprintf(`DO $$ BEGIN CREATE ROLE "%s"; EXCEPTION WHEN duplicate_object THEN NULL; END $$`, group)}
 		if table != "" {
-			created = append(created, `GRANT SELECT ON `+table+` TO "{{name}}"`)
-			taken = `REVOKE ALL ON ` + table + ` FROM "{{name}}";`
+			made = append(made, `GRANT SELECT ON `+table+` TO "`+group+`"`)
+		}
+		if failure := v.SQL(ctx, made...); failure != nil {
+			return errors.Join(err, failure)
 		}
 		_, failure := client.Logical().WriteWithContext(ctx, "database/roles/"+name, map[string]any{
 			"db_name": "previews", "default_ttl": "65m", "max_ttl": "65m",
-			"creation_statements": created, "revocation_statements": []string{fmt.Sprintf(endUser, taken)},
+			"creation_statements": []string{fmt.Sprintf(createUser, group)}, "revocation_statements": []string{fmt.Sprintf(endUser, group)},
 		})
 		err = errors.Join(err, failure)
 	}

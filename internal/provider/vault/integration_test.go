@@ -181,42 +181,38 @@ func TestVaultDoesWhatEveryBackEndDoes(t *testing.T) {
 // user be gone already: the revocation goes through in either case.
 func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 	w := newRealWorld(t)
-	const changes = `BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'of-its-own'`
+	const changes, shared = `BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'of-its-own'`, `BEGIN; GRANT SELECT ON builds TO CURRENT_USER`
 	for name, row := range map[string]struct {
 		database, does string
 		comesBack      bool
 		gone           bool
+		another        bool // user is it that does this
 	}{
 		"something in another database":                          {database: "postgres", does: "SELECT lo_create(0)"},
 		"more than one transaction can lock":                     {does: "SELECT count(lo_create(0)) FROM generate_series(1, 30000)"},
 		"a transaction that changes its password":                {does: changes},
 		"another such transaction whenever one has ended":        {does: changes, comesBack: true},
+		"a row that users of the table share":                    {does: shared},
+		"another user, a row that users of the table share":      {does: shared, another: true},
 		"a password of its own":                                  {does: changes + `; COMMIT`},
 		"nothing, for it is locked out, and dropped, already":    {does: `SELECT 1`, gone: true},
 		"a lock that dropping what it may do would have to have": {does: `BEGIN; LOCK TABLE builds IN ACCESS SHARE MODE`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := w.lease()
-			l.ID = uuid.NewString()
-			l.Handle = w.Handle(l)
-			l.Keep = func(_ context.Context, handle string) error {
-				l.Handle = handle
-				return nil
+			if row.another {
+				_, _, before := w.user(t)
+				session(t, before.Config(), row.does)
 			}
-			c, err := w.Issue(t.Context(), l)
-			if err != nil {
-				t.Fatal(err)
-			}
-			connection, err := container(t, c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = connection.Close(t.Context()) }()
+			l, c, connection := w.user(t)
 			config := connection.Config().Copy()
 			if row.database != "" {
 				config.Database = row.database
 			}
-			other := session(t, config, row.does)
+			does := row.does
+			if row.another {
+				does = "SELECT 1"
+			}
+			other := session(t, config, does)
 			if row.comesBack {
 				for range 4 {
 					go comeBack(t.Context(), config, row.does)
@@ -244,6 +240,28 @@ func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// user is a new user of the database, with the lease that it is issued under, and a session of its own.
+func (w *realWorld) user(t *testing.T) (provider.Lease, *provider.Credential, *pgx.Conn) {
+	t.Helper()
+	l := w.lease()
+	l.ID = uuid.NewString()
+	l.Handle = w.Handle(l)
+	l.Keep = func(_ context.Context, handle string) error {
+		l.Handle = handle
+		return nil
+	}
+	c, err := w.Issue(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connection, err := container(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = connection.Close(context.WithoutCancel(t.Context())) })
+	return l, c, connection
 }
 
 // session is one of the user's that does something, and stays.
