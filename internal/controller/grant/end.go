@@ -189,7 +189,11 @@ func (c *Controller) revoke(ctx context.Context, g *v1alpha1.CapabilityGrant, me
 		}
 	}
 	if err != nil {
-		return c.revokeAgain(ctx, g, mem, "the back end has not confirmed that the credential is revoked: "+err.Error(), provider.RetryAfter(err))
+		why := "the back end has not confirmed that the credential is revoked: " + err.Error()
+		if provider.StillWorks(err).Unknown {
+			why += "; until when it works is not known any more"
+		}
+		return c.revokeAgain(ctx, g, mem, why, provider.RetryAfter(err))
 	}
 	f.Attempt.Revoked = kept == nil
 	ends := kept == nil && lifecycle.Next(f, c.Clock.Now()).Step == lifecycle.End

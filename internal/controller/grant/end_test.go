@@ -325,6 +325,9 @@ func TestAbandoned_SaysNoInstantOfWhatCouldNotBeEnded(t *testing.T) {
 	e.nodeSays(pod, corev1.PodSucceeded, ended())
 	e.jobControllerSays(batchv1.JobComplete)
 	e.reconcile()
+	if c := meta.FindStatusCondition(e.grant().Status.Conditions, v1alpha1.ConditionEnded); c == nil || !strings.Contains(c.Message, "until when it works is not known") {
+		t.Errorf("before: %+v", c)
+	}
 	e.annotate(v1alpha1.AnnotationAbandon, "the database is gone")
 	e.clock.Step(time.Minute)
 	e.reconcile()

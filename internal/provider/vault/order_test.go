@@ -139,21 +139,21 @@ func TestRevoke_WhatVaultSaysAsARuleIsHarmless(t *testing.T) {
 	for name, row := range map[string]struct {
 		path string
 		said
-		again bool
+		again, unknown bool
 	}{
-		"nothing":                 {endsLease, said{http.StatusOK, nothing}, false},
-		"nothing of a login":      {endsAccessor, said{http.StatusOK, nothing}, false},
-		"nothing of its own":      {endSelf, said{http.StatusOK, nothing}, false},
-		"accepted":                {endsLease, said{http.StatusAccepted, ""}, false},
-		"nothing to end":          {endsLease, said{http.StatusBadRequest, `{"errors":["invalid lease"]}`}, false},
-		"its own cannot end":      {endSelf, said{http.StatusServiceUnavailable, "<html>"}, false},
-		"a lease that is there":   {looksUp, said{http.StatusOK, aLease}, true},
-		"a token that is there":   {looksUpAccessor, said{http.StatusOK, aToken}, true},
-		"a gateway's page":        {endsLease, said{http.StatusBadGateway, "<html>"}, true},
-		"a lease that cannot end": {endsLease, said{http.StatusInternalServerError, `{"errors":["failed to revoke entry"]}`}, true},
+		"nothing":                 {endsLease, said{http.StatusOK, nothing}, false, false},
+		"nothing of a login":      {endsAccessor, said{http.StatusOK, nothing}, false, false},
+		"nothing of its own":      {endSelf, said{http.StatusOK, nothing}, false, false},
+		"accepted":                {endsLease, said{http.StatusAccepted, ""}, false, false},
+		"nothing to end":          {endsLease, said{http.StatusBadRequest, `{"errors":["invalid lease"]}`}, false, false},
+		"its own cannot end":      {endSelf, said{http.StatusServiceUnavailable, "<html>"}, false, false},
+		"a lease that is there":   {looksUp, said{http.StatusOK, aLease}, true, true},
+		"a token that is there":   {looksUpAccessor, said{http.StatusOK, aToken}, true, true},
+		"a gateway's page":        {endsLease, said{http.StatusBadGateway, "<html>"}, true, false},
+		"a lease that cannot end": {endsLease, said{http.StatusInternalServerError, `{"errors":["failed to revoke entry"]}`}, true, true},
 	} {
 		revoked, err := (&ending{otherwise: map[string][]said{row.path: {row.said}}}).revoke(t, 1)
-		if (err != nil) != row.again || provider.IsMismatched(err) || err == nil && revoked.Mode != v1alpha1.RevocationImmediate {
+		if (err != nil) != row.again || provider.IsMismatched(err) || provider.StillWorks(err).Unknown != row.unknown || err == nil && revoked.Mode != v1alpha1.RevocationImmediate {
 			t.Errorf("%s: got %+v, mismatched %t, %v", name, revoked, provider.IsMismatched(err), err)
 		}
 	}

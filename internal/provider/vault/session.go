@@ -256,7 +256,7 @@ func (s *session) endLease(ctx context.Context, lease string) error {
 	// A lease that is gone already is no error here; what it is, lookup tells.
 	err := s.order(ctx, "sys/leases/revoke", map[string]any{"lease_id": lease, "sync": true})
 	if err != nil && status(err) != http.StatusBadRequest {
-		return classify(what, err)
+		return unended(what, err)
 	}
 	err = s.order(ctx, "sys/leases/lookup", map[string]any{"lease_id": lease}, leaseFields...)
 	if !says(err, http.StatusBadRequest, "invalid lease") {
@@ -280,12 +280,22 @@ func (s *session) endLogin(ctx context.Context, l login) error {
 // stillThere: Vault has not confirmed the end. Its own words may name what it cannot reach, and are not repeated.
 func stillThere(what string, err error) error {
 	if err != nil && status(err) != http.StatusBadRequest {
-		return classify(what, err)
+		return unended(what, err)
 	}
-	// What Vault cannot end now, it may not be able to end later: that it was to end by itself says nothing any more.
-	return provider.Unanswered(provider.Retryable, what+": Vault still knows it; see Vault's log "+
-		"for why it cannot end it").Leaving(provider.WorksUntil(time.Time{}))
+	return leaving(provider.Unanswered(provider.Retryable, what+": Vault still knows it; see Vault's log for why it cannot end it"))
 }
+
+// unended is the failure to end something: where Vault itself says that it failed, it does not know when that ends.
+func unended(what string, err error) error {
+	e, answer := classify(what, err), (*api.ResponseError)(nil)
+	if !errors.As(err, &answer) || !inForm(answer) || isSealed(answer) || provider.IsMismatched(e) {
+		return e
+	}
+	return leaving(e)
+}
+
+// leaving: what Vault cannot end now, it may not be able to end later. That it was to end by itself says nothing any more.
+func leaving(e *provider.Error) error { return e.Leaving(provider.WorksUntil(time.Time{})) }
 
 // endSelf ends this login, and every token and lease that hangs on it. Vault answers 204, as others do who let nothing
 // through: it is no proof. A failure is told where it is an answer that holds more.
