@@ -238,7 +238,7 @@ func (c *Controller) deniedTooLate(r *v1alpha1.CapabilityRequest) {
 	}
 	message := ended.Message
 	for _, d := range r.Decisions {
-		said := "denied by " + d.By
+		said := "denied by " + visible.Name(d.By)
 		if d.Decision != v1alpha1.DecisionDeny || d.Digest != r.Status.Review.Digest || strings.Contains(message+";", said+";") {
 			continue // or it ended by that
 		}

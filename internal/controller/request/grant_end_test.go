@@ -52,6 +52,9 @@ func TestADenialOfWhatIsOverIsToldSo(t *testing.T) {
 		"as the request was told": {"the Job succeeded", nil, []v1alpha1.Decision{denied("alice", "d")}, "Completed: the Job succeeded; denied by alice when it was over"},
 		"two, of whom one ended it": {"denied by alice2", []v1alpha1.Decision{denied("alice2", "d")}, []v1alpha1.Decision{denied("alice2", "d"), denied("alice", "d")},
 			"Completed: denied by alice2; denied by alice when it was over"},
+		"one whose name is none, who ended it": {`denied by "Bob, for alice"`, []v1alpha1.Decision{denied("Bob, for alice", "d")}, nil, `Completed: denied by "Bob, for alice"`},
+		"another, who came late": {"the Job succeeded", []v1alpha1.Decision{denied("Bob, for alice", "d")}, nil,
+			`Completed: the Job succeeded; denied by "Bob, for alice" when it was over`},
 		"something else": {"the Job succeeded", []v1alpha1.Decision{denied("alice", "another")}, nil, "Completed: the Job succeeded"},
 	} {
 		g := &v1alpha1.CapabilityGrant{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "agents"}}
