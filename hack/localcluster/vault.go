@@ -153,9 +153,14 @@ func (v *Vault) AdminString() string {
 const createUser = `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' CONNECTION LIMIT 10 IN ROLE "%s"`
 
 // endUser ends a user of the database. What a step did with its user can keep PostgreSQL from dropping it, and a statement that
-// fails undoes all of a revocation: so the user is locked out first, by changes of rows that are its own, and dropped if that works. An open
-// transaction in which the user changes its own password holds up the first, so its sessions end before, and again where one came in between.
-const endUser = `DO $$ BEGIN
+// fails undoes all of its transaction: so the user is locked out first, by changes of rows that are its own, in a transaction of its own, for
+// only what logs in after that is refused. An open transaction in which the user changes its own password holds that up, so its sessions end
+// before, and again where one came in between. Then sessions that came until then are ended, and the user is dropped if that works.
+func endUser(group string) []string {
+	return []string{fmt.Sprintf(lockOut, group), "COMMIT", "BEGIN", drop}
+}
+
+const lockOut = `DO $$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{{name}}') THEN RETURN; END IF;
   FOR attempt IN 1..5 LOOP
     PERFORM pg_stat_clear_snapshot();
@@ -169,15 +174,15 @@ const endUser = `DO $$ BEGIN
       IF attempt = 5 THEN RAISE; END IF;
     END;
   END LOOP;
-  PERFORM pg_stat_clear_snapshot();
+END $$`
+
+const drop = `DO $$ BEGIN
   PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}';
-  BEGIN
-    SET LOCAL lock_timeout = '5s';
-    DROP OWNED BY "{{name}}";
-    DROP ROLE "{{name}}";
-  EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'user {{name}} is locked out, and stays: %%', SQLERRM;
-  END;
+  SET LOCAL lock_timeout = '5s';
+  DROP OWNED BY "{{name}}";
+  DROP ROLE "{{name}}";
+EXCEPTION WHEN OTHERS THEN
+  RAISE WARNING 'user {{name}} is locked out, and stays: %', SQLERRM;
 END $$`
 
 // EnsureDatabase makes roles of the database engine, as docs/backends/vault.md advises: each with the table that its users may read,
@@ -205,7 +210,7 @@ func (v *Vault) EnsureDatabase(ctx context.Context, roles map[string]string) err
 		}
 		_, failure := client.Logical().WriteWithContext(ctx, "database/roles/"+name, map[string]any{
 			"db_name": "previews", "default_ttl": "65m", "max_ttl": "65m",
-			"creation_statements": []string{fmt.Sprintf(createUser, group)}, "revocation_statements": []string{fmt.Sprintf(endUser, group)},
+			"creation_statements": []string{fmt.Sprintf(createUser, group)}, "revocation_statements": endUser(group),
 		})
 		err = errors.Join(err, failure)
 	}

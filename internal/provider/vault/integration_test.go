@@ -24,6 +24,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	clients "k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
@@ -184,14 +185,16 @@ func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 	const changes, shared = `BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'of-its-own'`, `BEGIN; GRANT SELECT ON builds TO CURRENT_USER`
 	for name, row := range map[string]struct {
 		database, does string
-		comesBack      bool
+		comesBack      string
 		gone           bool
 		another        bool // user is it that does this
 	}{
-		"something in another database":                          {database: "postgres", does: "SELECT lo_create(0)"},
-		"more than one transaction can lock":                     {does: "SELECT count(lo_create(0)) FROM generate_series(1, 30000)"},
-		"a transaction that changes its password":                {does: changes},
-		"another such transaction whenever one has ended":        {does: changes, comesBack: true},
+		"something in another database":           {database: "postgres", does: "SELECT lo_create(0)"},
+		"more than one transaction can lock":      {does: "SELECT count(lo_create(0)) FROM generate_series(1, 30000)"},
+		"a transaction that changes its password": {does: changes},
+		"a transaction that reads on, whenever one has ended": {does: `SELECT count(lo_create(0)) FROM generate_series(1, 5000)`,
+			comesBack: `DO $x$ BEGIN FOR i IN 1..600 LOOP PERFORM * FROM builds; PERFORM pg_sleep(1); END LOOP; END $x$`},
+		"another such transaction whenever one has ended":        {does: changes, comesBack: changes},
 		"a row that users of the table share":                    {does: shared},
 		"another user, a row that users of the table share":      {does: shared, another: true},
 		"a password of its own":                                  {does: changes + `; COMMIT`},
@@ -205,6 +208,7 @@ func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 			}
 			l, c, connection := w.user(t)
 			config := connection.Config().Copy()
+			config.RuntimeParams["application_name"] = config.User
 			if row.database != "" {
 				config.Database = row.database
 			}
@@ -213,9 +217,9 @@ func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 				does = "SELECT 1"
 			}
 			other := session(t, config, does)
-			if row.comesBack {
-				for range 4 {
-					go comeBack(t.Context(), config, row.does)
+			if row.comesBack != "" {
+				for range 6 {
+					go comeBack(t.Context(), config, row.comesBack)
 				}
 			}
 			if row.gone {
@@ -232,6 +236,13 @@ func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 			if third, err := pgx.ConnectConfig(t.Context(), config); err == nil {
 				_ = third.Close(t.Context())
 				t.Error("a password of the user's own works")
+			}
+			none := "DO $x$ BEGIN ASSERT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = '" + config.User + "'); END $x$"
+			err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
+				return row.gone || w.vault.SQL(ctx, none) == nil, nil // a session that is told to end takes a moment; one whose user is gone is told nothing
+			})
+			if err != nil {
+				t.Error("a session goes on")
 			}
 			for _, open := range []*pgx.Conn{connection, other} {
 				if _, err := open.Exec(t.Context(), "SELECT * FROM builds"); err == nil {
