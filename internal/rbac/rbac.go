@@ -199,12 +199,17 @@ func (s *search) binding(ctx context.Context, b binding) error {
 	}
 	s.basis = append(s.basis, fmt.Sprintf("%s/%s %s@%s %s",
 		b.kind, b.object.GetName(), b.object.GetUID(), b.object.GetResourceVersion(), may.version))
-	const told = 100 // each is told, which takes longer than to look at it
-	s.looks += told * len(named) * len(may.accesses)
 	from := b.kind + " " + visible.Name(b.object.GetName())
 	if may.tooLarge || isTooLarge(b.subjects, nil) {
 		from += ", " + notLookedAt(b.role)
 		s.cut = s.cut || len(may.accesses) > 0
+	}
+	const told = 100 // each is told, which takes longer than to look at it, and what is told is kept meanwhile
+	for _, subject := range named {
+		s.looks += max(told, len(subject)+len(from)) * len(may.accesses)
+	}
+	if s.looks > MostLooks {
+		return nil
 	}
 	for _, access := range may.accesses {
 		for _, subject := range named {

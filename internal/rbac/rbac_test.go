@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -366,17 +367,20 @@ func TestReader_WhatCannotBeReadIsNoAnswer(t *testing.T) {
 func TestReader_LooksAtNoMoreThanItSays(t *testing.T) {
 	everybody := subject("Group", "", "system:serviceaccounts:agents")
 	large := rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: make([]string, 1000)}
+	secrets := rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"secrets"}}
 	for name, row := range map[string]struct {
 		bindings, subjects, roles int
 		rule                      rbacv1.PolicyRule
+		name                      string
 		tooMany                   bool
 	}{
-		"a few":                       {3, 3, 3, large, false},
-		"many bindings of one role":   {2000, 1, 1, large, false},
-		"many bindings of many roles": {2000, 1, 2000, large, true},
-		"many subjects":               {1100, 1000, 1, rbacv1.PolicyRule{}, true},
-		"many who may": {200, 100, 1,
-			rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"secrets"}}, true},
+		"a few":                              {3, 3, 3, large, "b", false},
+		"many bindings of one role":          {2000, 1, 1, large, "b", false},
+		"many bindings of many roles":        {2000, 1, 2000, large, "b", true},
+		"many subjects":                      {1100, 1000, 1, rbacv1.PolicyRule{}, "b", true},
+		"many who may":                       {200, 100, 1, secrets, "b", true},
+		"fewer who may":                      {100, 90, 1, secrets, "b", false},
+		"as many, by bindings of long names": {100, 90, 1, secrets, strings.Repeat("\U0001D11E", 60), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stored cached
@@ -387,7 +391,7 @@ func TestReader_LooksAtNoMoreThanItSays(t *testing.T) {
 			}
 			for i := range row.bindings {
 				b := bound("Role", slices.Repeat([]rbacv1.Subject{everybody}, row.subjects)...)
-				b.Name, b.RoleRef.Name = fmt.Sprint("b", i), fmt.Sprint("r", i%row.roles)
+				b.Name, b.RoleRef.Name = fmt.Sprint(row.name, i), fmt.Sprint("r", i%row.roles)
 				stored.bindings = append(stored.bindings, *b)
 			}
 			found, err := rbac.Reader{Objects: stored}.Of(t.Context(), namespace, rbac.ServiceAccounts(namespace), []rbac.Access{getSecrets})
