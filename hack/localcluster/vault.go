@@ -148,41 +148,38 @@ func (v *Vault) AdminString() string {
 	return fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable", postgresRoot, postgresSecret, v.PostgresHost, v.PostgresPort, v.Database)
 }
 
-// createUser makes a user of the database that can do what a group can. Rights of its own would stand in a row that all users of a table share,
-// and whoever has one of those can lock that row: no other user could be made, or ended.
+// createUser makes a user of the database that can do what a group can, connecting included. Rights of its own would stand in a row that all
+// users of a table share, and whoever has one of those can lock that row: no other user could be made, or ended.
 const createUser = `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' CONNECTION LIMIT 10 IN ROLE "%s"`
 
-// endUser ends a user of the database. What a step did with its user can keep PostgreSQL from dropping it, and a statement that
-// fails undoes all of its transaction: so the user is locked out first, by changes of rows that are its own, in a transaction of its own, for
-// only what logs in after that is refused. An open transaction in which the user changes its own password holds that up, so its sessions end
-// before, and again where one came in between. Then sessions that came until then are ended, and the user is dropped if that works.
+// endUser ends a user of the database. What a step did with its user can keep PostgreSQL from changing or dropping it, and a statement that
+// fails undoes all of its transaction: so what cannot be held up comes first, and in a transaction of its own, for who logs in before that is
+// stored reads on. It takes the user out of its group, without which it can connect to nothing; no user can lock that row. Then the sessions are
+// ended that came until then, and the user is dropped, if that works within seconds.
 func endUser(group string) []string {
-	return []string{fmt.Sprintf(lockOut, group), "COMMIT", "BEGIN", drop}
+	return []string{fmt.Sprintf(lockOut, group), "COMMIT", "BEGIN", "SET LOCAL statement_timeout = '10s'", drop}
 }
 
 const lockOut = `DO $$ BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{{name}}') THEN RETURN; END IF;
-  FOR attempt IN 1..5 LOOP
-    PERFORM pg_stat_clear_snapshot();
-    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}';
-    BEGIN
-      SET LOCAL lock_timeout = '1s';
-      ALTER ROLE "{{name}}" NOLOGIN PASSWORD NULL;
-      REVOKE "%s" FROM "{{name}}";
-      EXIT;
-    EXCEPTION WHEN OTHERS THEN
-      IF attempt = 5 THEN RAISE; END IF;
-    END;
-  END LOOP;
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{{name}}') THEN
+    REVOKE "%s" FROM "{{name}}";
+  END IF;
 END $$`
 
 const drop = `DO $$ BEGIN
   PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}';
-  SET LOCAL lock_timeout = '5s';
-  DROP OWNED BY "{{name}}";
-  DROP ROLE "{{name}}";
-EXCEPTION WHEN OTHERS THEN
-  RAISE WARNING 'user {{name}} is locked out, and stays: %', SQLERRM;
+  SET LOCAL lock_timeout = '1s';
+  BEGIN
+    ALTER ROLE "{{name}}" NOLOGIN PASSWORD NULL;
+  EXCEPTION WHEN query_canceled OR OTHERS THEN
+    RAISE WARNING 'user {{name}} can connect to nothing, and keeps its password: %', SQLERRM;
+  END;
+  BEGIN
+    DROP OWNED BY "{{name}}";
+    DROP ROLE "{{name}}";
+  EXCEPTION WHEN query_canceled OR OTHERS THEN
+    RAISE WARNING 'user {{name}} can connect to nothing, and stays: %', SQLERRM;
+  END;
 END $$`
 
 // EnsureDatabase makes roles of the database engine, as docs/backends/vault.md advises: each with the table that its users may read,
@@ -201,7 +198,11 @@ func (v *Vault) EnsureDatabase(ctx context.Context, roles map[string]string) err
 	})
 	for name, table := range roles {
 		group := name + "-users"
-		made := []string{fmt.Sprintf(`DO $$ BEGIN CREATE ROLE "%s"; EXCEPTION WHEN duplicate_object THEN NULL; END $$`, group)}
+		made := []string{
+			fmt.Sprintf(`DO $$ BEGIN CREATE ROLE "%s"; EXCEPTION WHEN duplicate_object THEN NULL; END $$`, group),
+			`REVOKE CONNECT ON DATABASE ` + v.Database + `, postgres, template1 FROM PUBLIC`,
+			`GRANT CONNECT ON DATABASE ` + v.Database + ` TO "` + group + `"`,
+		}
 		if table != "" {
 			made = append(made, `GRANT SELECT ON `+table+` TO "`+group+`"`)
 		}

@@ -183,40 +183,43 @@ func TestVaultDoesWhatEveryBackEndDoes(t *testing.T) {
 func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 	w := newRealWorld(t)
 	const changes, shared = `BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'of-its-own'`, `BEGIN; GRANT SELECT ON builds TO CURRENT_USER`
+	unending := "SELECT length(" + strings.Repeat("sha512(x) || ", 400) + "x) FROM (SELECT convert_to(repeat('a', 20000000), 'UTF8') x OFFSET 0) s"
+	const locks = `SELECT lo_create(70000 + i) FROM generate_series(1, 20) i; DO $x$ BEGIN FOR i IN 1..20 LOOP
+		EXECUTE format('GRANT SELECT ON LARGE OBJECT %s TO "USER"', 70000 + i); END LOOP; END $x$;
+		BEGIN; DO $x$ BEGIN FOR i IN 1..20 LOOP EXECUTE format('GRANT SELECT ON LARGE OBJECT %s TO PUBLIC', 70000 + i); END LOOP; END $x$`
 	for name, row := range map[string]struct {
-		database, does string
-		comesBack      string
-		gone           bool
-		another        bool // user is it that does this
+		// does is what the step does with its user, then what it goes on doing, and comesBack what it does as often as it is ended.
+		does, then, comesBack string
+		// before and after are what another user does before this one is made, and then.
+		before, after string
+		gone          bool
 	}{
-		"something in another database":           {database: "postgres", does: "SELECT lo_create(0)"},
 		"more than one transaction can lock":      {does: "SELECT count(lo_create(0)) FROM generate_series(1, 30000)"},
 		"a transaction that changes its password": {does: changes},
 		"a transaction that reads on, whenever one has ended": {does: `SELECT count(lo_create(0)) FROM generate_series(1, 5000)`,
 			comesBack: `DO $x$ BEGIN FOR i IN 1..600 LOOP PERFORM * FROM builds; PERFORM pg_sleep(1); END LOOP; END $x$`},
 		"another such transaction whenever one has ended":        {does: changes, comesBack: changes},
+		"a statement that nobody can end for seconds":            {does: changes, then: unending},
 		"a row that users of the table share":                    {does: shared},
-		"another user, a row that users of the table share":      {does: shared, another: true},
+		"another user, a row that users of the table share":      {before: shared},
+		"another user, things that it has a right on":            {after: locks},
 		"a password of its own":                                  {does: changes + `; COMMIT`},
-		"nothing, for it is locked out, and dropped, already":    {does: `SELECT 1`, gone: true},
+		"nothing, for it is locked out, and dropped, already":    {gone: true},
 		"a lock that dropping what it may do would have to have": {does: `BEGIN; LOCK TABLE builds IN ACCESS SHARE MODE`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if row.another {
-				_, _, before := w.user(t)
-				session(t, before.Config(), row.does)
-			}
+			_, _, another := w.user(t)
+			session(t, another.Config(), row.before)
 			l, c, connection := w.user(t)
 			config := connection.Config().Copy()
+			session(t, another.Config(), strings.ReplaceAll(row.after, "USER", config.User))
 			config.RuntimeParams["application_name"] = config.User
-			if row.database != "" {
-				config.Database = row.database
+			other := session(t, config, row.does)
+			if row.then != "" {
+				go func() { _, _ = other.Exec(t.Context(), row.then) }()
+				// Until it has its text, it can be ended.
+				w.await(t, "EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND now() > query_start + interval '0.5s' AND application_name = '"+config.User+"')")
 			}
-			does := row.does
-			if row.another {
-				does = "SELECT 1"
-			}
-			other := session(t, config, does)
 			if row.comesBack != "" {
 				for range 6 {
 					go comeBack(t.Context(), config, row.comesBack)
@@ -237,17 +240,11 @@ func TestVault_AUserThatCannotBeDroppedIsLockedOut(t *testing.T) {
 				_ = third.Close(t.Context())
 				t.Error("a password of the user's own works")
 			}
-			none := "DO $x$ BEGIN ASSERT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = '" + config.User + "'); END $x$"
-			err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
-				return row.gone || w.vault.SQL(ctx, none) == nil, nil // a session that is told to end takes a moment; one whose user is gone is told nothing
-			})
-			if err != nil {
-				t.Error("a session goes on")
+			if !row.gone { // nobody tells the sessions of a user that is gone to end
+				w.await(t, "NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = '"+config.User+"')")
 			}
-			for _, open := range []*pgx.Conn{connection, other} {
-				if _, err := open.Exec(t.Context(), "SELECT * FROM builds"); err == nil {
-					t.Error("an open session reads on")
-				}
+			if _, err := connection.Exec(t.Context(), "SELECT * FROM builds"); err == nil {
+				t.Error("an open session reads on")
 			}
 		})
 	}
@@ -273,6 +270,17 @@ func (w *realWorld) user(t *testing.T) (provider.Lease, *provider.Credential, *p
 	}
 	t.Cleanup(func() { _ = connection.Close(context.WithoutCancel(t.Context())) })
 	return l, c, connection
+}
+
+// await asks the database until something is so.
+func (w *realWorld) await(t *testing.T, what string) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		return w.vault.SQL(ctx, "DO $x$ BEGIN ASSERT "+what+"; END $x$") == nil, nil
+	})
+	if err != nil {
+		t.Errorf("it is not so that %s", what)
+	}
 }
 
 // session is one of the user's that does something, and stays.
