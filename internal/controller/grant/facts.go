@@ -45,7 +45,7 @@ func (c *Controller) facts(ctx context.Context, g *v1alpha1.CapabilityGrant, mem
 		return f, err
 	}
 	if request != nil {
-		mem.requested = &request.CreationTimestamp
+		mem.requested = request.CreationTimestamp.DeepCopy() // not a place in the request, which would be kept
 	}
 	f.Request = requestFacts(request, g)
 	f.Request.Replaced = replaced
@@ -137,7 +137,7 @@ func (c *Controller) pods(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 	}
 	for uid, pod := range c.sawOf(mem, types.UID(g.Spec.Job.UID)) {
 		if !present[uid] {
-			mem.pods[uid] = pod
+			mem.pods = remembered(mem.pods, uid, &pod)
 		}
 	}
 	if len(mem.pods) == 0 && g.Status.Stop != nil && g.Status.EndedAt == nil && g.Status.IssuedAt != nil && !mem.looked {
@@ -148,7 +148,8 @@ func (c *Controller) pods(ctx context.Context, g *v1alpha1.CapabilityGrant, mem 
 		mem.looked = true
 	}
 	facts := make([]lifecycle.PodFacts, 0, len(mem.pods))
-	for uid, pod := range mem.pods {
+	for uid, seen := range mem.pods {
+		pod := *seen
 		pod.Gone, pod.Kept = !present[uid], pod.Kept && !mem.released[uid]
 		facts = append(facts, pod)
 	}
@@ -180,11 +181,15 @@ func (c *Controller) present(ctx context.Context, from client.Reader, which clie
 			continue
 		}
 		present[pod.UID] = true
-		facts := podFacts(pod, mem.pods[pod.UID], g.Spec.Job.Container)
+		before := lifecycle.PodFacts{}
+		if seen := mem.pods[pod.UID]; seen != nil {
+			before = *seen
+		}
+		facts := podFacts(pod, before, g.Spec.Job.Container)
 		if facts.Ended && facts.EndedSeen.IsZero() {
 			facts.EndedSeen = c.Clock.Now()
 		}
-		mem.pods[pod.UID] = facts
+		mem.pods = remembered(mem.pods, pod.UID, &facts)
 	}
 	return present, nil
 }

@@ -65,7 +65,7 @@ type memory struct {
 	// inputs are the copies that the grant makes of the ConfigMaps that were approved.
 	inputs []inputCopy
 	// pods that were seen, by UID.
-	pods map[types.UID]lifecycle.PodFacts
+	pods map[types.UID]*lifecycle.PodFacts
 	// released are the Pods that this process let go, by UID, whatever the cache shows.
 	released map[types.UID]bool
 	// permitted is set while the last look found that the grant may live, and sight is what it saw.
@@ -80,7 +80,7 @@ type memory struct {
 	// looked reports whether the API server itself was asked for Pods that the watch did not show.
 	looked bool
 	// watched is what the watch showed of Pods last, by UID. The controller's lock guards it.
-	watched map[types.UID]watchedPod
+	watched map[types.UID]*watchedPod
 }
 
 // catalogue tells one state of a capability and its provider from all others.
@@ -143,6 +143,15 @@ type watchedPod struct {
 	facts lifecycle.PodFacts
 }
 
+// remembered is a map with one more entry. There is one for each grant that lives, and most stay empty.
+func remembered[V any](all map[types.UID]V, uid types.UID, value V) map[types.UID]V {
+	if all == nil {
+		all = map[types.UID]V{}
+	}
+	all[uid] = value
+	return all
+}
+
 // Saw takes note of what the watch shows of a Pod, its last state as it goes included: the cache has forgotten a Pod that a
 // kubelet reported as ended and removed before anybody looked.
 func (c *Controller) Saw(pod *corev1.Pod) {
@@ -152,7 +161,11 @@ func (c *Controller) Saw(pod *corev1.Pod) {
 	if mem == nil || owner == nil {
 		return
 	}
-	mem.watched[pod.UID] = watchedPod{job: owner.UID, facts: podFacts(pod, mem.watched[pod.UID].facts, mem.step)}
+	before := mem.watched[pod.UID]
+	if before == nil {
+		before = &watchedPod{}
+	}
+	mem.watched = remembered(mem.watched, pod.UID, &watchedPod{job: owner.UID, facts: podFacts(pod, before.facts, mem.step)})
 }
 
 // sawOf is what the watch showed last of a Job's Pods.
@@ -180,7 +193,7 @@ func (c *Controller) recall(g *v1alpha1.CapabilityGrant) *memory {
 	}
 	c.byName[name] = g.UID
 	if c.memory[g.UID] == nil {
-		c.memory[g.UID] = &memory{step: g.Spec.Job.Container, pods: map[types.UID]lifecycle.PodFacts{}, watched: map[types.UID]watchedPod{}, released: map[types.UID]bool{}}
+		c.memory[g.UID] = &memory{step: g.Spec.Job.Container}
 	}
 	return c.memory[g.UID]
 }

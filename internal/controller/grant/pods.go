@@ -25,7 +25,7 @@ func (c *Controller) releasePods(ctx context.Context, g *v1alpha1.CapabilityGran
 		return pod.Annotations[v1alpha1.AnnotationGrant] == string(g.UID)
 	})
 	for _, uid := range released {
-		mem.released[uid] = true
+		mem.released = remembered(mem.released, uid, true)
 	}
 	return err
 }
@@ -40,7 +40,7 @@ func (c *Controller) releaseOrphans(ctx context.Context, request client.ObjectKe
 // watch.
 func (c *Controller) letGo(ctx context.Context, request client.ObjectKey, mine func(*corev1.Pod) bool) ([]types.UID, error) {
 	list := &corev1.PodList{}
-	err := c.Client.List(ctx, list, client.InNamespace(request.Namespace), client.MatchingLabels{v1alpha1.LabelRequest: request.Name})
+	err := c.Client.List(ctx, list, client.InNamespace(request.Namespace), client.MatchingFields{PodRequestField: request.Name})
 	if err != nil {
 		return nil, fmt.Errorf("listing the Job's Pods: %w", err)
 	}

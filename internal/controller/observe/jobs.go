@@ -20,7 +20,7 @@ import (
 )
 
 // mostRemembered is how many bytes of Jobs are remembered whole, as they are sent. In memory a Job is up to eight times as large.
-const mostRemembered = 16 << 20
+const mostRemembered = 4 << 20
 
 // Jobs remembers whole Jobs. The cache has of each what moves: an agent may make any number of Jobs, and what they fill must
 // not be the operator's memory. Its zero value is ready to use.
@@ -65,7 +65,7 @@ func (j *Jobs) get(e edition) (wholeJob, bool) {
 // add remembers a Job, and forgets those that were not asked for the longest while, until there is room.
 func (j *Jobs) add(whole wholeJob) {
 	size := whole.job.Size()
-	if size > mostRemembered/64 {
+	if size > mostRemembered/16 {
 		return
 	}
 	j.mu.Lock()

@@ -44,7 +44,7 @@ func TestJobs_AreRememberedInBoundedMemory(t *testing.T) {
 			t.Errorf("it remembers Job %s: %v", uid, ok)
 		}
 	}
-	known.add(wholeJob{job: aJob("huge", 1, mostRemembered/64)})
+	known.add(wholeJob{job: aJob("huge", 1, mostRemembered/16)})
 	if _, ok := known.get(edition{"huge", 1, ""}); ok {
 		t.Error("it remembers one that fills it")
 	}
@@ -91,7 +91,7 @@ func TestJob_IsReadOnceAndShowsWhatMoves(t *testing.T) {
 	}
 	shown.Spec.Suspend = ptr.To(false)
 	shown.Spec.Template.Annotations = map[string]string{v1alpha1.AnnotationSecret: "s"}
-	shown.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete}}
+	shown.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
 	got := look()
 	if *got.Spec.Suspend || got.Spec.Template.Annotations[v1alpha1.AnnotationSecret] != "s" || got.Spec.Template.Annotations["example.com/a"] != "b" || len(got.Status.Conditions) != 1 {
 		t.Errorf("it does not show what moved: %+v", got)

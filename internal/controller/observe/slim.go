@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unique"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/valetkey/valetkey/api/v1alpha1"
 	"github.com/valetkey/valetkey/internal/policy"
+	"github.com/valetkey/valetkey/internal/projection"
 	"github.com/valetkey/valetkey/internal/rbac"
 )
 
@@ -56,8 +58,61 @@ func SlimRequest(r v1alpha1.CapabilityRequest) *v1alpha1.CapabilityRequest {
 	r.ObjectMeta = slimMeta(r.ObjectMeta)
 	r.Labels, r.Annotations = nil, nil // decisions are read from where the API server wrote them
 	r.Status.Review = slimReview(r.Status.Review)
+	shareRequest(&r)
 	return &r
 }
+
+// shareRequest has what many requests say alike kept once.
+func shareRequest(r *v1alpha1.CapabilityRequest) {
+	share(&r.Spec.Capability, &r.Spec.Actor, &r.Spec.Repo, &r.Spec.Environment, &r.Spec.Container, &r.Spec.Requester.Username, &r.Spec.Requester.UID)
+	shareAll(r.Spec.Requester.Groups)
+	shareConditions(r.Status.Conditions)
+	if r.Status.Policy != nil {
+		share(&r.Status.Policy.Name)
+	}
+	if review := r.Status.Review; review != nil {
+		share(&review.Capability.Name, &review.Capability.Description, &review.Capability.Provider, &review.Capability.Principal)
+		shareAll(review.Scope)
+	}
+}
+
+func shareGrant(g *v1alpha1.CapabilityGrant) {
+	s := &g.Spec
+	share(&s.Requester, &s.Actor, &s.Repo, &s.Environment, &s.Capability, &s.Provider.Name, &s.Job.Container, &s.Approval.Policy)
+	s.Provider.Type = shared(s.Provider.Type)
+	shareAll(s.Scope)
+	shareAll(s.Approval.ApprovedBy)
+	shareConditions(g.Status.Conditions)
+	if g.Status.Credential != nil {
+		share(&g.Status.Credential.Principal)
+	}
+	if g.Status.Audit != nil {
+		share(&g.Status.Audit.Writer)
+	}
+}
+
+func shareConditions(all []metav1.Condition) {
+	for i := range all {
+		c := &all[i]
+		c.Status = shared(c.Status)
+		share(&c.Type, &c.Reason, &c.Message)
+	}
+}
+
+func shareAll(texts []string) {
+	for i := range texts {
+		share(&texts[i])
+	}
+}
+
+// share has a text kept once, however many objects say it: each is decoded by itself.
+func share(texts ...*string) {
+	for _, text := range texts {
+		*text = shared(*text)
+	}
+}
+
+func shared[S ~string](text S) S { return S(unique.Make(string(text)).Value()) }
 
 // slimReview leaves of a review its digest and what can change without the Job: whoever makes requests fills it with the
 // commands of their Jobs. It is made whole again before a status is stored that has it.
@@ -76,6 +131,7 @@ func SlimGrant(g *v1alpha1.CapabilityGrant) *v1alpha1.CapabilityGrant {
 	for key, value := range g.Annotations {
 		g.Annotations[key] = policy.Clip(value, longestNote)
 	}
+	shareGrant(g)
 	return g
 }
 
@@ -83,9 +139,12 @@ func SlimGrant(g *v1alpha1.CapabilityGrant) *v1alpha1.CapabilityGrant {
 // finalizers than an object of Valetkey's can have.
 func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	m.ManagedFields, m.GenerateName = nil, ""
+	share(&m.Namespace)
+	shareAll(m.Finalizers)
 	m.Labels, m.Annotations = ours(m.Labels), ours(m.Annotations)
 	if owner := metav1.GetControllerOfNoCopy(&m); owner != nil {
 		m.OwnerReferences = []metav1.OwnerReference{*owner}
+		share(&m.OwnerReferences[0].APIVersion, &m.OwnerReferences[0].Kind)
 	} else {
 		m.OwnerReferences = nil
 	}
@@ -108,7 +167,21 @@ func ours(all map[string]string) map[string]string {
 		if kept == nil {
 			kept = map[string]string{}
 		}
-		kept[key] = value
+		kept[shared(key)] = value
+	}
+	return kept
+}
+
+// only is a map of its own, too, of some keys.
+func only(all map[string]string, keys ...string) map[string]string {
+	var kept map[string]string
+	for _, key := range keys {
+		if value, there := all[key]; there {
+			if kept == nil {
+				kept = map[string]string{}
+			}
+			kept[key] = value
+		}
 	}
 	return kept
 }
@@ -143,18 +216,30 @@ func withoutNotes(o client.Object) client.Object {
 }
 
 func slimJob(job *batchv1.Job) *batchv1.Job {
-	slim := &batchv1.Job{TypeMeta: job.TypeMeta, ObjectMeta: slimMeta(job.ObjectMeta)}
-	slim.Spec.Suspend = job.Spec.Suspend
+	slim := &batchv1.Job{ObjectMeta: slimMeta(job.ObjectMeta)}
+	slim.Spec.Suspend, slim.Annotations = job.Spec.Suspend, nil
 	if sum := labelsSum(job.Labels); sum != "" {
-		if slim.Annotations == nil {
-			slim.Annotations = map[string]string{}
-		}
-		slim.Annotations[shownLabels] = sum
+		slim.Annotations = map[string]string{shownLabels: sum}
 	}
 	slim.Spec.Template.Annotations = ours(job.Spec.Template.Annotations)
-	slim.Status = batchv1.JobStatus{Conditions: job.Status.Conditions, Active: job.Status.Active, Succeeded: job.Status.Succeeded, Failed: job.Status.Failed,
+	if _, _, started := projection.Started(slim); started {
+		// The patch that starts it wrote all of these, and they are asked for no more.
+		slim.Spec.Template.Annotations = only(slim.Spec.Template.Annotations, v1alpha1.AnnotationGrant, v1alpha1.AnnotationSecret)
+	}
+	slim.Status = batchv1.JobStatus{Conditions: slimConditions(job.Status.Conditions), Active: job.Status.Active, Succeeded: job.Status.Succeeded, Failed: job.Status.Failed,
 		Terminating: job.Status.Terminating}
 	return slim
+}
+
+// slimConditions leaves out what the job-controller says of its conditions in words, and those that are not so.
+func slimConditions(all []batchv1.JobCondition) []batchv1.JobCondition {
+	var kept []batchv1.JobCondition
+	for _, c := range all {
+		if c.Status == corev1.ConditionTrue {
+			kept = append(kept, batchv1.JobCondition{Type: shared(c.Type), Status: corev1.ConditionTrue, Reason: shared(c.Reason)})
+		}
+	}
+	return kept
 }
 
 // shownLabels is a note in the cache alone. It tells labels apart that are left out: they change without a new generation, and policies
@@ -178,17 +263,17 @@ func labelsSum(labels map[string]string) string {
 }
 
 func slimPod(pod *corev1.Pod) *corev1.Pod {
-	slim := &corev1.Pod{TypeMeta: pod.TypeMeta, ObjectMeta: slimMeta(pod.ObjectMeta)}
+	slim := &corev1.Pod{ObjectMeta: slimMeta(pod.ObjectMeta)}
+	slim.Annotations = only(slim.Annotations, v1alpha1.AnnotationGrant)
 	slim.Spec.NodeName = pod.Spec.NodeName
 	slim.Spec.Containers = goingOn(pod)
 	slim.Status.Phase = pod.Status.Phase
 	slim.Status.Reason, slim.Status.Message = policy.Clip(pod.Status.Reason, longestWords), policy.Clip(pod.Status.Message, longestWords)
 	for _, c := range pod.Status.Conditions {
-		kept := corev1.PodCondition{Type: c.Type, Status: c.Status, Reason: policy.Clip(c.Reason, longestWords)}
-		if c.Type == corev1.PodScheduled {
-			kept.Message = policy.Clip(c.Message, longestWords)
+		if c.Type == corev1.DisruptionTarget || c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			slim.Status.Conditions = append(slim.Status.Conditions, corev1.PodCondition{Type: shared(c.Type), Status: shared(c.Status),
+				Reason: shared(policy.Clip(c.Reason, longestWords)), Message: shared(policy.Clip(c.Message, longestWords))})
 		}
-		slim.Status.Conditions = append(slim.Status.Conditions, kept)
 	}
 	slim.Status.InitContainerStatuses = slimStatuses(pod.Status.InitContainerStatuses)
 	slim.Status.ContainerStatuses = slimStatuses(pod.Status.ContainerStatuses)

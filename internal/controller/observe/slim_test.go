@@ -5,6 +5,7 @@ package observe_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -125,5 +126,49 @@ func TestSlim_ANamespaceKeepsWhatProtectsIt(t *testing.T) {
 	kept, err := observe.Slim(ns)
 	if diff := cmp.Diff(want, kept); diff != "" || err != nil {
 		t.Error(diff, err)
+	}
+}
+
+// TestSlim_OfWhatRunsWhatIsAskedFor: there are many, each with what the operator itself wrote into it. A Job that was not started keeps what
+// stands there, for it is refused.
+func TestSlim_OfWhatRunsWhatIsAskedFor(t *testing.T) {
+	notes := map[string]string{}
+	for _, key := range v1alpha1.StartAnnotations() {
+		notes[key] = "of " + key
+	}
+	started := map[string]string{v1alpha1.AnnotationGrant: notes[v1alpha1.AnnotationGrant], v1alpha1.AnnotationSecret: notes[v1alpha1.AnnotationSecret]}
+	forged := maps.Clone(notes)
+	delete(forged, v1alpha1.AnnotationGrant)
+	template := func(notes map[string]string) batchv1.JobSpec {
+		return batchv1.JobSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: notes}}}
+	}
+	at := metav1.NewTime(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC))
+	pods := func(c ...corev1.PodCondition) corev1.PodStatus { return corev1.PodStatus{Conditions: c} }
+	for name, row := range map[string]struct{ whole, want any }{
+		"a Job that was started": {&batchv1.Job{Spec: template(notes)}, &batchv1.Job{Spec: template(started)}},
+		"one that was not":       {&batchv1.Job{Spec: template(forged)}, &batchv1.Job{Spec: template(forged)}},
+		"one that has ended": {
+			&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
+				{Type: batchv1.JobSuspended, Status: corev1.ConditionFalse, Reason: "JobResumed"},
+				{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "DeadlineExceeded", Message: "long", LastTransitionTime: at}}}},
+			&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "DeadlineExceeded"}}}},
+		},
+		"its Pod": {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: notes}},
+			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationGrant: notes[v1alpha1.AnnotationGrant]}}}},
+		"a Pod that runs": {&corev1.Pod{Status: pods(corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, corev1.PodCondition{Type: corev1.PodReady})},
+			&corev1.Pod{}},
+		"one that has no node": {
+			&corev1.Pod{Status: pods(corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "no node"})},
+			&corev1.Pod{Status: pods(corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "no node"})},
+		},
+		"one that is collected": {
+			&corev1.Pod{Status: pods(corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC"})},
+			&corev1.Pod{Status: pods(corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC"})},
+		},
+	} {
+		kept, err := observe.Slim(row.whole)
+		if diff := cmp.Diff(row.want, kept); diff != "" || err != nil {
+			t.Errorf("%s: %s %v", name, diff, err)
+		}
 	}
 }
