@@ -299,8 +299,8 @@ func addGrants(mgr ctrl.Manager, o options, reader *live.Reader, observer *obser
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("namespace").WithOptions(controllerOptions(1)).
-		Watches(&v1alpha1.CapabilityGrant{}, handler.EnqueueRequestsFromMapFunc(itsNamespace), builder.WithPredicates(beginsOrEnds())).
-		Watches(&v1alpha1.CapabilityRequest{}, handler.EnqueueRequestsFromMapFunc(itsNamespace), builder.WithPredicates(ends())).
+		Watches(&v1alpha1.CapabilityGrant{}, itsNamespace(mgr.GetClient()), builder.WithPredicates(beginsOrEnds())).
+		Watches(&v1alpha1.CapabilityRequest{}, itsNamespace(mgr.GetClient()), builder.WithPredicates(ends())).
 		For(&corev1.Namespace{}, said, builder.WithPredicates(predicate.NewPredicateFuncs(func(ns client.Object) bool { return o.watches(ns.GetName()) }))).
 		Complete(&inuse.Controller{Client: reader.Client(mgr.GetClient()), Live: reader, Marks: marks, Held: len(o.watchNamespaces) > 0})
 }
@@ -347,6 +347,25 @@ func beginsOrEnds() predicate.Predicate {
 	}}
 }
 
-func itsNamespace(_ context.Context, object client.Object) []reconcile.Request {
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: object.GetNamespace()}}}
+// itsNamespace brings a namespace back when something begins in it, unless it is marked, and a second after something ended: all that lives
+// in it is looked through then, once for many that end together.
+func itsNamespace(cached client.Reader) handler.Funcs {
+	of := func(object client.Object) reconcile.Request {
+		return reconcile.Request{NamespacedName: types.NamespacedName{Name: object.GetNamespace()}}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			ns := &corev1.Namespace{}
+			if err := cached.Get(ctx, of(e.Object).NamespacedName, ns); err == nil && ns.Labels[v1alpha1.LabelInUse] != "" {
+				return
+			}
+			q.Add(of(e.Object))
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			q.AddAfter(of(e.ObjectNew), time.Second)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			q.AddAfter(of(e.Object), time.Second)
+		},
+	}
 }
